@@ -1,0 +1,72 @@
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray,
+};
+use kube::CustomResourceExt;
+
+use crate::v1alpha1::WebSocketCluster;
+
+/// Embedded Kubernetes types whose own descriptions would make two thirds of the CRD; `kubectl explain pod` has them.
+const EMBEDDED: [&str; 3] = ["affinity", "tolerations", "resources"];
+
+/// The `CustomResourceDefinition` as it is installed.
+pub fn crd() -> CustomResourceDefinition {
+    let mut crd = WebSocketCluster::crd();
+    for version in &mut crd.spec.versions {
+        let Some(root) = version
+            .schema
+            .as_mut()
+            .and_then(|schema| schema.open_api_v3_schema.as_mut())
+        else {
+            continue;
+        };
+        let Some(properties) = root.properties.as_mut() else {
+            continue;
+        };
+        if let Some(status) = properties.get_mut("status") {
+            // kstatus reads a resource without observedGeneration as done; -1 says that no operator has seen it.
+            status.default = Some(JSON(serde_json::json!({"observedGeneration": -1})));
+        }
+        for schema in properties.values_mut() {
+            shorten(schema);
+        }
+    }
+    crd
+}
+
+/// Removes the descriptions below embedded Kubernetes types, keeping ours of the field itself.
+fn shorten(schema: &mut JSONSchemaProps) {
+    for (name, property) in schema.properties.iter_mut().flatten() {
+        if EMBEDDED.contains(&name.as_str()) {
+            let ours = property.description.take();
+            strip(property);
+            property.description = ours;
+        } else {
+            shorten(property);
+        }
+    }
+}
+
+fn strip(schema: &mut JSONSchemaProps) {
+    schema.description = None;
+    schema
+        .properties
+        .iter_mut()
+        .flatten()
+        .for_each(|(_, property)| strip(property));
+    match schema.items.as_mut() {
+        Some(JSONSchemaPropsOrArray::Schema(items)) => strip(items),
+        Some(JSONSchemaPropsOrArray::Schemas(items)) => items.iter_mut().for_each(strip),
+        None => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_crd_fits_a_client_side_apply_with_room() {
+        let yaml = serde_yaml::to_string(&crd()).unwrap();
+        assert!(yaml.len() < 200_000, "{} bytes", yaml.len());
+    }
+}

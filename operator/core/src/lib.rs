@@ -1,0 +1,7 @@
+//! The decisions of the operator: values in, values out.
+//!
+//! `observe (I/O) -> validate -> plan -> apply (I/O) -> report (I/O)`: this crate is the middle. It has no client, no clock, no
+//! environment and no random source; `now` is an argument. See `docs/architecture.md`.
+
+pub mod observed;
+pub mod plan;

@@ -1,0 +1,219 @@
+//! What the operator sees of one cluster at one moment: plain data, made by the shell, read by [`crate::plan`].
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use k8s_openapi::jiff::Timestamp;
+use wsc_api::v1alpha1::WebSocketClusterStatus;
+
+/// Everything that a plan is made of, besides the validated spec.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observed {
+    /// The status as it was last read, with the `resourceVersion` that it came with.
+    pub status: WebSocketClusterStatus,
+    pub resource_version: String,
+    /// `metadata.generation` of the spec.
+    pub generation: i64,
+    /// Server pods that are controlled by this resource's uid, by name.
+    pub pods: BTreeMap<String, PodView>,
+    /// Names of live objects of ours by kind, that exist but are not controlled by this resource.
+    pub conflicts: Vec<ChildConflict>,
+    /// Children other than server pods, by kind and name.
+    pub children: BTreeMap<ChildKey, ChildView>,
+    /// HAProxy pods of this cluster.
+    pub proxies: Vec<ProxyView>,
+    /// The newest answer of each server pod's `/stats`, by pod name.
+    pub samples: BTreeMap<String, Sample>,
+    /// Ready replicas of the proxy and managed Redis Deployments; `None` where it does not exist (yet).
+    pub proxy_ready: Option<i32>,
+    pub redis_ready: Option<i32>,
+    /// Address of a LoadBalancer Service, once it has one.
+    pub load_balancer: Option<String>,
+    /// Serials that were reserved in the status, whose pod was neither seen nor answered 404 to a live GET.
+    pub reserved_serials: Vec<i64>,
+    /// False while a watch that this cluster is seen through has been silent for more than 150 s: nothing may be deleted then.
+    pub watches_fresh: bool,
+}
+
+/// One server pod.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PodView {
+    pub name: String,
+    pub uid: String,
+    pub resource_version: String,
+    pub serial: i64,
+    /// `websocket-operator.io/template-hash`.
+    pub template_hash: String,
+    pub state: PodState,
+    pub drain: Option<Drain>,
+    /// `websocket-operator.io/protect` is set.
+    pub protected: bool,
+    pub phase: PodPhase,
+    /// The Ready condition.
+    pub ready: bool,
+    /// When the Ready condition last became true.
+    pub ready_since: Option<Timestamp>,
+    pub created: Timestamp,
+    /// `deletionTimestamp` is set: somebody deleted it.
+    pub terminating: bool,
+    pub ip: Option<IpAddr>,
+    pub node: Option<String>,
+    /// False where the node's Ready condition is not True, or the pod is marked so by the node controller.
+    pub node_ready: bool,
+    pub zone: Option<String>,
+    /// Why a container waits (`ImagePullBackOff`, `CrashLoopBackOff`, `CreateContainerConfigError`), for messages.
+    pub waiting_reason: Option<String>,
+}
+
+/// The label `websocket-operator.io/state`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PodState {
+    Starting,
+    Active,
+    Cordoned,
+    Shedding,
+    Removing,
+}
+
+/// The drain annotations of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drain {
+    pub reason: DrainReason,
+    pub since: Timestamp,
+    pub deadline: Timestamp,
+}
+
+/// Why a pod leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DrainReason {
+    Rollout,
+    ScaleDown,
+}
+
+/// `status.phase`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PodPhase {
+    Pending,
+    Running,
+    Succeeded,
+    Failed,
+}
+
+/// One answer of a server's `/stats`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    pub at: Timestamp,
+    /// The pod's uid, so that a sample of an earlier pod is never taken for this one's.
+    pub pod_uid: String,
+    pub boot_id: String,
+    pub connections: i64,
+    pub capacity: i64,
+    pub cordoned: bool,
+    pub refused_full: i64,
+    pub shed_total: i64,
+    pub shed_target: i64,
+    pub bus_up: bool,
+    /// How many samples in a row, this one included, said zero connections.
+    pub zero_in_a_row: u32,
+}
+
+/// One HAProxy pod.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProxyView {
+    pub name: String,
+    pub ready: bool,
+    pub terminating: bool,
+    /// The newest answer of the agent; `None` if there was none in the last 15 s.
+    pub agent: Option<AgentView>,
+}
+
+/// The answer of an agent's `/status`, as far as decisions need it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AgentView {
+    pub at: Timestamp,
+    pub haproxy_version: String,
+    pub applied_hash: String,
+    pub applied_structure: String,
+    pub synced: bool,
+    /// HAProxy's line about a configuration that it refused, with the refused structure.
+    pub refusal: Option<Refusal>,
+    /// Sessions and state by server (pod) name.
+    pub servers: BTreeMap<String, AgentServer>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub structure: String,
+    pub message: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentServer {
+    pub sessions: i64,
+    /// True once the running HAProxy sends no new clients there (`maint`).
+    pub maint: bool,
+    /// HAProxy's own check finds it up.
+    pub up: bool,
+}
+
+/// Kind and name of a child.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ChildKey {
+    pub kind: ChildKind,
+    pub name: String,
+}
+
+/// Kinds of children besides server pods, in the order in which they are applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ChildKind {
+    ServiceAccount,
+    Role,
+    RoleBinding,
+    NetworkPolicy,
+    ConfigMap,
+    Service,
+    Deployment,
+}
+
+/// A live child that is controlled by this resource.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChildView {
+    pub uid: String,
+    /// `websocket-operator.io/applied-hash`.
+    pub applied_hash: Option<String>,
+    /// False when the live object no longer holds what was applied (a person edited it); the shell compares.
+    pub intact: bool,
+    pub terminating: bool,
+}
+
+/// A live object that has the name of a child and another controller, or none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChildConflict {
+    pub kind: String,
+    pub name: String,
+    /// True while it is being deleted: then it is only a matter of waiting.
+    pub terminating: bool,
+}
+
+/// What the operator remembers of a cluster between two plans, in memory only. Losing it (a restart) is always safe: nothing
+/// shrinks before one full window of fresh samples, and the move budget starts empty.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Memory {
+    /// Replicas wanted at each tick of the stabilization window, oldest first.
+    pub wanted: Vec<(Timestamp, i32)>,
+    /// Since when every sample has been fresh; `None` right after a start or while any is missing.
+    pub fresh_since: Option<Timestamp>,
+    /// Moves that may be granted now.
+    pub tokens: f64,
+    pub tokens_at: Option<Timestamp>,
+    /// Last known connections by pod name, for pods whose sample is stale.
+    pub last_known: BTreeMap<String, i64>,
+    /// Until when a panic forbids scale-down and rollout.
+    pub panic_until: Option<Timestamp>,
+    /// Pods created in the current 15 s window, and when it began.
+    pub created_at: Vec<Timestamp>,
+    /// When status was last reported for connections only.
+    pub connections_reported_at: Option<Timestamp>,
+    /// Starts in a row that ended past their deadline.
+    pub failed_starts: u32,
+}

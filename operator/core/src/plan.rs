@@ -1,0 +1,109 @@
+//! What is to be done: plain data. `apply` in the shell destructures [`Plan`] without `..`, so a new kind cannot be forgotten.
+
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use wsc_api::v1alpha1::WebSocketClusterStatus;
+
+use crate::observed::{ChildKey, Memory, PodState};
+
+/// One pass of the operator over one cluster.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// Children to create or apply, in this order. Unchanged ones are not in it.
+    pub apply: Vec<Child>,
+    /// Children that are no longer wanted.
+    pub remove: Vec<ChildKey>,
+    /// Create the managed Redis password Secret, by POST; 409 is success.
+    pub create_redis_secret: Option<String>,
+    /// Reserve serials up to here (exclusive) in `status.nextSerial`, with the resource version, before the creates.
+    pub reserve_serials: Option<i64>,
+    /// Server pods to create, after the reservation.
+    pub create_pods: Vec<Pod>,
+    /// State label and drain annotations to write on server pods, with uid and resource version.
+    pub mark_pods: Vec<PodMark>,
+    /// Calls to control ports of server pods.
+    pub calls: Vec<ControlCall>,
+    /// Server pods to delete, with uid and resource version as preconditions.
+    pub delete_pods: Vec<PodDelete>,
+    /// The whole wanted status; the shell patches it when it differs from the live one.
+    pub status: WebSocketClusterStatus,
+    pub events: Vec<Event>,
+    /// One line each for the log: a decision with its inputs.
+    pub decisions: Vec<String>,
+    /// What to remember until the next plan.
+    pub memory: Memory,
+    /// When to look again, if nothing happens before.
+    pub recheck_after: Duration,
+}
+
+/// A child object, typed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Child {
+    ServiceAccount(Box<ServiceAccount>),
+    Role(Box<Role>),
+    RoleBinding(Box<RoleBinding>),
+    NetworkPolicy(Box<NetworkPolicy>),
+    ConfigMap(Box<ConfigMap>),
+    Service(Box<Service>),
+    Deployment(Box<Deployment>),
+}
+
+/// What to write on a server pod. Server-side apply of exactly these, so that `None` removes the drain annotations.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PodMark {
+    pub name: String,
+    pub uid: String,
+    pub resource_version: String,
+    pub state: PodState,
+    pub drain: Option<crate::observed::Drain>,
+}
+
+/// A call to the control port of a server pod. All are idempotent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ControlCall {
+    pub pod: String,
+    pub pod_uid: String,
+    pub address: std::net::IpAddr,
+    pub verb: ControlVerb,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum ControlVerb {
+    Cordon,
+    Uncordon,
+    /// Cumulative since `boot_id`.
+    Shed {
+        boot_id: String,
+        total: i64,
+        per_second: f64,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodDelete {
+    pub name: String,
+    pub uid: String,
+    pub resource_version: String,
+    pub reason: String,
+}
+
+/// A Kubernetes Event about the resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    pub kind: EventKind,
+    /// One word.
+    pub reason: String,
+    /// What was done, as a verb: `ScaleUp`, `Drain`, `Apply`.
+    pub action: String,
+    pub note: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    Normal,
+    Warning,
+}
