@@ -1,0 +1,227 @@
+//! The server as a whole: what its parts share, and its life from the listeners to the last client.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::bus::Bus;
+use crate::capacity::Capacity;
+use crate::clients::Clients;
+use crate::config::Config;
+use crate::hub::Hub;
+use crate::listen::{Listeners, accept};
+use crate::metrics::Metrics;
+use crate::protocol::refusal::Refusal;
+use crate::shed::{ShedRequest, Shedding};
+use crate::{admin, drain, handshake};
+
+/// Sockets of the client port beyond the slots: checks of the proxy, handshakes that get a 503.
+const SPARE_SOCKETS: usize = 128;
+/// Sockets of the control port.
+const CONTROL_SOCKETS: usize = 64;
+
+/// What the parts of one server process share.
+#[derive(Debug)]
+pub struct Server {
+    /// The settings.
+    pub config: Config,
+    /// The random number of this process.
+    pub process: u64,
+    /// Rooms and members.
+    pub hub: Arc<Hub>,
+    /// The road between members.
+    pub bus: Bus,
+    /// Slots.
+    pub capacity: Arc<Capacity>,
+    /// Who can be asked to leave.
+    pub clients: Arc<Clients>,
+    /// The numbers.
+    pub metrics: Arc<Metrics>,
+    /// Told when a connection is gone.
+    pub departed: Notify,
+    /// Told when the shedding may have something to do.
+    pub shed_wake: Notify,
+    started: Instant,
+    connections: AtomicU64,
+    closed: AtomicU64,
+    refused: Refused,
+    cordoned: AtomicBool,
+    leaving: AtomicBool,
+    shedding: Mutex<Shedding>,
+}
+
+/// Handshakes refused since the start, as `/stats` tells them apart.
+#[derive(Debug, Default)]
+pub struct Refused {
+    /// No slot left.
+    pub full: AtomicU64,
+    /// Cordoned or leaving.
+    pub draining: AtomicU64,
+    /// Meant for another pod.
+    pub wrong_pod: AtomicU64,
+    /// Origin not allowed.
+    pub origin: AtomicU64,
+    /// Everything else that is the client's mistake.
+    pub bad_request: AtomicU64,
+}
+
+impl Server {
+    /// A server that has no listeners yet. Call it within a tokio runtime.
+    pub fn new(config: Config) -> Arc<Self> {
+        let (hub, metrics) = (Arc::new(Hub::default()), Arc::new(Metrics::new()));
+        let bus = Bus::start(&config.bus, Arc::clone(&hub), Arc::clone(&metrics));
+        metrics
+            .capacity
+            .set(i64::try_from(config.capacity).unwrap_or(i64::MAX));
+        Arc::new(Self {
+            process: rand::random(),
+            capacity: Capacity::new(config.capacity),
+            shedding: Mutex::new(Shedding::new(config.max_sheds_per_second)),
+            config,
+            hub,
+            bus,
+            clients: Arc::default(),
+            metrics,
+            departed: Notify::new(),
+            shed_wake: Notify::new(),
+            started: Instant::now(),
+            connections: AtomicU64::new(0),
+            closed: AtomicU64::new(0),
+            refused: Refused::default(),
+            cordoned: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
+        })
+    }
+
+    /// What tells this process from the one before it under the same name.
+    pub fn boot_id(&self) -> String {
+        format!("{:016x}", self.process)
+    }
+
+    /// Since the start.
+    pub fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Whether new handshakes are taken.
+    pub fn admits(&self) -> bool {
+        !self.is_cordoned() && !self.is_leaving()
+    }
+
+    /// Whether the operator closed the door.
+    pub fn is_cordoned(&self) -> bool {
+        self.cordoned.load(Ordering::Relaxed)
+    }
+
+    /// Closes or opens the door for new handshakes.
+    pub fn set_cordoned(&self, cordoned: bool) {
+        if self.cordoned.swap(cordoned, Ordering::Relaxed) != cordoned {
+            tracing::info!(cordoned, "cordon");
+        }
+    }
+
+    /// Whether SIGTERM came.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
+    }
+
+    /// From now on the process only says goodbye.
+    pub fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// The number of a new connection.
+    pub fn next_connection(&self) -> u64 {
+        self.connections.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Connections ended since the start.
+    pub fn closed(&self) -> u64 {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// An open connection is gone and has given everything back.
+    pub fn connection_closed(&self) {
+        self.closed.fetch_add(1, Ordering::Relaxed);
+        self.departed.notify_one();
+    }
+
+    /// Handshakes refused since the start.
+    pub fn refused(&self) -> &Refused {
+        &self.refused
+    }
+
+    /// Counts a refused handshake.
+    pub fn count_refusal(&self, refusal: Refusal) {
+        let counter = match refusal {
+            Refusal::Full => &self.refused.full,
+            Refusal::Draining => &self.refused.draining,
+            Refusal::WrongPod => &self.refused.wrong_pod,
+            Refusal::Origin => &self.refused.origin,
+            Refusal::BadRequest(_) | Refusal::NotFound | Refusal::Method | Refusal::UpgradeRequired => {
+                &self.refused.bad_request
+            }
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        self.metrics.refused(refusal.code()).inc();
+    }
+
+    /// The state of the shedding.
+    pub fn shedding(&self) -> MutexGuard<'_, Shedding> {
+        self.shedding.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The operator's word.
+    pub fn request_shed(&self, request: ShedRequest) {
+        tracing::info!(
+            total = request.total,
+            per_second = request.per_second,
+            via = request.via,
+            "shed"
+        );
+        self.shedding().request(request);
+        self.wake_shedding();
+    }
+
+    /// There may be something to shed.
+    pub fn wake_shedding(&self) {
+        self.shed_wake.notify_one();
+    }
+
+    /// Brings the gauges up to date, for a scrape.
+    pub fn refresh_gauges(&self) {
+        let gauge = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        self.metrics.connections.set(gauge(self.capacity.taken()));
+        self.metrics.rooms.set(gauge(self.hub.len() as u64));
+    }
+}
+
+/// Serves until `shutdown` is over and every client was asked to leave; new handshakes get 503 meanwhile.
+pub async fn serve(listeners: Listeners, server: Arc<Server>, shutdown: impl Future<Output = ()>) {
+    let slots = usize::try_from(server.capacity.max()).unwrap_or(usize::MAX);
+    let clients = handshake::router(Arc::clone(&server));
+    let control = admin::router(Arc::clone(&server));
+    let tasks = [
+        tokio::spawn(accept(
+            listeners.clients,
+            clients,
+            slots.saturating_add(SPARE_SOCKETS),
+        )),
+        tokio::spawn(accept(listeners.control, control, CONTROL_SOCKETS)),
+        tokio::spawn(shed_forever(Arc::clone(&server))),
+    ];
+    shutdown.await;
+    drain::leave(&server).await;
+    for task in tasks {
+        task.abort();
+    }
+}
+
+async fn shed_forever(server: Arc<Server>) -> Infallible {
+    drain::shed(&server).await
+}

@@ -1,0 +1,250 @@
+//! The command line. Every flag is an environment variable too, because the operator speaks by environment.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{ArgAction, Parser, ValueEnum};
+
+use crate::bus::BusConfig;
+use crate::bus::publisher::MAX_MESSAGE_BYTES;
+use crate::bus::redis::RedisConfig;
+use crate::config::{Config, Limits};
+use crate::origin::OriginPolicy;
+use crate::outbox::MESSAGE_OVERHEAD_BYTES;
+
+/// A WebSocket server: what a client sends to a room reaches every member of the room, on every pod.
+#[derive(Debug, Parser)]
+#[command(name = "wsc-server", version, about, max_term_width = 110)]
+pub struct Args {
+    /// The pod's own name; a request whose `X-Wsc-Server` header differs is answered 503
+    #[arg(long, env = "POD_NAME", value_name = "NAME")]
+    pub pod_name: Option<String>,
+    /// The port for clients; 0 takes any free one
+    #[arg(long, env = "WSC_PORT", default_value_t = 8080)]
+    pub port: u16,
+    /// The port for health, metrics and the operator; 0 takes any free one
+    #[arg(long, env = "WSC_CONTROL_PORT", default_value_t = 9090, value_name = "PORT")]
+    pub control_port: u16,
+    /// PATH is room `main`, PATH/ROOM a room
+    #[arg(long, env = "WSC_PATH", default_value = "/ws", value_parser = parse_path)]
+    pub path: String,
+    /// Connection slots; lowered to the open-file limit less 256
+    #[arg(long, env = "WSC_MAX_CONNECTIONS", default_value_t = 10_000, value_name = "N",
+          value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub max_connections: u64,
+    /// How messages travel: `redis` between pods, `memory` within this process alone; has to be said when POD_NAME is set
+    #[arg(long, env = "WSC_BUS", value_enum)]
+    pub bus: Option<BusKind>,
+    /// redis://[USER[:PASSWORD]@]HOST[:PORT][/DB], or rediss:// for TLS
+    #[arg(long, env = "WSC_REDIS_URL", hide_env_values = true, value_name = "URL")]
+    pub redis_url: Option<String>,
+    /// The Redis user; wins over that of the URL
+    #[arg(long, env = "WSC_REDIS_USERNAME", hide_env_values = true, value_name = "NAME")]
+    pub redis_username: Option<String>,
+    /// The Redis password; wins over that of the URL. Prefer the variable: a flag is seen by everybody on the machine
+    #[arg(
+        long,
+        env = "WSC_REDIS_PASSWORD",
+        hide_env_values = true,
+        value_name = "PASSWORD"
+    )]
+    pub redis_password: Option<String>,
+    /// What every Redis channel starts with; servers with different prefixes do not hear each other
+    #[arg(long, env = "WSC_REDIS_PREFIX", default_value = "wsc:", value_name = "PREFIX")]
+    pub redis_prefix: String,
+    /// Web pages that may connect: comma-separated `scheme://host[:port]`, `scheme://*.host` (one label) or `*`; empty: the same host
+    #[arg(
+        long,
+        env = "WSC_ORIGINS",
+        default_value = "",
+        value_name = "LIST",
+        hide_default_value = true
+    )]
+    pub origins: String,
+    /// Take the client's address from the last entry of `X-Forwarded-For`
+    #[arg(long, env = "WSC_TRUST_PROXY", action = ArgAction::Set, num_args = 0..=1, default_value_t = false,
+          default_missing_value = "true", value_name = "BOOL")]
+    pub trust_proxy: bool,
+    /// The clamp of every rate that `PUT /shed` asks for, in closes a second
+    #[arg(long, env = "WSC_MAX_SHEDS_PER_SECOND", default_value_t = 100.0, value_name = "RATE", value_parser = parse_rate)]
+    pub max_sheds_per_second: f64,
+    /// SIGTERM closes everybody within this time, evenly
+    #[arg(long, env = "WSC_DRAIN_SECONDS", default_value_t = 25, value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    pub drain_seconds: u64,
+    /// The close code of a client that is asked to move
+    #[arg(long, env = "WSC_CLOSE_CODE", default_value_t = 1012, value_name = "CODE", value_parser = parse_close_code)]
+    pub close_code: u16,
+    /// A moved client is told to wait a random time up to this before it comes back
+    #[arg(long, env = "WSC_CLOSE_JITTER_SECONDS", default_value_t = 30, value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(0..=3600))]
+    pub close_jitter_seconds: u64,
+    /// The largest message over all its fragments; a larger one is closed with 1009
+    #[arg(long, env = "WSC_MAX_MESSAGE_BYTES", default_value_t = Limits::default().message_bytes, value_name = "BYTES")]
+    pub max_message_bytes: usize,
+    /// The outgoing queue of one client; a client that lets it overflow is closed with 1013
+    #[arg(long, env = "WSC_OUTBOX_BYTES", default_value_t = Limits::default().outbox_bytes, value_name = "BYTES")]
+    pub outbox_bytes: usize,
+    /// A client that was silent for this long is pinged, and is dead after 10 s more
+    #[arg(long, env = "WSC_HEARTBEAT_SECONDS", default_value_t = 25, value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub heartbeat_seconds: u64,
+    /// How log lines look; what is logged is set by RUST_LOG (default `info`)
+    #[arg(long, env = "WSC_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// The words of `--bus`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BusKind {
+    /// Between pods.
+    Redis,
+    /// Within this process.
+    Memory,
+}
+
+/// The words of `--log-format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// Why the program ends before it starts.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// `--help` or `--version`: this text, exit 0.
+    Text(String),
+    /// A wrong command line: this one line, exit 2.
+    Usage(String),
+}
+
+impl Args {
+    /// Reads command line and environment.
+    ///
+    /// # Errors
+    /// What to print instead of starting.
+    pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, Exit> {
+        Self::try_parse_from(args).map_err(|error| match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Text(error.to_string()),
+            _ => Exit::Usage(one_line(&error.to_string())),
+        })
+    }
+
+    /// Checks what belongs together. The capacity is still without the open-file limit.
+    ///
+    /// # Errors
+    /// One line that says what to write.
+    pub fn config(&self) -> Result<Config, Exit> {
+        Ok(Config {
+            pod: self.pod_name.clone().filter(|p| !p.is_empty()),
+            path: self.path.clone(),
+            capacity: self.max_connections,
+            bus: self.bus().map_err(Exit::Usage)?,
+            origins: OriginPolicy::parse(&self.origins)
+                .map_err(|e| Exit::Usage(format!("--origins: {e}")))?,
+            trust_proxy: self.trust_proxy,
+            max_sheds_per_second: self.max_sheds_per_second,
+            drain: Duration::from_secs(self.drain_seconds),
+            close_code: self.close_code,
+            close_jitter: Duration::from_secs(self.close_jitter_seconds),
+            limits: self.limits().map_err(Exit::Usage)?,
+        })
+    }
+
+    fn bus(&self) -> Result<BusConfig, String> {
+        let in_pod = self.pod_name.as_ref().is_some_and(|p| !p.is_empty());
+        match self.bus {
+            Some(BusKind::Memory) => return Ok(BusConfig::Memory),
+            None if in_pod => {
+                return Err(
+                    "WSC_BUS is missing: with POD_NAME set write WSC_BUS=redis or WSC_BUS=memory".into(),
+                );
+            }
+            Some(BusKind::Redis) | None => {}
+        }
+        let Some(url) = self.redis_url.as_deref().filter(|u| !u.is_empty()) else {
+            let write = "write --redis-url redis://HOST:6379 (or WSC_REDIS_URL), or --bus memory for a single process";
+            return Err(format!("the Redis URL is missing: {write}"));
+        };
+        if !(1..=200).contains(&self.redis_prefix.len())
+            || !self.redis_prefix.bytes().all(|b| b.is_ascii_graphic())
+        {
+            return Err("--redis-prefix must be 1 to 200 visible ASCII characters, for example wsc:".into());
+        }
+        let (user, password) = (self.redis_username.as_deref(), self.redis_password.as_deref());
+        let not_empty = |text: &&str| !text.is_empty();
+        let config = RedisConfig::new(
+            url,
+            user.filter(not_empty),
+            password.filter(not_empty),
+            &self.redis_prefix,
+        )
+        .map_err(|e| format!("{e}: write --redis-url redis://HOST:6379 (or WSC_REDIS_URL)"))?;
+        Ok(BusConfig::Redis(Box::new(config)))
+    }
+
+    fn limits(&self) -> Result<Limits, String> {
+        if !(1..=MAX_MESSAGE_BYTES).contains(&self.max_message_bytes) {
+            return Err(format!("--max-message-bytes must be 1 to {MAX_MESSAGE_BYTES}"));
+        }
+        let least = self.max_message_bytes + MESSAGE_OVERHEAD_BYTES;
+        if !(least..=64 << 20).contains(&self.outbox_bytes) {
+            return Err(format!(
+                "--outbox-bytes must be {least} (one largest message) to 67108864"
+            ));
+        }
+        Ok(Limits {
+            message_bytes: self.max_message_bytes,
+            outbox_bytes: self.outbox_bytes,
+            heartbeat: Duration::from_secs(self.heartbeat_seconds),
+            ..Limits::default()
+        })
+    }
+}
+
+/// clap's message without its usage paragraphs.
+fn one_line(message: &str) -> String {
+    let lines = message
+        .lines()
+        .take_while(|l| !l.starts_with("Usage:") && !l.starts_with("For more"));
+    let words: Vec<&str> = lines.map(str::trim).filter(|l| !l.is_empty()).collect();
+    let text = words.join("; ");
+    format!(
+        "{}; see wsc-server --help",
+        text.strip_prefix("error: ").unwrap_or(&text)
+    )
+}
+
+fn parse_path(text: &str) -> Result<String, String> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._~-/".contains(&b);
+    let segments = text
+        .strip_prefix('/')
+        .map(|rest| rest.split('/').all(|s| !s.is_empty()));
+    if segments != Some(true) || text.len() > 128 || !text.bytes().all(allowed) {
+        return Err(
+            "a path is /NAME[/NAME...] out of A-Z a-z 0-9 . _ ~ -, without a slash at the end".into(),
+        );
+    }
+    if text == "/wsc" || text.starts_with("/wsc/") {
+        return Err("/wsc is the server's own".into());
+    }
+    Ok(text.to_owned())
+}
+
+fn parse_rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse::<f64>().ok().filter(|r| r.is_finite() && *r > 0.0);
+    rate.ok_or_else(|| "a rate is a number above 0, for example 2.5".into())
+}
+
+/// 1012, 1013 and what RFC 6455 leaves to applications; a client library refuses to see anything else.
+fn parse_close_code(text: &str) -> Result<u16, String> {
+    let code = text
+        .parse()
+        .ok()
+        .filter(|c| matches!(c, 1000 | 1001 | 1012 | 1013 | 3000..=4999));
+    code.ok_or_else(|| "a close code is 1000, 1001, 1012, 1013 or 3000 to 4999".into())
+}

@@ -1,0 +1,249 @@
+//! Redis pub/sub: one connection that subscribes, one that publishes, both replaced together when either fails.
+//!
+//! Reconnects are ours and visible. A connection can look alive and be deaf, so a probe goes through both all the time:
+//! published on one to a channel of this process, it has to come back on the other.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use redis::IntoConnectionInfo;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+
+use super::backoff::Backoff;
+use super::interest::Interest;
+use super::publisher::{Link, Publisher, Reservation};
+use super::subscriber;
+use crate::hub::Hub;
+use crate::metrics::Metrics;
+use crate::protocol::RoomName;
+
+/// How long a handshake waits for the subscription to a new room.
+const SUBSCRIBE_WAIT: Duration = Duration::from_secs(2);
+/// A connection that lasted this long was a good one: the next attempt starts without a wait.
+const STABLE: Duration = Duration::from_secs(5);
+
+/// Where Redis is and what is ours in it.
+#[derive(Debug, Clone)]
+pub struct RedisConfig {
+    /// Address, TLS and credentials.
+    pub client: redis::Client,
+    /// What all channels start with, for example `wsc:ns:chat:`.
+    pub prefix: String,
+}
+
+impl RedisConfig {
+    /// Reads a `redis://` or `rediss://` URL; the credentials given apart win over those in it.
+    ///
+    /// # Errors
+    /// Names what is wrong, without the password.
+    pub fn new(
+        url: &str,
+        username: Option<&str>,
+        password: Option<&str>,
+        prefix: &str,
+    ) -> Result<Self, String> {
+        if !url.starts_with("redis://") && !url.starts_with("rediss://") {
+            return Err("redis url must start with redis:// or rediss://".into());
+        }
+        let info = url
+            .into_connection_info()
+            .map_err(|e| format!("redis url: {e}"))?;
+        let mut settings = info
+            .redis_settings()
+            .clone()
+            .set_protocol(redis::ProtocolVersion::RESP3);
+        if let Some(username) = username {
+            settings = settings.set_username(username);
+        }
+        if let Some(password) = password {
+            settings = settings.set_password(password);
+        }
+        let client =
+            redis::Client::open(info.set_redis_settings(settings)).map_err(|e| format!("redis url: {e}"))?;
+        Ok(Self {
+            client,
+            prefix: prefix.to_owned(),
+        })
+    }
+}
+
+/// What the tasks of the bus share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) client: redis::Client,
+    pub(super) prefix: String,
+    pub(super) probe_channel: String,
+    pub(super) hub: Arc<Hub>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) interest: Interest,
+    /// Told when `interest` has something to do.
+    pub(super) dirty: Notify,
+    /// Counts up when a subscription is confirmed or the bus goes up or down.
+    pub(super) progress: watch::Sender<u64>,
+    /// The connection to publish on.
+    pub(super) link: watch::Sender<Option<Link>>,
+    up: AtomicBool,
+    was_up: AtomicBool,
+}
+
+/// The bus of a pod.
+#[derive(Debug)]
+pub struct RedisBus {
+    shared: Arc<Shared>,
+    publisher: Publisher,
+    tasks: [JoinHandle<()>; 2],
+}
+
+impl RedisBus {
+    /// Starts to connect.
+    pub fn start(config: &RedisConfig, hub: Arc<Hub>, metrics: Arc<Metrics>) -> Self {
+        let (link, links) = watch::channel(None);
+        let (publisher, pump) = Publisher::start(links, Arc::clone(&metrics));
+        let shared = Arc::new(Shared {
+            client: config.client.clone(),
+            prefix: config.prefix.clone(),
+            probe_channel: format!("{}probe:{:016x}", config.prefix, rand::random::<u64>()),
+            hub,
+            metrics,
+            interest: Interest::default(),
+            dirty: Notify::new(),
+            progress: watch::channel(0).0,
+            link,
+            up: AtomicBool::new(false),
+            was_up: AtomicBool::new(false),
+        });
+        let supervisor = tokio::spawn(supervise(Arc::clone(&shared)));
+        Self {
+            shared,
+            publisher,
+            tasks: [pump, supervisor],
+        }
+    }
+
+    /// Whether both connections work and the last probe came back.
+    pub fn is_up(&self) -> bool {
+        self.shared.is_up()
+    }
+
+    /// Whether a probe ever came back.
+    pub fn was_up(&self) -> bool {
+        self.shared.was_up.load(Ordering::Relaxed)
+    }
+
+    /// The hub gained or lost this room.
+    pub fn interest_changed(&self, room: &RoomName) {
+        self.shared.interest.mark(room);
+        self.shared.dirty.notify_one();
+    }
+
+    /// Waits until the room is subscribed, the bus is down or two seconds are over.
+    pub async fn subscribed(&self, room: &RoomName) {
+        let mut progress = self.shared.progress.subscribe();
+        let done = || !self.is_up() || self.shared.interest.is_active(room);
+        // An end of the wait by time is no error: the client then joins a room that is about to be subscribed.
+        let _ = timeout(SUBSCRIBE_WAIT, progress.wait_for(|_| done())).await;
+    }
+
+    pub(super) fn publisher(&self) -> &Publisher {
+        &self.publisher
+    }
+
+    /// Queues an envelope.
+    pub fn publish(&self, reservation: Reservation, room: &RoomName, envelope: Bytes) {
+        self.publisher
+            .push(reservation, self.shared.channel(room), envelope);
+    }
+}
+
+impl Drop for RedisBus {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn channel(&self, room: &RoomName) -> String {
+        format!("{}room:{room}", self.prefix)
+    }
+
+    /// The room of a channel, if it is one of ours.
+    pub(super) fn room(&self, channel: &str) -> Option<RoomName> {
+        RoomName::parse(channel.strip_prefix(&self.prefix)?.strip_prefix("room:")?)
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.up.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_up(&self, up: bool) {
+        let before = self.up.swap(up, Ordering::Relaxed);
+        if up {
+            self.was_up.store(true, Ordering::Relaxed);
+        }
+        self.metrics.bus_up.set(i64::from(up));
+        if before != up {
+            tracing::info!(up, "redis bus");
+        }
+        self.progress.send_modify(|n| *n += 1);
+    }
+}
+
+/// Keeps the two connections for as long as the process lives.
+async fn supervise(shared: Arc<Shared>) {
+    let mut backoff = Backoff::default();
+    let mut last_error = String::new();
+    loop {
+        let started = Instant::now();
+        let Err(error) = subscriber::run(&shared).await;
+        shared.link.send_replace(None);
+        if shared.is_up() {
+            shared.metrics.bus_losses.inc();
+        }
+        shared.set_up(false);
+        let error = error.to_string();
+        // The same refusal every second is one line, not thousands.
+        if error != last_error {
+            tracing::warn!(%error, "redis is out of reach; trying again");
+            last_error = error;
+        }
+        if started.elapsed() > STABLE {
+            backoff.reset();
+            last_error.clear();
+        }
+        tokio::time::sleep(backoff.next()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::RedisConfig;
+
+    #[test]
+    fn credentials_given_apart_win() {
+        let url = "redis://u:p@localhost:7000/3";
+        let config = RedisConfig::new(url, None, None, "x:").expect("url");
+        let settings = config.client.get_connection_info().redis_settings();
+        assert_eq!(
+            (settings.username(), settings.password(), settings.db()),
+            (Some("u"), Some("p"), 3)
+        );
+        let config = RedisConfig::new(url, Some("v"), Some("q"), "x:").expect("url");
+        let settings = config.client.get_connection_info().redis_settings();
+        assert_eq!((settings.username(), settings.password()), (Some("v"), Some("q")));
+    }
+
+    #[test]
+    fn urls_that_are_not_redis_are_refused_without_the_password() {
+        for bad in ["", "http://h", "unix:///tmp/s", "redis:", "redis://u:secret@"] {
+            let error = RedisConfig::new(bad, None, Some("secret"), "x:").expect_err(bad);
+            assert!(!error.contains("secret"), "{error}");
+        }
+        assert!(RedisConfig::new("rediss://h:1", None, None, "x:").is_ok());
+    }
+}

@@ -1,0 +1,152 @@
+//! The connections of this process that can be asked to leave, oldest first, and which proxy they came through.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::outbox::Outbox;
+
+/// What counts connections whose proxy did not name itself.
+pub const DIRECT: &str = "direct";
+/// Proxies that are told apart; a cluster has far fewer, and a name is the sender's word.
+const MAX_VIAS: usize = 256;
+const OTHER: &str = "other";
+
+/// Open connections by number; a lower number is an older connection.
+#[derive(Debug, Default)]
+pub struct Clients {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    open: BTreeMap<u64, Client>,
+    vias: HashMap<Arc<str>, u64>,
+}
+
+#[derive(Debug)]
+struct Client {
+    outbox: Arc<Outbox>,
+    via: Arc<str>,
+}
+
+/// A connection's entry; dropping it removes it.
+#[derive(Debug)]
+pub struct Registration {
+    clients: Arc<Clients>,
+    number: u64,
+    via: Arc<str>,
+}
+
+impl Clients {
+    /// Adds a connection.
+    pub fn register(self: &Arc<Self>, number: u64, via: Option<&str>, outbox: Arc<Outbox>) -> Registration {
+        let mut inner = self.lock();
+        let name = via.unwrap_or(DIRECT);
+        let known = inner.vias.contains_key(name) || inner.vias.len() < MAX_VIAS;
+        let name = if known { name } else { OTHER };
+        let via: Arc<str> = match inner.vias.get_key_value(name) {
+            Some((via, _)) => Arc::clone(via),
+            None => name.into(),
+        };
+        *inner.vias.entry(Arc::clone(&via)).or_default() += 1;
+        inner.open.insert(
+            number,
+            Client {
+                outbox,
+                via: Arc::clone(&via),
+            },
+        );
+        Registration {
+            clients: Arc::clone(self),
+            number,
+            via,
+        }
+    }
+
+    /// The oldest connection that was not taken yet, of one proxy or of all. It is not handed out again.
+    pub fn take_oldest(&self, via: Option<&str>) -> Option<Arc<Outbox>> {
+        let mut inner = self.lock();
+        let number = match via {
+            None => *inner.open.keys().next()?,
+            Some(via) => *inner.open.iter().find(|(_, c)| &*c.via == via)?.0,
+        };
+        inner.open.remove(&number).map(|client| client.outbox)
+    }
+
+    /// Connections that can still be taken.
+    pub fn open(&self) -> u64 {
+        self.lock().open.len() as u64
+    }
+
+    /// Connections by proxy, those that are closing included.
+    pub fn vias(&self) -> BTreeMap<String, u64> {
+        self.lock()
+            .vias
+            .iter()
+            .map(|(via, n)| (via.to_string(), *n))
+            .collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let mut inner = self.clients.lock();
+        inner.open.remove(&self.number);
+        if let Some(count) = inner.vias.get_mut(&self.via) {
+            *count -= 1;
+            if *count == 0 {
+                inner.vias.remove(&self.via);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn oldest_first_once_and_by_proxy() {
+        let clients = Arc::new(Clients::default());
+        let outboxes: Vec<_> = (0..4).map(|_| Arc::new(Outbox::new(100))).collect();
+        let vias = [Some("p-a"), Some("p-b"), None, Some("p-a")];
+        let mut registrations: Vec<_> = (0..4)
+            .map(|i| clients.register(i as u64, vias[i], Arc::clone(&outboxes[i])))
+            .collect();
+        let index =
+            |taken: Option<Arc<Outbox>>| taken.and_then(|t| outboxes.iter().position(|o| Arc::ptr_eq(o, &t)));
+        assert_eq!(
+            clients.vias(),
+            [("direct".into(), 1), ("p-a".into(), 2), ("p-b".into(), 1)].into()
+        );
+        assert_eq!(index(clients.take_oldest(Some("p-b"))), Some(1));
+        assert_eq!(index(clients.take_oldest(Some("p-b"))), None);
+        assert_eq!(index(clients.take_oldest(None)), Some(0));
+        registrations.remove(2);
+        assert_eq!(index(clients.take_oldest(None)), Some(3));
+        assert_eq!((index(clients.take_oldest(None)), clients.open()), (None, 0));
+        assert_eq!(
+            clients.vias().values().sum::<u64>(),
+            3,
+            "closing ones still count"
+        );
+        drop(registrations);
+        assert!(clients.vias().is_empty());
+    }
+
+    #[test]
+    fn proxy_names_are_bounded() {
+        let clients = Arc::new(Clients::default());
+        let held: Vec<_> = (0..1000)
+            .map(|n| clients.register(n, Some(&format!("p-{n}")), Arc::new(Outbox::new(1))))
+            .collect();
+        assert!(clients.vias().len() <= MAX_VIAS + 1);
+        assert_eq!(clients.vias().values().sum::<u64>(), 1000);
+        drop(held);
+        assert!(clients.vias().is_empty());
+    }
+}

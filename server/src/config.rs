@@ -1,0 +1,57 @@
+//! What the server runs with, after everything was checked.
+
+use std::time::Duration;
+
+use crate::bus::BusConfig;
+use crate::origin::OriginPolicy;
+
+/// The settings of one server process.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The pod's name; a request that means another pod is refused.
+    pub pod: Option<String>,
+    /// The path of room `main`, and the parent of all rooms.
+    pub path: String,
+    /// Connection slots.
+    pub capacity: u64,
+    /// How messages travel.
+    pub bus: BusConfig,
+    /// Which web pages may connect.
+    pub origins: OriginPolicy,
+    /// Whether `X-Forwarded-For` is the proxy's word.
+    pub trust_proxy: bool,
+    /// The clamp of every rate that `/shed` asks for, in closes a second.
+    pub max_sheds_per_second: f64,
+    /// SIGTERM closes everybody within this time.
+    pub drain: Duration,
+    /// The close code of a moved client.
+    pub close_code: u16,
+    /// The upper end of the random wait that a moved client is asked for.
+    pub close_jitter: Duration,
+    /// Limits and heartbeat of one connection.
+    pub limits: Limits,
+}
+
+/// The limits of one connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The largest message over all its fragments, in bytes.
+    pub message_bytes: usize,
+    /// The bound of the outgoing queue, in bytes.
+    pub outbox_bytes: usize,
+    /// A client that was silent for this long is pinged.
+    pub heartbeat: Duration,
+    /// A client that does not answer a ping for this long is dead.
+    pub pong_wait: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_bytes: 64 << 10,
+            outbox_bytes: 256 << 10,
+            heartbeat: Duration::from_secs(25),
+            pong_wait: Duration::from_secs(10),
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The client port: `/wsc/lb` for the proxy, everything else is a handshake or an error.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Extension, Router};
+use serde::Serialize;
+
+use crate::app::Server;
+use crate::listen::SocketPermit;
+use crate::protocol::refusal::{RETRY_AFTER_SECONDS, Refusal};
+use crate::protocol::{raw, request};
+use crate::session::connection::Connection;
+use crate::session::{self, socket::AxumSocket};
+
+/// Enough for a small frame and its header; a connection holds it all its life.
+const READ_BUFFER_BYTES: usize = 2 << 10;
+/// Frames that wait together for one write.
+const WRITE_BUFFER_BYTES: usize = 4 << 10;
+
+/// The body of every error.
+#[derive(Debug, Serialize)]
+pub struct ErrorBody {
+    /// A word for programs.
+    pub error: &'static str,
+    /// A sentence for people.
+    pub message: String,
+}
+
+/// The router of the client port.
+pub fn router(server: Arc<Server>) -> Router {
+    Router::new()
+        .route("/wsc/lb", get(load_balancer))
+        .fallback(handshake)
+        .with_state(server)
+}
+
+/// Whether the proxy should send new connections here.
+async fn load_balancer(State(server): State<Arc<Server>>, headers: axum::http::HeaderMap) -> Response {
+    if !request::is_for(server.config.pod.as_deref(), &headers) {
+        return refuse(&server, Refusal::WrongPod);
+    }
+    if server.capacity.is_out_of_rotation() || !server.admits() {
+        return (StatusCode::NOT_FOUND, "no new connections\n").into_response();
+    }
+    (StatusCode::OK, "ok\n").into_response()
+}
+
+async fn handshake(
+    State(server): State<Arc<Server>>,
+    permit: Option<Extension<SocketPermit>>,
+    request: Request,
+) -> Response {
+    let (mut parts, _body) = request.into_parts();
+    match admit(&server, &parts, permit.map(|p| p.0)).await {
+        Ok(connection) => upgrade(&mut parts, connection).await,
+        Err(refusal) => refuse(&server, refusal),
+    }
+}
+
+/// Checks the handshake, takes a slot and joins the room, so that the client misses nothing from its upgrade on.
+async fn admit(
+    server: &Arc<Server>,
+    parts: &Parts,
+    permit: Option<SocketPermit>,
+) -> Result<Connection, Refusal> {
+    let target = raw::parse_target(&server.config.path, parts.uri.path(), parts.uri.query())?;
+    request::check_upgrade(&parts.method, &parts.headers)?;
+    if !request::is_for(server.config.pod.as_deref(), &parts.headers) {
+        return Err(Refusal::WrongPod);
+    }
+    check_origin(server, &parts.headers)?;
+    if !server.admits() {
+        return Err(Refusal::Draining);
+    }
+    let slot = server.capacity.reserve().ok_or(Refusal::Full)?;
+    let via = request::via(&parts.headers).map(str::to_owned);
+    let connection = Connection::join(server, slot, target, via, permit);
+    if server.config.trust_proxy {
+        let client = request::forwarded_for(&parts.headers).unwrap_or("unknown");
+        tracing::debug!(client, connection = connection.number(), "handshake");
+    }
+    server.bus.subscribed(connection.room()).await;
+    Ok(connection)
+}
+
+fn check_origin(server: &Server, headers: &axum::http::HeaderMap) -> Result<(), Refusal> {
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    let (first, second) = (origins.next(), origins.next());
+    // Bytes that are no text cannot be on any list; the empty string is on none.
+    let origin = first.map(|o| o.to_str().unwrap_or_default());
+    let host = headers.get(header::HOST).and_then(|h| h.to_str().ok());
+    if second.is_none() && server.config.origins.allows(origin, host) {
+        Ok(())
+    } else {
+        Err(Refusal::Origin)
+    }
+}
+
+async fn upgrade(parts: &mut Parts, connection: Connection) -> Response {
+    let upgrade = match WebSocketUpgrade::from_request_parts(parts, &()).await {
+        Ok(upgrade) => upgrade,
+        Err(rejection) => {
+            tracing::debug!(%rejection, "upgrade");
+            return refuse(&connection.server, Refusal::UpgradeRequired);
+        }
+    };
+    let limits = connection.server.config.limits;
+    upgrade
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(WRITE_BUFFER_BYTES)
+        .max_message_size(limits.message_bytes)
+        .max_frame_size(limits.message_bytes)
+        .on_upgrade(move |socket| session::run(AxumSocket::new(socket), connection))
+}
+
+fn refuse(server: &Server, refusal: Refusal) -> Response {
+    server.count_refusal(refusal);
+    let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = error(status, refusal.code(), refusal.message());
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+    }
+    if status == StatusCode::UPGRADE_REQUIRED {
+        let headers = response.headers_mut();
+        headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+    response
+}
+
+/// An error as every part of the server answers it.
+pub fn error(status: StatusCode, error: &'static str, message: impl Into<String>) -> Response {
+    (
+        status,
+        Json(ErrorBody {
+            error,
+            message: message.into(),
+        }),
+    )
+        .into_response()
+}

@@ -1,0 +1,24 @@
+//! The WebSocket server: rooms, broadcast through Redis, gentle drain.
+//!
+//! What a client sends goes to its room through the [`bus`], and comes back from it to every member, the sender included:
+//! one road, and so one order for all. `hub`, `outbox`, `protocol`, `origin`, `capacity` and the pacing in `drain` know
+//! no socket and no HTTP; `session` works on any stream and sink of frames.
+
+pub mod admin;
+pub mod app;
+pub mod args;
+pub mod bus;
+pub mod capacity;
+pub mod clients;
+pub mod config;
+pub mod drain;
+pub mod handshake;
+pub mod hub;
+pub mod listen;
+pub mod metrics;
+pub mod origin;
+pub mod outbox;
+pub mod protocol;
+pub mod run;
+pub mod session;
+pub mod shed;

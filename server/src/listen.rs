@@ -1,0 +1,119 @@
+//! Listeners and HTTP connections with limits: slow headers, large headers and too many sockets end early.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tower::ServiceExt;
+
+/// From the connection, or the end of the last request, to the end of the next request's headers.
+const HEADER_WAIT: Duration = Duration::from_secs(10);
+const HEADER_BYTES: usize = 8 << 10;
+const HEADERS: usize = 64;
+/// Connections that the kernel keeps while we are busy; it lowers this to its own limit.
+const BACKLOG: u32 = 4096;
+/// A peer that acknowledges nothing for this long is gone, in milliseconds.
+const USER_TIMEOUT_MS: u32 = 30_000;
+/// The pause after a failed accept, which mostly means no files left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A share of the sockets that one port may have; it travels with the connection through its upgrade.
+#[derive(Debug, Clone)]
+pub struct SocketPermit(#[expect(dead_code, reason = "held for its drop")] Arc<OwnedSemaphorePermit>);
+
+/// The two ports of a server.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For clients.
+    pub clients: TcpListener,
+    /// For health, metrics and the operator.
+    pub control: TcpListener,
+}
+
+impl Listeners {
+    /// Binds both ports on all addresses.
+    ///
+    /// # Errors
+    /// Names the port that cannot be had.
+    pub fn bind(port: u16, control_port: u16) -> io::Result<Self> {
+        let named = |port: u16| move |e: io::Error| io::Error::new(e.kind(), format!("port {port}: {e}"));
+        let clients = bind_all(port).map_err(named(port))?;
+        let control = bind_all(control_port).map_err(named(control_port))?;
+        Ok(Self { clients, control })
+    }
+}
+
+/// `[::]`, which takes IPv4 as well, or `0.0.0.0` where there is no IPv6.
+fn bind_all(port: u16) -> io::Result<TcpListener> {
+    let v6 = TcpSocket::new_v6().and_then(|socket| {
+        rustix::net::sockopt::set_ipv6_v6only(&socket, false)?;
+        listen(socket, (Ipv6Addr::UNSPECIFIED, port).into())
+    });
+    match v6 {
+        Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+            listen(TcpSocket::new_v4()?, (Ipv4Addr::UNSPECIFIED, port).into())
+        }
+        other => other,
+    }
+}
+
+fn listen(socket: TcpSocket, address: SocketAddr) -> io::Result<TcpListener> {
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Accepts until it is dropped. Beyond `max_sockets` a connection is closed at once.
+pub async fn accept(listener: TcpListener, router: Router, max_sockets: usize) -> Infallible {
+    let sockets = Arc::new(Semaphore::new(max_sockets));
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "accept failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        if let Ok(permit) = Arc::clone(&sockets).try_acquire_owned() {
+            tokio::spawn(serve(stream, router.clone(), SocketPermit(Arc::new(permit))));
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, router: Router, permit: SocketPermit) {
+    // A socket that is gone already fails here; hyper finds that out by itself.
+    let _ = stream.set_nodelay(true);
+    let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, USER_TIMEOUT_MS);
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(permit.clone());
+        call(router.clone(), request.map(Body::new))
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_WAIT)
+        .max_headers(HEADERS)
+        .max_header_size(HEADER_BYTES)
+        .max_buf_size(2 * HEADER_BYTES)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    if let Err(error) = connection.await {
+        tracing::debug!(%error, "http connection");
+    }
+}
+
+async fn call(router: Router, request: Request) -> Result<Response, Infallible> {
+    router.oneshot(request).await
+}

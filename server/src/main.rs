@@ -1,0 +1,39 @@
+//! `wsc-server`; everything it does is in the library.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use wsc_server::args::Args;
+use wsc_server::run;
+
+fn main() -> ExitCode {
+    let args = match Args::read(std::env::args_os()) {
+        Ok(args) => args,
+        Err(exit) => return run::explain(&exit),
+    };
+    let config = match args.config() {
+        Ok(config) => config,
+        Err(exit) => return run::explain(&exit),
+    };
+    run::start_logging(args.log_format);
+    match start(&args, config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "cannot serve");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(args: &Args, mut config: wsc_server::config::Config) -> anyhow::Result<()> {
+    let provider = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    if provider.is_err() {
+        tracing::warn!("a TLS provider was installed already");
+    }
+    run::fit_to_files(&mut config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("runtime")?;
+    runtime.block_on(run::serve(args, config))
+}

@@ -1,0 +1,161 @@
+//! The numbers of `GET /metrics`; docs/server.md lists them.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+/// The one label of a family of counters.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Reason {
+    reason: &'static str,
+}
+
+type ByReason = Family<Reason, Counter>;
+
+/// Every metric of the server. Labels are words of the program, never of a client.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Connections that hold a slot.
+    pub connections: Gauge,
+    /// Slots.
+    pub capacity: Gauge,
+    /// Rooms with members.
+    pub rooms: Gauge,
+    /// Upgrades answered.
+    pub accepted: Counter,
+    closed: ByReason,
+    refused: ByReason,
+    dropped: ByReason,
+    /// Messages that clients sent.
+    pub received: Counter,
+    /// Messages handed to the bus.
+    pub published: Counter,
+    /// Messages queued for a client.
+    pub deliveries: Counter,
+    /// Clients that were too slow for a message.
+    pub overflows: Counter,
+    /// Connections closed because `/shed` asked for it.
+    pub shed: Counter,
+    /// Connections closed because of SIGTERM.
+    pub drained: Counter,
+    /// 1 while messages travel.
+    pub bus_up: Gauge,
+    /// Times that a working bus was lost.
+    pub bus_losses: Counter,
+    /// Round trips through Redis.
+    pub probe_seconds: Histogram,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All zero.
+    pub fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("wsc_server"),
+            connections: Gauge::default(),
+            capacity: Gauge::default(),
+            rooms: Gauge::default(),
+            accepted: Counter::default(),
+            closed: Family::default(),
+            refused: Family::default(),
+            dropped: Family::default(),
+            received: Counter::default(),
+            published: Counter::default(),
+            deliveries: Counter::default(),
+            overflows: Counter::default(),
+            shed: Counter::default(),
+            drained: Counter::default(),
+            bus_up: Gauge::default(),
+            bus_losses: Counter::default(),
+            // 0.1 ms to 3.3 s, the longest that a probe may take being 3 s.
+            probe_seconds: Histogram::new(exponential_buckets(0.0001, 2.0, 16)),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "connections",
+            "Connections that hold a slot",
+            self.connections.clone(),
+        );
+        registry.register("capacity", "Connection slots", self.capacity.clone());
+        registry.register("rooms", "Rooms with members on this pod", self.rooms.clone());
+        registry.register("accepted", "Upgrades answered", self.accepted.clone());
+        registry.register("closed", "Connections ended, by reason", self.closed.clone());
+        registry.register("refused", "Handshakes refused, by reason", self.refused.clone());
+        registry.register(
+            "messages_dropped",
+            "Messages not published or not delivered, by reason",
+            self.dropped.clone(),
+        );
+        registry.register(
+            "messages_received",
+            "Messages that clients sent",
+            self.received.clone(),
+        );
+        registry.register(
+            "messages_published",
+            "Messages handed to the bus",
+            self.published.clone(),
+        );
+        registry.register(
+            "deliveries",
+            "Messages queued for a client",
+            self.deliveries.clone(),
+        );
+        registry.register(
+            "overflows",
+            "Clients too slow for a message",
+            self.overflows.clone(),
+        );
+        registry.register("shed", "Closes begun because /shed asked", self.shed.clone());
+        registry.register("drained", "Closes begun because of SIGTERM", self.drained.clone());
+        registry.register("bus_up", "1 while messages travel", self.bus_up.clone());
+        registry.register(
+            "bus_losses",
+            "Times that a working bus was lost",
+            self.bus_losses.clone(),
+        );
+        registry.register(
+            "bus_probe_seconds",
+            "Round trips through the bus",
+            self.probe_seconds.clone(),
+        );
+    }
+
+    /// Connections ended for this reason.
+    pub fn closed(&self, reason: &'static str) -> Counter {
+        self.closed.get_or_create_owned(&Reason { reason })
+    }
+
+    /// Handshakes refused for this reason.
+    pub fn refused(&self, reason: &'static str) -> Counter {
+        self.refused.get_or_create_owned(&Reason { reason })
+    }
+
+    /// Messages dropped for this reason.
+    pub fn dropped(&self, reason: &'static str) -> Counter {
+        self.dropped.get_or_create_owned(&Reason { reason })
+    }
+
+    /// The page in the OpenMetrics text format.
+    pub fn page(&self) -> String {
+        let mut page = String::new();
+        // Writing into a string does not fail.
+        let _ = encode(&mut page, &self.registry);
+        page
+    }
+}

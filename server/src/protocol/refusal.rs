@@ -1,0 +1,67 @@
+//! Why a handshake is refused, and what the client is told about it.
+
+/// The seconds of `Retry-After` on a 503: HAProxy has another pod by then.
+pub const RETRY_AFTER_SECONDS: u32 = 2;
+
+/// A handshake that gets no WebSocket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// Something in it is malformed; the text names it.
+    BadRequest(&'static str),
+    /// The `Origin` header is not allowed.
+    Origin,
+    /// The path is not served.
+    NotFound,
+    /// Not a GET.
+    Method,
+    /// No upgrade to WebSocket version 13.
+    UpgradeRequired,
+    /// Every slot is taken.
+    Full,
+    /// Cordoned, or the process is leaving.
+    Draining,
+    /// `X-Wsc-Server` names another pod.
+    WrongPod,
+}
+
+impl Refusal {
+    /// The HTTP status.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::BadRequest(_) => 400,
+            Self::Origin => 403,
+            Self::NotFound => 404,
+            Self::Method => 405,
+            Self::UpgradeRequired => 426,
+            Self::Full | Self::Draining | Self::WrongPod => 503,
+        }
+    }
+
+    /// The `error` of the JSON body.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::BadRequest(_) => "bad_request",
+            Self::Origin => "origin",
+            Self::NotFound => "not_found",
+            Self::Method => "method",
+            Self::UpgradeRequired => "upgrade_required",
+            Self::Full => "full",
+            Self::Draining => "draining",
+            Self::WrongPod => "wrong_pod",
+        }
+    }
+
+    /// The `message` of the JSON body.
+    pub fn message(self) -> &'static str {
+        match self {
+            Self::BadRequest(message) => message,
+            Self::Origin => "this origin is not allowed",
+            Self::NotFound => "no such path",
+            Self::Method => "only GET is served here",
+            Self::UpgradeRequired => "this path speaks WebSocket version 13 only",
+            Self::Full => "every connection slot of this server is taken",
+            Self::Draining => "this server takes no new connections",
+            Self::WrongPod => "the request is meant for another server",
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Checks of a handshake's method and headers.
+
+use http::{HeaderMap, Method, header};
+
+use super::refusal::Refusal;
+
+/// The proxy's word for the pod it meant.
+pub const SERVER_HEADER: &str = "x-wsc-server";
+/// The proxy pod that a connection came through.
+pub const VIA_HEADER: &str = "x-wsc-via";
+/// The longest proxy name that is recorded, in bytes: that of a Kubernetes object.
+const MAX_VIA_BYTES: usize = 253;
+
+/// Whether method and headers ask for a WebSocket as RFC 6455 wants it, without a subprotocol.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn check_upgrade(method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
+    if method != Method::GET {
+        return Err(Refusal::Method);
+    }
+    let version = headers
+        .get(header::SEC_WEBSOCKET_VERSION)
+        .map(http::HeaderValue::as_bytes);
+    if !has_token(headers, &header::UPGRADE, "websocket") || version != Some(b"13") {
+        return Err(Refusal::UpgradeRequired);
+    }
+    if !has_token(headers, &header::CONNECTION, "upgrade") {
+        return Err(Refusal::BadRequest("the Connection header lacks Upgrade"));
+    }
+    let key = headers
+        .get(header::SEC_WEBSOCKET_KEY)
+        .map(http::HeaderValue::as_bytes);
+    if !key.is_some_and(is_nonce) {
+        return Err(Refusal::BadRequest(
+            "Sec-WebSocket-Key must be 16 bytes in base64",
+        ));
+    }
+    if headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL) {
+        return Err(Refusal::BadRequest("no offered subprotocol is known"));
+    }
+    Ok(())
+}
+
+/// Whether the request is meant for this pod, or for no pod in particular.
+pub fn is_for(pod: Option<&str>, headers: &HeaderMap) -> bool {
+    match (pod, headers.get(SERVER_HEADER)) {
+        (Some(pod), Some(meant)) => meant.as_bytes() == pod.as_bytes(),
+        _ => true,
+    }
+}
+
+/// The proxy that the request came through, if it names itself like a Kubernetes object.
+pub fn via(headers: &HeaderMap) -> Option<&str> {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b);
+    let via = headers.get(VIA_HEADER)?.to_str().ok()?;
+    ((1..=MAX_VIA_BYTES).contains(&via.len()) && via.bytes().all(allowed)).then_some(via)
+}
+
+/// The client's address as the proxy saw it: the last entry of `X-Forwarded-For`, which only the proxy can have written.
+pub fn forwarded_for(headers: &HeaderMap) -> Option<&str> {
+    let last = headers.get_all("x-forwarded-for").iter().next_back()?;
+    last.to_str()
+        .ok()?
+        .rsplit(',')
+        .next()
+        .map(str::trim)
+        .filter(|a| !a.is_empty())
+}
+
+fn has_token(headers: &HeaderMap, name: &header::HeaderName, token: &str) -> bool {
+    let values = headers.get_all(name).iter().filter_map(|v| v.to_str().ok());
+    values
+        .flat_map(|v| v.split(','))
+        .any(|t| t.trim().eq_ignore_ascii_case(token))
+}
+
+fn is_nonce(key: &[u8]) -> bool {
+    let (digits, padding) = key.split_at(key.len().saturating_sub(2));
+    let base64 = |b: &u8| b.is_ascii_alphanumeric() || *b == b'+' || *b == b'/';
+    digits.len() == 22 && padding == b"==" && digits.iter().all(base64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{HeaderName, HeaderValue};
+
+    fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in pairs {
+            let name = HeaderName::from_bytes(name.as_bytes()).expect("name");
+            map.append(name, HeaderValue::from_str(value).expect("value"));
+        }
+        map
+    }
+
+    const GOOD: [(&str, &str); 4] = [
+        ("connection", "keep-alive, Upgrade"),
+        ("upgrade", "WebSocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+
+    #[test]
+    fn handshakes() {
+        assert_eq!(check_upgrade(&Method::GET, &headers(&GOOD)), Ok(()));
+        assert_eq!(
+            check_upgrade(&Method::POST, &headers(&GOOD)),
+            Err(Refusal::Method)
+        );
+        let status = |index: usize, value: &str| {
+            let mut pairs = GOOD;
+            pairs[index].1 = value;
+            check_upgrade(&Method::GET, &headers(&pairs))
+                .expect_err("refused")
+                .status()
+        };
+        assert_eq!(status(0, "close"), 400);
+        assert_eq!(status(1, "h2c"), 426);
+        assert_eq!(status(2, "8"), 426);
+        assert_eq!(status(3, "short"), 400);
+        assert_eq!(status(3, "dGhlIHNhbXBsZSBub25j!!=="), 400);
+        let mut offered = GOOD.to_vec();
+        offered.push(("sec-websocket-protocol", "soap"));
+        assert_eq!(
+            check_upgrade(&Method::GET, &headers(&offered)).map_err(Refusal::status),
+            Err(400)
+        );
+    }
+
+    #[test]
+    fn identity_and_via() {
+        let meant = headers(&[("x-wsc-server", "chat-1")]);
+        assert!(
+            is_for(Some("chat-1"), &meant) && is_for(None, &meant) && is_for(Some("chat-1"), &headers(&[]))
+        );
+        assert!(!is_for(Some("chat-2"), &meant));
+        assert_eq!(
+            via(&headers(&[("x-wsc-via", "chat-proxy-6f.x")])),
+            Some("chat-proxy-6f.x")
+        );
+        for bad in ["", "A", "a b", "a\"b", &"x".repeat(254)] {
+            assert_eq!(via(&headers(&[("x-wsc-via", bad)])), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_the_last_forwarded_entry_counts() {
+        let forged = headers(&[
+            ("x-forwarded-for", "6.6.6.6, 10.0.0.9"),
+            ("x-forwarded-for", "7.7.7.7, 10.0.0.1 "),
+        ]);
+        assert_eq!(forwarded_for(&forged), Some("10.0.0.1"));
+        assert_eq!(forwarded_for(&headers(&[("x-forwarded-for", "")])), None);
+    }
+}

@@ -1,0 +1,110 @@
+//! What `main` does, step by step.
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::app::{self, Server};
+use crate::args::{Args, Exit, LogFormat};
+use crate::capacity;
+use crate::config::Config;
+use crate::listen::Listeners;
+
+/// Prints what the command line led to instead of a start.
+pub fn explain(exit: &Exit) -> ExitCode {
+    match exit {
+        Exit::Text(text) => {
+            // A closed pipe is no reason to fail.
+            let _ = write!(io::stdout(), "{text}");
+            ExitCode::SUCCESS
+        }
+        Exit::Usage(line) => {
+            let _ = writeln!(io::stderr(), "wsc-server: {line}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Logs to standard output from now on.
+pub fn start_logging(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let colours = io::stdout().is_terminal();
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colours);
+    match format {
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Text => builder.init(),
+    }
+}
+
+/// Raises the open-file limit to the hard one and lowers the capacity to what it leaves.
+///
+/// # Errors
+/// If it leaves nothing.
+pub fn fit_to_files(config: &mut Config) -> anyhow::Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the open-file limit stays as it is");
+    }
+    let nofile = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let wanted = config.capacity;
+    config.capacity = capacity::within_files(wanted, nofile).with_context(|| {
+        format!("an open-file limit of {nofile} leaves no room for clients; raise it above 256")
+    })?;
+    if config.capacity < wanted {
+        tracing::warn!(
+            wanted,
+            capacity = config.capacity,
+            nofile,
+            "capacity lowered to the open-file limit"
+        );
+    }
+    Ok(())
+}
+
+/// Serves until SIGTERM or SIGINT and the drain after it. A second signal ends the process at once.
+///
+/// # Errors
+/// If a port cannot be bound or signals cannot be had.
+pub async fn serve(args: &Args, config: Config) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+    let mut ask = async move || {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    let listeners = Listeners::bind(args.port, args.control_port)?;
+    tracing::info!(
+        clients = %listeners.clients.local_addr()?,
+        control = %listeners.control.local_addr()?,
+        path = config.path,
+        capacity = config.capacity,
+        "serving"
+    );
+    let (asked, shutdown) = tokio::sync::oneshot::channel::<()>();
+    let shutdown = async move {
+        // Fails only with the sender, which lives below.
+        let _ = shutdown.await;
+    };
+    let signals = async move {
+        ask().await;
+        let _ = asked.send(());
+        ask().await;
+    };
+    tokio::select! {
+        () = app::serve(listeners, Server::new(config), shutdown) => {}
+        () = signals => tracing::warn!("second signal: ending without goodbyes"),
+    }
+    Ok(())
+}

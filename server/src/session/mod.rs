@@ -1,0 +1,356 @@
+//! One client from its upgrade to its end, on any stream and sink of frames.
+//!
+//! One task, polled by hand: it reads, writes, pings and closes, and each poll does a bounded amount of each.
+
+pub mod connection;
+pub mod socket;
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{Sink, Stream, StreamExt};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use self::connection::Connection;
+use crate::bus::publisher::Reservation;
+use crate::outbox::{CloseRequest, Next};
+use crate::protocol::{Message, Opcode, envelope};
+
+/// From the wish to close to the hard end: for what is queued, the close frame and the client's answer.
+const CLOSE_WAIT: Duration = Duration::from_secs(2);
+/// The most frames that one poll reads, and the most that it writes, so that one client cannot hold a worker.
+const FRAMES_PER_POLL: usize = 32;
+
+/// What a client sent.
+#[derive(Debug)]
+pub enum Incoming {
+    /// A whole message; text is valid UTF-8.
+    Message(Message),
+    /// A ping; the socket answers it by itself at the next flush.
+    Ping,
+    /// A pong.
+    Pong,
+    /// The close, or its answer.
+    Close,
+}
+
+/// What a client is sent.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outgoing {
+    /// A message.
+    Message(Message),
+    /// A ping.
+    Ping,
+    /// The last frame.
+    Close {
+        /// The close code.
+        code: u16,
+        /// Up to 123 bytes.
+        reason: String,
+    },
+}
+
+/// How a socket fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SocketError {
+    /// A message over the limit.
+    TooLarge,
+    /// Text that is not UTF-8.
+    Utf8,
+    /// Frames that break RFC 6455.
+    Protocol,
+    /// It is gone.
+    Lost,
+}
+
+/// A socket of frames.
+pub trait Socket:
+    Stream<Item = Result<Incoming, SocketError>> + Sink<Outgoing, Error = SocketError> + Unpin
+{
+}
+
+impl<S> Socket for S where
+    S: Stream<Item = Result<Incoming, SocketError>> + Sink<Outgoing, Error = SocketError> + Unpin
+{
+}
+
+/// Runs the connection to its end.
+pub async fn run<S: Socket>(socket: S, mut connection: Connection) {
+    connection.open();
+    let now = Instant::now();
+    let first_ping = now + connection.server.config.limits.heartbeat;
+    let mut session = Session {
+        socket,
+        connection,
+        timer: Box::pin(sleep_until(first_ping)),
+        last_heard: now,
+        pinged: None,
+        ping_due: false,
+        unflushed: false,
+        reading: true,
+        pending: None,
+        closing: None,
+    };
+    let ended = std::future::poll_fn(|cx| session.poll(cx)).await;
+    session.connection.server.metrics.closed(ended).inc();
+}
+
+struct Session<S> {
+    socket: S,
+    connection: Connection,
+    timer: Pin<Box<Sleep>>,
+    last_heard: Instant,
+    pinged: Option<Instant>,
+    ping_due: bool,
+    unflushed: bool,
+    reading: bool,
+    pending: Option<Pending>,
+    closing: Option<Closing>,
+}
+
+/// A message that waits for room in the publish queue; the client is not read meanwhile.
+struct Pending {
+    message: Message,
+    room: Pin<Box<dyn Future<Output = Option<Reservation>> + Send>>,
+}
+
+struct Closing {
+    why: &'static str,
+    frame: Option<(u16, String)>,
+    sent: bool,
+    answered: bool,
+}
+
+/// Ready with the reason of the end, a word for metrics.
+type Ended = Poll<&'static str>;
+
+impl<S: Socket> Session<S> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Ended {
+        self.connection.outbox.register(cx.waker());
+        if self.closing.is_none() && self.connection.outbox.is_closing() {
+            // Its frame comes out of the outbox, after what is queued there.
+            self.begin_close("moved", None);
+        }
+        if let Poll::Ready(ended) = self.poll_read(cx) {
+            return Poll::Ready(ended);
+        }
+        if let Poll::Ready(ended) = self.poll_timer(cx) {
+            return Poll::Ready(ended);
+        }
+        self.poll_write(cx)
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Ended {
+        for _ in 0..FRAMES_PER_POLL {
+            if !self.poll_pending(cx) || !self.reading {
+                return Poll::Pending;
+            }
+            let incoming = match ready!(self.socket.poll_next_unpin(cx)) {
+                Some(Ok(incoming)) => incoming,
+                Some(Err(SocketError::Lost)) | None => return Poll::Ready(self.why("lost")),
+                Some(Err(error)) => {
+                    self.reading = false;
+                    let (code, why) = close_of(error);
+                    self.begin_close(why, Some((code, why.to_owned())));
+                    return Poll::Pending;
+                }
+            };
+            self.last_heard = Instant::now();
+            self.pinged = None;
+            match incoming {
+                Incoming::Message(message) => self.receive(message),
+                Incoming::Ping => self.unflushed = true,
+                Incoming::Pong => {}
+                Incoming::Close => self.receive_close(),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// A close after ours is the answer; otherwise the socket answers it by itself and only the flush is left.
+    fn receive_close(&mut self) {
+        self.reading = false;
+        self.begin_close("client", None);
+        self.connection.finish();
+        self.unflushed = true;
+        if let Some(closing) = &mut self.closing {
+            closing.sent = true;
+            closing.answered = true;
+        }
+    }
+
+    fn receive(&mut self, message: Message) {
+        let server = &self.connection.server;
+        server.metrics.received.inc();
+        match server.bus.try_reserve(message.payload.len()) {
+            Some(reservation) => self.publish(reservation, &message),
+            None => {
+                let room = Box::pin(server.bus.reserve(message.payload.len()));
+                self.pending = Some(Pending { message, room });
+            }
+        }
+    }
+
+    /// Whether the next frame may be read.
+    fn poll_pending(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(pending) = &mut self.pending else {
+            return true;
+        };
+        let Poll::Ready(reservation) = pending.room.as_mut().poll(cx) else {
+            return false;
+        };
+        if let Some(Pending { message, .. }) = self.pending.take() {
+            match reservation {
+                Some(reservation) => self.publish(reservation, &message),
+                None => {
+                    self.connection.server.metrics.dropped("queue_full").inc();
+                }
+            }
+        }
+        true
+    }
+
+    fn publish(&self, reservation: Reservation, message: &Message) {
+        let envelope = envelope::encode(self.connection.sender(), message.opcode, &message.payload);
+        self.connection
+            .server
+            .bus
+            .publish(reservation, self.connection.room(), envelope);
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Ended {
+        for _ in 0..FRAMES_PER_POLL {
+            if self.closing.as_ref().is_some_and(|c| c.sent) {
+                return self.poll_flushed(cx);
+            }
+            if ready!(Pin::new(&mut self.socket).poll_ready(cx)).is_err() {
+                return Poll::Ready(self.why("lost"));
+            }
+            let Some(frame) = self.next_frame() else {
+                return self.poll_flushed(cx);
+            };
+            if let (Outgoing::Close { .. }, Some(closing)) = (&frame, &mut self.closing) {
+                closing.sent = true;
+            }
+            self.unflushed = true;
+            if Pin::new(&mut self.socket).start_send(frame).is_err() {
+                return Poll::Ready(self.why("lost"));
+            }
+        }
+        cx.waker().wake_by_ref();
+        self.poll_flushed(cx)
+    }
+
+    fn next_frame(&mut self) -> Option<Outgoing> {
+        if let Some((code, reason)) = self.closing.as_mut().and_then(|c| c.frame.take()) {
+            return Some(Outgoing::Close { code, reason });
+        }
+        if std::mem::take(&mut self.ping_due) {
+            return Some(Outgoing::Ping);
+        }
+        match self.connection.outbox.next() {
+            Next::Message(message) => Some(Outgoing::Message(message)),
+            Next::Idle => None,
+            Next::Close(request) => {
+                let (why, code, reason) = match request {
+                    CloseRequest::Moved { code, reason } => ("moved", code, reason),
+                    CloseRequest::Slow => ("slow", 1013, "slow".to_owned()),
+                };
+                self.begin_close(why, None);
+                if let Some(closing) = &mut self.closing {
+                    closing.why = why;
+                }
+                Some(Outgoing::Close { code, reason })
+            }
+        }
+    }
+
+    /// Flushes; after both closes are through, or ours is and nothing can be read, the connection is over.
+    fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Ended {
+        if self.unflushed {
+            match ready!(Pin::new(&mut self.socket).poll_flush(cx)) {
+                Ok(()) => self.unflushed = false,
+                Err(_) => return Poll::Ready(self.why("lost")),
+            }
+        }
+        match &self.closing {
+            Some(closing) if closing.answered => Poll::Ready(closing.why),
+            _ => Poll::Pending,
+        }
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Ended {
+        while self.timer.as_mut().poll(cx).is_ready() {
+            if self.closing.is_some() {
+                return Poll::Ready(self.why("lost"));
+            }
+            let limits = self.connection.server.config.limits;
+            let now = Instant::now();
+            let next = match self.pinged {
+                Some(at) if now >= at + limits.pong_wait => {
+                    self.begin_close("heartbeat", Some((1001, "no pong".to_owned())));
+                    continue;
+                }
+                Some(at) => at + limits.pong_wait,
+                None if now >= self.last_heard + limits.heartbeat => {
+                    self.pinged = Some(now);
+                    self.ping_due = true;
+                    now + limits.pong_wait
+                }
+                None => self.last_heard + limits.heartbeat,
+            };
+            self.timer.as_mut().reset(next);
+        }
+        Poll::Pending
+    }
+
+    /// The first reason is the one that counts. A frame of our own means that the outbox has no say any more.
+    fn begin_close(&mut self, why: &'static str, frame: Option<(u16, String)>) {
+        if self.closing.is_some() {
+            return;
+        }
+        if frame.is_some() {
+            self.connection.finish();
+        }
+        self.closing = Some(Closing {
+            why,
+            frame,
+            sent: false,
+            answered: false,
+        });
+        self.timer.as_mut().reset(Instant::now() + CLOSE_WAIT);
+    }
+
+    fn why(&self, otherwise: &'static str) -> &'static str {
+        self.closing.as_ref().map_or(otherwise, |c| c.why)
+    }
+}
+
+fn close_of(error: SocketError) -> (u16, &'static str) {
+    match error {
+        SocketError::TooLarge => (1009, "message too large"),
+        SocketError::Utf8 => (1007, "text is not utf-8"),
+        SocketError::Protocol | SocketError::Lost => (1002, "protocol error"),
+    }
+}
+
+impl Message {
+    /// Text.
+    pub fn text(payload: Bytes) -> Self {
+        Self {
+            opcode: Opcode::Text,
+            payload,
+        }
+    }
+
+    /// Bytes.
+    pub fn binary(payload: Bytes) -> Self {
+        Self {
+            opcode: Opcode::Binary,
+            payload,
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! How fast connections are asked to leave: pure, times are durations since any fixed moment.
+
+use std::time::Duration;
+
+/// How far a timer may lag before closes are lost; a pacer catches up by at most this much time.
+const SLACK: Duration = Duration::from_millis(10);
+
+/// A token bucket in its virtual-scheduling form (GCRA, ITU-T I.371): in any window of length W it grants at most
+/// `(W + 10 ms) * rate + 1` closes.
+#[derive(Debug, Default)]
+pub struct Pacer {
+    due: Duration,
+}
+
+impl Pacer {
+    /// When the next close may happen.
+    pub fn next(&self) -> Duration {
+        self.due.saturating_sub(SLACK)
+    }
+
+    /// A close happens now, at `per_second`; call it only at or after [`Pacer::next`].
+    pub fn record(&mut self, now: Duration, per_second: f64) {
+        let interval = Duration::try_from_secs_f64(per_second.recip()).unwrap_or(Duration::MAX);
+        self.due = self.due.max(now).saturating_add(interval);
+    }
+}
+
+/// `PUT /shed`, validated.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ShedRequest {
+    /// How many connections the server is to have closed in all since it started.
+    pub total: u64,
+    /// Closes a second, over 0 and finite.
+    pub per_second: f64,
+    /// Only connections of this proxy.
+    pub via: Option<String>,
+}
+
+/// What the shedding has to do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Nothing until the next request.
+    Nothing,
+    /// One close, at this time or later.
+    Close(Duration),
+}
+
+/// How many closes are asked for and done since the process started.
+#[derive(Debug)]
+pub struct Shedding {
+    clamp_per_second: f64,
+    target: u64,
+    done: u64,
+    per_second: f64,
+    via: Option<String>,
+    pacer: Pacer,
+}
+
+impl Shedding {
+    /// Nothing asked for; no rate will be above the clamp.
+    pub fn new(clamp_per_second: f64) -> Self {
+        let (target, done, via, pacer) = (0, 0, None, Pacer::default());
+        Self {
+            clamp_per_second,
+            target,
+            done,
+            per_second: clamp_per_second,
+            via,
+            pacer,
+        }
+    }
+
+    /// Takes a request over: totals are cumulative, so a repeat changes nothing, and the pace goes on where it was.
+    pub fn request(&mut self, request: ShedRequest) {
+        self.target = request.total;
+        self.per_second = request.per_second.min(self.clamp_per_second);
+        self.via = request.via;
+    }
+
+    /// What is due.
+    pub fn due(&self) -> Due {
+        if self.done >= self.target {
+            Due::Nothing
+        } else {
+            Due::Close(self.pacer.next())
+        }
+    }
+
+    /// A close was begun.
+    pub fn record(&mut self, now: Duration) {
+        self.done += 1;
+        self.pacer.record(now, self.per_second);
+    }
+
+    /// Only connections of this proxy are to be closed.
+    pub fn via(&self) -> Option<&str> {
+        self.via.as_deref()
+    }
+
+    /// Closes begun.
+    pub fn done(&self) -> u64 {
+        self.done
+    }
+
+    /// The last accepted total.
+    pub fn target(&self) -> u64 {
+        self.target
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn request(total: u64, per_second: f64) -> ShedRequest {
+        ShedRequest {
+            total,
+            per_second,
+            via: None,
+        }
+    }
+
+    /// Runs until nothing is due or `until` is over; the clock wakes late by `lag`.
+    fn run(shedding: &mut Shedding, now: &mut Duration, until: Duration, lag: Duration) -> Vec<Duration> {
+        let mut closes = Vec::new();
+        while let Due::Close(at) = shedding.due() {
+            *now = (*now).max(at);
+            if at > Duration::ZERO && at == *now {
+                *now += lag;
+            }
+            if *now > until {
+                break;
+            }
+            shedding.record(*now);
+            closes.push(*now);
+        }
+        closes
+    }
+
+    #[test]
+    fn forty_at_five_a_second_take_eight_seconds() {
+        let (mut shedding, mut now) = (Shedding::new(100.0), Duration::ZERO);
+        shedding.request(request(40, 5.0));
+        let closes = run(&mut shedding, &mut now, Duration::MAX, Duration::ZERO);
+        assert_eq!(closes.len(), 40);
+        for pair in closes.windows(2) {
+            assert!(pair[1] - pair[0] >= Duration::from_millis(190), "{pair:?}");
+        }
+        assert!(closes[39] >= Duration::from_millis(7700), "{:?}", closes[39]);
+        assert_eq!(
+            (shedding.done(), shedding.target(), shedding.due()),
+            (40, 40, Due::Nothing)
+        );
+    }
+
+    #[test]
+    fn a_repeat_is_nothing_and_a_lower_total_stops() {
+        let (mut shedding, mut now) = (Shedding::new(100.0), Duration::ZERO);
+        shedding.request(request(10, 10.0));
+        run(
+            &mut shedding,
+            &mut now,
+            Duration::from_millis(450),
+            Duration::ZERO,
+        );
+        let done = shedding.done();
+        assert!((4..=6).contains(&done), "{done}");
+        shedding.request(request(2, 10.0));
+        assert_eq!(
+            (shedding.due(), shedding.done(), shedding.target()),
+            (Due::Nothing, done, 2)
+        );
+        shedding.request(request(10, 10.0));
+        run(&mut shedding, &mut now, Duration::MAX, Duration::ZERO);
+        shedding.request(request(10, 10.0));
+        assert_eq!((shedding.due(), shedding.done()), (Due::Nothing, 10));
+    }
+
+    proptest! {
+        #[test]
+        fn never_above_the_rate_in_any_window(
+            clamp in 0.5_f64..500.0,
+            requests in prop::collection::vec((1_u64..200, 0.1_f64..2000.0, 0_u64..2000), 1..10),
+            lag_ms in 0_u64..50,
+        ) {
+            let (mut shedding, mut now, mut closes) = (Shedding::new(clamp), Duration::ZERO, Vec::new());
+            let mut total = 0;
+            for (more, rate, pause_ms) in requests {
+                total += more;
+                // Asked for twice: a repeat must not give the pace a new start.
+                for _ in 0..2 {
+                    shedding.request(request(total, rate));
+                    let until = now + Duration::from_millis(pause_ms);
+                    closes.extend(run(&mut shedding, &mut now, until, Duration::from_millis(lag_ms)));
+                    now = now.max(until);
+                }
+                prop_assert!(shedding.done() <= total);
+            }
+            prop_assert_eq!(shedding.done(), closes.len() as u64);
+            for (first, start) in closes.iter().enumerate() {
+                for (count, end) in closes[first..].iter().enumerate() {
+                    let window = (*end - *start + SLACK).as_secs_f64();
+                    prop_assert!((count as f64) <= window * clamp + 1.0 + 1e-6, "{} closes in {} s", count + 1, window);
+                }
+            }
+        }
+    }
+}
