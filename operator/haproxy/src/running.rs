@@ -1,0 +1,275 @@
+//! What HAProxy answers. A reply that is cut short or looks unlike what is expected is an error, never a guess.
+
+use std::collections::BTreeMap;
+
+use thiserror::Error;
+
+/// Why a reply cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ReplyError {
+    #[error("reply to {command:?} is cut short")]
+    Truncated { command: &'static str },
+    #[error("reply to {command:?} has no field {field:?}")]
+    Missing {
+        command: &'static str,
+        field: &'static str,
+    },
+    #[error("reply to {command:?}: field {field:?} holds {value:?}")]
+    Field {
+        command: &'static str,
+        field: &'static str,
+        value: String,
+    },
+}
+
+/// One server as HAProxy runs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunningServer {
+    pub name: String,
+    /// `10.0.0.1:8080`, `[::1]:8080`.
+    pub socket: String,
+    pub cookie: String,
+    pub state: RunningState,
+    /// Open sessions, tunnels included.
+    pub sessions: u64,
+}
+
+/// The state of a server, as far as we tell them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunningState {
+    /// In rotation, or would be if its check passed.
+    Ready { up: bool, checked: bool },
+    /// `maint`: nobody new, tunnels live.
+    Maint,
+    /// `drain`, set by hand: cookie holders still get there.
+    Drain,
+}
+
+/// The interesting lines of `show info`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Info {
+    pub version: String,
+    pub pid: u32,
+    pub max_connections: u64,
+    pub open_files_limit: u64,
+    pub connections: u64,
+}
+
+/// `show proc` on the master socket.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Workers {
+    pub current: Option<u32>,
+    pub old: Vec<u32>,
+    /// Reloads since the master started.
+    pub reloads: u64,
+}
+
+impl Info {
+    /// `(3, 0)` of `3.0.11-1+deb13u5`.
+    pub fn release(&self) -> Option<(u32, u32)> {
+        let mut numbers = self.version.split(['.', '-']);
+        Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+    }
+}
+
+/// Reads `show info`.
+pub fn parse_info(reply: &str) -> Result<Info, ReplyError> {
+    const COMMAND: &str = "show info";
+    let fields: BTreeMap<&str, &str> = reply.lines().filter_map(|line| line.split_once(": ")).collect();
+    let text = |field: &'static str| {
+        fields.get(field).copied().ok_or(ReplyError::Missing {
+            command: COMMAND,
+            field,
+        })
+    };
+    let number = |field: &'static str| {
+        let value = text(field)?;
+        value.parse::<u64>().map_err(|_| ReplyError::Field {
+            command: COMMAND,
+            field,
+            value: value.to_owned(),
+        })
+    };
+    Ok(Info {
+        version: text("Version")?.to_owned(),
+        pid: u32::try_from(number("Pid")?).map_err(|_| ReplyError::Missing {
+            command: COMMAND,
+            field: "Pid",
+        })?,
+        max_connections: number("Maxconn")?,
+        open_files_limit: number("Ulimit-n")?,
+        connections: number("CurrConns")?,
+    })
+}
+
+/// Reads `show stat <backend> 4 -1`: CSV with a header, ended by an empty line.
+pub fn parse_stat(reply: &str) -> Result<Vec<RunningServer>, ReplyError> {
+    const COMMAND: &str = "show stat";
+    if !reply.ends_with("\n\n") {
+        return Err(ReplyError::Truncated { command: COMMAND });
+    }
+    let mut lines = reply.lines();
+    let header = lines.next().unwrap_or_default();
+    let columns: Vec<&str> = header.strip_prefix("# ").unwrap_or_default().split(',').collect();
+    let column = |field: &'static str| {
+        columns
+            .iter()
+            .position(|name| *name == field)
+            .ok_or(ReplyError::Missing {
+                command: COMMAND,
+                field,
+            })
+    };
+    let (name, sessions, status) = (column("svname")?, column("scur")?, column("status")?);
+    let (address, cookie) = (column("addr")?, column("cookie")?);
+    let mut servers = Vec::new();
+    for line in lines.take_while(|line| !line.is_empty()) {
+        let values: Vec<&str> = line.split(',').collect();
+        if values.len() != columns.len() {
+            return Err(ReplyError::Truncated { command: COMMAND });
+        }
+        let field = |index: usize| values.get(index).copied().unwrap_or_default();
+        servers.push(RunningServer {
+            name: field(name).to_owned(),
+            socket: field(address).to_owned(),
+            cookie: field(cookie).to_owned(),
+            state: state(field(status)).ok_or_else(|| ReplyError::Field {
+                command: COMMAND,
+                field: "status",
+                value: field(status).to_owned(),
+            })?,
+            sessions: field(sessions).parse().map_err(|_| ReplyError::Field {
+                command: COMMAND,
+                field: "scur",
+                value: field(sessions).to_owned(),
+            })?,
+        });
+    }
+    Ok(servers)
+}
+
+/// `UP`, `UP 1/2`, `DOWN`, `DOWN 1/2`, `DOWN (agent)`, `NOLB`, `NOLB 1/2`, `MAINT`, `MAINT (via x)`, `DRAIN`, `DRAIN 1/2`, `no check`.
+fn state(status: &str) -> Option<RunningState> {
+    Some(match status.split(' ').next()? {
+        "UP" | "NOLB" => RunningState::Ready {
+            up: true,
+            checked: true,
+        },
+        "DOWN" => RunningState::Ready {
+            up: false,
+            checked: true,
+        },
+        "no" => RunningState::Ready {
+            up: true,
+            checked: false,
+        },
+        "MAINT" => RunningState::Maint,
+        "DRAIN" => RunningState::Drain,
+        _ => return None,
+    })
+}
+
+/// Reads `show proc` of the master socket.
+pub fn parse_workers(reply: &str) -> Result<Workers, ReplyError> {
+    const COMMAND: &str = "show proc";
+    let mut workers = Workers::default();
+    let mut old = false;
+    let mut seen_master = false;
+    for line in reply.lines() {
+        if line.starts_with('#') {
+            old = line.contains("old workers");
+            continue;
+        }
+        let mut words = line.split_whitespace();
+        let (Some(pid), Some(kind), reloads) = (words.next(), words.next(), words.next()) else {
+            continue;
+        };
+        let pid = pid.parse().map_err(|_| ReplyError::Field {
+            command: COMMAND,
+            field: "PID",
+            value: pid.to_owned(),
+        })?;
+        match kind {
+            "master" => {
+                seen_master = true;
+                let value = reloads.unwrap_or_default();
+                workers.reloads = value.parse().map_err(|_| ReplyError::Field {
+                    command: COMMAND,
+                    field: "reloads",
+                    value: value.to_owned(),
+                })?;
+            }
+            "worker" if old => workers.old.push(pid),
+            "worker" => workers.current = Some(pid),
+            _ => {}
+        }
+    }
+    if seen_master {
+        Ok(workers)
+    } else {
+        Err(ReplyError::Truncated { command: COMMAND })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STAT: &str = "# pxname,svname,scur,status,addr,cookie,\n\
+        ws_pool,chat-1,3,UP 1/3,10.0.0.1:8080,ab,\n\
+        ws_pool,chat-2,0,MAINT,[::1]:8080,cd,\n\
+        ws_pool,chat-3,9,NOLB,10.0.0.3:8080,ef,\n\n";
+
+    #[test]
+    fn servers_are_read_with_state_and_sessions() {
+        let servers = parse_stat(STAT).unwrap();
+        assert_eq!(servers.len(), 3);
+        assert_eq!(
+            servers[0].state,
+            RunningState::Ready {
+                up: true,
+                checked: true
+            }
+        );
+        assert_eq!(servers[1].state, RunningState::Maint);
+        assert_eq!(
+            (servers[1].socket.as_str(), servers[1].cookie.as_str()),
+            ("[::1]:8080", "cd")
+        );
+        assert_eq!(servers[2].sessions, 9);
+    }
+
+    #[test]
+    fn no_cut_of_a_reply_is_taken_for_the_whole() {
+        for end in 0..STAT.len() {
+            assert!(parse_stat(&STAT[..end]).is_err(), "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn the_release_is_read_from_info() {
+        let info = parse_info("Name: HAProxy\nVersion: 3.0.11-1+deb13u5\nPid: 7\nMaxconn: 9973\nUlimit-n: 19999\nCurrConns: 2\n").unwrap();
+        assert_eq!(info.release(), Some((3, 0)));
+        assert_eq!(
+            parse_info("Version: 3.0\n").unwrap_err().to_string(),
+            "reply to \"show info\" has no field \"Pid\""
+        );
+    }
+
+    #[test]
+    fn old_workers_are_told_from_the_current_one() {
+        let reply = "#<PID>          <type>          <reloads>       <uptime>        <version>\n\
+            5               master          2               0d00h00m08s     3.0.11\n# workers\n\
+            9               worker          0               0d00h00m03s     3.0.11\n# old workers\n\
+            7               worker          1               0d00h00m08s     3.0.11\n# programs\n\n";
+        assert_eq!(
+            parse_workers(reply).unwrap(),
+            Workers {
+                current: Some(9),
+                old: vec![7],
+                reloads: 2
+            }
+        );
+        assert!(parse_workers("").is_err());
+    }
+}
