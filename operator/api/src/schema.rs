@@ -1,5 +1,5 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray,
+    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 use kube::CustomResourceExt;
 
@@ -36,6 +36,10 @@ pub fn crd() -> CustomResourceDefinition {
 /// Removes the descriptions below embedded Kubernetes types, keeping ours of the field itself.
 fn shorten(schema: &mut JSONSchemaProps) {
     for (name, property) in schema.properties.iter_mut().flatten() {
+        if property.default.is_some() {
+            // An explicit null then means the default. Otherwise it would be stored, and no program of ours could read the resource.
+            property.nullable = None;
+        }
         if EMBEDDED.contains(&name.as_str()) {
             let ours = property.description.take();
             strip(property);
@@ -57,6 +61,9 @@ fn strip(schema: &mut JSONSchemaProps) {
         Some(JSONSchemaPropsOrArray::Schema(items)) => strip(items),
         Some(JSONSchemaPropsOrArray::Schemas(items)) => items.iter_mut().for_each(strip),
         None => {}
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(values)) = schema.additional_properties.as_mut() {
+        strip(values);
     }
 }
 
