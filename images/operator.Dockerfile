@@ -1,0 +1,6 @@
+ARG BASE=debian:trixie-slim
+FROM ${BASE}
+COPY wsc-operator /usr/bin/wsc-operator
+USER 65532:65532
+ENTRYPOINT ["/usr/bin/wsc-operator"]
+CMD ["run"]

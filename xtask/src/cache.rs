@@ -1,0 +1,157 @@
+//! Everything that is built once and used by every checkout on the machine: `~/.cache/websocket-operator`.
+//!
+//! What lies there is named by the hash of what it was made from and moved into place whole, so a broken run leaves nothing half made.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
+
+/// The folder of the cache.
+#[derive(Clone)]
+pub(crate) struct Cache {
+    root: PathBuf,
+}
+
+impl Cache {
+    /// `$XDG_CACHE_HOME/websocket-operator`, else `~/.cache/websocket-operator`.
+    pub(crate) fn open() -> Result<Self> {
+        let base = match std::env::var_os("XDG_CACHE_HOME") {
+            Some(dir) if !dir.is_empty() => PathBuf::from(dir),
+            _ => PathBuf::from(
+                std::env::var_os("HOME").context("HOME is not set: say where caches go in XDG_CACHE_HOME")?,
+            )
+            .join(".cache"),
+        };
+        let root = base.join("websocket-operator");
+        fs::create_dir_all(&root).with_context(|| format!("creating {}", root.display()))?;
+        Ok(Self { root })
+    }
+
+    pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// Waits until no other `cargo xtask` on this machine changes the cluster or the images. Ends with the value, or with the process.
+    pub(crate) fn lock(&self) -> Result<Lock> {
+        let path = self.path("lock");
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .with_context(|| format!("opening {}", path.display()))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                println!("waiting for another cargo xtask on this machine");
+                file.lock().context("waiting for the lock")?;
+            }
+            Err(TryLockError::Error(err)) => return Err(err).context("taking the lock"),
+        }
+        Ok(Lock { _file: file })
+    }
+
+    /// The folder `name`; when it is not there, `make` fills a new one, which is then moved into place.
+    pub(crate) fn folder(&self, name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+        let done = self.path(name);
+        if done.exists() {
+            return Ok(done);
+        }
+        let making = self.path(format!("{name}.new"));
+        if making.exists() {
+            fs::remove_dir_all(&making).with_context(|| format!("removing {}", making.display()))?;
+        }
+        fs::create_dir_all(&making)?;
+        make(&making)?;
+        fs::rename(&making, &done).with_context(|| format!("moving {} into place", done.display()))?;
+        Ok(done)
+    }
+
+    /// The file `name`; when it is not there, `make` writes a new one, which is then moved into place.
+    pub(crate) fn file(&self, name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+        let done = self.path(name);
+        if done.exists() {
+            return Ok(done);
+        }
+        let (stem, extension) = name.rsplit_once('.').unwrap_or((name, "tmp"));
+        let making = self.path(format!("{stem}.new.{extension}"));
+        if let Some(parent) = making.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        if making.exists() {
+            fs::remove_file(&making)?;
+        }
+        make(&making)?;
+        fs::rename(&making, &done).with_context(|| format!("moving {} into place", done.display()))?;
+        Ok(done)
+    }
+}
+
+/// Held while the cluster or the images change.
+pub(crate) struct Lock {
+    _file: File,
+}
+
+/// A content key: the first 12 hex digits of a SHA-256.
+#[derive(Default)]
+pub(crate) struct Key(Sha256);
+
+impl Key {
+    pub(crate) fn text(mut self, text: &str) -> Self {
+        self.0.update(text.len().to_le_bytes());
+        self.0.update(text.as_bytes());
+        self
+    }
+
+    pub(crate) fn file(mut self, path: &Path) -> Result<Self> {
+        let mut file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+        let mut buffer = vec![0; 1 << 16];
+        let mut total = 0;
+        loop {
+            let n = file
+                .read(&mut buffer)
+                .with_context(|| format!("reading {}", path.display()))?;
+            if n == 0 {
+                break;
+            }
+            self.0.update(&buffer[..n]);
+            total += n;
+        }
+        self.0.update(total.to_le_bytes());
+        Ok(self)
+    }
+
+    pub(crate) fn finish(self) -> String {
+        use std::fmt::Write;
+        self.0
+            .finalize()
+            .iter()
+            .take(6)
+            .fold(String::new(), |mut hex, byte| {
+                // Writing to a String cannot fail.
+                let _ = write!(hex, "{byte:02x}");
+                hex
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_depends_on_every_part_and_on_where_parts_end() {
+        let key = |parts: &[&str]| {
+            parts
+                .iter()
+                .fold(Key::default(), |key, part| key.text(part))
+                .finish()
+        };
+        assert_eq!(key(&["ab", "c"]), key(&["ab", "c"]));
+        assert_ne!(key(&["ab", "c"]), key(&["a", "bc"]));
+        assert_ne!(key(&["ab", "c"]), key(&["ab", "d"]));
+        assert_eq!(key(&["ab"]).len(), 12);
+    }
+}

@@ -1,0 +1,130 @@
+//! Builds this repository's programs and tests, always with the one profile, so that all commands share what was built.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::repository;
+
+/// A program or a test program that cargo has built.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Executable {
+    pub(crate) package: String,
+    /// The folder of its package, which is the working directory of its tests.
+    pub(crate) folder: PathBuf,
+    /// The name of the target: of the program, or of the file in `tests/`.
+    pub(crate) target: String,
+    pub(crate) path: PathBuf,
+}
+
+/// The programs of the workspace by their name.
+pub(crate) struct Programs(BTreeMap<String, PathBuf>);
+
+impl Programs {
+    pub(crate) fn path(&self, name: &str) -> Result<&Path> {
+        self.0
+            .get(name)
+            .map(PathBuf::as_path)
+            .with_context(|| format!("the workspace has no program {name}"))
+    }
+}
+
+/// Builds all programs of the workspace. (All at once: one selection of features, so nothing is built twice.)
+pub(crate) fn programs() -> Result<Programs> {
+    let found =
+        executables(repository::cargo().args(["build", "--release", "--locked", "--workspace", "--bins"]))?;
+    Ok(Programs(
+        found
+            .into_iter()
+            .map(|executable| (executable.target, executable.path))
+            .collect(),
+    ))
+}
+
+/// Builds the test programs that `selection` (arguments of `cargo test`) names.
+pub(crate) fn tests(selection: &[&str]) -> Result<Vec<Executable>> {
+    let mut cargo = repository::cargo();
+    cargo
+        .args(["test", "--release", "--locked", "--no-run"])
+        .args(selection);
+    // `cargo test` builds programs for integration tests too; those are no tests.
+    let mut found = executables_where(&mut cargo, |message| {
+        message["profile"]["test"] == Value::Bool(true)
+    })?;
+    found.sort_by(|a, b| (&a.package, &a.target).cmp(&(&b.package, &b.target)));
+    Ok(found)
+}
+
+fn executables(cargo: &mut Command) -> Result<Vec<Executable>> {
+    executables_where(cargo, |_| true)
+}
+
+/// Errors of the compiler go to the terminal as they come.
+fn executables_where(cargo: &mut Command, wanted: impl Fn(&Value) -> bool) -> Result<Vec<Executable>> {
+    let out = cargo
+        .args(["--quiet", "--message-format=json-render-diagnostics"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("starting cargo")?;
+    if !out.status.success() {
+        bail!("the build failed");
+    }
+    let messages = String::from_utf8_lossy(&out.stdout);
+    let messages = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    Ok(messages
+        .filter(wanted)
+        .filter_map(|message| executable(&message))
+        .collect())
+}
+
+fn executable(message: &Value) -> Option<Executable> {
+    let manifest = PathBuf::from(message["manifest_path"].as_str()?);
+    Some(Executable {
+        package: package(message["package_id"].as_str()?),
+        folder: manifest.parent()?.to_path_buf(),
+        target: message["target"]["name"].as_str()?.to_owned(),
+        path: PathBuf::from(message["executable"].as_str()?),
+    })
+}
+
+/// The name in `path+file:///x/operator/core#wsc-core@0.1.0` or `path+file:///x/xtask#0.1.0`.
+fn package(id: &str) -> String {
+    let (path, fragment) = id.rsplit_once('#').unwrap_or(("", id));
+    match fragment.split_once('@') {
+        Some((name, _)) => name.to_owned(),
+        None => path.rsplit('/').next().unwrap_or(fragment).to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_package_of_an_id() {
+        assert_eq!(package("path+file:///x/operator/core#wsc-core@0.1.0"), "wsc-core");
+        assert_eq!(package("path+file:///x/xtask#0.1.0"), "xtask");
+    }
+
+    #[test]
+    fn only_messages_with_an_executable_count() {
+        let line = r#"{"package_id":"path+file:///x/server#wsc-server@0.1.0","manifest_path":"/x/server/Cargo.toml","target":{"name":"bus"},"executable":"/t/bus-1"}"#;
+        let found = executable(&serde_json::from_str(line).unwrap()).unwrap();
+        assert_eq!(
+            (
+                found.package.as_str(),
+                found.target.as_str(),
+                found.folder.to_str().unwrap()
+            ),
+            ("wsc-server", "bus", "/x/server")
+        );
+        let library = line.replace("\"/t/bus-1\"", "null");
+        assert_eq!(executable(&serde_json::from_str(&library).unwrap()), None);
+    }
+}

@@ -1,0 +1,60 @@
+//! Is the cluster whole? Cheap enough to be asked before every use.
+
+use std::collections::HashSet;
+
+use anyhow::{Result, bail};
+
+use super::{Cluster, Tree, processes};
+use crate::process::output;
+
+/// The control plane's programs, by the 15 characters that the kernel keeps of a name.
+const CONTROL_PLANE: [&str; 5] = [
+    "etcd",
+    "kube-apiserver",
+    "kube-controller",
+    "kube-scheduler",
+    "coredns",
+];
+
+/// The programs of a node.
+const NODE: [&str; 3] = ["containerd", "kubelet", "kube-proxy"];
+
+/// An error says what is not as it should be.
+pub(super) fn check(cluster: &Cluster) -> Result<()> {
+    let Some(init) = cluster.init() else {
+        bail!("its process 1 is gone")
+    };
+    let tree = Tree::read();
+    let names = |pid| {
+        tree.below(pid)
+            .into_iter()
+            .map(processes::name)
+            .collect::<HashSet<_>>()
+    };
+    let running = names(init);
+    if let Some(program) = CONTROL_PLANE.iter().find(|program| !running.contains(**program)) {
+        bail!("{program} does not run");
+    }
+    for i in 1..=cluster.nodes() {
+        let Some(node) = cluster.node_pid(i) else {
+            bail!("node{i} does not run")
+        };
+        let running = names(node);
+        if let Some(program) = NODE.iter().find(|program| !running.contains(**program)) {
+            bail!("{program} of node{i} does not run");
+        }
+    }
+    let ready = output(
+        cluster
+            .kubectl()?
+            .args(["get", "nodes", "--request-timeout=5s", "-o", READY]),
+    )?;
+    let count = ready.split_whitespace().filter(|word| *word == "True").count();
+    if count != usize::from(cluster.nodes()) {
+        bail!("{count} of {} nodes are Ready", cluster.nodes());
+    }
+    Ok(())
+}
+
+/// One word per node: the status of its condition Ready.
+const READY: &str = r#"jsonpath={range .items[*]}{.status.conditions[?(@.type=="Ready")].status}{" "}{end}"#;

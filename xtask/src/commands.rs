@@ -1,0 +1,167 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::{Args, Parser, Subcommand};
+
+use crate::cache::Cache;
+use crate::cluster::{self, Cluster};
+use crate::environment;
+use crate::steps::Steps;
+use crate::test::{self, Rung};
+use crate::{demo, r#gen, images};
+
+/// Everything that this repository can do, each with all of its own set-up.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// A real local Kubernetes, the operator from its chart, clients, scale up, scale down, a verdict
+    Demo(DemoArgs),
+    /// Lint and every test; or one rung of the ladder
+    Test(TestArgs),
+    /// The local Kubernetes, one per machine
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
+    /// Builds the images and loads them into the local Kubernetes when it runs
+    Images(ImagesArgs),
+    /// Writes the CRD and the reference from operator/api
+    Gen(GenArgs),
+    /// The forwarder that `cluster up` starts
+    #[command(hide = true)]
+    Forward { state: PathBuf, cluster: i32 },
+}
+
+/// What the demo is told.
+#[derive(Args)]
+pub(crate) struct DemoArgs {
+    /// Leave everything running at the end, with the commands to look around
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Write the report, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+    /// Aim at a run of this many seconds
+    #[arg(long, value_name = "N")]
+    pub(crate) seconds: Option<u32>,
+}
+
+#[derive(Args)]
+struct TestArgs {
+    /// One rung only
+    rung: Option<Rung>,
+    /// Only tests whose name contains this
+    #[arg(requires = "rung")]
+    filter: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum ClusterCommand {
+    /// Starts it, or repairs it, or says that it runs
+    Up {
+        /// How many nodes; what it has now, else 1, when this is not said
+        #[arg(long, value_parser = clap::value_parser!(u8).range(1..=3))]
+        nodes: Option<u8>,
+    },
+    /// Ends it and removes all that it left
+    Down,
+    /// What runs in it
+    Status,
+    /// kubectl as its administrator: `cargo xtask cluster kubectl -- get pods -A`
+    Kubectl {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Runs a command where Services and pods can be reached, with KUBECONFIG and the WSC_ variables of the tests
+    Client {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        command: Vec<OsString>,
+    },
+}
+
+#[derive(Args)]
+struct ImagesArgs {
+    /// Write them as docker archives, tagged for a cluster of one's own
+    #[arg(long, value_name = "DIR")]
+    export: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct GenArgs {
+    /// Write nothing; fail when a file is not what it should be
+    #[arg(long)]
+    check: bool,
+}
+
+/// Does what the command line says; the exit code is that of the program that was run for it, where there is one.
+pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
+    match cli.command {
+        Command::Demo(args) => return demo::run(&args),
+        Command::Test(args) => return test::run(args.rung, args.filter.as_deref()),
+        Command::Cluster(command) => return cluster(command),
+        Command::Images(args) => images::run(args.export.as_deref())?,
+        Command::Gen(args) => r#gen::run(args.check)?,
+        Command::Forward { state, cluster } => cluster::forward::run(&state, cluster)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn cluster(command: ClusterCommand) -> Result<ExitCode> {
+    let cache = Cache::open()?;
+    match command {
+        ClusterCommand::Up { nodes } => {
+            cluster::up(&cache, &Steps::new(), nodes)?;
+        }
+        ClusterCommand::Down => cluster::down(&cache, &Steps::new())?,
+        ClusterCommand::Status => cluster::status(&cache)?,
+        ClusterCommand::Kubectl { args } => {
+            return become_program(Cluster::running(&cache)?.kubectl()?.args(args));
+        }
+        ClusterCommand::Client { command } => {
+            let cluster = Cluster::running(&cache)?;
+            let Some((program, args)) = command.split_first() else {
+                bail!("say which command to run")
+            };
+            let environment = environment::of_cluster(&cache, &cluster)?;
+            return become_program(cluster.client(program)?.args(args).envs(environment));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// This process becomes the program: its terminal, its signals, its exit code.
+fn become_program(command: &mut std::process::Command) -> Result<ExitCode> {
+    use std::os::unix::process::CommandExt;
+    let err = command.exec();
+    bail!("starting {}: {err}", command.get_program().to_string_lossy())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_filter_needs_a_rung_and_nodes_are_one_to_three() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' '));
+        assert!(parse("xtask test").is_ok());
+        assert!(parse("xtask test e2e scale_up").is_ok());
+        assert!(parse("xtask test scale_up").is_err());
+        assert!(parse("xtask cluster up --nodes 3").is_ok());
+        assert!(parse("xtask cluster up --nodes 4").is_err());
+    }
+}

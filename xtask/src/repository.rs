@@ -1,0 +1,29 @@
+//! Where things are in the checkout.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+/// The root of the checkout that this program was built from.
+pub(crate) fn root() -> PathBuf {
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    here.parent().map_or_else(|| here.clone(), PathBuf::from)
+}
+
+/// A path in the checkout.
+pub(crate) fn path(name: &str) -> PathBuf {
+    root().join(name)
+}
+
+/// Cargo, in the root of the checkout.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+/// A cargo subcommand that is not in the PATH, in the root of the checkout.
+pub(crate) fn cargo_tool(program: &std::path::Path) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(root());
+    command
+}

@@ -1,0 +1,158 @@
+//! What each rung builds and runs.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::outcome::Outcome;
+use super::suite::Suite;
+use super::{Rung, lint};
+use crate::cache::Cache;
+use crate::cargo::{self, Executable};
+use crate::cluster::api_tier::ApiTier;
+use crate::environment::{self, Environment};
+use crate::steps::Steps;
+use crate::{cluster, images, kubernetes, ladder, machine};
+
+const PURE_LIMIT: Duration = Duration::from_mins(5);
+const COMPONENT_LIMIT: Duration = Duration::from_mins(15);
+const API_LIMIT: Duration = Duration::from_mins(20);
+const E2E_LIMIT: Duration = Duration::from_mins(40);
+
+pub(super) fn run(rung: Rung, cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outcome> {
+    match rung {
+        Rung::Lint => lint::run(cache, steps),
+        Rung::Pure => pure(cache, steps, filter),
+        Rung::Component => component(cache, steps, filter),
+        Rung::Api => api(cache, steps, filter),
+        Rung::E2e => e2e(cache, steps, filter),
+    }
+}
+
+fn pure(cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outcome> {
+    let executables = steps.run("building unit tests", || {
+        cargo::tests(&["--workspace", "--lib", "--bins"])
+    })?;
+    let mut packages: BTreeMap<&str, Outcome> = BTreeMap::new();
+    for executable in &executables {
+        let outcome = suite(executable, Command::new(&executable.path), PURE_LIMIT, filter).run(cache)?;
+        *packages.entry(&executable.package).or_default() += outcome;
+    }
+    let mut total = Outcome::default();
+    for (package, outcome) in packages {
+        total += never_empty(package, outcome, filter);
+    }
+    Ok(total)
+}
+
+/// A suite without tests is a failure: it would pass for ever. (With a filter that is no wonder.)
+fn never_empty(name: &str, outcome: Outcome, filter: Option<&str>) -> Outcome {
+    if filter.is_none() && outcome == Outcome::default() {
+        println!("   {name} has no test");
+        return Outcome::of(false);
+    }
+    outcome
+}
+
+fn component(cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outcome> {
+    machine::packages(steps)?;
+    let mut environment = environment::of_repository();
+    environment.extend(environment::of_ladder(&ladder::ladder(cache, steps)?));
+    let selection = ["-p", "wsc-proxy-agent", "-p", "wsc-server", "--test", "*"];
+    let executables = steps.run("building component tests", || cargo::tests(&selection))?;
+    let mut total = Outcome::default();
+    for executable in &executables {
+        let mut command = Command::new(&executable.path);
+        command.envs(environment.iter().cloned());
+        let outcome = suite(executable, command, COMPONENT_LIMIT, filter).run(cache)?;
+        total += never_empty(&executable.target, outcome, filter);
+    }
+    Ok(total)
+}
+
+fn api(cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outcome> {
+    machine::packages(steps)?;
+    let programs = kubernetes::build(cache, steps)?;
+    let executables = steps.run("building API tests", || {
+        cargo::tests(&["-p", "wsc-tests", "--test", "api"])
+    })?;
+    let ours = steps.run("building programs", cargo::programs)?;
+    let tier = steps.run("API server without nodes", || ApiTier::start(cache, &programs))?;
+    let mut environment = environment::of_api_tier(&tier, &programs);
+    environment.extend(environment::of_ladder(&ladder::ladder(cache, steps)?));
+    environment.extend(environment::of_programs(&ours)?);
+    run_in(
+        &executables,
+        |path| Ok(tier.command(path)),
+        &environment,
+        API_LIMIT,
+        filter,
+        cache,
+    )
+}
+
+fn e2e(cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outcome> {
+    let executables = steps.run("building end-to-end tests", || {
+        cargo::tests(&["-p", "wsc-tests", "--test", "e2e"])
+    })?;
+    let ours = steps.run("building programs", cargo::programs)?;
+    let cluster = cluster::up(cache, steps, None)?;
+    let images = images::build(cache, steps, &ours)?;
+    images::load(cache, steps, &cluster, &images)?;
+    let mut environment = environment::of_cluster(cache, &cluster)?;
+    environment.extend(environment::of_programs(&ours)?);
+    run_in(
+        &executables,
+        |path| cluster.client(path),
+        &environment,
+        E2E_LIMIT,
+        filter,
+        cache,
+    )
+}
+
+/// Runs test programs where `place` puts them.
+fn run_in(
+    executables: &[Executable],
+    place: impl Fn(&Path) -> Result<Command>,
+    environment: &Environment,
+    limit: Duration,
+    filter: Option<&str>,
+    cache: &Cache,
+) -> Result<Outcome> {
+    let mut total = Outcome::default();
+    for executable in executables {
+        let mut command = place(&executable.path)?;
+        command.envs(environment.iter().cloned());
+        let mut suite = suite(executable, command, limit, filter);
+        suite.live = true;
+        total += never_empty(&executable.target, suite.run(cache)?, filter);
+    }
+    Ok(total)
+}
+
+fn suite<'a>(
+    executable: &Executable,
+    mut command: Command,
+    limit: Duration,
+    filter: Option<&'a str>,
+) -> Suite<'a> {
+    command
+        .current_dir(&executable.folder)
+        .env("CARGO_MANIFEST_DIR", &executable.folder);
+    let name = if executable.target.replace('_', "-") == executable.package {
+        executable.package.clone()
+    } else {
+        format!("{}/{}", executable.package, executable.target)
+    };
+    Suite {
+        name,
+        command,
+        limit,
+        live: false,
+        filter,
+    }
+}
