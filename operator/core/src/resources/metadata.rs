@@ -1,0 +1,93 @@
+//! Names, labels, owner and hash of every child.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::Metadata;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use wsc_api::names::{self, Component};
+
+use crate::validate::ValidCluster;
+
+/// Labels that select the pods of one component of one cluster. A Deployment's selector can never change, so nothing else is in it.
+pub(super) fn selector_labels(cluster: &ValidCluster, component: Component) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        (names::CLUSTER_LABEL.to_owned(), cluster.name.clone()),
+        (names::COMPONENT_LABEL.to_owned(), component.as_str().to_owned()),
+    ])
+}
+
+pub(super) fn selector(cluster: &ValidCluster, component: Component) -> LabelSelector {
+    LabelSelector {
+        match_labels: Some(selector_labels(cluster, component)),
+        ..Default::default()
+    }
+}
+
+/// Labels of a child. The resource's own labels are not copied: tools that track what they deployed would claim the children.
+pub(super) fn labels(cluster: &ValidCluster, component: Component) -> BTreeMap<String, String> {
+    let mut labels = selector_labels(cluster, component);
+    for (key, value) in [
+        ("name", format!("wsc-{}", component.as_str())),
+        ("instance", cluster.name.clone()),
+        ("component", component.as_str().to_owned()),
+        ("part-of", "websocket-operator".to_owned()),
+        ("managed-by", names::FIELD_MANAGER.to_owned()),
+    ] {
+        labels.insert(format!("app.kubernetes.io/{key}"), value);
+    }
+    labels
+}
+
+/// Metadata of a child, owned by its cluster.
+pub(super) fn object_meta(cluster: &ValidCluster, component: Component, name: String) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name),
+        namespace: Some(cluster.namespace.clone()),
+        labels: Some(labels(cluster, component)),
+        owner_references: Some(vec![owner_reference(cluster)]),
+        ..Default::default()
+    }
+}
+
+/// Writes the hash of the object into it, so that the next pass knows whether there is anything to apply.
+pub fn stamp<K>(mut child: K) -> K
+where
+    K: Metadata<Ty = ObjectMeta> + Serialize,
+{
+    let hash = hash_of(&child);
+    child
+        .metadata_mut()
+        .annotations
+        .get_or_insert_default()
+        .insert(names::APPLIED_HASH_ANNOTATION.to_owned(), hash);
+    child
+}
+
+/// First 10 hexadecimal digits of the SHA-256 of a value as JSON: 40 bits tell apart what one cluster ever has, and fit in a label.
+pub(super) fn hash_of<T: Serialize>(value: &T) -> String {
+    // Structs of strings, numbers, lists and maps always serialize.
+    let bytes = serde_json::to_vec(value).unwrap_or_default();
+    hex(&Sha256::digest(bytes), 5)
+}
+
+/// Hexadecimal digits of the first bytes of a digest.
+pub(super) fn hex(digest: &[u8], bytes: usize) -> String {
+    use std::fmt::Write as _;
+    digest.iter().take(bytes).fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn owner_reference(cluster: &ValidCluster) -> OwnerReference {
+    OwnerReference {
+        api_version: format!("{}/v1alpha1", names::GROUP),
+        kind: "WebSocketCluster".to_owned(),
+        name: cluster.name.clone(),
+        uid: cluster.uid.clone(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    }
+}

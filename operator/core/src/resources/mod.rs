@@ -1,0 +1,60 @@
+//! Every object that a cluster consists of, typed and pure: the validated spec goes in, objects come out.
+
+mod metadata;
+mod network;
+mod pod;
+mod proxy;
+mod quantity;
+mod redis;
+mod server;
+#[cfg(test)]
+mod tests;
+
+use wsc_api::names;
+
+use crate::plan::Child;
+use crate::validate::{RedisTarget, ServiceType, ValidCluster};
+
+pub use metadata::stamp;
+pub use proxy::config_map;
+pub use redis::{redis_secret, redis_secret_name};
+pub use server::{server_pod, template_hash};
+
+/// All children besides server pods and the `ConfigMap`, stamped, in the order in which they are applied.
+pub fn children(cluster: &ValidCluster) -> Vec<Child> {
+    let managed_redis = match &cluster.redis {
+        RedisTarget::Managed(settings) => Some(settings),
+        RedisTarget::Url(_) | RedisTarget::SecretRef(_) => None,
+    };
+    let mut children = vec![
+        Child::ServiceAccount(Box::new(proxy::service_account(cluster))),
+        Child::Role(Box::new(proxy::role(cluster))),
+        Child::RoleBinding(Box::new(proxy::role_binding(cluster))),
+        Child::NetworkPolicy(Box::new(network::server(cluster))),
+        Child::NetworkPolicy(Box::new(network::proxy(cluster))),
+    ];
+    if managed_redis.is_some() {
+        children.push(Child::NetworkPolicy(Box::new(network::redis(cluster))));
+    }
+    children.push(Child::Service(Box::new(proxy::service(cluster))));
+    if managed_redis.is_some() {
+        children.push(Child::Service(Box::new(redis::service(cluster))));
+    }
+    if let Some(settings) = managed_redis {
+        children.push(Child::Deployment(Box::new(redis::deployment(cluster, settings))));
+    }
+    children.push(Child::Deployment(Box::new(proxy::deployment(cluster))));
+    children
+}
+
+/// Where clients connect, as they write it: the load balancer's address once there is one, the Service's name within the cluster
+/// otherwise.
+pub fn endpoint(cluster: &ValidCluster, load_balancer: Option<&str>) -> String {
+    let inside = format!("{}.{}.svc", names::client_service(&cluster.name), cluster.namespace);
+    let host = match load_balancer.filter(|_| cluster.proxy.service.type_ == ServiceType::LoadBalancer) {
+        Some(address) if address.contains(':') => format!("[{address}]"),
+        Some(address) => address.to_owned(),
+        None => inside,
+    };
+    format!("ws://{host}:{}{}", cluster.proxy.service.port, cluster.server.path)
+}

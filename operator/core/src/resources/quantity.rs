@@ -1,0 +1,154 @@
+//! Kubernetes quantities, as far as defaults of resources need them.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::ResourceRequirements;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+const MEBIBYTE: u64 = 1 << 20;
+
+/// What a container asks for where the resource does not say.
+pub(super) struct Defaults {
+    pub cpu_request_millis: u64,
+    pub memory_request_mebibytes: u64,
+    pub memory_limit_mebibytes: u64,
+}
+
+/// Fills in what the user left out. A default never contradicts what the user said: a request stays at or below a given limit, and a
+/// memory limit at or above a given request.
+pub(super) fn with_defaults(given: Option<&ResourceRequirements>, defaults: &Defaults) -> ResourceRequirements {
+    let mut resources = given.cloned().unwrap_or_default();
+    let limits = resources.limits.get_or_insert_default();
+    let requests = resources.requests.get_or_insert_default();
+
+    if !limits.contains_key("memory") {
+        let wanted = Quantity(format!("{}Mi", defaults.memory_limit_mebibytes));
+        let limit = larger(wanted, requests.get("memory"));
+        limits.insert("memory".to_owned(), limit);
+    }
+    for (name, wanted) in [
+        ("cpu", format!("{}m", defaults.cpu_request_millis)),
+        ("memory", format!("{}Mi", defaults.memory_request_mebibytes)),
+    ] {
+        if !requests.contains_key(name) {
+            let request = smaller(Quantity(wanted), limits.get(name));
+            requests.insert(name.to_owned(), request);
+        }
+    }
+    resources
+}
+
+/// The memory limit in bytes, if there is one that can be read.
+pub(super) fn memory_limit_bytes(resources: &ResourceRequirements) -> Option<u64> {
+    let limits: &BTreeMap<String, Quantity> = resources.limits.as_ref()?;
+    let thousandths = thousandths(&limits.get("memory")?.0)?;
+    u64::try_from(thousandths / 1000).ok()
+}
+
+/// Bytes as whole mebibytes, rounded up.
+pub(super) fn mebibytes(bytes: u64) -> u64 {
+    bytes.div_ceil(MEBIBYTE)
+}
+
+fn larger(default: Quantity, given: Option<&Quantity>) -> Quantity {
+    match given {
+        Some(given) if thousandths(&given.0) > thousandths(&default.0) => given.clone(),
+        _ => default,
+    }
+}
+
+fn smaller(default: Quantity, given: Option<&Quantity>) -> Quantity {
+    match given {
+        Some(given) if thousandths(&given.0).is_some_and(|g| Some(g) < thousandths(&default.0)) => given.clone(),
+        _ => default,
+    }
+}
+
+/// A quantity in thousandths of its unit (millicores, milli-bytes). `None` if it is not one; the API server then says so.
+fn thousandths(text: &str) -> Option<u128> {
+    let split = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, suffix) = text.split_at(split);
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if whole.is_empty() && fraction.is_empty() {
+        return None;
+    }
+    // Nine digits behind the point are more than Kubernetes keeps.
+    let fraction: String = fraction.chars().chain("000000000".chars()).take(9).collect();
+    let billionths: u128 = format!("{whole}{fraction}").parse().ok()?;
+    let factor_in_millis: u128 = match suffix {
+        "m" => 1,
+        "" => 1_000,
+        "k" => 1_000_000,
+        "M" => 1_000_000_000,
+        "G" => 1_000_000_000_000,
+        "T" => 1_000_000_000_000_000,
+        "Ki" => 1_000 << 10,
+        "Mi" => 1_000 << 20,
+        "Gi" => 1_000 << 30,
+        "Ti" => 1_000 << 40,
+        _ => return None,
+    };
+    Some(billionths.checked_mul(factor_in_millis)? / 1_000_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEFAULTS: Defaults =
+        Defaults { cpu_request_millis: 100, memory_request_mebibytes: 64, memory_limit_mebibytes: 256 };
+
+    fn resources(requests: &[(&str, &str)], limits: &[(&str, &str)]) -> ResourceRequirements {
+        let map = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(k, v)| ((*k).to_owned(), Quantity((*v).to_owned()))).collect()
+        };
+        ResourceRequirements { requests: Some(map(requests)), limits: Some(map(limits)), ..Default::default() }
+    }
+
+    #[test]
+    fn quantities_are_read_as_kubernetes_reads_them() {
+        for (text, expected) in [
+            ("1", Some(1_000)),
+            ("250m", Some(250)),
+            ("0.5", Some(500)),
+            (".5", Some(500)),
+            ("1.5Gi", Some(1_610_612_736_000)),
+            ("128Mi", Some(134_217_728_000)),
+            ("1k", Some(1_000_000)),
+            ("", None),
+            ("Mi", None),
+            ("-1", None),
+            ("1 Gi", None),
+            ("1.2.3", None),
+            ("99999999999999999999999999999999999999", None),
+        ] {
+            assert_eq!(thousandths(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn nothing_given_is_all_defaults() {
+        let filled = with_defaults(None, &DEFAULTS);
+        assert_eq!(filled, resources(&[("cpu", "100m"), ("memory", "64Mi")], &[("memory", "256Mi")]));
+        assert_eq!(memory_limit_bytes(&filled), Some(256 << 20));
+    }
+
+    #[test]
+    fn a_default_never_contradicts_what_is_given() {
+        let small = with_defaults(Some(&resources(&[], &[("cpu", "50m"), ("memory", "32Mi")])), &DEFAULTS);
+        assert_eq!(
+            small,
+            resources(&[("cpu", "50m"), ("memory", "32Mi")], &[("cpu", "50m"), ("memory", "32Mi")])
+        );
+        let large = with_defaults(Some(&resources(&[("memory", "2Gi")], &[])), &DEFAULTS);
+        assert_eq!(large, resources(&[("cpu", "100m"), ("memory", "2Gi")], &[("memory", "2Gi")]));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_left_to_the_api_server() {
+        let odd = with_defaults(Some(&resources(&[("memory", "much")], &[])), &DEFAULTS);
+        assert_eq!(odd, resources(&[("cpu", "100m"), ("memory", "much")], &[("memory", "256Mi")]));
+    }
+}

@@ -1,0 +1,254 @@
+mod pss;
+
+use k8s_openapi::api::core::v1::{PodSpec, SecurityContext};
+use wsc_api::names;
+use wsc_haproxy::{BackendSet, RenderedConfig, ServerOptions};
+
+use super::*;
+use crate::fixtures::{FULL, SIX_LINES, cluster, cluster_with};
+
+/// Kind, name and YAML of every child.
+fn documents(cluster: &ValidCluster) -> Vec<(String, String)> {
+    let document = |child: &Child| match child {
+        Child::ServiceAccount(object) => ("serviceaccount", serde_yaml::to_string(object)),
+        Child::Role(object) => ("role", serde_yaml::to_string(object)),
+        Child::RoleBinding(object) => ("rolebinding", serde_yaml::to_string(object)),
+        Child::NetworkPolicy(object) => ("networkpolicy", serde_yaml::to_string(object)),
+        Child::ConfigMap(object) => ("configmap", serde_yaml::to_string(object)),
+        Child::Service(object) => ("service", serde_yaml::to_string(object)),
+        Child::Deployment(object) => ("deployment", serde_yaml::to_string(object)),
+    };
+    children(cluster)
+        .iter()
+        .map(|child| {
+            let (kind, yaml) = document(child);
+            let name = metadata_of(child).name.clone().unwrap();
+            (format!("{kind}-{name}"), yaml.unwrap())
+        })
+        .collect()
+}
+
+fn metadata_of(child: &Child) -> &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta {
+    match child {
+        Child::ServiceAccount(object) => &object.metadata,
+        Child::Role(object) => &object.metadata,
+        Child::RoleBinding(object) => &object.metadata,
+        Child::NetworkPolicy(object) => &object.metadata,
+        Child::ConfigMap(object) => &object.metadata,
+        Child::Service(object) => &object.metadata,
+        Child::Deployment(object) => &object.metadata,
+    }
+}
+
+/// The pods that a cluster is made of: server, then those of the Deployments.
+fn pod_specs(cluster: &ValidCluster) -> Vec<PodSpec> {
+    let deployments = children(cluster).into_iter().filter_map(|child| match child {
+        Child::Deployment(deployment) => deployment.spec.and_then(|spec| spec.template.spec),
+        _ => None,
+    });
+    server_pod(cluster, 0).spec.into_iter().chain(deployments).collect()
+}
+
+fn rendered() -> RenderedConfig {
+    let options = ServerOptions {
+        check_interval_ms: 2000,
+        check_fast_interval_ms: 500,
+        fall: 2,
+        rise: 1,
+        slowstart_seconds: 10,
+    };
+    RenderedConfig {
+        text: "global\n".to_owned(),
+        backend_set: BackendSet::new("0123456789abcdef".to_owned(), options, Vec::new()),
+    }
+}
+
+#[test]
+fn every_object_of_the_six_line_resource() {
+    let cluster = cluster(SIX_LINES);
+    for (name, yaml) in documents(&cluster) {
+        insta::assert_snapshot!(format!("six-lines-{name}"), yaml);
+    }
+    insta::assert_snapshot!("six-lines-pod", serde_yaml::to_string(&server_pod(&cluster, 17)).unwrap());
+    insta::assert_snapshot!("six-lines-configmap", serde_yaml::to_string(&config_map(&cluster, &rendered())).unwrap());
+    let secret = redis_secret(&cluster, "correct horse");
+    insta::assert_snapshot!("six-lines-secret", serde_yaml::to_string(&secret).unwrap());
+}
+
+#[test]
+fn every_object_of_a_full_resource() {
+    let cluster = cluster(FULL);
+    for (name, yaml) in documents(&cluster) {
+        insta::assert_snapshot!(format!("full-{name}"), yaml);
+    }
+    insta::assert_snapshot!("full-pod", serde_yaml::to_string(&server_pod(&cluster, 3)).unwrap());
+}
+
+#[test]
+fn children_come_in_the_order_in_which_they_are_applied() {
+    let names = |spec| documents(&cluster(spec)).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    assert_eq!(
+        names(SIX_LINES),
+        [
+            "serviceaccount-chat-proxy",
+            "role-chat-proxy",
+            "rolebinding-chat-proxy",
+            "networkpolicy-chat",
+            "networkpolicy-chat-proxy",
+            "networkpolicy-chat-redis",
+            "service-chat",
+            "service-chat-redis",
+            "deployment-chat-redis",
+            "deployment-chat-proxy",
+        ]
+    );
+    let external = cluster_with("redis", "external: {url: 'redis://cache.example.org:6380/2'}");
+    assert!(documents(&external).iter().all(|(name, _)| !name.contains("redis")));
+}
+
+#[test]
+fn every_child_is_owned_labelled_and_stamped_with_a_hash_of_its_own() {
+    let cluster = cluster(SIX_LINES);
+    let mut hashes = std::collections::BTreeSet::new();
+    for child in children(&cluster) {
+        let metadata = metadata_of(&child);
+        let owner = &metadata.owner_references.as_ref().unwrap()[0];
+        assert_eq!((owner.uid.as_str(), owner.controller), (cluster.uid.as_str(), Some(true)));
+        let labels = metadata.labels.as_ref().unwrap();
+        assert_eq!(labels[names::CLUSTER_LABEL], "chat");
+        assert!(hashes.insert(metadata.annotations.as_ref().unwrap()[names::APPLIED_HASH_ANNOTATION].clone()));
+    }
+    assert_eq!(hashes.len(), 10);
+}
+
+#[test]
+fn a_service_keeps_the_users_annotations_beside_the_hash() {
+    let cluster = cluster(FULL);
+    let service = proxy::service(&cluster);
+    let annotations = service.metadata.annotations.unwrap();
+    assert_eq!(annotations["example.org/load-balancer"], "internal");
+    assert!(annotations.contains_key(names::APPLIED_HASH_ANNOTATION));
+}
+
+#[test]
+fn every_pod_meets_the_restricted_standard() {
+    for spec in [SIX_LINES, FULL] {
+        let specs = pod_specs(&cluster(spec));
+        assert!(specs.len() >= 2);
+        for pod in specs {
+            assert_eq!(pss::violations(&pod), [""; 0], "{}", pod.containers[0].name);
+        }
+    }
+}
+
+#[test]
+fn the_check_of_the_restricted_standard_finds_each_breach() {
+    let good = server_pod(&cluster(SIX_LINES), 0).spec.unwrap();
+    let breaches: [fn(&mut PodSpec); 6] = [
+        |pod| pod.host_network = Some(true),
+        |pod| pod.automount_service_account_token = None,
+        |pod| pod.security_context = None,
+        |pod| pod.containers[0].security_context = Some(SecurityContext::default()),
+        |pod| pod.containers[0].resources = None,
+        |pod| pod.volumes = Some(vec![k8s_openapi::api::core::v1::Volume::default()]),
+    ];
+    for (number, breach) in breaches.into_iter().enumerate() {
+        let mut pod = good.clone();
+        breach(&mut pod);
+        assert!(!pss::violations(&pod).is_empty(), "breach {number}");
+    }
+}
+
+#[test]
+fn only_the_agent_holds_a_token() {
+    for spec in pod_specs(&cluster(SIX_LINES)) {
+        for container in spec.init_containers.iter().flatten().chain(&spec.containers) {
+            let holds = container.volume_mounts.iter().flatten().any(|mount| mount.name == "token");
+            assert_eq!(holds, container.name == "agent", "{}", container.name);
+        }
+    }
+}
+
+#[test]
+fn the_template_hash_changes_with_what_the_server_pod_is_made_of() {
+    let hash = template_hash(&cluster(SIX_LINES));
+    assert_eq!(hash.len(), 10);
+    for (section, yaml) in [
+        ("server", "image: registry.example.org/chat:2"),
+        ("server", "port: 8081"),
+        ("server", "path: /socket"),
+        ("server", "maxConnections: 9999"),
+        ("server", "env: [{name: A, value: b}]"),
+        ("server", "terminationGracePeriodSeconds: 61"),
+        ("server", "resources: {requests: {cpu: 2}}"),
+        ("server", "podLabels: {team: a}"),
+        ("server", "priorityClassName: high"),
+        ("redis", "external: {url: 'redis://cache.example.org'}"),
+        ("proxy", "origins: ['https://example.org']"),
+        ("drain", "notice: {closeCode: 4000}"),
+        ("disruption", "maxMovesPerSecond: 7"),
+    ] {
+        assert_ne!(template_hash(&cluster_with(section, yaml)), hash, "{section}: {yaml}");
+    }
+    let mut restarted = cluster(SIX_LINES);
+    restarted.restarted_at = Some("2026-11-24T12:00:00Z".to_owned());
+    assert_ne!(template_hash(&restarted), hash, "restartedAt");
+}
+
+#[test]
+fn the_template_hash_stays_when_nothing_of_the_pod_changes() {
+    let hash = template_hash(&cluster(SIX_LINES));
+    for (section, yaml) in [
+        ("scaling", "{maxReplicas: 9, minReplicas: 3, buffer: 2}"),
+        ("proxy", "replicas: 5"),
+        ("proxy", "service: {port: 443, type: LoadBalancer}"),
+        ("proxy", "sticky: {cookieName: other}"),
+        ("redis", "managed: {resources: {limits: {memory: 1Gi}}}"),
+        ("drain", "naturalSeconds: 1"),
+        ("disruption", "movesPerMinute: 5"),
+    ] {
+        assert_eq!(template_hash(&cluster_with(section, yaml)), hash, "{section}: {yaml}");
+    }
+    let (one, two) = (server_pod(&cluster(SIX_LINES), 1), server_pod(&cluster(SIX_LINES), 2));
+    for pod in [one, two] {
+        assert_eq!(pod.metadata.labels.unwrap()[names::TEMPLATE_HASH_LABEL], hash);
+    }
+}
+
+#[test]
+fn the_hash_of_this_version_is_pinned() {
+    // A new operator must not roll everybody's pods by accident: whoever changes the template changes this line on purpose.
+    insta::assert_snapshot!(template_hash(&cluster(SIX_LINES)), @"");
+}
+
+#[test]
+fn a_label_of_the_user_never_replaces_one_of_ours() {
+    let mut chat = cluster(SIX_LINES);
+    chat.server.pod.pod_labels.insert(names::CLUSTER_LABEL.to_owned(), "other".to_owned());
+    let labels = server_pod(&chat, 1).metadata.labels.unwrap();
+    assert_eq!(labels[names::CLUSTER_LABEL], "chat");
+}
+
+#[test]
+fn the_secret_holds_the_password_once_and_the_acl_only_its_hash() {
+    let cluster = cluster(SIX_LINES);
+    let data = redis_secret(&cluster, "correct horse").string_data.unwrap();
+    assert_eq!(data["password"], "correct horse");
+    assert!(!data["users.acl"].contains("correct"));
+    assert!(redis_secret_name(&cluster).starts_with("chat-redis-"));
+    let mut again = cluster.clone();
+    again.uid = "another".to_owned();
+    assert_ne!(redis_secret_name(&again), redis_secret_name(&cluster));
+}
+
+#[test]
+fn the_endpoint_is_what_clients_write() {
+    let inside = cluster(SIX_LINES);
+    assert_eq!(endpoint(&inside, None), "ws://chat.ns.svc:80/ws");
+    assert_eq!(endpoint(&inside, Some("192.0.2.1")), "ws://chat.ns.svc:80/ws", "not of type LoadBalancer");
+    let outside = cluster_with("proxy", "service: {type: LoadBalancer, port: 8000}");
+    assert_eq!(endpoint(&outside, None), "ws://chat.ns.svc:8000/ws");
+    assert_eq!(endpoint(&outside, Some("192.0.2.1")), "ws://192.0.2.1:8000/ws");
+    assert_eq!(endpoint(&outside, Some("2001:db8::1")), "ws://[2001:db8::1]:8000/ws");
+    assert_eq!(endpoint(&outside, Some("lb.example.org")), "ws://lb.example.org:8000/ws");
+}
