@@ -1,0 +1,108 @@
+//! A namespace for one test.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::Result;
+use k8s_openapi::api::core::v1 as core;
+use kube::api::{Api, ObjectMeta, PostParams};
+
+use super::{Cluster, Environment, within};
+
+/// One call to the API server.
+const CALL: Duration = Duration::from_secs(20);
+
+/// Lines of each container's log that a failure shows.
+const LOG_LINES: &str = "--tail=50";
+
+/// Deleted, with all that is in it, when dropped. When the test panics it prints first what is in it; with `WSC_KEEP` set it stays.
+pub struct Namespace {
+    name: String,
+    environment: Environment,
+}
+
+impl Namespace {
+    pub(super) async fn create(cluster: &Cluster, prefix: &str) -> Result<Self> {
+        let name = format!("{prefix}-{:08x}", rand::random::<u32>());
+        let labels = BTreeMap::from([(
+            "pod-security.kubernetes.io/enforce".to_owned(),
+            "restricted".to_owned(),
+        )]);
+        let object = core::Namespace {
+            metadata: ObjectMeta {
+                name: Some(name.clone()),
+                labels: Some(labels),
+                ..ObjectMeta::default()
+            },
+            ..core::Namespace::default()
+        };
+        let all: Api<core::Namespace> = Api::all(cluster.client.clone());
+        within(
+            CALL,
+            "creating a namespace",
+            all.create(&PostParams::default(), &object),
+        )
+        .await?;
+        Ok(Self {
+            name,
+            environment: cluster.environment.clone(),
+        })
+    }
+
+    /// Its name: the prefix and eight random hex digits.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What is in it, in text: resources with status, events, pods, ConfigMaps, and the ends of the logs.
+    pub fn describe(&self) -> String {
+        let mut text = format!("== namespace {}\n", self.name);
+        let list = "websocketclusters.websocket-operator.io,configmaps,deployments,services";
+        for args in [
+            &["get", list, "-o", "yaml"][..],
+            &["get", "pods", "-o", "wide"],
+            &["get", "events", "--sort-by=.lastTimestamp"],
+        ] {
+            let _ = writeln!(text, "== kubectl {}\n{}", args.join(" "), self.kubectl(args));
+        }
+        for pod in self.kubectl(&["get", "pods", "-o", "name"]).lines() {
+            let log = self.kubectl(&["logs", pod, "--all-containers", "--prefix", LOG_LINES]);
+            let _ = writeln!(text, "== log of {pod}\n{log}");
+        }
+        text
+    }
+
+    /// Without a runtime, since it is also used while a panic unwinds.
+    fn kubectl(&self, args: &[&str]) -> String {
+        let mut command = Command::new(&self.environment.kubectl);
+        command
+            .args(["--namespace", &self.name, "--request-timeout=20s"])
+            .args(args);
+        command
+            .env("KUBECONFIG", &self.environment.kubeconfig)
+            .stdin(Stdio::null());
+        match command.output() {
+            Ok(output) => String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned(),
+            Err(err) => format!("kubectl: {err}"),
+        }
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            #[expect(
+                clippy::print_stderr,
+                reason = "the record of a failed test is for the person who reads its output"
+            )]
+            {
+                eprintln!("{}", self.describe());
+            }
+        }
+        if std::env::var_os("WSC_KEEP").is_none() {
+            self.kubectl(&["delete", "namespace", &self.name, "--wait=false"]);
+        }
+    }
+}

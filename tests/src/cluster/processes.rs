@@ -1,0 +1,121 @@
+//! The processes of a pod, seen from the machine, so that a test can kill one as an accident would.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Where the containers of the local Kubernetes are: cgroups version 1, then 2.
+const PARENTS: [&str; 2] = ["/sys/fs/cgroup/pids/wsc-test", "/sys/fs/cgroup/wsc-test"];
+
+/// One process in a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// On the machine.
+    pub pid: i32,
+    /// The process that started it, on the machine: a HAProxy worker's is its master.
+    pub parent: i32,
+    /// Of its program, at most 15 characters.
+    pub name: String,
+}
+
+/// All processes of the pod with this uid, without its pause container, the oldest first.
+pub fn of_pod(uid: &str) -> Vec<Process> {
+    let mut found = Vec::new();
+    for group in PARENTS
+        .iter()
+        .flat_map(|parent| groups_of(Path::new(parent), uid))
+    {
+        collect(&group, &mut found);
+    }
+    found.sort_by_key(|process: &Process| process.pid);
+    found.retain(|process| process.name != "pause");
+    found
+}
+
+/// Sends the signal.
+///
+/// # Errors
+/// When there is no such process.
+pub fn signal(process: &Process, signal: Signal) -> Result<()> {
+    let pid = Pid::from_raw(process.pid).context("a process id is positive")?;
+    kill_process(pid, signal).with_context(|| format!("signal for {} ({})", process.name, process.pid))
+}
+
+/// SIGKILL.
+///
+/// # Errors
+/// When there is no such process.
+pub fn kill(process: &Process) -> Result<()> {
+    signal(process, Signal::KILL)
+}
+
+/// The cgroups of the pod, however deep: `kubepods/besteffort/pod<uid>`.
+fn groups_of(parent: &Path, uid: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for group in folders(parent) {
+        if group
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy() == format!("pod{uid}"))
+        {
+            found.push(group);
+        } else {
+            found.extend(groups_of(&group, uid));
+        }
+    }
+    found
+}
+
+fn collect(group: &Path, found: &mut Vec<Process>) {
+    let members = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    found.extend(members.lines().filter_map(|pid| read(pid.parse().ok()?)));
+    for child in folders(group) {
+        collect(&child, found);
+    }
+}
+
+fn folders(path: &Path) -> impl Iterator<Item = PathBuf> {
+    fs::read_dir(path)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+}
+
+fn read(pid: i32) -> Option<Process> {
+    // `1234 (name of program) S 1 …`: the name may hold blanks and parentheses.
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (before, after) = stat.rsplit_once(')')?;
+    let (_, name) = before.split_once('(')?;
+    Some(Process {
+        pid,
+        parent: after.split_whitespace().nth(1)?.parse().ok()?,
+        name: name.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_read_and_signalled() {
+        let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        let process = read(i32::try_from(child.id()).unwrap()).unwrap();
+        assert_eq!(process.parent, i32::try_from(std::process::id()).unwrap());
+        kill(&process).unwrap();
+        assert!(!child.wait().unwrap().success());
+        assert!(kill(&process).is_err());
+    }
+
+    #[test]
+    fn the_groups_of_a_pod_are_found_at_any_depth() {
+        let folder = tempfile::tempdir().unwrap();
+        let group = folder.path().join("node1/kubepods/burstable/podabc");
+        fs::create_dir_all(group.join("container")).unwrap();
+        fs::create_dir_all(folder.path().join("node1/kubepods/podabcd")).unwrap();
+        assert_eq!(groups_of(folder.path(), "abc"), [group]);
+    }
+}
