@@ -44,11 +44,13 @@ pub(super) fn check(cluster: &Cluster) -> Result<()> {
             bail!("{program} of node{i} does not run");
         }
     }
-    let ready = output(
+    let Ok(ready) = output(
         cluster
             .kubectl()?
             .args(["get", "nodes", "--request-timeout=5s", "-o", READY]),
-    )?;
+    ) else {
+        bail!("the API server does not answer");
+    };
     let count = ready.split_whitespace().filter(|word| *word == "True").count();
     if count != usize::from(cluster.nodes()) {
         bail!("{count} of {} nodes are Ready", cluster.nodes());

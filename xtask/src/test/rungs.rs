@@ -33,12 +33,17 @@ pub(super) fn run(rung: Rung, cache: &Cache, steps: &Steps, filter: Option<&str>
 }
 
 fn pure(cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outcome> {
+    machine::packages(steps)?;
+    // The models of HAProxy's configuration and the helpers of other tests have unit tests that want the real thing.
+    let environment = environment::of_ladder(&ladder::ladder(cache, steps)?);
     let executables = steps.run("building unit tests", || {
         cargo::tests(&["--workspace", "--lib", "--bins"])
     })?;
     let mut packages: BTreeMap<&str, Outcome> = BTreeMap::new();
     for executable in &executables {
-        let outcome = suite(executable, Command::new(&executable.path), PURE_LIMIT, filter).run(cache)?;
+        let mut command = Command::new(&executable.path);
+        command.envs(environment.iter().cloned());
+        let outcome = suite(executable, command, PURE_LIMIT, filter).run(cache)?;
         *packages.entry(&executable.package).or_default() += outcome;
     }
     let mut total = Outcome::default();
