@@ -30,6 +30,14 @@ impl Cache {
         Ok(Self { root })
     }
 
+    /// A cache for one unit test.
+    #[cfg(test)]
+    pub(crate) fn for_test(name: &str) -> Self {
+        let root = std::env::temp_dir().join(format!("wsc-xtask-{}-{name}", std::process::id()));
+        fs::create_dir_all(&root).unwrap();
+        Self { root }
+    }
+
     pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.root.join(name)
     }
@@ -153,5 +161,22 @@ mod tests {
         assert_ne!(key(&["ab", "c"]), key(&["a", "bc"]));
         assert_ne!(key(&["ab", "c"]), key(&["ab", "d"]));
         assert_eq!(key(&["ab"]).len(), 12);
+    }
+
+    #[test]
+    fn what_could_not_be_made_is_not_there_and_is_tried_again() {
+        let cache = Cache::for_test("folder");
+        let broken = cache.folder("x-1", |folder| {
+            fs::write(folder.join("half"), "")?;
+            anyhow::bail!("no space")
+        });
+        assert!(broken.is_err() && !cache.path("x-1").exists());
+        let made = cache
+            .folder("x-1", |folder| Ok(fs::write(folder.join("whole"), "")?))
+            .unwrap();
+        assert!(made.join("whole").exists() && !made.join("half").exists());
+        let again = cache.folder("x-1", |_| anyhow::bail!("it is there"));
+        assert!(again.is_ok());
+        fs::remove_dir_all(cache.root).unwrap();
     }
 }

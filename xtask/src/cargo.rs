@@ -1,12 +1,13 @@
 //! Builds this repository's programs and tests, always with the one profile, so that all commands share what was built.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use crate::process::output;
 use crate::repository;
 
 /// A program or a test program that cargo has built.
@@ -44,11 +45,37 @@ pub(crate) fn programs() -> Result<Programs> {
     ))
 }
 
-/// Builds the test programs that `selection` (arguments of `cargo test`) names.
-pub(crate) fn tests(selection: &[&str]) -> Result<Vec<Executable>> {
+/// Builds the unit tests of all crates.
+pub(crate) fn unit_tests() -> Result<Vec<Executable>> {
+    tests(&["--lib", "--bins"])
+}
+
+/// Builds the integration tests of these packages.
+pub(crate) fn integration_tests(packages: &[&str]) -> Result<Vec<Executable>> {
+    let metadata =
+        output(repository::cargo().args(["metadata", "--no-deps", "--format-version=1", "--locked"]))?;
+    let names = integration_test_names(&serde_json::from_str(&metadata)?, packages);
+    if names.is_empty() {
+        bail!("no integration test in {}", packages.join(", "));
+    }
+    let selection: Vec<&str> = names.iter().flat_map(|name| ["--test", name]).collect();
+    let mut found = tests(&selection)?;
+    found.retain(|executable| packages.contains(&executable.package.as_str()));
+    Ok(found)
+}
+
+/// Builds one integration test of a package.
+pub(crate) fn integration_test(package: &str, name: &str) -> Result<Vec<Executable>> {
+    let mut found = tests(&["--test", name])?;
+    found.retain(|executable| executable.package == package);
+    Ok(found)
+}
+
+/// Selects targets and never packages: with `--package` the dependencies would be built again with other features.
+fn tests(selection: &[&str]) -> Result<Vec<Executable>> {
     let mut cargo = repository::cargo();
     cargo
-        .args(["test", "--release", "--locked", "--no-run"])
+        .args(["test", "--release", "--locked", "--workspace", "--no-run"])
         .args(selection);
     // `cargo test` builds programs for integration tests too; those are no tests.
     let mut found = executables_where(&mut cargo, |message| {
@@ -56,6 +83,21 @@ pub(crate) fn tests(selection: &[&str]) -> Result<Vec<Executable>> {
     })?;
     found.sort_by(|a, b| (&a.package, &a.target).cmp(&(&b.package, &b.target)));
     Ok(found)
+}
+
+fn integration_test_names(metadata: &Value, packages: &[&str]) -> BTreeSet<String> {
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let ours = list(&metadata["packages"]).into_iter();
+    let ours = ours.filter(|package| {
+        package["name"]
+            .as_str()
+            .is_some_and(|name| packages.contains(&name))
+    });
+    let targets = ours.flat_map(|package| list(&package["targets"]));
+    let tests = targets.filter(|target| list(&target["kind"]).iter().any(|kind| kind == "test"));
+    tests
+        .filter_map(|target| target["name"].as_str().map(str::to_owned))
+        .collect()
 }
 
 fn executables(cargo: &mut Command) -> Result<Vec<Executable>> {
@@ -110,6 +152,19 @@ mod tests {
     fn the_package_of_an_id() {
         assert_eq!(package("path+file:///x/operator/core#wsc-core@0.1.0"), "wsc-core");
         assert_eq!(package("path+file:///x/xtask#0.1.0"), "xtask");
+    }
+
+    #[test]
+    fn integration_tests_are_those_of_the_packages_that_were_named() {
+        let metadata = r#"{"packages":[
+            {"name":"wsc-server","targets":[{"kind":["lib"],"name":"wsc_server"},{"kind":["test"],"name":"bus"}]},
+            {"name":"wsc-tests","targets":[{"kind":["test"],"name":"e2e"}]}]}"#;
+        let metadata = serde_json::from_str(metadata).unwrap();
+        assert_eq!(
+            integration_test_names(&metadata, &["wsc-server"]),
+            BTreeSet::from(["bus".to_owned()])
+        );
+        assert!(integration_test_names(&metadata, &["xtask"]).is_empty());
     }
 
     #[test]

@@ -36,9 +36,7 @@ fn pure(cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outcome> {
     machine::packages(steps)?;
     // The models of HAProxy's configuration and the helpers of other tests have unit tests that want the real thing.
     let environment = environment::of_ladder(&ladder::ladder(cache, steps)?);
-    let executables = steps.run("building unit tests", || {
-        cargo::tests(&["--workspace", "--lib", "--bins"])
-    })?;
+    let executables = steps.run("building unit tests", cargo::unit_tests)?;
     let mut packages: BTreeMap<&str, Outcome> = BTreeMap::new();
     for executable in &executables {
         let mut command = Command::new(&executable.path);
@@ -66,8 +64,9 @@ fn component(cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outco
     machine::packages(steps)?;
     let mut environment = environment::of_repository();
     environment.extend(environment::of_ladder(&ladder::ladder(cache, steps)?));
-    let selection = ["-p", "wsc-proxy-agent", "-p", "wsc-server", "--test", "*"];
-    let executables = steps.run("building component tests", || cargo::tests(&selection))?;
+    let executables = steps.run("building component tests", || {
+        cargo::integration_tests(&["wsc-proxy-agent", "wsc-server"])
+    })?;
     let mut total = Outcome::default();
     for executable in &executables {
         let mut command = Command::new(&executable.path);
@@ -82,7 +81,7 @@ fn api(cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outcome> {
     machine::packages(steps)?;
     let programs = kubernetes::build(cache, steps)?;
     let executables = steps.run("building API tests", || {
-        cargo::tests(&["-p", "wsc-tests", "--test", "api"])
+        cargo::integration_test("wsc-tests", "api")
     })?;
     let ours = steps.run("building programs", cargo::programs)?;
     let tier = steps.run("API server without nodes", || ApiTier::start(cache, &programs))?;
@@ -101,7 +100,7 @@ fn api(cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outcome> {
 
 fn e2e(cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outcome> {
     let executables = steps.run("building end-to-end tests", || {
-        cargo::tests(&["-p", "wsc-tests", "--test", "e2e"])
+        cargo::integration_test("wsc-tests", "e2e")
     })?;
     let ours = steps.run("building programs", cargo::programs)?;
     let cluster = cluster::up(cache, steps, None)?;

@@ -83,7 +83,7 @@ impl Suite<'_> {
         loop {
             match lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(line) => {
-                    if self.live && line.starts_with("test ") {
+                    if self.live && line.starts_with("test ") && !line.starts_with("test result") {
                         println!("     {line}");
                         let _ = stdout().flush();
                     }
@@ -156,7 +156,7 @@ mod tests {
             live: false,
             filter: None,
         };
-        suite.run(&Cache::open().unwrap()).unwrap()
+        suite.run(&Cache::for_test("suite")).unwrap()
     }
 
     const MINUTE: Duration = Duration::from_mins(1);
