@@ -23,19 +23,26 @@ own "$D/log/pods" /var/log/pods
 own "$D/log/containers" /var/log/containers
 mount --make-rshared /
 
-# --- cgroups (version 1): the parent of all nodes, then the node's own
-for c in /sys/fs/cgroup/*/; do
-  [ "$c" = /sys/fs/cgroup/unified/ ] && continue
-  for group in "$c$CGROUP" "$c$CGROUP/$n"; do
-    mkdir -p "$group"
-    if [ -e "$group/cpuset.cpus" ]; then
-      cat "$c/cpuset.cpus" >"$group/cpuset.cpus"
-      cat "$c/cpuset.mems" >"$group/cpuset.mems"
-    fi
+# --- cgroups: the parent of all nodes, then the node's own
+if [ -e /sys/fs/cgroup/cgroup.controllers ]; then # version 2: a group's controllers are what its parent gives
+  mkdir -p "/sys/fs/cgroup/$CGROUP/$n"
+  for group in /sys/fs/cgroup "/sys/fs/cgroup/$CGROUP" "/sys/fs/cgroup/$CGROUP/$n"; do
+    for controller in $(cat "$group/cgroup.controllers"); do echo "+$controller" >"$group/cgroup.subtree_control"; done
   done
-done
+else # version 1: one tree per controller
+  for c in /sys/fs/cgroup/*/; do
+    [ "$c" = /sys/fs/cgroup/unified/ ] && continue
+    for group in "$c$CGROUP" "$c$CGROUP/$n"; do
+      mkdir -p "$group"
+      if [ -e "$group/cpuset.cpus" ]; then
+        cat "$c/cpuset.cpus" >"$group/cpuset.cpus"
+        cat "$c/cpuset.mems" >"$group/cpuset.mems"
+      fi
+    done
+  done
+fi
 # Groups of a killed earlier life of this node cost the kubelet 3 s each at its start.
-find /sys/fs/cgroup/*/"$CGROUP/$n" -mindepth 1 -depth -type d -exec rmdir {} + 2>/dev/null
+find /sys/fs/cgroup/{,*/}"$CGROUP/$n" -mindepth 1 -depth -type d -exec rmdir {} + 2>/dev/null
 
 # --- configuration
 cat >"$D/etc/net.d/10-bridge.conflist" <<Y

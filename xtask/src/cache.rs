@@ -42,9 +42,15 @@ impl Cache {
         self.root.join(name)
     }
 
-    /// Waits until no other `cargo xtask` on this machine changes the cluster or the images. Ends with the value, or with the process.
+    /// Waits until no other `cargo xtask` on this machine changes the cluster or the images.
     pub(crate) fn lock(&self) -> Result<Lock> {
-        let path = self.path("lock");
+        self.lock_for("cluster")
+    }
+
+    /// Waits until nobody else on this machine holds the lock of this name. It ends with the value, or with the process.
+    fn lock_for(&self, name: &str) -> Result<Lock> {
+        let path = self.path("locks").join(name.replace('/', "-"));
+        fs::create_dir_all(self.path("locks"))?;
         let file = OpenOptions::new()
             .create(true)
             .append(true)
@@ -53,7 +59,7 @@ impl Cache {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                println!("waiting for another cargo xtask on this machine");
+                println!("waiting for another cargo xtask on this machine ({name})");
                 file.lock().context("waiting for the lock")?;
             }
             Err(TryLockError::Error(err)) => return Err(err).context("taking the lock"),
@@ -64,6 +70,10 @@ impl Cache {
     /// The folder `name`; when it is not there, `make` fills a new one, which is then moved into place.
     pub(crate) fn folder(&self, name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
         let done = self.path(name);
+        if done.exists() {
+            return Ok(done);
+        }
+        let _lock = self.lock_for(name)?;
         if done.exists() {
             return Ok(done);
         }
@@ -80,6 +90,10 @@ impl Cache {
     /// The file `name`; when it is not there, `make` writes a new one, which is then moved into place.
     pub(crate) fn file(&self, name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
         let done = self.path(name);
+        if done.exists() {
+            return Ok(done);
+        }
+        let _lock = self.lock_for(name)?;
         if done.exists() {
             return Ok(done);
         }

@@ -1,5 +1,6 @@
 //! `cargo xtask demo`: a Kubernetes, the images, and then the demo program where it can reach both.
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -71,6 +72,10 @@ fn play(cache: &Cache, cluster: &Cluster, program: &Path, args: &DemoArgs) -> Re
         command.arg("--seconds").arg(seconds.to_string());
     }
     let status = command.status().context("starting the demo")?;
+    if status.signal().is_some() {
+        // It ended by the signal that this process has got as well, and perhaps not noticed yet.
+        interrupt::note();
+    }
     Ok(status
         .code()
         .and_then(|code| u8::try_from(code).ok())

@@ -25,11 +25,16 @@ pub(crate) fn hold() -> Result<()> {
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
                 }
-                INTERRUPTED.store(true, Ordering::SeqCst);
+                note();
             }
         });
     });
     Ok(())
+}
+
+/// Somebody else was asked to stop, and this process goes along.
+pub(crate) fn note() {
+    INTERRUPTED.store(true, Ordering::SeqCst);
 }
 
 /// Was this process asked to stop?

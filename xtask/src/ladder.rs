@@ -43,7 +43,6 @@ pub(crate) fn ladder(cache: &Cache, steps: &Steps) -> Result<Ladder> {
         Key::default().text(SUITE).text(PACKAGES).text(RECIPE).finish()
     );
     if !cache.path(&name).exists() {
-        let _lock = cache.lock()?;
         let place = cache.path(&name);
         steps.run("HAProxy 3 and Redis 8 out of Debian 13", || {
             cache.folder(&name, |folder| fill(cache, folder, &place))

@@ -44,7 +44,7 @@ pub(super) fn run(cache: &Cache, steps: &Steps) -> Result<Outcome> {
         check(name, work(), began);
     };
     timed("cargo fmt", &mut || {
-        said(repository::cargo().args(["fmt", "--all", "--check"]))
+        said(repository::cargo().args(["fmt", "--all", "--check", "--", "--color=never"]))
     });
     timed("clippy", &mut || clippy(cache));
     timed("cargo deny", &mut || {
