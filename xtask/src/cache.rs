@@ -47,15 +47,22 @@ impl Cache {
         self.lock_for("cluster")
     }
 
+    /// Says that the cluster is being used: until this value ends, nobody on this machine takes it down or builds it anew.
+    /// Take it after the last [`Cache::lock`]: who waits for the cluster to be free holds that one.
+    pub(crate) fn in_use(&self) -> Result<Lock> {
+        let file = self.lock_file("use")?;
+        file.lock_shared().context("waiting for the lock")?;
+        Ok(Lock { _file: file })
+    }
+
+    /// Waits until nobody uses the cluster.
+    pub(crate) fn unused(&self) -> Result<Lock> {
+        self.lock_for("use")
+    }
+
     /// Waits until nobody else on this machine holds the lock of this name. It ends with the value, or with the process.
     fn lock_for(&self, name: &str) -> Result<Lock> {
-        let path = self.path("locks").join(name.replace('/', "-"));
-        fs::create_dir_all(self.path("locks"))?;
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .with_context(|| format!("opening {}", path.display()))?;
+        let file = self.lock_file(name)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -65,6 +72,13 @@ impl Cache {
             Err(TryLockError::Error(err)) => return Err(err).context("taking the lock"),
         }
         Ok(Lock { _file: file })
+    }
+
+    fn lock_file(&self, name: &str) -> Result<File> {
+        fs::create_dir_all(self.path("locks"))?;
+        let path = self.path("locks").join(name.replace('/', "-"));
+        let opened = OpenOptions::new().create(true).append(true).open(&path);
+        opened.with_context(|| format!("opening {}", path.display()))
     }
 
     /// The folder `name`; when it is not there, `make` fills a new one, which is then moved into place.
@@ -191,6 +205,19 @@ mod tests {
         assert!(made.join("whole").exists() && !made.join("half").exists());
         let again = cache.folder("x-1", |_| anyhow::bail!("it is there"));
         assert!(again.is_ok());
+        fs::remove_dir_all(cache.root).unwrap();
+    }
+
+    #[test]
+    fn a_cluster_in_use_is_used_by_several_and_taken_by_nobody() {
+        let cache = Cache::for_test("use");
+        let (one, two) = (cache.in_use().unwrap(), cache.in_use().unwrap());
+        let taker = cache.lock_file("use").unwrap();
+        assert!(matches!(taker.try_lock(), Err(TryLockError::WouldBlock)));
+        drop(one);
+        assert!(matches!(taker.try_lock(), Err(TryLockError::WouldBlock)));
+        drop(two);
+        assert!(taker.try_lock().is_ok());
         fs::remove_dir_all(cache.root).unwrap();
     }
 }

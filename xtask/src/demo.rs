@@ -40,6 +40,7 @@ fn demo(cache: &Cache, steps: &Steps, args: &DemoArgs) -> Result<ExitCode> {
     going_on()?;
     images::load(cache, steps, &cluster, &images)?;
     going_on()?;
+    let _in_use = cache.in_use()?;
     play(cache, &cluster, programs.path("wsc-demo")?, args)
 }
 

@@ -17,6 +17,9 @@ use crate::{machine, repository};
 /// How long it may take to answer on a busy machine.
 const LIMIT: Duration = Duration::from_mins(2);
 
+/// The folder of a tier, with the id of the process that started it after it.
+const NAME: &str = "api-tier-";
+
 /// A running API tier; it ends with this value.
 pub(crate) struct ApiTier {
     root: Child,
@@ -27,7 +30,8 @@ pub(crate) struct ApiTier {
 impl ApiTier {
     pub(crate) fn start(cache: &Cache, programs: &Programs) -> Result<Self> {
         machine::need_root("the API tier")?;
-        let state = cache.path(format!("api-tier-{}", std::process::id()));
+        remove_left(cache)?;
+        let state = cache.path(format!("{NAME}{}", std::process::id()));
         fs::create_dir_all(&state)?;
         let log = File::create(state.join("init.log"))?;
         let script = repository::path("tests/kubernetes/api-tier.sh");
@@ -101,4 +105,16 @@ impl Drop for ApiTier {
         });
         let _ = fs::remove_dir_all(&self.state);
     }
+}
+
+/// Removes the folders of runs that were killed before they could do it; their processes ended with them.
+fn remove_left(cache: &Cache) -> Result<()> {
+    for entry in fs::read_dir(cache.path(""))?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let starter = name.strip_prefix(NAME).and_then(|pid| pid.parse().ok());
+        if starter.is_some_and(|pid| !processes::alive(pid)) {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
 }

@@ -194,6 +194,7 @@ impl Cluster {
 pub(crate) fn down(cache: &Cache, steps: &Steps) -> Result<()> {
     machine::need_root("the local Kubernetes")?;
     let _lock = cache.lock()?;
+    let _unused = cache.unused()?;
     steps.run("cluster down", || Cluster::at(cache).stop())
 }
 

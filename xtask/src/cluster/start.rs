@@ -48,6 +48,7 @@ pub(crate) fn up(cache: &Cache, steps: &Steps, nodes: Option<u8>) -> Result<Clus
         return Ok(old);
     }
     if old.state.exists() {
+        let _unused = cache.unused()?;
         steps.run("ending the old cluster", || old.stop())?;
     }
     create(cache, steps, &programs, &key, nodes)

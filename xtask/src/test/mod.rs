@@ -12,6 +12,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::cache::Cache;
+use crate::interrupt;
 use crate::steps::Steps;
 
 use outcome::Outcome;
@@ -47,6 +48,8 @@ impl Rung {
 
 /// Runs one rung or all; the last line that is printed is `N passed, N failed`.
 pub(crate) fn run(rung: Option<Rung>, filter: Option<&str>) -> Result<ExitCode> {
+    // What runs in the background has to be ended, also after Ctrl-C.
+    interrupt::hold()?;
     let cache = Cache::open()?;
     let steps = Steps::new();
     let rungs = rung.map_or_else(|| Rung::ALL.to_vec(), |rung| vec![rung]);
@@ -62,6 +65,11 @@ pub(crate) fn run(rung: Option<Rung>, filter: Option<&str>) -> Result<ExitCode> 
             total.failed += 1;
         }
         total += outcome;
+        if interrupt::happened() {
+            println!("interrupted");
+            total.failed = total.failed.max(1);
+            break;
+        }
     }
     println!("{total}");
     Ok(if total.failed == 0 {

@@ -12,6 +12,7 @@ use super::suite::Suite;
 use super::{Rung, lint};
 use crate::cache::Cache;
 use crate::cargo::{self, Executable};
+use crate::cluster::Cluster;
 use crate::cluster::api_tier::ApiTier;
 use crate::environment::{self, Environment};
 use crate::steps::Steps;
@@ -103,19 +104,30 @@ fn e2e(cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outcome> {
         cargo::integration_test("wsc-tests", "e2e")
     })?;
     let ours = steps.run("building programs", cargo::programs)?;
+    let was_running = Cluster::running(cache).is_ok();
+    let outcome = on_cluster(cache, steps, filter, &executables, &ours);
+    // Who had no cluster before has none after; who had one keeps it.
+    if !was_running {
+        cluster::down(cache, steps)?;
+    }
+    outcome
+}
+
+fn on_cluster(
+    cache: &Cache,
+    steps: &Steps,
+    filter: Option<&str>,
+    executables: &[Executable],
+    ours: &cargo::Programs,
+) -> Result<Outcome> {
     let cluster = cluster::up(cache, steps, None)?;
-    let images = images::build(cache, steps, &ours)?;
+    let images = images::build(cache, steps, ours)?;
     images::load(cache, steps, &cluster, &images)?;
+    let _in_use = cache.in_use()?;
     let mut environment = environment::of_cluster(cache, &cluster)?;
-    environment.extend(environment::of_programs(&ours)?);
-    run_in(
-        &executables,
-        |path| cluster.client(path),
-        &environment,
-        E2E_LIMIT,
-        filter,
-        cache,
-    )
+    environment.extend(environment::of_programs(ours)?);
+    let place = |path: &Path| cluster.client(path);
+    run_in(executables, place, &environment, E2E_LIMIT, filter, cache)
 }
 
 /// Runs test programs where `place` puts them.

@@ -1,7 +1,7 @@
 //! Runs one test program and says what came of it.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write, stdout};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -13,7 +13,11 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::outcome::Outcome;
 use crate::cache::Cache;
+use crate::interrupt;
 use crate::process::describe;
+
+/// How often a suite that says nothing is thought about.
+const GLANCE: Duration = Duration::from_millis(200);
 
 /// One test program, ready to be run.
 pub(super) struct Suite<'a> {
@@ -76,39 +80,48 @@ impl Suite<'_> {
             .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("starting {}", self.name))?;
-        let lines = lines_of(&mut child)?;
+        let (output, broken_off) = self.listen(&lines_of(&mut child)?);
+        if broken_off.is_some()
+            && let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw)
+        {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        let status = child.wait()?;
+        let ended = match broken_off {
+            Some(why) => Ended::Badly(why),
+            None if status.success() => Ended::Well,
+            None => Ended::Badly(describe(status)),
+        };
+        Ok((output, ended))
+    }
+
+    /// Collects what the program prints until it ends; or says why nobody waits for that.
+    fn listen(&self, lines: &mpsc::Receiver<String>) -> (String, Option<String>) {
         let end = Instant::now() + self.limit;
         let mut output = String::new();
-        let mut late = false;
         loop {
-            match lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            let left = end.saturating_duration_since(Instant::now());
+            match lines.recv_timeout(left.min(GLANCE)) {
                 Ok(line) => {
                     if self.live && line.starts_with("test ") && !line.starts_with("test result") {
                         println!("     {line}");
-                        let _ = stdout().flush();
                     }
                     output.push_str(&line);
                     output.push('\n');
                 }
-                Err(mpsc::RecvTimeoutError::Timeout) => {
-                    late = true;
-                    break;
-                }
-                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(mpsc::RecvTimeoutError::Disconnected) => return (output, None),
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+            }
+            if interrupt::happened() {
+                return (output, Some("interrupted, killed".to_owned()));
+            }
+            if Instant::now() >= end {
+                return (
+                    output,
+                    Some(format!("not through in {} s, killed", self.limit.as_secs())),
+                );
             }
         }
-        if late && let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-        let status = child.wait()?;
-        let ended = if late {
-            Ended::Badly(format!("not through in {} s, killed", self.limit.as_secs()))
-        } else if status.success() {
-            Ended::Well
-        } else {
-            Ended::Badly(describe(status))
-        };
-        Ok((output, ended))
     }
 }
 
