@@ -5,3 +5,5 @@
 
 pub mod observed;
 pub mod plan;
+pub mod resources;
+pub mod validate;

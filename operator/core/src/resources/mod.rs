@@ -11,9 +11,10 @@ mod server;
 mod tests;
 
 use wsc_api::names;
+use wsc_api::v1alpha1::ServiceType;
 
 use crate::plan::Child;
-use crate::validate::{RedisTarget, ServiceType, ValidCluster};
+use crate::validate::{RedisTarget, ValidCluster};
 
 pub use metadata::stamp;
 pub use proxy::config_map;
@@ -50,11 +51,18 @@ pub fn children(cluster: &ValidCluster) -> Vec<Child> {
 /// Where clients connect, as they write it: the load balancer's address once there is one, the Service's name within the cluster
 /// otherwise.
 pub fn endpoint(cluster: &ValidCluster, load_balancer: Option<&str>) -> String {
-    let inside = format!("{}.{}.svc", names::client_service(&cluster.name), cluster.namespace);
+    let inside = format!(
+        "{}.{}.svc",
+        names::client_service(&cluster.name),
+        cluster.namespace
+    );
     let host = match load_balancer.filter(|_| cluster.proxy.service.type_ == ServiceType::LoadBalancer) {
         Some(address) if address.contains(':') => format!("[{address}]"),
         Some(address) => address.to_owned(),
         None => inside,
     };
-    format!("ws://{host}:{}{}", cluster.proxy.service.port, cluster.server.path)
+    format!(
+        "ws://{host}:{}{}",
+        cluster.proxy.service.port, cluster.server.path
+    )
 }

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, EnvVar, EnvVarSource, HTTPGetAction, LocalObjectReference,
-    ObjectFieldSelector, PodSecurityContext, PodSpec, Probe, SeccompProfile, SecretKeySelector, SecurityContext,
-    Sysctl, TopologySpreadConstraint,
+    Capabilities, Container, EnvVar, EnvVarSource, HTTPGetAction, LocalObjectReference, ObjectFieldSelector,
+    PodSecurityContext, PodSpec, Probe, SeccompProfile, SecretKeySelector, SecurityContext, Sysctl,
+    TopologySpreadConstraint,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use wsc_api::names::Component;
+use wsc_api::names::{self, Component};
 use wsc_api::v1alpha1::{PodSettings, SecretKeyReference};
 
 use super::metadata;
@@ -28,9 +28,12 @@ pub(super) fn user(component: Component) -> i64 {
 pub(super) fn pod_meta(cluster: &ValidCluster, component: Component, settings: &PodSettings) -> ObjectMeta {
     let mut labels = settings.pod_labels.clone();
     labels.extend(metadata::labels(cluster, component));
+    let mut annotations = settings.pod_annotations.clone();
+    // Cluster Autoscaler leaves nodes alone that hold pods of unknown owners or with local volumes, unless it is told otherwise.
+    annotations.insert(names::SAFE_TO_EVICT_ANNOTATION.to_owned(), "true".to_owned());
     ObjectMeta {
         labels: Some(labels),
-        annotations: none_if_empty(settings.pod_annotations.clone()),
+        annotations: Some(annotations),
         ..Default::default()
     }
 }

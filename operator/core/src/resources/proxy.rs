@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{
     ConfigMap, ConfigMapProjection, ConfigMapVolumeSource, Container, ContainerPort, DownwardAPIProjection,
-    DownwardAPIVolumeFile, EmptyDirVolumeSource, EnvVar, KeyToPath, ObjectFieldSelector, PodSpec, PodTemplateSpec,
-    Probe, ProjectedVolumeSource, Service, ServiceAccount, ServiceAccountTokenProjection, ServicePort, ServiceSpec,
-    TCPSocketAction, Volume, VolumeMount, VolumeProjection,
+    DownwardAPIVolumeFile, EmptyDirVolumeSource, EnvVar, KeyToPath, ObjectFieldSelector, PodSpec,
+    PodTemplateSpec, Probe, ProjectedVolumeSource, Service, ServiceAccount, ServiceAccountTokenProjection,
+    ServicePort, ServiceSpec, TCPSocketAction, Volume, VolumeMount, VolumeProjection,
 };
 use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef, Subject};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use wsc_api::names::{self, Component};
@@ -110,7 +111,6 @@ pub(super) fn service(cluster: &ValidCluster) -> Service {
             type_: Some(format!("{:?}", settings.type_)),
             selector: Some(selector_labels(cluster, Component::Proxy)),
             ip_family_policy: Some("PreferDualStack".to_owned()),
-            publish_not_ready_addresses: Some(false),
             ports: Some(vec![ServicePort {
                 name: Some("ws".to_owned()),
                 port: settings.port,
@@ -176,9 +176,7 @@ fn pod(cluster: &ValidCluster) -> PodSpec {
             name: "run".to_owned(),
             empty_dir: Some(EmptyDirVolumeSource {
                 medium: Some("Memory".to_owned()),
-                size_limit: Some(k8s_openapi::apimachinery::pkg::api::resource::Quantity(
-                    RUN_FOLDER_SIZE.to_owned(),
-                )),
+                size_limit: Some(Quantity(RUN_FOLDER_SIZE.to_owned())),
             }),
             ..Default::default()
         },
@@ -204,7 +202,10 @@ fn haproxy(cluster: &ValidCluster) -> Container {
         command: Some(command.split(' ').map(str::to_owned).collect()),
         env: Some(vec![from_field("POD_NAME", "metadata.name")]),
         ports: Some(vec![port("ws", names::PROXY_PORT)]),
-        resources: Some(with_defaults(cluster.proxy.pod.resources.as_ref(), &HAPROXY_DEFAULTS)),
+        resources: Some(with_defaults(
+            cluster.proxy.pod.resources.as_ref(),
+            &HAPROXY_DEFAULTS,
+        )),
         // Only that it accepts: readiness is the agent's word, and it speaks through HAProxy's socket.
         liveness_probe: Some(Probe {
             tcp_socket: Some(TCPSocketAction {

@@ -16,7 +16,10 @@ pub(super) struct Defaults {
 
 /// Fills in what the user left out. A default never contradicts what the user said: a request stays at or below a given limit, and a
 /// memory limit at or above a given request.
-pub(super) fn with_defaults(given: Option<&ResourceRequirements>, defaults: &Defaults) -> ResourceRequirements {
+pub(super) fn with_defaults(
+    given: Option<&ResourceRequirements>,
+    defaults: &Defaults,
+) -> ResourceRequirements {
     let mut resources = given.cloned().unwrap_or_default();
     let limits = resources.limits.get_or_insert_default();
     let requests = resources.requests.get_or_insert_default();
@@ -34,6 +37,9 @@ pub(super) fn with_defaults(given: Option<&ResourceRequirements>, defaults: &Def
             let request = smaller(Quantity(wanted), limits.get(name));
             requests.insert(name.to_owned(), request);
         }
+    }
+    for quantity in limits.values_mut().chain(requests.values_mut()) {
+        *quantity = canonical(quantity);
     }
     resources
 }
@@ -59,9 +65,43 @@ fn larger(default: Quantity, given: Option<&Quantity>) -> Quantity {
 
 fn smaller(default: Quantity, given: Option<&Quantity>) -> Quantity {
     match given {
-        Some(given) if thousandths(&given.0).is_some_and(|g| Some(g) < thousandths(&default.0)) => given.clone(),
+        Some(given) if thousandths(&given.0).is_some_and(|g| Some(g) < thousandths(&default.0)) => {
+            given.clone()
+        }
         _ => default,
     }
+}
+
+/// The way Kubernetes writes a quantity back (`1024Mi` is `1Gi`, `0.5` is `500m`): only so does a live object look like what was applied.
+fn canonical(quantity: &Quantity) -> Quantity {
+    const BINARY: [(&str, u128); 5] = [
+        ("Ti", 1_000 << 40),
+        ("Gi", 1_000 << 30),
+        ("Mi", 1_000 << 20),
+        ("Ki", 1_000 << 10),
+        ("", 1_000),
+    ];
+    const DECIMAL: [(&str, u128); 6] = [
+        ("T", 1_000_000_000_000_000),
+        ("G", 1_000_000_000_000),
+        ("M", 1_000_000_000),
+        ("k", 1_000_000),
+        ("", 1_000),
+        ("m", 1),
+    ];
+    let suffixes: &[(&str, u128)] = if quantity.0.ends_with('i') {
+        &BINARY
+    } else {
+        &DECIMAL
+    };
+    let Some(value) = thousandths(&quantity.0).filter(|value| *value > 0) else {
+        return quantity.clone();
+    };
+    let whole = suffixes.iter().find(|(_, factor)| value % factor == 0);
+    whole.map_or_else(
+        || quantity.clone(),
+        |(suffix, factor)| Quantity(format!("{}{suffix}", value / factor)),
+    )
 }
 
 /// A quantity in thousandths of its unit (millicores, milli-bytes). `None` if it is not one; the API server then says so.
@@ -97,14 +137,24 @@ fn thousandths(text: &str) -> Option<u128> {
 mod tests {
     use super::*;
 
-    const DEFAULTS: Defaults =
-        Defaults { cpu_request_millis: 100, memory_request_mebibytes: 64, memory_limit_mebibytes: 256 };
+    const DEFAULTS: Defaults = Defaults {
+        cpu_request_millis: 100,
+        memory_request_mebibytes: 64,
+        memory_limit_mebibytes: 256,
+    };
 
     fn resources(requests: &[(&str, &str)], limits: &[(&str, &str)]) -> ResourceRequirements {
         let map = |pairs: &[(&str, &str)]| {
-            pairs.iter().map(|(k, v)| ((*k).to_owned(), Quantity((*v).to_owned()))).collect()
+            pairs
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), Quantity((*v).to_owned())))
+                .collect()
         };
-        ResourceRequirements { requests: Some(map(requests)), limits: Some(map(limits)), ..Default::default() }
+        ResourceRequirements {
+            requests: Some(map(requests)),
+            limits: Some(map(limits)),
+            ..Default::default()
+        }
     }
 
     #[test]
@@ -129,26 +179,59 @@ mod tests {
     }
 
     #[test]
+    fn quantities_are_written_as_kubernetes_writes_them() {
+        for (given, expected) in [
+            ("1024Mi", "1Gi"),
+            ("1.5Gi", "1536Mi"),
+            ("1000Mi", "1000Mi"),
+            ("0.5", "500m"),
+            ("2000m", "2"),
+            ("1500m", "1500m"),
+            ("1000000", "1M"),
+            ("0", "0"),
+            ("1e3", "1e3"),
+            ("much", "much"),
+        ] {
+            assert_eq!(canonical(&Quantity(given.to_owned())).0, expected, "{given}");
+        }
+    }
+
+    #[test]
     fn nothing_given_is_all_defaults() {
         let filled = with_defaults(None, &DEFAULTS);
-        assert_eq!(filled, resources(&[("cpu", "100m"), ("memory", "64Mi")], &[("memory", "256Mi")]));
+        assert_eq!(
+            filled,
+            resources(&[("cpu", "100m"), ("memory", "64Mi")], &[("memory", "256Mi")])
+        );
         assert_eq!(memory_limit_bytes(&filled), Some(256 << 20));
     }
 
     #[test]
     fn a_default_never_contradicts_what_is_given() {
-        let small = with_defaults(Some(&resources(&[], &[("cpu", "50m"), ("memory", "32Mi")])), &DEFAULTS);
+        let small = with_defaults(
+            Some(&resources(&[], &[("cpu", "50m"), ("memory", "32Mi")])),
+            &DEFAULTS,
+        );
         assert_eq!(
             small,
-            resources(&[("cpu", "50m"), ("memory", "32Mi")], &[("cpu", "50m"), ("memory", "32Mi")])
+            resources(
+                &[("cpu", "50m"), ("memory", "32Mi")],
+                &[("cpu", "50m"), ("memory", "32Mi")]
+            )
         );
         let large = with_defaults(Some(&resources(&[("memory", "2Gi")], &[])), &DEFAULTS);
-        assert_eq!(large, resources(&[("cpu", "100m"), ("memory", "2Gi")], &[("memory", "2Gi")]));
+        assert_eq!(
+            large,
+            resources(&[("cpu", "100m"), ("memory", "2Gi")], &[("memory", "2Gi")])
+        );
     }
 
     #[test]
     fn what_cannot_be_read_is_left_to_the_api_server() {
         let odd = with_defaults(Some(&resources(&[("memory", "much")], &[])), &DEFAULTS);
-        assert_eq!(odd, resources(&[("cpu", "100m"), ("memory", "much")], &[("memory", "256Mi")]));
+        assert_eq!(
+            odd,
+            resources(&[("cpu", "100m"), ("memory", "much")], &[("memory", "256Mi")])
+        );
     }
 }

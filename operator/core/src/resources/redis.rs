@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy};
 use k8s_openapi::api::core::v1::{
-    Container, ContainerPort, EmptyDirVolumeSource, ExecAction, KeyToPath, PodSpec, PodTemplateSpec, Probe, Secret,
-    SecretVolumeSource, Service, ServicePort, ServiceSpec, Toleration, Volume, VolumeMount,
+    Container, ContainerPort, EmptyDirVolumeSource, ExecAction, KeyToPath, PodSpec, PodTemplateSpec, Probe,
+    Secret, SecretVolumeSource, Service, ServicePort, ServiceSpec, Toleration, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -209,7 +209,11 @@ fn arguments(memory_limit_bytes: Option<u64>) -> Vec<String> {
         names::REDIS_PORT
     ));
     // Protected mode knows nothing of ACLs: it would turn away everybody, since the default user may ping without a password.
-    args.extend(words("--protected-mode no --save").into_iter().chain([String::new()]));
+    args.extend(
+        words("--protected-mode no --save")
+            .into_iter()
+            .chain([String::new()]),
+    );
     args
 }
 
@@ -217,7 +221,10 @@ fn arguments(memory_limit_bytes: Option<u64>) -> Vec<String> {
 fn tolerations(settings: &PodSettings) -> Vec<Toleration> {
     let mut tolerations = settings.tolerations.clone();
     for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
-        if tolerations.iter().all(|toleration| toleration.key.as_deref() != Some(key)) {
+        if tolerations
+            .iter()
+            .all(|toleration| toleration.key.as_deref() != Some(key))
+        {
             tolerations.push(Toleration {
                 key: Some(key.to_owned()),
                 operator: Some("Exists".to_owned()),

@@ -25,7 +25,11 @@ const LIMIT_BYTES_PER_CONNECTION: u64 = 64 << 10;
 pub fn server_pod(cluster: &ValidCluster, serial: i64) -> Pod {
     let mut pod = template(cluster);
     let hash = hash_of(&pod);
-    let owned = object_meta(cluster, Component::Server, names::server_pod(&cluster.name, serial));
+    let owned = object_meta(
+        cluster,
+        Component::Server,
+        names::server_pod(&cluster.name, serial),
+    );
     pod.metadata.name = owned.name;
     pod.metadata.namespace = owned.namespace;
     pod.metadata.owner_references = owned.owner_references;
@@ -45,9 +49,8 @@ pub fn template_hash(cluster: &ValidCluster) -> String {
 fn template(cluster: &ValidCluster) -> Pod {
     let settings = &cluster.server.pod;
     let mut metadata = pod_meta(cluster, Component::Server, settings);
-    let annotations = metadata.annotations.get_or_insert_default();
-    annotations.insert(names::SAFE_TO_EVICT_ANNOTATION.to_owned(), "true".to_owned());
     if let Some(at) = &cluster.restarted_at {
+        let annotations = metadata.annotations.get_or_insert_default();
         annotations.insert(names::RESTARTED_AT_ANNOTATION.to_owned(), at.clone());
     }
     let mut spec = pod_spec(cluster, Component::Server, settings);
@@ -126,7 +129,10 @@ fn environment(cluster: &ValidCluster) -> Vec<EnvVar> {
         ),
         value("WSC_ORIGINS", &origins(cluster)),
         value("WSC_TRUST_PROXY", "true"),
-        value("WSC_MAX_SHEDS_PER_SECOND", &cluster.disruption.max_moves_per_second),
+        value(
+            "WSC_MAX_SHEDS_PER_SECOND",
+            &cluster.disruption.max_moves_per_second,
+        ),
         value("WSC_DRAIN_SECONDS", &drain_seconds),
         value("WSC_CLOSE_CODE", &cluster.drain.close_code),
         value("WSC_CLOSE_JITTER_SECONDS", &cluster.drain.jitter_seconds),
@@ -151,7 +157,8 @@ fn defaults(max_connections: i64) -> Defaults {
     let connections = u64::try_from(max_connections).unwrap_or_default();
     Defaults {
         cpu_request_millis: 100,
-        memory_request_mebibytes: BASE_REQUEST_MEBIBYTES + mebibytes(connections * REQUEST_BYTES_PER_CONNECTION),
+        memory_request_mebibytes: BASE_REQUEST_MEBIBYTES
+            + mebibytes(connections * REQUEST_BYTES_PER_CONNECTION),
         memory_limit_mebibytes: BASE_LIMIT_MEBIBYTES + mebibytes(connections * LIMIT_BYTES_PER_CONNECTION),
     }
 }

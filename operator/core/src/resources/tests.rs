@@ -1,3 +1,4 @@
+mod fixtures;
 mod pss;
 
 use k8s_openapi::api::core::v1::{PodSpec, SecurityContext};
@@ -5,7 +6,7 @@ use wsc_api::names;
 use wsc_haproxy::{BackendSet, RenderedConfig, ServerOptions};
 
 use super::*;
-use crate::fixtures::{FULL, SIX_LINES, cluster, cluster_with};
+use fixtures::{FULL, SIX_LINES, cluster, cluster_with};
 
 /// Kind, name and YAML of every child.
 fn documents(cluster: &ValidCluster) -> Vec<(String, String)> {
@@ -46,7 +47,11 @@ fn pod_specs(cluster: &ValidCluster) -> Vec<PodSpec> {
         Child::Deployment(deployment) => deployment.spec.and_then(|spec| spec.template.spec),
         _ => None,
     });
-    server_pod(cluster, 0).spec.into_iter().chain(deployments).collect()
+    server_pod(cluster, 0)
+        .spec
+        .into_iter()
+        .chain(deployments)
+        .collect()
 }
 
 fn rendered() -> RenderedConfig {
@@ -69,8 +74,14 @@ fn every_object_of_the_six_line_resource() {
     for (name, yaml) in documents(&cluster) {
         insta::assert_snapshot!(format!("six-lines-{name}"), yaml);
     }
-    insta::assert_snapshot!("six-lines-pod", serde_yaml::to_string(&server_pod(&cluster, 17)).unwrap());
-    insta::assert_snapshot!("six-lines-configmap", serde_yaml::to_string(&config_map(&cluster, &rendered())).unwrap());
+    insta::assert_snapshot!(
+        "six-lines-pod",
+        serde_yaml::to_string(&server_pod(&cluster, 17)).unwrap()
+    );
+    insta::assert_snapshot!(
+        "six-lines-configmap",
+        serde_yaml::to_string(&config_map(&cluster, &rendered())).unwrap()
+    );
     let secret = redis_secret(&cluster, "correct horse");
     insta::assert_snapshot!("six-lines-secret", serde_yaml::to_string(&secret).unwrap());
 }
@@ -81,12 +92,20 @@ fn every_object_of_a_full_resource() {
     for (name, yaml) in documents(&cluster) {
         insta::assert_snapshot!(format!("full-{name}"), yaml);
     }
-    insta::assert_snapshot!("full-pod", serde_yaml::to_string(&server_pod(&cluster, 3)).unwrap());
+    insta::assert_snapshot!(
+        "full-pod",
+        serde_yaml::to_string(&server_pod(&cluster, 3)).unwrap()
+    );
 }
 
 #[test]
 fn children_come_in_the_order_in_which_they_are_applied() {
-    let names = |spec| documents(&cluster(spec)).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    let names = |spec| {
+        documents(&cluster(spec))
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect::<Vec<_>>()
+    };
     assert_eq!(
         names(SIX_LINES),
         [
@@ -103,7 +122,11 @@ fn children_come_in_the_order_in_which_they_are_applied() {
         ]
     );
     let external = cluster_with("redis", "external: {url: 'redis://cache.example.org:6380/2'}");
-    assert!(documents(&external).iter().all(|(name, _)| !name.contains("redis")));
+    assert!(
+        documents(&external)
+            .iter()
+            .all(|(name, _)| !name.contains("redis"))
+    );
 }
 
 #[test]
@@ -113,10 +136,15 @@ fn every_child_is_owned_labelled_and_stamped_with_a_hash_of_its_own() {
     for child in children(&cluster) {
         let metadata = metadata_of(&child);
         let owner = &metadata.owner_references.as_ref().unwrap()[0];
-        assert_eq!((owner.uid.as_str(), owner.controller), (cluster.uid.as_str(), Some(true)));
+        assert_eq!(
+            (owner.uid.as_str(), owner.controller),
+            (cluster.uid.as_str(), Some(true))
+        );
         let labels = metadata.labels.as_ref().unwrap();
         assert_eq!(labels[names::CLUSTER_LABEL], "chat");
-        assert!(hashes.insert(metadata.annotations.as_ref().unwrap()[names::APPLIED_HASH_ANNOTATION].clone()));
+        assert!(
+            hashes.insert(metadata.annotations.as_ref().unwrap()[names::APPLIED_HASH_ANNOTATION].clone())
+        );
     }
     assert_eq!(hashes.len(), 10);
 }
@@ -163,7 +191,11 @@ fn the_check_of_the_restricted_standard_finds_each_breach() {
 fn only_the_agent_holds_a_token() {
     for spec in pod_specs(&cluster(SIX_LINES)) {
         for container in spec.init_containers.iter().flatten().chain(&spec.containers) {
-            let holds = container.volume_mounts.iter().flatten().any(|mount| mount.name == "token");
+            let holds = container
+                .volume_mounts
+                .iter()
+                .flatten()
+                .any(|mount| mount.name == "token");
             assert_eq!(holds, container.name == "agent", "{}", container.name);
         }
     }
@@ -188,7 +220,11 @@ fn the_template_hash_changes_with_what_the_server_pod_is_made_of() {
         ("drain", "notice: {closeCode: 4000}"),
         ("disruption", "maxMovesPerSecond: 7"),
     ] {
-        assert_ne!(template_hash(&cluster_with(section, yaml)), hash, "{section}: {yaml}");
+        assert_ne!(
+            template_hash(&cluster_with(section, yaml)),
+            hash,
+            "{section}: {yaml}"
+        );
     }
     let mut restarted = cluster(SIX_LINES);
     restarted.restarted_at = Some("2026-11-24T12:00:00Z".to_owned());
@@ -207,9 +243,16 @@ fn the_template_hash_stays_when_nothing_of_the_pod_changes() {
         ("drain", "naturalSeconds: 1"),
         ("disruption", "movesPerMinute: 5"),
     ] {
-        assert_eq!(template_hash(&cluster_with(section, yaml)), hash, "{section}: {yaml}");
+        assert_eq!(
+            template_hash(&cluster_with(section, yaml)),
+            hash,
+            "{section}: {yaml}"
+        );
     }
-    let (one, two) = (server_pod(&cluster(SIX_LINES), 1), server_pod(&cluster(SIX_LINES), 2));
+    let (one, two) = (
+        server_pod(&cluster(SIX_LINES), 1),
+        server_pod(&cluster(SIX_LINES), 2),
+    );
     for pod in [one, two] {
         assert_eq!(pod.metadata.labels.unwrap()[names::TEMPLATE_HASH_LABEL], hash);
     }
@@ -218,13 +261,16 @@ fn the_template_hash_stays_when_nothing_of_the_pod_changes() {
 #[test]
 fn the_hash_of_this_version_is_pinned() {
     // A new operator must not roll everybody's pods by accident: whoever changes the template changes this line on purpose.
-    insta::assert_snapshot!(template_hash(&cluster(SIX_LINES)), @"");
+    insta::assert_snapshot!(template_hash(&cluster(SIX_LINES)), @"1019aec2cf");
 }
 
 #[test]
 fn a_label_of_the_user_never_replaces_one_of_ours() {
     let mut chat = cluster(SIX_LINES);
-    chat.server.pod.pod_labels.insert(names::CLUSTER_LABEL.to_owned(), "other".to_owned());
+    chat.server
+        .pod
+        .pod_labels
+        .insert(names::CLUSTER_LABEL.to_owned(), "other".to_owned());
     let labels = server_pod(&chat, 1).metadata.labels.unwrap();
     assert_eq!(labels[names::CLUSTER_LABEL], "chat");
 }
@@ -245,10 +291,20 @@ fn the_secret_holds_the_password_once_and_the_acl_only_its_hash() {
 fn the_endpoint_is_what_clients_write() {
     let inside = cluster(SIX_LINES);
     assert_eq!(endpoint(&inside, None), "ws://chat.ns.svc:80/ws");
-    assert_eq!(endpoint(&inside, Some("192.0.2.1")), "ws://chat.ns.svc:80/ws", "not of type LoadBalancer");
+    assert_eq!(
+        endpoint(&inside, Some("192.0.2.1")),
+        "ws://chat.ns.svc:80/ws",
+        "not of type LoadBalancer"
+    );
     let outside = cluster_with("proxy", "service: {type: LoadBalancer, port: 8000}");
     assert_eq!(endpoint(&outside, None), "ws://chat.ns.svc:8000/ws");
     assert_eq!(endpoint(&outside, Some("192.0.2.1")), "ws://192.0.2.1:8000/ws");
-    assert_eq!(endpoint(&outside, Some("2001:db8::1")), "ws://[2001:db8::1]:8000/ws");
-    assert_eq!(endpoint(&outside, Some("lb.example.org")), "ws://lb.example.org:8000/ws");
+    assert_eq!(
+        endpoint(&outside, Some("2001:db8::1")),
+        "ws://[2001:db8::1]:8000/ws"
+    );
+    assert_eq!(
+        endpoint(&outside, Some("lb.example.org")),
+        "ws://lb.example.org:8000/ws"
+    );
 }

@@ -1,0 +1,337 @@
+//! From the resource as it was written to values that cannot be wrong. The API server has refused nonsense already; this is the second
+//! line, for an older CRD or none: whatever comes out of here may go to HAProxy, Redis and pods.
+
+mod checks;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use wsc_api::names;
+use wsc_api::v1alpha1::{
+    EnvVar, OnDeadline, PodSettings, ProxySpec, RedisSpec, ScalingMode, ScalingSpec, SecretKeyReference,
+    ServerSpec, ServiceSpec, WebSocketCluster,
+};
+use wsc_haproxy::{CookieName, Origin, SameSite, Sticky, Timeouts};
+
+/// Images and surroundings that the operator was installed with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Images {
+    pub server: String,
+    pub proxy: String,
+    pub redis: String,
+    /// The operator's own namespace: `NetworkPolicies` let its pods reach control ports.
+    pub operator_namespace: String,
+}
+
+/// A `WebSocketCluster` that holds: names, numbers in range, strings parsed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ValidCluster {
+    pub name: String,
+    pub namespace: String,
+    pub uid: String,
+    pub generation: i64,
+    /// The annotation that rolls the server pods.
+    pub restarted_at: Option<String>,
+    /// With the resource's own server image in place of the installed one, if it has one.
+    pub images: Images,
+    pub scaling: Scaling,
+    pub server: Server,
+    pub redis: RedisTarget,
+    pub proxy: Proxy,
+    pub drain: DrainSettings,
+    pub disruption: Disruption,
+}
+
+/// How many server pods there are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scaling {
+    pub mode: ScalingMode,
+    /// What `kubectl scale` wrote, for [`ScalingMode::Replicas`]; not clamped.
+    pub replicas: i32,
+    pub min_replicas: i32,
+    pub max_replicas: i32,
+    /// 1 to 100.
+    pub target_utilization_percent: i32,
+    /// Pods on top of what the connections need.
+    pub buffer: Amount,
+    pub stabilization_window: Duration,
+}
+
+/// A number, or a percentage of something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Amount {
+    Count(i64),
+    Percent(i64),
+}
+
+/// The server pods.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    pub port: u16,
+    pub path: String,
+    pub max_connections: i64,
+    pub env: Vec<EnvVar>,
+    pub termination_grace_period_seconds: i64,
+    pub pod: PodSettings,
+}
+
+/// The Redis that carries broadcasts.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RedisTarget {
+    /// One that the operator runs.
+    Managed(Box<PodSettings>),
+    /// One of the user's, without user and password.
+    Url(String),
+    /// One of the user's, whose URL is in a Secret.
+    SecretRef(SecretKeyReference),
+}
+
+/// HAProxy in front of the pool.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Proxy {
+    pub replicas: i32,
+    pub service: ServiceSpec,
+    pub sticky: Sticky,
+    pub origins: Vec<Origin>,
+    pub timeouts: Timeouts,
+    pub pod: PodSettings,
+}
+
+/// How a pod that leaves gets rid of its clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DrainSettings {
+    pub natural: Duration,
+    pub deadline: Duration,
+    pub on_deadline: OnDeadline,
+    pub close_code: u16,
+    pub jitter_seconds: u32,
+}
+
+/// How many connections may be asked to move.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disruption {
+    pub moves_per_minute: Amount,
+    pub max_moves_per_second: u32,
+    pub max_concurrent_drains: Amount,
+}
+
+/// What is wrong with a resource.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field} {problem}")]
+pub struct Invalid {
+    /// Path of the field, as a person writes it: `server.maxConnections`.
+    pub field: String,
+    pub problem: String,
+}
+
+/// Parses a resource. Fails with the first thing that is wrong.
+pub fn validate(resource: &WebSocketCluster, images: &Images) -> Result<ValidCluster, Invalid> {
+    let metadata = &resource.metadata;
+    let spec = &resource.spec;
+    let name = checks::cluster_name(metadata.name.as_deref().unwrap_or_default())?;
+    let images = Images {
+        server: match &spec.server.image {
+            Some(image) => checks::image("server.image", image)?,
+            None => images.server.clone(),
+        },
+        ..images.clone()
+    };
+    Ok(ValidCluster {
+        name,
+        namespace: checks::present("metadata.namespace", metadata.namespace.as_deref())?,
+        uid: checks::present("metadata.uid", metadata.uid.as_deref())?,
+        generation: metadata.generation.unwrap_or_default(),
+        restarted_at: metadata
+            .annotations
+            .as_ref()
+            .and_then(|annotations| annotations.get(names::RESTARTED_AT_ANNOTATION).cloned()),
+        images,
+        scaling: scaling(spec.replicas, &spec.scaling)?,
+        server: server(&spec.server)?,
+        redis: redis(&spec.redis)?,
+        proxy: proxy(&spec.proxy)?,
+        drain: drain(&spec.drain)?,
+        disruption: disruption(&spec.disruption)?,
+    })
+}
+
+fn scaling(replicas: i32, spec: &ScalingSpec) -> Result<Scaling, Invalid> {
+    let max_replicas = checks::range("scaling.maxReplicas", spec.max_replicas, 1, 2000)?;
+    let min_replicas = checks::range("scaling.minReplicas", spec.min_replicas, 1, 2000)?;
+    if min_replicas > max_replicas {
+        return Err(checks::invalid(
+            "scaling.minReplicas",
+            "must not be above scaling.maxReplicas",
+        ));
+    }
+    Ok(Scaling {
+        mode: spec.mode,
+        replicas: checks::range("replicas", replicas, 0, 2000)?,
+        min_replicas,
+        max_replicas,
+        target_utilization_percent: checks::range(
+            "scaling.targetUtilizationPercent",
+            spec.target_utilization_percent,
+            1,
+            100,
+        )?,
+        buffer: checks::amount("scaling.buffer", &spec.buffer, 0..=2000, 0..=90)?,
+        stabilization_window: checks::seconds(
+            "scaling.behavior.scaleDown.stabilizationWindowSeconds",
+            spec.behavior.scale_down.stabilization_window_seconds,
+            0,
+            3600,
+        )?,
+    })
+}
+
+fn server(spec: &ServerSpec) -> Result<Server, Invalid> {
+    let port: u16 = checks::number("server.port", spec.port, 1024, 65_535)?;
+    if port == names::CONTROL_PORT {
+        return Err(checks::invalid(
+            "server.port",
+            "must not be 9090: it is the port of the control contract",
+        ));
+    }
+    for variable in &spec.env {
+        checks::variable(variable)?;
+    }
+    checks::pod_settings("server", &spec.pod)?;
+    Ok(Server {
+        port,
+        path: checks::path(&spec.path)?,
+        max_connections: i64::from(checks::range(
+            "server.maxConnections",
+            spec.max_connections,
+            1,
+            60_000,
+        )?),
+        env: spec.env.clone(),
+        termination_grace_period_seconds: i64::from(checks::range(
+            "server.terminationGracePeriodSeconds",
+            spec.termination_grace_period_seconds,
+            10,
+            3600,
+        )?),
+        pod: spec.pod.clone(),
+    })
+}
+
+fn redis(spec: &RedisSpec) -> Result<RedisTarget, Invalid> {
+    let Some(external) = &spec.external else {
+        let managed = spec.managed.clone().unwrap_or_default();
+        checks::pod_settings("redis.managed", &managed.pod)?;
+        return Ok(RedisTarget::Managed(Box::new(managed.pod)));
+    };
+    if spec.managed.is_some() {
+        return Err(checks::invalid(
+            "redis.managed",
+            "and redis.external exclude each other",
+        ));
+    }
+    match (&external.url, &external.url_secret_ref) {
+        (Some(url), None) => Ok(RedisTarget::Url(checks::redis_url(url)?)),
+        (None, Some(reference)) => Ok(RedisTarget::SecretRef(reference.clone())),
+        (Some(_), Some(_)) | (None, None) => Err(checks::invalid(
+            "redis.external",
+            "needs exactly one of url and urlSecretRef",
+        )),
+    }
+}
+
+fn proxy(spec: &ProxySpec) -> Result<Proxy, Invalid> {
+    checks::pod_settings("proxy", &spec.pod)?;
+    checks::range("proxy.service.port", spec.service.port, 1, 65_535)?;
+    checks::at_most("proxy.origins", spec.origins.len(), 64)?;
+    let origins = spec.origins.iter().enumerate();
+    let origins = origins
+        .map(|(index, text)| {
+            Origin::parse(text).map_err(|e| checks::invalid(format!("proxy.origins[{index}]"), e))
+        })
+        .collect::<Result<_, _>>()?;
+    let cookie_name = CookieName::parse(&spec.sticky.cookie_name)
+        .map_err(|error| checks::invalid("proxy.sticky.cookieName", error))?;
+    let timeouts = &spec.timeouts;
+    Ok(Proxy {
+        replicas: checks::range("proxy.replicas", spec.replicas, 1, 50)?,
+        service: spec.service.clone(),
+        sticky: Sticky {
+            cookie_name,
+            max_age_seconds: checks::number(
+                "proxy.sticky.maxAgeSeconds",
+                spec.sticky.max_age_seconds,
+                0,
+                31_536_000,
+            )?,
+            same_site: match spec.sticky.same_site {
+                wsc_api::v1alpha1::SameSite::Lax => SameSite::Lax,
+                wsc_api::v1alpha1::SameSite::Strict => SameSite::Strict,
+                wsc_api::v1alpha1::SameSite::None => SameSite::None,
+            },
+        },
+        origins,
+        timeouts: Timeouts {
+            connect_seconds: checks::number(
+                "proxy.timeouts.connectSeconds",
+                timeouts.connect_seconds,
+                1,
+                60,
+            )?,
+            handshake_seconds: checks::number(
+                "proxy.timeouts.handshakeSeconds",
+                timeouts.handshake_seconds,
+                1,
+                300,
+            )?,
+            tunnel_seconds: checks::number(
+                "proxy.timeouts.tunnelSeconds",
+                timeouts.tunnel_seconds,
+                60,
+                604_800,
+            )?,
+        },
+        pod: spec.pod.clone(),
+    })
+}
+
+fn drain(spec: &wsc_api::v1alpha1::DrainSpec) -> Result<DrainSettings, Invalid> {
+    let natural = checks::seconds("drain.naturalSeconds", spec.natural_seconds, 0, 86_400)?;
+    let deadline = checks::seconds("drain.deadlineSeconds", spec.deadline_seconds, 1, 86_400)?;
+    if natural > deadline {
+        return Err(checks::invalid(
+            "drain.naturalSeconds",
+            "must not be above drain.deadlineSeconds",
+        ));
+    }
+    Ok(DrainSettings {
+        natural,
+        deadline,
+        on_deadline: spec.on_deadline,
+        close_code: checks::close_code(spec.notice.close_code)?,
+        jitter_seconds: checks::number("drain.notice.jitterSeconds", spec.notice.jitter_seconds, 0, 600)?,
+    })
+}
+
+fn disruption(spec: &wsc_api::v1alpha1::DisruptionSpec) -> Result<Disruption, Invalid> {
+    Ok(Disruption {
+        moves_per_minute: checks::amount(
+            "disruption.movesPerMinute",
+            &spec.moves_per_minute,
+            1..=1_000_000,
+            1..=100,
+        )?,
+        max_moves_per_second: checks::number(
+            "disruption.maxMovesPerSecond",
+            spec.max_moves_per_second,
+            1,
+            10_000,
+        )?,
+        max_concurrent_drains: checks::amount(
+            "disruption.maxConcurrentDrains",
+            &spec.max_concurrent_drains,
+            1..=2000,
+            1..=100,
+        )?,
+    })
+}

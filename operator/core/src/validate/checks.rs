@@ -1,0 +1,236 @@
+//! One rule each. The same rules stand in the CRD, where the API server checks them.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use wsc_api::names;
+use wsc_api::v1alpha1::{EnvVar, PodSettings};
+
+use super::Invalid;
+
+pub(super) fn invalid(field: impl Into<String>, problem: impl Display) -> Invalid {
+    Invalid {
+        field: field.into(),
+        problem: problem.to_string(),
+    }
+}
+
+pub(super) fn present(field: &str, value: Option<&str>) -> Result<String, Invalid> {
+    match value {
+        Some(text) if !text.is_empty() => Ok(text.to_owned()),
+        _ => Err(invalid(field, "is missing")),
+    }
+}
+
+/// The names of all children are made from it.
+pub(super) fn cluster_name(name: &str) -> Result<String, Invalid> {
+    let refuse = |problem: &str| Err(invalid("metadata.name", problem));
+    if name.is_empty() || name.len() > 40 {
+        return refuse("must be 1 to 40 characters long");
+    }
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if !name.starts_with(|c: char| c.is_ascii_lowercase()) || name.ends_with('-') || !name.bytes().all(plain)
+    {
+        return refuse("must start with a letter and hold only lower case letters, digits and '-'");
+    }
+    if ["-redis", "-haproxy", "-proxy"]
+        .iter()
+        .any(|ending| name.ends_with(ending))
+    {
+        return refuse(
+            "must not end in -redis, -haproxy or -proxy: children of other clusters have such names",
+        );
+    }
+    Ok(name.to_owned())
+}
+
+pub(super) fn range(field: &str, value: i32, least: i32, most: i32) -> Result<i32, Invalid> {
+    if (least..=most).contains(&value) {
+        return Ok(value);
+    }
+    Err(invalid(field, format!("must be {least} to {most}, not {value}")))
+}
+
+/// A number in range, in a type that holds no other sign or width.
+pub(super) fn number<T: TryFrom<i32>>(field: &str, value: i32, least: i32, most: i32) -> Result<T, Invalid> {
+    let value = range(field, value, least, most)?;
+    T::try_from(value).map_err(|_| invalid(field, format!("must be {least} to {most}, not {value}")))
+}
+
+pub(super) fn seconds(field: &str, value: i32, least: i32, most: i32) -> Result<Duration, Invalid> {
+    let seconds: u32 = number(field, value, least, most)?;
+    Ok(Duration::from_secs(u64::from(seconds)))
+}
+
+pub(super) fn at_most(field: &str, length: usize, limit: usize) -> Result<(), Invalid> {
+    if length <= limit {
+        return Ok(());
+    }
+    Err(invalid(
+        field,
+        format!("has {length} entries, at most {limit} are allowed"),
+    ))
+}
+
+pub(super) fn amount(
+    field: &str,
+    value: &IntOrString,
+    counts: RangeInclusive<i64>,
+    percents: RangeInclusive<i64>,
+) -> Result<super::Amount, Invalid> {
+    let (kind, number, allowed): (fn(i64) -> super::Amount, _, _) = match value {
+        IntOrString::Int(count) => (super::Amount::Count, Some(i64::from(*count)), &counts),
+        IntOrString::String(text) => (super::Amount::Percent, percent(text), &percents),
+    };
+    match number.filter(|number| allowed.contains(number)) {
+        Some(number) => Ok(kind(number)),
+        None => Err(invalid(
+            field,
+            format!(
+                "must be {} to {} or {}% to {}%",
+                counts.start(),
+                counts.end(),
+                percents.start(),
+                percents.end()
+            ),
+        )),
+    }
+}
+
+/// `20%`, without sign, blank or leading zero.
+fn percent(text: &str) -> Option<i64> {
+    let digits = text.strip_suffix('%')?;
+    let number: i64 = digits.parse().ok()?;
+    (number.to_string() == digits).then_some(number)
+}
+
+pub(super) fn image(field: &str, text: &str) -> Result<String, Invalid> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:/@".contains(&byte);
+    let starts = text.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if starts && text.len() <= 512 && text.bytes().all(allowed) {
+        return Ok(text.to_owned());
+    }
+    Err(invalid(field, "is not an image reference"))
+}
+
+pub(super) fn path(text: &str) -> Result<String, Invalid> {
+    let refuse = |problem: &str| Err(invalid("server.path", problem));
+    let segment = |segment: &str| {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte);
+        !segment.is_empty() && segment.bytes().all(allowed)
+    };
+    let whole = text
+        .strip_prefix('/')
+        .is_some_and(|rest| rest.split('/').all(segment));
+    if !whole || text.len() > 128 {
+        return refuse("must be /NAME[/NAME…] out of A-Z a-z 0-9 . _ ~ -, at most 128 characters");
+    }
+    if text == "/wsc" || text.starts_with("/wsc/") {
+        return refuse("must not be /wsc or below it: these paths are ours");
+    }
+    Ok(text.to_owned())
+}
+
+pub(super) fn variable(variable: &EnvVar) -> Result<(), Invalid> {
+    let field = format!("server.env[{}]", variable.name);
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let starts = variable
+        .name
+        .starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    if !starts || !variable.name.bytes().all(plain) {
+        return Err(invalid(field, "is not a name of a variable"));
+    }
+    if variable.name == "POD_NAME" || variable.name.starts_with("WSC_") {
+        return Err(invalid(field, "is set by the operator"));
+    }
+    if variable.value.is_some() == variable.value_from.is_some() {
+        return Err(invalid(field, "needs exactly one of value and valueFrom"));
+    }
+    Ok(())
+}
+
+/// A user and a password belong into a Secret.
+pub(super) fn redis_url(url: &str) -> Result<String, Invalid> {
+    let refuse = || {
+        Err(invalid(
+            "redis.external.url",
+            "must be redis://host[:port][/database] or rediss://…, without user and password",
+        ))
+    };
+    let Some(rest) = url
+        .strip_prefix("redis://")
+        .or_else(|| url.strip_prefix("rediss://"))
+    else {
+        return refuse();
+    };
+    let (authority, database) = rest.split_once('/').map_or((rest, None), |(a, d)| (a, Some(d)));
+    let digits = |text: &str, most: usize| {
+        (1..=most).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit())
+    };
+    let (host, port) = match authority.rfind(']').map_or_else(
+        || authority.rfind(':'),
+        |end| authority[end..].find(':').map(|at| end + at),
+    ) {
+        Some(at) => (&authority[..at], Some(&authority[at + 1..])),
+        None => (authority, None),
+    };
+    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let host_holds = match bracketed {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => {
+            !host.is_empty()
+                && host
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        }
+    };
+    if host_holds
+        && port.is_none_or(|port| digits(port, 5))
+        && database.is_none_or(|d| digits(d, 3))
+        && url.len() <= 512
+    {
+        return Ok(url.to_owned());
+    }
+    refuse()
+}
+
+/// Codes that a browser shows to its page and that mean "come back".
+pub(super) fn close_code(code: i32) -> Result<u16, Invalid> {
+    match u16::try_from(code) {
+        Ok(code @ (1001 | 1012 | 1013 | 4000..=4999)) => Ok(code),
+        _ => Err(invalid(
+            "drain.notice.closeCode",
+            format!("must be 1001, 1012, 1013 or 4000 to 4999, not {code}"),
+        )),
+    }
+}
+
+/// Labels and annotations of ours are not the user's to set.
+pub(super) fn pod_settings(field: &str, settings: &PodSettings) -> Result<(), Invalid> {
+    let ours = format!("{}/", names::GROUP);
+    for key in settings.pod_labels.keys() {
+        if key.starts_with(&ours) || key.starts_with("app.kubernetes.io/") {
+            return Err(invalid(
+                format!("{field}.podLabels[{key}]"),
+                "is set by the operator",
+            ));
+        }
+    }
+    for key in settings.pod_annotations.keys() {
+        if key.starts_with(&ours) {
+            return Err(invalid(
+                format!("{field}.podAnnotations[{key}]"),
+                "is set by the operator",
+            ));
+        }
+    }
+    at_most(&format!("{field}.tolerations"), settings.tolerations.len(), 16)?;
+    at_most(&format!("{field}.podLabels"), settings.pod_labels.len(), 16)?;
+    at_most(
+        &format!("{field}.podAnnotations"),
+        settings.pod_annotations.len(),
+        16,
+    )
+}
