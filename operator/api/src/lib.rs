@@ -5,7 +5,8 @@
 
 #![expect(
     unreachable_pub,
-    reason = "the KubeSchema derive makes a private copy of each type"
+    clippy::struct_field_names,
+    reason = "the KubeSchema derive makes a private copy of each type, without its attributes"
 )]
 
 pub mod names;

@@ -36,7 +36,10 @@ pub struct Observed {
 }
 
 /// One server pod.
-#[expect(clippy::struct_excessive_bools, reason = "independent facts, each seen on its own")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each seen on its own"
+)]
 #[derive(Clone, Debug, PartialEq)]
 pub struct PodView {
     pub name: String,

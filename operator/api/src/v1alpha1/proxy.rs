@@ -99,7 +99,6 @@ pub enum SameSite {
 }
 
 /// Time limits of HAProxy.
-#[expect(clippy::struct_field_names, reason = "the API names the unit of every field")]
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct TimeoutsSpec {
