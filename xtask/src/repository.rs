@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-/// The root of the checkout that this program was built from.
+/// The root of the checkout in which `cargo xtask` was typed. (What cargo says now, not when this program was built: several checkouts may
+/// share a target folder.)
 pub(crate) fn root() -> PathBuf {
-    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let here = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
     here.parent().map_or_else(|| here.clone(), PathBuf::from)
 }
 
