@@ -42,6 +42,7 @@ for cidr in "$SVC_CIDR" "$LB_CIDR"; do
   ip -n client route add "$cidr" via "$NET.11"
   ip route add "$cidr" via "$NET.11"
 done
+printf '%s\n' "nameserver $DNS_IP" "search svc.cluster.local cluster.local" "options ndots:5" >"$STATE/resolv.conf"
 touch "$STATE/net.ready"
 
 # --- the control plane

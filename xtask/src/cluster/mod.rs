@@ -113,14 +113,17 @@ impl Cluster {
             .unwrap_or(0)
     }
 
-    /// A command in the `client` network namespace, where Services and pods can be reached and nothing else.
+    /// A command in the `client` network namespace, where Services and pods can be reached and nothing else, and where names such as
+    /// `chat.default.svc` mean what they mean in a pod.
     pub(crate) fn client(&self, program: impl AsRef<OsStr>) -> Result<Command> {
         let pid = self.pid()?;
-        Ok(self.clean(
-            Command::new("nsenter")
-                .arg(format!("--net=/proc/{pid}/root/run/netns/client"))
-                .arg(program),
-        ))
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/proc/{pid}/root/run/netns/client"));
+        // A mount namespace of its own: the machine keeps its resolver.
+        command.args(["unshare", "--mount", "--propagation", "slave", "sh", "-c"]);
+        command.arg(r#"mount --bind "$0" /etc/resolv.conf && exec "$@""#);
+        command.arg(self.state.join("resolv.conf")).arg(program);
+        Ok(self.clean(&command))
     }
 
     /// kubectl, in the control plane's network namespace.
@@ -131,7 +134,7 @@ impl Cluster {
             .arg(format!("--net=/proc/{pid}/ns/net"))
             .arg(self.program("kubectl"));
         command.arg("--kubeconfig").arg(self.kubeconfig());
-        Ok(self.clean(&mut command))
+        Ok(self.clean(&command))
     }
 
     /// A command in the namespaces of node `i`; paths that it is given have to be absolute.
@@ -143,7 +146,7 @@ impl Cluster {
         command
             .args(["-t", &pid.to_string(), "-m", "-n", "-p", "-u", "--"])
             .arg(self.program(program));
-        Ok(self.clean(&mut command))
+        Ok(self.clean(&command))
     }
 
     /// Process 1 of node `i`, seen from the machine: the script itself, not the `unshare` that started it.
@@ -159,7 +162,7 @@ impl Cluster {
         })
     }
 
-    fn clean(&self, command: &mut Command) -> Command {
+    fn clean(&self, command: &Command) -> Command {
         let mut clean = Command::new(command.get_program());
         clean.args(command.get_args());
         for variable in PROXY_VARIABLES {
