@@ -18,6 +18,7 @@ const INTERRUPTED: u8 = 130;
 pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
     let cache = Cache::open()?;
     let steps = Steps::new();
+    machine::packages(&steps)?;
     machine::need_root("the demo")?;
     interrupt::hold()?;
     let outcome = demo(&cache, &steps, args);
@@ -32,7 +33,6 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
 }
 
 fn demo(cache: &Cache, steps: &Steps, args: &DemoArgs) -> Result<ExitCode> {
-    machine::packages(steps)?;
     let programs = step(steps, "cargo build --release", cargo::programs)?;
     let cluster = cluster::up(cache, steps, None)?;
     going_on()?;

@@ -47,8 +47,8 @@ impl Images {
 pub(crate) fn run(export_to: Option<&Path>) -> Result<()> {
     let cache = Cache::open()?;
     let steps = Steps::new();
-    machine::need_root("building images")?;
     machine::packages(&steps)?;
+    machine::need_root("building images")?;
     let programs = steps.run("cargo build --release", cargo::programs)?;
     let images = build(&cache, &steps, &programs)?;
     if let Ok(cluster) = Cluster::running(&cache) {

@@ -34,9 +34,9 @@ const SCRIPTS: [&str; 5] = [
 
 /// The cluster, running, with `nodes` nodes (whatever it has, else one, when that is `None`).
 pub(crate) fn up(cache: &Cache, steps: &Steps, nodes: Option<u8>) -> Result<Cluster> {
+    machine::packages(steps)?;
     machine::need_root("the local Kubernetes")?;
     let _lock = cache.lock()?;
-    machine::packages(steps)?;
     let programs = kubernetes::build(cache, steps)?;
     let key = key(&programs)?;
     let old = Cluster::at(cache);
