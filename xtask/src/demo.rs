@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use crate::cache::Cache;
 use crate::cluster::{self, Cluster};
 use crate::commands::DemoArgs;
+use crate::images::Images;
 use crate::steps::Steps;
 use crate::{cargo, environment, images, interrupt, machine};
 
@@ -36,12 +37,10 @@ fn demo(cache: &Cache, steps: &Steps, args: &DemoArgs) -> Result<ExitCode> {
     let programs = step(steps, "cargo build --release", cargo::programs)?;
     let cluster = cluster::up(cache, steps, None)?;
     going_on()?;
-    let images = images::build(cache, steps, &programs)?;
-    going_on()?;
-    images::load(cache, steps, &cluster, &images)?;
+    let images = images::provide(cache, steps, &programs, &cluster)?;
     going_on()?;
     let _in_use = cache.in_use()?;
-    play(cache, &cluster, programs.path("wsc-demo")?, args)
+    play(cache, &cluster, &images, programs.path("wsc-demo")?, args)
 }
 
 fn step<T>(steps: &Steps, name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
@@ -58,9 +57,17 @@ fn going_on() -> Result<()> {
 }
 
 /// Runs the demo program on this terminal.
-fn play(cache: &Cache, cluster: &Cluster, program: &Path, args: &DemoArgs) -> Result<ExitCode> {
+fn play(
+    cache: &Cache,
+    cluster: &Cluster,
+    images: &Images,
+    program: &Path,
+    args: &DemoArgs,
+) -> Result<ExitCode> {
     let mut command = cluster.client(program)?;
-    command.envs(environment::of_cluster(cache, cluster)?);
+    command
+        .envs(environment::of_cluster(cache, cluster)?)
+        .envs(environment::of_images(images));
     if args.keep {
         command.arg("--keep");
     }

@@ -82,7 +82,8 @@ pub(crate) fn of_programs(programs: &Programs) -> Result<Environment> {
     ])
 }
 
-fn of_images(images: &Images) -> Environment {
+/// What this checkout calls its images.
+pub(crate) fn of_images(images: &Images) -> Environment {
     vec![
         ("WSC_IMAGE_OPERATOR", images.reference("operator").into()),
         ("WSC_IMAGE_PROXY", images.reference("proxy").into()),

@@ -50,6 +50,7 @@ pub(crate) fn run(export_to: Option<&Path>) -> Result<()> {
     machine::packages(&steps)?;
     machine::need_root("building images")?;
     let programs = steps.run("cargo build --release", cargo::programs)?;
+    let _lock = cache.lock()?;
     let images = build(&cache, &steps, &programs)?;
     if let Ok(cluster) = Cluster::running(&cache) {
         load(&cache, &steps, &cluster, &images)?;
@@ -60,9 +61,21 @@ pub(crate) fn run(export_to: Option<&Path>) -> Result<()> {
     Ok(())
 }
 
-/// Builds what changed. An image is named by its content, so a name never means two things.
-pub(crate) fn build(cache: &Cache, steps: &Steps, programs: &cargo::Programs) -> Result<Images> {
+/// Builds what changed and loads it into the cluster. (Under one lock: another checkout removes what it does not know.)
+pub(crate) fn provide(
+    cache: &Cache,
+    steps: &Steps,
+    programs: &cargo::Programs,
+    cluster: &Cluster,
+) -> Result<Images> {
     let _lock = cache.lock()?;
+    let images = build(cache, steps, programs)?;
+    load(cache, steps, cluster, &images)?;
+    Ok(images)
+}
+
+/// Builds what changed. An image is named by its content, so a name never means two things.
+fn build(cache: &Cache, steps: &Steps, programs: &cargo::Programs) -> Result<Images> {
     let mut images = Images(BTreeMap::new());
     for (name, program) in IMAGES {
         let dockerfile = repository::path(&format!("images/{name}.Dockerfile"));
@@ -106,8 +119,7 @@ pub(crate) fn last(cache: &Cache) -> Option<Images> {
 }
 
 /// Loads the images that a node does not have yet.
-pub(crate) fn load(cache: &Cache, steps: &Steps, cluster: &Cluster, images: &Images) -> Result<()> {
-    let _lock = cache.lock()?;
+fn load(cache: &Cache, steps: &Steps, cluster: &Cluster, images: &Images) -> Result<()> {
     for node in 1..=cluster.nodes() {
         let present = output(
             cluster
@@ -247,7 +259,6 @@ fn prune(cache: &Cache, images: &Images) -> Result<()> {
 
 /// Writes archives that others can load or push.
 fn export(cache: &Cache, steps: &Steps, images: &Images, folder: &Path) -> Result<()> {
-    let _lock = cache.lock()?;
     fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
     for (name, _) in IMAGES {
         let file = folder.join(format!("{name}.tar"));

@@ -121,10 +121,10 @@ fn on_cluster(
     ours: &cargo::Programs,
 ) -> Result<Outcome> {
     let cluster = cluster::up(cache, steps, None)?;
-    let images = images::build(cache, steps, ours)?;
-    images::load(cache, steps, &cluster, &images)?;
+    let images = images::provide(cache, steps, ours, &cluster)?;
     let _in_use = cache.in_use()?;
     let mut environment = environment::of_cluster(cache, &cluster)?;
+    environment.extend(environment::of_images(&images));
     environment.extend(environment::of_programs(ours)?);
     let place = |path: &Path| cluster.client(path);
     run_in(executables, place, &environment, E2E_LIMIT, filter, cache)
