@@ -285,14 +285,14 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn crd(spec: Value) -> Value {
+    fn crd(spec: &Value) -> Value {
         let root = json!({"properties": {"spec": {"description": "d", "properties": spec}, "status": {}}});
         json!({"spec": {"versions": [{"schema": {"openAPIV3Schema": root}}]}})
     }
 
     #[test]
     fn a_field_without_a_description_is_found_however_deep() {
-        let crd = crd(json!({
+        let crd = crd(&json!({
             "a": {"description": "says what a change does"},
             "b": {"description": "an object", "properties": {"c": {"type": "string"}}},
             "d": {"description": "a list", "items": {"properties": {"e": {"description": ""}}}},
@@ -303,7 +303,7 @@ mod tests {
     #[test]
     fn a_field_of_the_spec_that_keeps_its_effect_to_itself_is_found() {
         assert_eq!(
-            undescribed(&crd(json!({"a": {"description": "a number"}}))),
+            undescribed(&crd(&json!({"a": {"description": "a number"}}))),
             ["spec.a"]
         );
     }
