@@ -51,8 +51,8 @@ pub enum ServerState {
     Maint,
 }
 
-/// Keywords of a server line, equal for all servers. Run-time servers do not inherit `default-server`, so every `add server`
-/// repeats them.
+/// Keywords of a server, equal for all servers. They stand in `default-server`, and so belong to the structure; run-time servers
+/// do not inherit that, so every `add server` repeats them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServerOptions {
@@ -178,10 +178,10 @@ impl BackendSet {
         Ok(set)
     }
 
-    /// The published document.
+    /// The published document, on one line: a `ConfigMap` holds 1 MiB, and 4000 servers have to fit in.
     pub fn to_json(&self) -> String {
         // A struct of strings, numbers and enums always serializes.
-        serde_json::to_string_pretty(self).unwrap_or_default()
+        serde_json::to_string(self).unwrap_or_default()
     }
 
     fn content_hash(&self) -> String {
@@ -262,7 +262,7 @@ mod tests {
         let set = BackendSet::new("s".into(), ServerOptions::default(), vec![server("chat-1")]);
         let refused = |text: String| BackendSet::from_json(&text).unwrap_err().to_string();
         assert!(refused(set.to_json().replace("8080", "8081")).contains("hash"));
-        assert!(refused(set.to_json().replace("\"schema\": 1", "\"schema\": 9")).contains("schema 9"));
+        assert!(refused(set.to_json().replace("\"schema\":1", "\"schema\":9")).contains("schema 9"));
         assert!(refused("{".into()).contains("not a backend set"));
         for (bad, word) in [("a\nb", "name"), ("a b", "name")] {
             let set = BackendSet::new("s".into(), ServerOptions::default(), vec![server(bad)]);

@@ -53,40 +53,29 @@ impl Directive {
     pub fn words(keyword: &'static str, text: &str) -> Self {
         Self::new(keyword, text.split_whitespace())
     }
-
-    pub(crate) fn is_server(&self) -> bool {
-        self.keyword == "server"
-    }
-}
-
-impl Config {
-    /// The text without its server lines: what a reload is for.
-    pub(crate) fn structure(&self) -> String {
-        self.text(|directive| !directive.is_server())
-    }
-
-    fn text(&self, keep: impl Fn(&Directive) -> bool) -> String {
-        let mut text = String::new();
-        for section in &self.sections {
-            text.push_str(section.kind);
-            if let Some(name) = section.name {
-                text.push(' ');
-                text.push_str(name);
-            }
-            text.push('\n');
-            for directive in section.directives.iter().filter(|directive| keep(directive)) {
-                text.push_str(&format!("    {directive}\n"));
-            }
-            text.push('\n');
-        }
-        text
-    }
 }
 
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("# Written by websocket-operator. Changes are overwritten.\n\n")?;
-        f.write_str(&self.text(|_| true))
+        for section in &self.sections {
+            writeln!(f, "{section}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Section {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind)?;
+        if let Some(name) = self.name {
+            write!(f, " {name}")?;
+        }
+        f.write_str("\n")?;
+        for directive in &self.directives {
+            writeln!(f, "    {directive}")?;
+        }
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! From what runs to what is wanted, level-triggered: the same call after any failure goes on where it stands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::backend::{BackendSet, Server, ServerOptions, ServerState};
@@ -79,15 +79,32 @@ pub fn diff(running: &[RunningServer], wanted: &BackendSet) -> Vec<Step> {
             commands,
         });
     }
-    let unwanted = running
-        .iter()
-        .filter(|run| !wanted.servers.iter().any(|server| server.name == run.name));
+    let names: BTreeSet<&str> = wanted.servers.iter().map(|server| server.name.as_str()).collect();
+    let unwanted = running.iter().filter(|run| !names.contains(run.name.as_str()));
     steps.extend(unwanted.map(|run| Step {
         server: run.name.clone(),
         commands: remove(&wanted.backend, run),
     }));
     steps.retain(|step| !step.commands.is_empty());
     steps
+}
+
+/// Whether HAProxy serves exactly what is wanted. A server that is on its way out, in `maint` with its last tunnels, is no
+/// difference; a wanted one that could not be replaced yet is.
+pub fn is_equal(running: &[RunningServer], wanted: &BackendSet) -> bool {
+    if wanted.servers.is_empty() {
+        return running.iter().all(|run| run.state == RunningState::Maint);
+    }
+    let by_name: BTreeMap<&str, &RunningServer> = running
+        .iter()
+        .map(|server| (server.name.as_str(), server))
+        .collect();
+    let present = wanted.servers.iter().all(|server| {
+        by_name
+            .get(server.name.as_str())
+            .is_some_and(|run| run.socket == server.socket() && run.cookie == server.cookie)
+    });
+    present && diff(running, wanted).is_empty()
 }
 
 fn add(wanted: &BackendSet, server: &Server) -> Vec<Command> {

@@ -4,18 +4,22 @@
 mod backend;
 mod config;
 mod diff;
+mod line;
 mod names;
 mod render;
 mod running;
+mod text;
 
 pub use backend::{BACKEND, BackendSet, BackendSetError, Server, ServerOptions, ServerState};
 pub use config::{Argument, Config, Directive, Section};
-pub use diff::{Command, Step, diff};
+pub use diff::{Command, Step, diff, is_equal};
+pub use line::{Failure, Line, lines, split_replies};
 pub use names::{CookieName, NameError, Origin, ServerName};
 pub use render::{ProxySettings, RenderedConfig, SameSite, Sticky, Timeouts, render};
 pub use running::{
     Info, ReplyError, RunningServer, RunningState, Workers, parse_info, parse_stat, parse_workers,
 };
+pub use text::{Published, PublishedError, structure_of, with_servers};
 
 #[cfg(test)]
 mod tests;

@@ -81,27 +81,24 @@ impl Origin {
             None => return Err(NameError::Origin("there is no scheme")),
         };
         let (host, port) = split_port(rest)?;
-        if let Some(port) = port {
-            let number: u32 = port
-                .parse()
-                .map_err(|_| NameError::Origin("the port is not a number"))?;
-            if port.len() > 5 || !(1..=65_535).contains(&number) {
-                return Err(NameError::Origin("the port is not 1 to 65535"));
-            }
-        }
+        // A browser never writes the scheme's own port, so a list with it would match nobody.
+        let port = match (scheme, port.map(check_port).transpose()?) {
+            (_, None) | ("http", Some(80)) | ("https", Some(443)) => String::new(),
+            (_, Some(port)) => format!(":{port}"),
+        };
         if let Some(address) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
             return match address.parse::<std::net::Ipv6Addr>() {
-                Ok(_) => Ok(Self::Exact(text)),
+                Ok(address) => Ok(Self::Exact(format!("{scheme}://[{address}]{port}"))),
                 Err(_) => Err(NameError::Origin("the address in brackets is not IPv6")),
             };
         }
         if let Some(parent) = host.strip_prefix("*.") {
             check_host(parent)?;
-            let suffix = rest.strip_prefix('*').unwrap_or_default().to_owned();
+            let suffix = format!(".{parent}{port}");
             return Ok(Self::Wildcard { scheme, suffix });
         }
         check_host(host)?;
-        Ok(Self::Exact(text))
+        Ok(Self::Exact(format!("{scheme}://{host}{port}")))
     }
 }
 
@@ -143,6 +140,16 @@ fn split_port(rest: &str) -> Result<(&str, Option<&str>), NameError> {
     Ok(rest
         .split_once(':')
         .map_or((rest, None), |(host, port)| (host, Some(port))))
+}
+
+fn check_port(port: &str) -> Result<u16, NameError> {
+    if port.is_empty() || !port.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(NameError::Origin("the port is not a number"));
+    }
+    match port.parse() {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err(NameError::Origin("the port is not 1 to 65535")),
+    }
 }
 
 fn check_host(host: &str) -> Result<(), NameError> {
@@ -196,6 +203,8 @@ mod tests {
             "https://a:0",
             "https://a:65536",
             "https://a:x",
+            "https://a:",
+            "https://a:+1",
             "https://-a.b",
             "https://a..b",
             "//a",
@@ -210,13 +219,16 @@ mod tests {
     }
 
     #[test]
-    fn origins_come_back_in_lower_case() {
+    fn origins_come_back_as_browsers_write_them() {
         for (text, shown) in [
             ("*", "*"),
             ("https://Example.org", "https://example.org"),
             ("http://localhost:8080", "http://localhost:8080"),
             ("https://*.Example.org:8443", "https://*.example.org:8443"),
-            ("https://[::1]:80", "https://[::1]:80"),
+            ("https://[0:0::1]:80", "https://[::1]:80"),
+            ("https://example.org:443", "https://example.org"),
+            ("http://*.example.org:80", "http://*.example.org"),
+            ("http://example.org:443", "http://example.org:443"),
         ] {
             assert_eq!(Origin::parse(text).unwrap().to_string(), shown);
         }

@@ -1,8 +1,9 @@
 //! From settings and servers to HAProxy's configuration. The one place where it is written.
 
-use crate::backend::{BACKEND, BackendSet, Server, ServerOptions, ServerState, hash};
+use crate::backend::{BACKEND, BackendSet, Server, ServerOptions, ServerState};
 use crate::config::{Argument, Config, Directive, Section};
 use crate::names::{CookieName, Origin};
+use crate::text::structure_of;
 
 /// HAProxy computes maxconn from the limit of open files: (limit - 100) / 2, roughly. This bounds the limit that it uses, in files,
 /// so that a node with a limit of millions does not make it reserve memory for as many.
@@ -10,6 +11,9 @@ const FD_HARD_LIMIT: u32 = 120_100;
 /// Where the agent and HAProxy meet.
 const RUNTIME_SOCKET: &str = "/run/haproxy/haproxy.sock";
 const STATE_FILE: &str = "/run/haproxy/servers.state";
+
+/// One line of JSON for each connection, at its end. The path comes without its query, where tokens may be.
+const LOG_FORMAT: &str = r#"{"time":%Ts.%ms,"client":"%ci","server":"%s","status":%ST,"end":"%tsc","path":"%[var(txn.path),json(utf8s)]","retries":"%rc","duration_ms":%Ta,"received_bytes":%U,"sent_bytes":%B}"#;
 
 /// Everything that the configuration is made of, besides the servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,8 +66,14 @@ pub struct RenderedConfig {
 
 /// Renders the configuration.
 pub fn render(settings: &ProxySettings, servers: &[Server]) -> RenderedConfig {
-    let config = config(settings, servers);
-    let structure = hash(&config.structure());
+    let mut config = config(settings, servers);
+    let structure = structure_of(&config.to_string());
+    if let Some(global) = config.sections.first_mut() {
+        // `show info` repeats it: what runs says itself which structure it is.
+        global
+            .directives
+            .insert(0, Directive::new("description", [structure.clone()]));
+    }
     let backend_set = BackendSet::new(structure, settings.server_options, servers.to_vec());
     RenderedConfig {
         text: config.to_string(),
@@ -138,6 +148,7 @@ fn defaults(settings: &ProxySettings) -> Vec<Directive> {
         words("mode", "http"),
         words("log", "global"),
         words("option", "dontlognull"),
+        Directive::new("log-format", [LOG_FORMAT]),
         // A sticky server that is gone is left at the first retry: milliseconds instead of seconds.
         words("option", "redispatch 1"),
         // Vanished clients and nodes send no FIN: the kernel's keepalive finds them.
@@ -178,6 +189,7 @@ fn frontend(settings: &ProxySettings) -> Vec<Directive> {
                 "8192".to_owned(),
             ],
         ),
+        words("http-request", "set-var(txn.path) path"),
         // Only the server's own client path is served: its control paths and everything else stay inside.
         Directive::new(
             "acl",
@@ -214,6 +226,11 @@ fn frontend(settings: &ProxySettings) -> Vec<Directive> {
         words("http-request", "del-header Forwarded"),
         words("http-request", "set-header X-Forwarded-For %[src]"),
         words("http-request", "set-header X-Forwarded-Proto http"),
+        // Nobody has room: clients that come back all at once would only find the same.
+        words(
+            "http-after-response",
+            "set-header Retry-After %[rand(5),add(1)] if { status 503 } !{ res.hdr(retry-after) -m found }",
+        ),
         words("default_backend", BACKEND),
     ]);
     lines
@@ -226,8 +243,9 @@ fn origin_check(origins: &[Origin]) -> Vec<Directive> {
     }
     let words = Directive::words;
     let mut lines = vec![
-        words("acl", "has_origin req.hdr(origin) -m found"),
-        words("http-request", "set-var(txn.origin) req.hdr(origin),lower"),
+        words("acl", "has_origin req.fhdr(origin) -m found"),
+        words("acl", "two_origins req.fhdr_cnt(origin) gt 1"),
+        words("http-request", "set-var(txn.origin) req.fhdr(origin),lower"),
     ];
     if origins.is_empty() {
         lines.extend([
@@ -255,7 +273,7 @@ fn origin_check(origins: &[Origin]) -> Vec<Directive> {
     }));
     lines.push(words(
         "http-request",
-        "deny deny_status 403 if has_origin !origin_ok",
+        "deny deny_status 403 if has_origin !origin_ok or two_origins",
     ));
     lines
 }
@@ -277,14 +295,12 @@ fn backend(settings: &ProxySettings, servers: &[Server]) -> Vec<Directive> {
         // A full pod answers 404: nobody new is sent there, nobody is cut.
         words("http-check", "disable-on-404"),
         words("http-check", "expect status 200"),
+        words("default-server", &settings.server_options.keywords()),
     ];
     let mut sorted: Vec<&Server> = servers.iter().collect();
     sorted.sort_by(|a, b| a.name.cmp(&b.name));
-    lines.extend(
-        sorted
-            .into_iter()
-            .map(|server| server_line(server, settings.server_options)),
-    );
+    // At the end of the last section: `text::with_servers` relies on it.
+    lines.extend(sorted.into_iter().map(server_line));
     lines
 }
 
@@ -307,14 +323,13 @@ fn cookie(sticky: &Sticky) -> Directive {
     Directive::new("cookie", words)
 }
 
-fn server_line(server: &Server, options: ServerOptions) -> Directive {
+pub(crate) fn server_line(server: &Server) -> Directive {
     let mut words = vec![
         server.name.clone(),
         server.socket(),
         "cookie".to_owned(),
         server.cookie.clone(),
     ];
-    words.extend(options.keywords().split(' ').map(str::to_owned));
     if server.state == ServerState::Maint {
         words.push("disabled".to_owned());
     }

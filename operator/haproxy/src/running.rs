@@ -9,6 +9,8 @@ use thiserror::Error;
 pub enum ReplyError {
     #[error("reply to {command:?} is cut short")]
     Truncated { command: &'static str },
+    #[error("reply to {command:?} goes on behind its end")]
+    Surplus { command: &'static str },
     #[error("reply to {command:?} has no field {field:?}")]
     Missing {
         command: &'static str,
@@ -53,6 +55,10 @@ pub struct Info {
     pub max_connections: u64,
     pub open_files_limit: u64,
     pub connections: u64,
+    /// Seconds since the worker started.
+    pub uptime_seconds: u64,
+    /// The structure of the configuration that runs, as the configuration says it.
+    pub structure: Option<String>,
 }
 
 /// `show proc` on the master socket.
@@ -75,6 +81,9 @@ impl Info {
 /// Reads `show info`.
 pub fn parse_info(reply: &str) -> Result<Info, ReplyError> {
     const COMMAND: &str = "show info";
+    if !reply.ends_with("\n\n") {
+        return Err(ReplyError::Truncated { command: COMMAND });
+    }
     let fields: BTreeMap<&str, &str> = reply.lines().filter_map(|line| line.split_once(": ")).collect();
     let text = |field: &'static str| {
         fields.get(field).copied().ok_or(ReplyError::Missing {
@@ -99,6 +108,8 @@ pub fn parse_info(reply: &str) -> Result<Info, ReplyError> {
         max_connections: number("Maxconn")?,
         open_files_limit: number("Ulimit-n")?,
         connections: number("CurrConns")?,
+        uptime_seconds: number("Uptime_sec")?,
+        structure: fields.get("description").map(|text| (*text).to_owned()),
     })
 }
 
@@ -108,13 +119,15 @@ pub fn parse_stat(reply: &str) -> Result<Vec<RunningServer>, ReplyError> {
     if !reply.ends_with("\n\n") {
         return Err(ReplyError::Truncated { command: COMMAND });
     }
-    let mut lines = reply.lines();
-    let header = lines.next().unwrap_or_default();
-    let columns: Vec<&str> = header.strip_prefix("# ").unwrap_or_default().split(',').collect();
+    let mut records = records(reply).into_iter();
+    let mut columns = records.next().unwrap_or_default();
+    if let Some(first) = columns.first_mut() {
+        *first = first.strip_prefix("# ").unwrap_or_default().to_owned();
+    }
     let column = |field: &'static str| {
         columns
             .iter()
-            .position(|name| *name == field)
+            .position(|name| name == field)
             .ok_or(ReplyError::Missing {
                 command: COMMAND,
                 field,
@@ -123,29 +136,50 @@ pub fn parse_stat(reply: &str) -> Result<Vec<RunningServer>, ReplyError> {
     let (name, sessions, status) = (column("svname")?, column("scur")?, column("status")?);
     let (address, cookie) = (column("addr")?, column("cookie")?);
     let mut servers = Vec::new();
-    for line in lines.take_while(|line| !line.is_empty()) {
-        let values: Vec<&str> = line.split(',').collect();
+    for mut values in records {
         if values.len() != columns.len() {
             return Err(ReplyError::Truncated { command: COMMAND });
         }
-        let field = |index: usize| values.get(index).copied().unwrap_or_default();
+        let mut field = |index: usize| values.get_mut(index).map(std::mem::take).unwrap_or_default();
+        let (status, sessions) = (field(status), field(sessions));
+        let wrong = |field: &'static str, value: &str| ReplyError::Field {
+            command: COMMAND,
+            field,
+            value: value.to_owned(),
+        };
         servers.push(RunningServer {
-            name: field(name).to_owned(),
-            socket: field(address).to_owned(),
-            cookie: field(cookie).to_owned(),
-            state: state(field(status)).ok_or_else(|| ReplyError::Field {
-                command: COMMAND,
-                field: "status",
-                value: field(status).to_owned(),
-            })?,
-            sessions: field(sessions).parse().map_err(|_| ReplyError::Field {
-                command: COMMAND,
-                field: "scur",
-                value: field(sessions).to_owned(),
-            })?,
+            name: field(name),
+            socket: field(address),
+            cookie: field(cookie),
+            state: state(&status).ok_or_else(|| wrong("status", &status))?,
+            sessions: sessions.parse().map_err(|_| wrong("scur", &sessions))?,
         });
     }
     Ok(servers)
+}
+
+/// CSV records up to the empty line: a field in quotes may hold commas, line feeds and doubled quotes. A check's result holds
+/// text that the server sent, so anything may be in there.
+fn records(text: &str) -> Vec<Vec<String>> {
+    let (mut records, mut record, mut field) = (Vec::new(), Vec::new(), String::new());
+    let mut quoted = false;
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '"' if quoted && chars.peek() == Some(&'"') => field.extend(chars.next()),
+            '"' => quoted = !quoted,
+            ',' if !quoted => record.push(std::mem::take(&mut field)),
+            '\n' if !quoted => {
+                if record.is_empty() && field.is_empty() {
+                    break;
+                }
+                record.push(std::mem::take(&mut field));
+                records.push(std::mem::take(&mut record));
+            }
+            c => field.push(c),
+        }
+    }
+    records
 }
 
 /// `UP`, `UP 1/2`, `DOWN`, `DOWN 1/2`, `DOWN (agent)`, `NOLB`, `NOLB 1/2`, `MAINT`, `MAINT (via x)`, `DRAIN`, `DRAIN 1/2`, `no check`.
@@ -220,6 +254,9 @@ mod tests {
         ws_pool,chat-2,0,MAINT,[::1]:8080,cd,\n\
         ws_pool,chat-3,9,NOLB,10.0.0.3:8080,ef,\n\n";
 
+    const INFO: &str = "Name: HAProxy\nVersion: 3.0.11-1+deb13u5\nPid: 7\nUptime_sec: 4\nMaxconn: 9973\n\
+        Ulimit-n: 19999\nCurrConns: 2\nnode: x\ndescription: 00ff\n\n";
+
     #[test]
     fn servers_are_read_with_state_and_sessions() {
         let servers = parse_stat(STAT).unwrap();
@@ -240,6 +277,18 @@ mod tests {
     }
 
     #[test]
+    fn text_of_a_server_is_no_column() {
+        let odd = "# svname,scur,status,last_chk,addr,cookie,\n\
+            chat-1,3,NOLB,\"he,l\"\"lo\nMAINT\",10.0.0.1:8080,ab,\n\n";
+        let servers = parse_stat(odd).unwrap();
+        assert_eq!(servers.len(), 1);
+        assert_eq!(
+            (servers[0].socket.as_str(), servers[0].sessions),
+            ("10.0.0.1:8080", 3)
+        );
+    }
+
+    #[test]
     fn no_cut_of_a_reply_is_taken_for_the_whole() {
         for end in 0..STAT.len() {
             assert!(parse_stat(&STAT[..end]).is_err(), "cut at {end}");
@@ -248,10 +297,18 @@ mod tests {
 
     #[test]
     fn the_release_is_read_from_info() {
-        let info = parse_info("Name: HAProxy\nVersion: 3.0.11-1+deb13u5\nPid: 7\nMaxconn: 9973\nUlimit-n: 19999\nCurrConns: 2\n").unwrap();
+        let info = parse_info(INFO).unwrap();
         assert_eq!(info.release(), Some((3, 0)));
+        assert_eq!(info.structure.as_deref(), Some("00ff"));
         assert_eq!(
-            parse_info("Version: 3.0\n").unwrap_err().to_string(),
+            (info.pid, info.uptime_seconds, info.max_connections),
+            (7, 4, 9973)
+        );
+        for end in 0..INFO.len() {
+            assert!(parse_info(&INFO[..end]).is_err(), "cut at {end}");
+        }
+        assert_eq!(
+            parse_info("Version: 3.0\n\n").unwrap_err().to_string(),
             "reply to \"show info\" has no field \"Pid\""
         );
     }
