@@ -7,3 +7,17 @@ pub mod observed;
 pub mod plan;
 pub mod resources;
 pub mod validate;
+
+mod backends;
+mod budget;
+mod children;
+mod conditions;
+mod drain;
+mod numbers;
+mod pool;
+mod rollout;
+mod scale;
+mod serials;
+mod starts;
+mod status;
+mod victim;

@@ -1,6 +1,6 @@
 //! What the operator sees of one cluster at one moment: plain data, made by the shell, read by [`crate::plan`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use k8s_openapi::jiff::Timestamp;
@@ -79,8 +79,26 @@ pub enum PodState {
     Removing,
 }
 
+impl PodState {
+    /// The word of the label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "Starting",
+            Self::Active => "Active",
+            Self::Cordoned => "Cordoned",
+            Self::Shedding => "Shedding",
+            Self::Removing => "Removing",
+        }
+    }
+
+    /// In one of the states of a drain.
+    pub fn is_draining(self) -> bool {
+        matches!(self, Self::Cordoned | Self::Shedding | Self::Removing)
+    }
+}
+
 /// The drain annotations of a pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drain {
     pub reason: DrainReason,
     pub since: Timestamp,
@@ -92,6 +110,16 @@ pub struct Drain {
 pub enum DrainReason {
     Rollout,
     ScaleDown,
+}
+
+impl DrainReason {
+    /// The word of the annotation.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rollout => "Rollout",
+            Self::ScaleDown => "ScaleDown",
+        }
+    }
 }
 
 /// `status.phase`.
@@ -203,21 +231,80 @@ pub struct ChildConflict {
 /// shrinks before one full window of fresh samples, and the move budget starts empty.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Memory {
-    /// Replicas wanted at each tick of the stabilization window, oldest first.
+    /// When the first plan was made.
+    pub started_at: Option<Timestamp>,
+    /// Replicas wanted in the stabilization window, strictly falling, each with the last time at which as many were wanted.
     pub wanted: Vec<(Timestamp, i32)>,
     /// Since when every sample has been fresh; `None` right after a start or while any is missing.
     pub fresh_since: Option<Timestamp>,
-    /// Moves that may be granted now.
-    pub tokens: f64,
-    pub tokens_at: Option<Timestamp>,
-    /// Last known connections by pod name, for pods whose sample is stale.
-    pub last_known: BTreeMap<String, i64>,
+    /// Moves that may be granted, and how fast they come back.
+    pub budget: Budget,
+    /// The highest `total` that was granted, by pod uid; the pod may not have accepted it yet.
+    pub granted: BTreeMap<String, Granted>,
+    /// What each pod's process has been seen to shed, by pod uid: boot id and `shed_total`.
+    pub shed_seen: BTreeMap<String, (String, i64)>,
+    /// Connections moved since the resource was created, as far as it is not in the status yet.
+    pub moved_total: i64,
+    /// `refused_full` of each process, by pod uid: boot id and count.
+    pub refused_full: BTreeMap<String, (String, i64)>,
     /// Until when a panic forbids scale-down and rollout.
     pub panic_until: Option<Timestamp>,
-    /// Pods created in the current 15 s window, and when it began.
+    /// Since when Active pods are not Ready, by pod uid.
+    pub unready_since: BTreeMap<String, Timestamp>,
+    /// Since when pods have been seen as failed or succeeded, by pod uid.
+    pub dead_since: BTreeMap<String, Timestamp>,
+    /// When the pods of the current 15 s were created.
     pub created_at: Vec<Timestamp>,
-    /// When status was last reported for connections only.
+    /// When status was last reported with new numbers.
     pub connections_reported_at: Option<Timestamp>,
-    /// Starts in a row that ended past their deadline.
-    pub failed_starts: u32,
+    /// Starts that failed.
+    pub starts: Starts,
+    /// When the managed Redis was last asked to have its Secret.
+    pub secret_asked_at: Option<Timestamp>,
+    /// Since when the managed Redis has had no ready pod.
+    pub redis_down_since: Option<Timestamp>,
+}
+
+/// The token bucket of moves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Budget {
+    /// Moves that may be granted now; below zero after a deadline took more than there were.
+    pub tokens: f64,
+    pub filled_at: Option<Timestamp>,
+    /// 0.05 to 1: the share of the configured rate that is in use.
+    pub health: f64,
+    pub health_at: Option<Timestamp>,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            tokens: 0.0,
+            filled_at: None,
+            health: 1.0,
+            health_at: None,
+        }
+    }
+}
+
+/// The highest `total` that one process was granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Granted {
+    pub boot_id: String,
+    pub total: i64,
+    /// When the deadline granted all that was left, and when it is over whatever the process says.
+    pub rest_asked: Option<(Timestamp, Timestamp)>,
+}
+
+/// Starts of pods that failed, of one revision.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Starts {
+    pub revision: String,
+    /// In a row: a pod that becomes ready ends it.
+    pub failed: u32,
+    pub last_failed_at: Option<Timestamp>,
+    /// Why the last one failed, for messages.
+    pub reason: String,
+    /// Uids of pods that were counted and may still be there.
+    pub counted: BTreeSet<String>,
 }

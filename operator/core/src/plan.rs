@@ -1,14 +1,21 @@
 //! What is to be done: plain data. `apply` in the shell destructures [`Plan`] without `..`, so a new kind cannot be forgotten.
 
+mod decide;
+mod draft;
+
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use wsc_api::v1alpha1::WebSocketClusterStatus;
 
-use crate::observed::{ChildKey, Memory, PodState};
+use crate::observed::{ChildKey, ChildKind, Memory, PodState};
+
+pub use decide::plan;
+pub(crate) use draft::{Draft, Verdict};
 
 /// One pass of the operator over one cluster.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -106,4 +113,34 @@ pub struct Event {
 pub enum EventKind {
     Normal,
     Warning,
+}
+
+impl Child {
+    pub fn metadata(&self) -> &ObjectMeta {
+        match self {
+            Self::ServiceAccount(object) => &object.metadata,
+            Self::Role(object) => &object.metadata,
+            Self::RoleBinding(object) => &object.metadata,
+            Self::NetworkPolicy(object) => &object.metadata,
+            Self::ConfigMap(object) => &object.metadata,
+            Self::Service(object) => &object.metadata,
+            Self::Deployment(object) => &object.metadata,
+        }
+    }
+
+    pub fn key(&self) -> ChildKey {
+        let kind = match self {
+            Self::ServiceAccount(_) => ChildKind::ServiceAccount,
+            Self::Role(_) => ChildKind::Role,
+            Self::RoleBinding(_) => ChildKind::RoleBinding,
+            Self::NetworkPolicy(_) => ChildKind::NetworkPolicy,
+            Self::ConfigMap(_) => ChildKind::ConfigMap,
+            Self::Service(_) => ChildKind::Service,
+            Self::Deployment(_) => ChildKind::Deployment,
+        };
+        ChildKey {
+            kind,
+            name: self.metadata().name.clone().unwrap_or_default(),
+        }
+    }
 }

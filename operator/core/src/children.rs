@@ -1,0 +1,94 @@
+//! Which children are to be applied, and which are no longer wanted.
+
+use k8s_openapi::jiff::SignedDuration;
+use wsc_api::names;
+use wsc_haproxy::RenderedConfig;
+
+use crate::numbers::since;
+use crate::observed::{ChildKey, ChildKind};
+use crate::plan::{Child, Draft};
+use crate::resources;
+use crate::validate::RedisTarget;
+
+/// The managed Redis may have lost its Secret once it has been down for so long; asked for again at most this often.
+const SECRET_DOUBT: SignedDuration = SignedDuration::from_secs(30);
+
+/// Plans the children. One that a stranger holds the name of is waited for.
+pub(crate) fn plan(draft: &mut Draft<'_>, config: &RenderedConfig) {
+    let mut wanted = resources::children(draft.cluster);
+    let config_map = Child::ConfigMap(Box::new(resources::config_map(draft.cluster, config)));
+    // The Deployment mounts it, so it comes before.
+    let at = wanted
+        .iter()
+        .position(|child| child.key().kind > ChildKind::ConfigMap);
+    wanted.insert(at.unwrap_or(wanted.len()), config_map);
+    let keys: Vec<_> = wanted.iter().map(Child::key).collect();
+    let observed = draft.observed;
+    let stale: Vec<_> = observed
+        .children
+        .iter()
+        .filter(|(key, view)| !view.terminating && !keys.contains(key))
+        .map(|(key, _)| key.clone())
+        .collect();
+    for key in stale {
+        draft.line(format!(
+            "remove {:?} {}: it is no longer wanted",
+            key.kind, key.name
+        ));
+        draft.plan.remove.push(key);
+    }
+    let apply: Vec<_> = wanted.into_iter().filter(|child| is_due(draft, child)).collect();
+    draft.plan.apply = apply;
+    redis_secret(draft);
+}
+
+fn is_due(draft: &Draft<'_>, child: &Child) -> bool {
+    let key = child.key();
+    if draft
+        .observed
+        .conflicts
+        .iter()
+        .any(|conflict| conflict.name == key.name && conflict.kind == format!("{:?}", key.kind))
+    {
+        return false;
+    }
+    let Some(live) = draft.observed.children.get(&key) else {
+        return true;
+    };
+    let annotations = child.metadata().annotations.as_ref();
+    let wanted_hash = annotations.and_then(|annotations| annotations.get(names::APPLIED_HASH_ANNOTATION));
+    let as_wanted = live.intact && live.applied_hash.as_ref() == wanted_hash;
+    // A child that is on its way out holds its name until it is gone.
+    !live.terminating && !as_wanted
+}
+
+/// Before the Redis Deployment exists, or when pods say or let suspect that the Secret is missing: nobody can read whether it is there.
+fn redis_secret(draft: &mut Draft<'_>) {
+    if !matches!(draft.cluster.redis, RedisTarget::Managed(_)) {
+        return;
+    }
+    let now = draft.now;
+    let deployment = ChildKey {
+        kind: ChildKind::Deployment,
+        name: names::redis(&draft.cluster.name),
+    };
+    let down = draft.observed.redis_ready == Some(0);
+    draft.memory.redis_down_since = down.then(|| draft.memory.redis_down_since.unwrap_or(now));
+    let first = !draft.observed.children.contains_key(&deployment);
+    let missed =
+        draft.observed.pods.values().any(|pod| {
+            !pod.terminating && pod.waiting_reason.as_deref() == Some("CreateContainerConfigError")
+        });
+    let suspected = draft
+        .memory
+        .redis_down_since
+        .is_some_and(|at| since(at, now) >= SECRET_DOUBT);
+    let rested = draft
+        .memory
+        .secret_asked_at
+        .is_none_or(|at| since(at, now) >= SECRET_DOUBT);
+    if first || ((missed || suspected) && rested) {
+        draft.memory.secret_asked_at = Some(now);
+        draft.plan.create_redis_secret = Some(resources::redis_secret_name(draft.cluster));
+    }
+}

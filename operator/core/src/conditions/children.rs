@@ -1,0 +1,95 @@
+//! Conditions about HAProxy and Redis.
+
+use super::{Facts, Finding, Truth};
+use crate::observed::{AgentView, ProxyView};
+use crate::pool::Role;
+use crate::validate::RedisTarget;
+use wsc_api::names;
+
+/// Whether every proxy runs the configuration that is published. Servers that come and go do not count: they never need a reload.
+pub(super) fn proxy_configured(facts: Facts<'_>) -> Finding {
+    let finding =
+        |truth: Truth, reason: &str, message: String| Finding::new("ProxyConfigured", truth, reason, message);
+    let observed = facts.draft.observed;
+    let live: Vec<_> = observed
+        .proxies
+        .iter()
+        .filter(|proxy| !proxy.terminating)
+        .collect();
+    let refused = live.iter().find_map(|proxy| {
+        let refusal = proxy.agent.as_ref()?.refusal.as_ref()?;
+        (refusal.structure == facts.structure).then_some((proxy, refusal))
+    });
+    if let Some((proxy, refusal)) = refused {
+        let message = format!(
+            "HAProxy in {} refuses the configuration and goes on with the last good one: {}",
+            proxy.name, refusal.message
+        );
+        return finding(Truth::False, "Refused", message);
+    }
+    let agents: Vec<(&ProxyView, &AgentView)> = live
+        .iter()
+        .filter_map(|proxy| Some((*proxy, proxy.agent.as_ref()?)))
+        .collect();
+    if agents.is_empty() {
+        // An operator that has just started has not asked yet; proxies that serve do not stop because of it.
+        let ready = observed.proxy_ready.is_some_and(|ready| ready > 0);
+        if let Some(before) = facts.unchanged("ProxyConfigured").filter(|_| ready) {
+            return before;
+        }
+        let message = "no HAProxy pod has answered yet".to_owned();
+        return finding(Truth::Unknown, "NoAnswer", message);
+    }
+    let behind = agents
+        .iter()
+        .find(|(_, agent)| agent.applied_structure != facts.structure);
+    match behind {
+        Some((proxy, _)) => finding(
+            Truth::Unknown,
+            "Applying",
+            format!("{} is taking the configuration over", proxy.name),
+        ),
+        None => finding(
+            Truth::True,
+            "Applied",
+            "every HAProxy that answers runs the published configuration".to_owned(),
+        ),
+    }
+}
+
+/// Whether broadcasts reach the other pods.
+pub(super) fn redis_reachable(facts: Facts<'_>) -> Finding {
+    let finding =
+        |truth: Truth, reason: &str, message: String| Finding::new("RedisReachable", truth, reason, message);
+    let managed = matches!(facts.draft.cluster.redis, RedisTarget::Managed(_));
+    let samples = facts.pool.of(Role::Serving).filter_map(|member| member.sample);
+    let (up, down): (Vec<_>, Vec<_>) = samples.partition(|sample| sample.bus_up);
+    if up.is_empty() && down.is_empty() {
+        if managed && facts.draft.observed.redis_ready.unwrap_or(0) == 0 {
+            let message = format!(
+                "the managed Redis {} has no ready pod yet",
+                names::redis(&facts.draft.cluster.name)
+            );
+            return finding(Truth::False, "NotReady", message);
+        }
+        return facts.unchanged("RedisReachable").unwrap_or_else(|| {
+            let message = "no server pod has answered yet".to_owned();
+            finding(Truth::Unknown, "NoSamples", message)
+        });
+    }
+    if down.len() * 2 > up.len() + down.len() {
+        let what = match &facts.draft.cluster.redis {
+            RedisTarget::Managed(_) => format!("Redis pod of {}", names::redis(&facts.draft.cluster.name)),
+            RedisTarget::Url(_) => "redis.external.url and the network to it".to_owned(),
+            RedisTarget::SecretRef(reference) => {
+                format!("URL in the Secret {} and the network to it", reference.name)
+            }
+        };
+        let message = format!(
+            "most server pods have no connection to Redis: clients stay connected, but messages do not reach other pods. Look at the {what}"
+        );
+        return finding(Truth::False, "Unreachable", message);
+    }
+    let message = "the server pods have connections to Redis".to_owned();
+    finding(Truth::True, "Connected", message)
+}

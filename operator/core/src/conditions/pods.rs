@@ -1,0 +1,132 @@
+//! Conditions about the server pods and their number.
+
+use wsc_api::v1alpha1::ScalingMode;
+
+use super::{Facts, Finding};
+use crate::numbers::since;
+use crate::pool::{FRESH, Role};
+use crate::rollout;
+use crate::scale::Limit;
+use crate::victim;
+
+/// First when the smallest pool is there, from then on as long as anybody serves: scaling and rollouts never turn it.
+pub(super) fn available(facts: Facts<'_>) -> Finding {
+    let serving = facts.scale.serving;
+    let least = facts.draft.cluster.scaling.min_replicas;
+    if serving >= least || (serving > 0 && facts.was_true("Available")) {
+        let message = if serving >= least {
+            "the smallest pool or more serves"
+        } else {
+            "server pods serve, but fewer than scaling.minReplicas; more are on their way"
+        };
+        return Finding::new("Available", true, "PodsServe", message);
+    }
+    let waiting = facts
+        .pool
+        .of(Role::Starting)
+        .find_map(|member| member.view.waiting_reason.as_ref());
+    if let Some(reason) = waiting {
+        let message =
+            format!("server pods do not start: {reason}; look at `kubectl describe pod` of one of them");
+        return Finding::new("Available", false, "PodsDoNotStart", message);
+    }
+    let message = format!("waiting for server pods: scaling.minReplicas is {least}");
+    Finding::new("Available", false, "WaitingForPods", message)
+}
+
+/// True while the pool changes.
+pub(super) fn progressing(facts: Facts<'_>) -> Finding {
+    let progressing = |reason: &str, message: &str| Finding::new("Progressing", true, reason, message);
+    let pool = facts.pool;
+    if rollout::in_progress(pool) {
+        let protected = pool
+            .of(Role::Serving)
+            .any(|member| !member.current && member.view.protected);
+        if protected && victim::for_rollout(pool).is_empty() {
+            return progressing(
+                "RolloutWaits",
+                "pods of an old template are annotated websocket-operator.io/protect; remove the annotation to replace them",
+            );
+        }
+        return progressing("RollingOut", "the server pods are replaced one at a time");
+    }
+    let created = !facts.draft.plan.create_pods.is_empty();
+    if created || facts.scale.starting > 0 {
+        return progressing("PodsStart", "server pods are starting");
+    }
+    let draining = pool
+        .members
+        .iter()
+        .any(|member| facts.draft.state(member.view).is_draining() && !facts.draft.is_deleted(member.view));
+    if draining {
+        return progressing("PodsDrain", "server pods are leaving; see status.drains");
+    }
+    Finding::new("Progressing", false, "Steady", "no server pod comes or goes")
+}
+
+/// Whether the number of pods follows the connections.
+pub(super) fn scaling_active(facts: Facts<'_>) -> Finding {
+    let finding =
+        |truth: bool, reason: &str, message: &str| Finding::new("ScalingActive", truth, reason, message);
+    let draft = facts.draft;
+    if !draft.observed.watches_fresh {
+        return finding(
+            false,
+            "StaleWatch",
+            "the API server has sent nothing for a long time; nothing is added or drained until it does",
+        );
+    }
+    if draft.cluster.scaling.mode == ScalingMode::Replicas {
+        return finding(
+            true,
+            "ReplicasMode",
+            "spec.replicas decides the number of server pods",
+        );
+    }
+    if facts.scale.blind {
+        return finding(
+            false,
+            "NoSamples",
+            "most server pods do not answer on their control port; the pool stays as it is. Look at their logs and at NetworkPolicies",
+        );
+    }
+    let just_started = draft
+        .memory
+        .started_at
+        .is_some_and(|at| since(at, draft.now) <= FRESH);
+    if facts.scale.load.fresh == 0 && facts.scale.load.sampled > 0 && just_started {
+        // The operator has started a moment ago and asks the pods right now.
+        if let Some(before) = facts.unchanged("ScalingActive") {
+            return before;
+        }
+    }
+    finding(
+        true,
+        "ConnectionsKnown",
+        "the number of connections decides the number of server pods",
+    )
+}
+
+/// Whether the wanted number is another than what the connections or the user ask for.
+pub(super) fn scaling_limited(facts: Facts<'_>) -> Finding {
+    let finding =
+        |truth: bool, reason: &str, message: &str| Finding::new("ScalingLimited", truth, reason, message);
+    match facts.scale.limit {
+        None => finding(false, "WithinRange", "the wanted number is within the range"),
+        Some(Limit::AtMaximum) => finding(
+            true,
+            "TooManyReplicas",
+            "more server pods are wanted than scaling.maxReplicas allows; raise it",
+        ),
+        Some(Limit::AtMinimum) => finding(
+            true,
+            "TooFewReplicas",
+            "fewer server pods would do, but scaling.minReplicas keeps more",
+        ),
+        Some(Limit::ClientsDoNotFit) => finding(
+            true,
+            "ClientsDoNotFit",
+            "the connected clients do not fit into as few server pods as spec.replicas asks for",
+        ),
+    }
+}

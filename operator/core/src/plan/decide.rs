@@ -1,0 +1,198 @@
+//! The steps of a plan, in their order.
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use super::{Draft, EventKind, Plan, Verdict};
+use crate::numbers::since;
+use crate::observed::{Memory, Observed};
+use crate::pool::{Pool, Role};
+use crate::scale::{self, Scale};
+use crate::validate::ValidCluster;
+use crate::{backends, children, conditions, drain, resources, rollout, starts, status, victim};
+
+/// While there are pods.
+const TICK: Duration = Duration::from_secs(5);
+/// While there are none, and nothing to create.
+const IDLE: Duration = Duration::from_mins(1);
+/// Between two batches of new pods, if no pod says anything before.
+const NEXT_BATCH: Duration = Duration::from_secs(1);
+/// Creates are counted over this long.
+const CREATE_WINDOW: SignedDuration = SignedDuration::from_secs(15);
+/// A pool may at least grow by so many pods in a window.
+const LEAST_CREATES: usize = 4;
+
+/// A pod that cannot be reached may come back within this time and keep its clients.
+const BROKEN_FOR: SignedDuration = SignedDuration::from_mins(5);
+
+/// Decides what to do about one cluster, now. Pure: equal arguments make equal plans, whatever the order of pods.
+pub fn plan(cluster: &ValidCluster, observed: &Observed, memory: &Memory, now: Timestamp) -> Plan {
+    let revision = resources::template_hash(cluster);
+    let mut draft = Draft::new(cluster, observed, memory.clone(), now);
+    draft.memory.look(observed, &revision, now);
+    let pool = Pool::new(observed, &draft.memory, &revision, now);
+    feel(&mut draft, &pool);
+    if observed.watches_fresh {
+        starts::activate(&mut draft, &pool);
+        starts::count_failures(&mut draft, &pool);
+    }
+    let scale = scale::assess(&mut draft, &pool);
+    if observed.watches_fresh {
+        change_pods(&mut draft, &pool, &scale);
+    }
+    let config = backends::config(cluster, &pool, &draft);
+    if observed.watches_fresh {
+        children::plan(&mut draft, &config);
+    }
+    let conditions = conditions::all(conditions::Facts {
+        draft: &draft,
+        pool: &pool,
+        scale: &scale,
+        structure: &config.backend_set.structure,
+    });
+    status::write(&mut draft, &pool, &scale, &revision, conditions);
+    finish(draft, &pool, &scale)
+}
+
+fn change_pods(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) {
+    starts::remove_hopeless(draft, pool);
+    rollout::roll_back(draft, pool, scale);
+    let missing = usize::try_from(scale.desired - scale.serving - scale.starting).unwrap_or(0);
+    if missing > 0 {
+        grow(draft, pool, scale, missing);
+    } else {
+        rollout::step(draft, pool, scale);
+        shrink(draft, pool, scale);
+        retire_broken(draft, pool, scale);
+    }
+    drain::heal_serving(draft, pool);
+    drain::advance(draft, pool, scale.load.up);
+    starts::remove_dead(draft, pool);
+}
+
+/// Redis carries what clients say after they moved: while it is down, moves are slow and no drain begins.
+fn feel(draft: &mut Draft<'_>, pool: &Pool<'_>) {
+    let samples = pool.of(Role::Serving).filter_map(|member| member.sample);
+    let (up, down): (Vec<_>, Vec<_>) = samples.partition(|sample| sample.bus_up);
+    let well = down.len() * 2 <= up.len() + down.len();
+    draft.memory.budget.feel(well, draft.now);
+}
+
+/// First what is there already and leaving, the fullest first; then new pods.
+fn grow(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale, missing: usize) {
+    let cancelled: Vec<_> = scale::to_cancel(draft, pool).into_iter().take(missing).collect();
+    for member in &cancelled {
+        drain::cancel(draft, member);
+        let verdict = Verdict {
+            action: "CancelDrain",
+            reason: "DemandIsBack",
+        };
+        let what = format!(
+            "{} with {} connections stays in rotation",
+            member.view.name,
+            member.connections()
+        );
+        draft.decide(scale, verdict, &what);
+    }
+    let missing = missing - cancelled.len();
+    let batch = batch(draft, scale, missing);
+    if batch == 0 {
+        return;
+    }
+    let names = draft.create(batch);
+    let lost = scale.desired <= draft.observed.status.desired_replicas;
+    let verdict = match (lost, draft.observed.status.replicas) {
+        (true, replicas) if replicas > 0 => Verdict {
+            action: "Replace",
+            reason: "PodsAreMissing",
+        },
+        _ => Verdict {
+            action: "ScaleUp",
+            reason: "MorePodsWanted",
+        },
+    };
+    let what = format!(
+        "create {} of {missing} missing pods: {}",
+        names.len(),
+        names.join(", ")
+    );
+    draft.decide(scale, verdict, &what);
+}
+
+/// 1, 2, 4, … pods, and at most as many as there are in 15 s: whatever is wrong with them shows early.
+fn batch(draft: &mut Draft<'_>, scale: &Scale, missing: usize) -> usize {
+    let now = draft.now;
+    draft
+        .memory
+        .created_at
+        .retain(|at| since(*at, now) < CREATE_WINDOW);
+    if starts::next_try(&draft.memory).is_some_and(|at| now < at) {
+        return 0;
+    }
+    let created = draft.memory.created_at.len();
+    let most = usize::try_from(scale.serving).unwrap_or(0).max(LEAST_CREATES);
+    missing.min(most.saturating_sub(created)).min(created + 1)
+}
+
+fn shrink(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) {
+    let slots = scale::slots(draft, pool, scale);
+    let mut left = scale.serving;
+    for victim in victim::for_scale_down(pool, draft.now).into_iter().take(slots) {
+        if draft.is_taken(victim.view) || !scale.fits(left - 1) {
+            break;
+        }
+        left -= 1;
+        drain::start(draft, victim, crate::observed::DrainReason::ScaleDown);
+        let verdict = Verdict {
+            action: "ScaleDown",
+            reason: "FewerPodsWanted",
+        };
+        let what = format!(
+            "drain {} with {} connections",
+            victim.view.name,
+            victim.connections()
+        );
+        draft.decide(scale, verdict, &what);
+    }
+}
+
+/// A pod that nobody has reached for long leaves like any other, once there are enough others.
+fn retire_broken(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) {
+    if scale.serving < scale.desired || scale::common_hold(draft).is_some() {
+        return;
+    }
+    for member in pool.of(Role::Broken) {
+        let unready_since = draft.memory.unready_since.get(&member.view.uid);
+        let long = unready_since.is_some_and(|at| since(*at, draft.now) >= BROKEN_FOR);
+        if !long || member.view.protected || draft.is_taken(member.view) {
+            continue;
+        }
+        drain::start(draft, member, crate::observed::DrainReason::ScaleDown);
+        let verdict = Verdict {
+            action: "ScaleDown",
+            reason: "PodIsBroken",
+        };
+        let what = format!("drain {}, which has not been ready for long", member.view.name);
+        draft.decide(scale, verdict, &what);
+    }
+}
+
+fn finish(mut draft: Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Plan {
+    for conflict in draft.observed.conflicts.iter().filter(|c| !c.terminating) {
+        draft.plan.events.push(super::Event {
+            kind: EventKind::Warning,
+            reason: "ChildConflict".to_owned(),
+            action: "Apply".to_owned(),
+            note: format!("{} {} exists and is not ours", conflict.kind, conflict.name),
+        });
+    }
+    let missing = scale.desired > scale.serving + scale.starting && !starts::stalled(&draft.memory);
+    draft.plan.recheck_after = match (missing, pool.members.is_empty() && pool.reserved == 0) {
+        (true, _) => NEXT_BATCH,
+        (false, true) => IDLE,
+        (false, false) => TICK,
+    };
+    draft.plan.memory = draft.memory;
+    draft.plan
+}

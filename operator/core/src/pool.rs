@@ -1,0 +1,218 @@
+//! What each server pod counts as.
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use crate::numbers::since;
+use crate::observed::{DrainReason, Memory, Observed, PodPhase, PodState, PodView, Sample};
+
+/// A sample that is older is stale: three ticks.
+pub(crate) const FRESH: SignedDuration = SignedDuration::from_secs(15);
+/// Data that is older is no data.
+const NO_DATA: SignedDuration = SignedDuration::from_secs(150);
+/// A container that the kubelet restarts is back by then; a pod that stays un-Ready longer is no capacity.
+const UNREADY_GRACE: SignedDuration = SignedDuration::from_secs(15);
+/// A pod that has not become ready by then has failed to start: images are pulled and nodes found within it.
+pub(crate) const START_DEADLINE: SignedDuration = SignedDuration::from_secs(180);
+
+/// What a pod counts as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Created, never ready yet.
+    Starting,
+    /// In rotation, and capacity.
+    Serving,
+    /// In rotation by its label, but nobody can reach it: no capacity.
+    Broken,
+    /// Cordoned, shedding or being removed.
+    Draining,
+    /// Deleted by somebody; its clients will come back elsewhere.
+    Terminating,
+    /// Failed or succeeded.
+    Dead,
+}
+
+/// Whether the number of connections of a pod is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Freshness {
+    Fresh,
+    /// None yet, and it is too early to expect one.
+    Awaited,
+    Stale,
+}
+
+/// One server pod.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Member<'a> {
+    pub(crate) view: &'a PodView,
+    pub(crate) role: Role,
+    /// The sample, if it is fresh.
+    pub(crate) sample: Option<&'a Sample>,
+    pub(crate) freshness: Freshness,
+    /// Connections, unless the newest sample is too old to say.
+    pub(crate) known: Option<i64>,
+    /// It has the current template.
+    pub(crate) current: bool,
+    /// Its start deadline is over.
+    pub(crate) late: bool,
+}
+
+/// The server pods, by serial.
+#[derive(Clone, Debug)]
+pub(crate) struct Pool<'a> {
+    pub(crate) members: Vec<Member<'a>>,
+    /// Serials whose pods are not seen yet: each counts as starting.
+    pub(crate) reserved: usize,
+}
+
+impl<'a> Pool<'a> {
+    /// `memory` has looked at the same pods already.
+    pub(crate) fn new(observed: &'a Observed, memory: &Memory, revision: &str, now: Timestamp) -> Self {
+        let mut members: Vec<_> = observed
+            .pods
+            .values()
+            .map(|view| member(view, observed, memory, revision, now))
+            .collect();
+        members.sort_by_key(|member| member.view.serial);
+        Self {
+            members,
+            reserved: observed.reserved_serials.len(),
+        }
+    }
+
+    pub(crate) fn of(&self, role: Role) -> impl Iterator<Item = &Member<'a>> + Clone {
+        self.members.iter().filter(move |member| member.role == role)
+    }
+
+    pub(crate) fn count(&self, role: Role) -> usize {
+        self.of(role).count()
+    }
+
+    /// Pods that will be capacity soon. Late ones are none, unless the pool has given up on replacing them.
+    pub(crate) fn starting(&self, late_too: bool) -> usize {
+        let pods = self
+            .of(Role::Starting)
+            .filter(|member| member.current && (late_too || !member.late))
+            .count();
+        pods + self.reserved
+    }
+
+    pub(crate) fn draining_for(&self, reason: DrainReason) -> impl Iterator<Item = &Member<'a>> {
+        self.of(Role::Draining)
+            .filter(move |member| member.reason() == reason)
+    }
+}
+
+impl Member<'_> {
+    pub(crate) fn connections(&self) -> i64 {
+        self.known.unwrap_or(0)
+    }
+
+    /// Why it drains. A label without annotations (a person, or a write that was cut in two) counts as scale-down.
+    pub(crate) fn reason(&self) -> DrainReason {
+        self.view
+            .drain
+            .as_ref()
+            .map_or(DrainReason::ScaleDown, |drain| drain.reason)
+    }
+
+    /// Scaling counts on its samples.
+    pub(crate) fn is_sampled(&self) -> bool {
+        matches!(self.role, Role::Serving | Role::Draining)
+    }
+}
+
+impl Memory {
+    /// Takes in which pods are there and which of them cannot be reached.
+    pub(crate) fn look(&mut self, observed: &Observed, revision: &str, now: Timestamp) {
+        self.started_at.get_or_insert(now);
+        for pod in observed.pods.values() {
+            let note = |map: &mut std::collections::BTreeMap<String, Timestamp>, so: bool| {
+                if so {
+                    map.entry(pod.uid.clone()).or_insert(now);
+                } else {
+                    map.remove(&pod.uid);
+                }
+            };
+            note(
+                &mut self.unready_since,
+                pod.state == PodState::Active && !pod.ready,
+            );
+            note(&mut self.dead_since, is_dead(pod));
+        }
+        let there = |uid: &String| observed.pods.values().any(|pod| pod.uid == *uid);
+        self.unready_since.retain(|uid, _| there(uid));
+        self.dead_since.retain(|uid, _| there(uid));
+        self.granted.retain(|uid, _| there(uid));
+        self.shed_seen.retain(|uid, _| there(uid));
+        self.refused_full.retain(|uid, _| there(uid));
+        self.starts.counted.retain(there);
+        if self.starts.revision != revision {
+            self.starts = crate::observed::Starts {
+                revision: revision.to_owned(),
+                ..Default::default()
+            };
+        }
+    }
+}
+
+fn member<'a>(
+    view: &'a PodView,
+    observed: &'a Observed,
+    memory: &Memory,
+    revision: &str,
+    now: Timestamp,
+) -> Member<'a> {
+    let newest = observed.samples.get(&view.name);
+    let newest = newest.filter(|sample| sample.pod_uid == view.uid);
+    let sample = newest.filter(|sample| since(sample.at, now) <= FRESH);
+    let known = newest.filter(|sample| since(sample.at, now) <= NO_DATA);
+    let expected_since = memory.started_at.max(view.ready_since);
+    let freshness = match (sample, expected_since) {
+        (Some(_), _) => Freshness::Fresh,
+        (None, Some(at)) if since(at, now) <= FRESH => Freshness::Awaited,
+        (None, _) => Freshness::Stale,
+    };
+    Member {
+        view,
+        role: role(view, observed, memory, now),
+        sample,
+        freshness,
+        known: known.map(|sample| sample.connections),
+        current: view.template_hash == revision,
+        late: since(view.created, now) > START_DEADLINE,
+    }
+}
+
+fn role(view: &PodView, observed: &Observed, memory: &Memory, now: Timestamp) -> Role {
+    if is_dead(view) {
+        return Role::Dead;
+    }
+    if view.terminating {
+        return Role::Terminating;
+    }
+    if view.state.is_draining() {
+        return Role::Draining;
+    }
+    if view.state == PodState::Starting && !view.ready {
+        return Role::Starting;
+    }
+    let unready_since = memory.unready_since.get(&view.uid);
+    let briefly = unready_since.is_none_or(|at| since(*at, now) <= UNREADY_GRACE);
+    // Kubelet down is not pod down: what HAProxy finds up serves.
+    if (view.node_ready && (view.ready || briefly)) || is_up(view, observed) {
+        Role::Serving
+    } else {
+        Role::Broken
+    }
+}
+
+fn is_dead(view: &PodView) -> bool {
+    matches!(view.phase, PodPhase::Failed | PodPhase::Succeeded)
+}
+
+fn is_up(view: &PodView, observed: &Observed) -> bool {
+    let agents = observed.proxies.iter().filter_map(|proxy| proxy.agent.as_ref());
+    agents
+        .filter_map(|agent| agent.servers.get(&view.name))
+        .any(|server| server.up && !server.maint)
+}

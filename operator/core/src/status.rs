@@ -1,0 +1,217 @@
+//! The status: what is so once the plan is done. Numbers alone are written at most every few seconds.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::SignedDuration;
+use wsc_api::names::{self, Component};
+use wsc_api::v1alpha1::{ConnectionsStatus, DrainStatus, WebSocketClusterStatus};
+
+use crate::numbers::{count, since};
+use crate::observed::{PodState, Sample};
+use crate::plan::Draft;
+use crate::pool::{Member, Pool, Role};
+use crate::resources;
+use crate::scale::Scale;
+
+/// Numbers that change are written no more often than this.
+const NUMBERS_EVERY: SignedDuration = SignedDuration::from_secs(5);
+/// A smaller change of connections is not written at all.
+const NOTABLE_PERCENT: i64 = 1;
+/// Drains that the status lists; only these are granted moves.
+const DRAINS_LISTED: usize = 32;
+
+/// Writes the wanted status into the plan.
+pub(crate) fn write(
+    draft: &mut Draft<'_>,
+    pool: &Pool<'_>,
+    scale: &Scale,
+    revision: &str,
+    conditions: Vec<Condition>,
+) {
+    let moved_total = count_moves(draft, pool);
+    let in_rotation = |member: &&Member<'_>| {
+        matches!(member.role, Role::Serving | Role::Broken) && draft.state(member.view) == PodState::Active
+    };
+    let active: Vec<_> = pool.members.iter().filter(in_rotation).collect();
+    let starting = pool
+        .of(Role::Starting)
+        .filter(|member| !draft.is_deleted(member.view))
+        .count()
+        + pool.reserved
+        + draft.plan.create_pods.len();
+    let draining: Vec<_> = draining(draft, pool);
+    let observed = draft.observed;
+    let status = WebSocketClusterStatus {
+        observed_generation: observed.generation,
+        desired_replicas: scale.desired,
+        replicas: count(active.len()),
+        starting_replicas: count(starting),
+        draining_replicas: count(draining.len()),
+        updated_replicas: count(active.iter().filter(|member| member.current).count()),
+        selector: Some(selector(draft)),
+        update_revision: Some(revision.to_owned()),
+        next_serial: draft.next_serial(),
+        connections: connections(pool, scale, &draining, moved_total),
+        drains: drains(draft, &draining),
+        last_decision: draft
+            .decision
+            .clone()
+            .or_else(|| observed.status.last_decision.clone()),
+        endpoint: Some(resources::endpoint(
+            draft.cluster,
+            observed.load_balancer.as_deref(),
+        )),
+        conditions,
+    };
+    draft.plan.status = without_noise(draft, status);
+}
+
+/// Pods that are leaving once the plan is done.
+fn draining<'a, 'b>(draft: &Draft<'_>, pool: &'b Pool<'a>) -> Vec<&'b Member<'a>> {
+    let members = pool.members.iter();
+    members
+        .filter(|member| matches!(member.role, Role::Serving | Role::Broken | Role::Draining))
+        .filter(|member| draft.state(member.view).is_draining() && !draft.is_deleted(member.view))
+        .collect()
+}
+
+fn selector(draft: &Draft<'_>) -> String {
+    format!(
+        "{}={},{}={},{}={}",
+        names::CLUSTER_LABEL,
+        draft.cluster.name,
+        names::COMPONENT_LABEL,
+        Component::Server.as_str(),
+        names::STATE_LABEL,
+        PodState::Active.as_str()
+    )
+}
+
+fn connections(
+    pool: &Pool<'_>,
+    scale: &Scale,
+    draining: &[&Member<'_>],
+    moved_total: i64,
+) -> ConnectionsStatus {
+    let capacity: i64 = pool
+        .of(Role::Serving)
+        .filter(|member| !draining.iter().any(|other| other.view.name == member.view.name))
+        .map(|member| {
+            member
+                .sample
+                .map_or(scale.capacity_per_pod, |sample| sample.capacity)
+        })
+        .sum();
+    let current = scale.load.up;
+    ConnectionsStatus {
+        current,
+        capacity,
+        utilization_percent: i32::try_from(current * 100 / capacity.max(1)).unwrap_or(i32::MAX),
+        draining: draining.iter().map(|member| member.connections()).sum(),
+        moved_total,
+    }
+}
+
+/// Adds what each process has shed since it was last looked at. After a restart of the operator the status says where it was: its
+/// total and its list of drains are always written together.
+fn count_moves(draft: &mut Draft<'_>, pool: &Pool<'_>) -> i64 {
+    let written = draft.observed.status.connections.moved_total;
+    let mut total = draft.memory.moved_total.max(written);
+    for member in &pool.members {
+        let Some(sample) = member.sample else {
+            continue;
+        };
+        total += (sample.shed_total - counted(draft, member, sample)).max(0);
+        let seen = (sample.boot_id.clone(), sample.shed_total);
+        draft.memory.shed_seen.insert(sample.pod_uid.clone(), seen);
+    }
+    draft.memory.moved_total = total;
+    total
+}
+
+fn counted(draft: &Draft<'_>, member: &Member<'_>, sample: &Sample) -> i64 {
+    if let Some((boot_id, shed)) = draft.memory.shed_seen.get(&sample.pod_uid) {
+        return if *boot_id == sample.boot_id { *shed } else { 0 };
+    }
+    match listed(draft, member) {
+        Some(drain) if drain.moved <= sample.shed_total => drain.moved,
+        // Its process is another one than the list was about.
+        Some(_) => 0,
+        None => sample.shed_total,
+    }
+}
+
+fn listed<'b>(draft: &'b Draft<'_>, member: &Member<'_>) -> Option<&'b DrainStatus> {
+    let drains = &draft.observed.status.drains;
+    drains.iter().find(|drain| drain.pod == member.view.name)
+}
+
+/// A pod that sheds stays on the list until it is gone, since its moves are counted by it.
+fn drains(draft: &Draft<'_>, draining: &[&Member<'_>]) -> Vec<DrainStatus> {
+    let mut entries: Vec<_> = draining
+        .iter()
+        .filter_map(|member| {
+            let drain = draft.drain(member.view)?;
+            let state = draft.state(member.view);
+            let before = listed(draft, member);
+            let shed = member.sample.map(|sample| sample.shed_total);
+            let entry = DrainStatus {
+                pod: member.view.name.clone(),
+                reason: drain.reason.as_str().to_owned(),
+                state: state.as_str().to_owned(),
+                since: Time(drain.since),
+                deadline: Time(drain.deadline),
+                remaining: member.connections(),
+                moved: shed.or(before.map(|drain| drain.moved)).unwrap_or(0),
+            };
+            let rank = match (before.is_some(), state) {
+                (true, PodState::Shedding | PodState::Removing) => 0,
+                (false, PodState::Shedding | PodState::Removing) => 1,
+                (true, _) => 2,
+                (false, _) => 3,
+            };
+            Some(((rank, drain.since, member.view.serial), entry))
+        })
+        .collect();
+    entries.sort_by_key(|(key, _)| *key);
+    entries.truncate(DRAINS_LISTED);
+    entries.sort_by_key(|((_, since, serial), _)| (*since, *serial));
+    entries.into_iter().map(|(_, entry)| entry).collect()
+}
+
+/// Where only numbers differ, the old ones stay until it is time and worth it to write them.
+fn without_noise(draft: &mut Draft<'_>, fresh: WebSocketClusterStatus) -> WebSocketClusterStatus {
+    let old = &draft.observed.status;
+    let quiet = with_numbers_of(&fresh, old);
+    if quiet == *old {
+        let rested = draft
+            .memory
+            .connections_reported_at
+            .is_none_or(|at| since(at, draft.now) >= NUMBERS_EVERY);
+        if !rested || !is_notable(&fresh, old) {
+            return quiet;
+        }
+    }
+    draft.memory.connections_reported_at = Some(draft.now);
+    fresh
+}
+
+fn with_numbers_of(fresh: &WebSocketClusterStatus, old: &WebSocketClusterStatus) -> WebSocketClusterStatus {
+    let mut quiet = fresh.clone();
+    quiet.connections = old.connections.clone();
+    for drain in &mut quiet.drains {
+        if let Some(before) = old.drains.iter().find(|before| before.pod == drain.pod) {
+            drain.remaining = before.remaining;
+            drain.moved = before.moved;
+        }
+    }
+    quiet
+}
+
+fn is_notable(fresh: &WebSocketClusterStatus, old: &WebSocketClusterStatus) -> bool {
+    let (new, before) = (&fresh.connections, &old.connections);
+    let changed = (new.current - before.current).abs();
+    changed * 100 > before.current * NOTABLE_PERCENT
+        || new.moved_total != before.moved_total
+        || new.capacity != before.capacity
+        || fresh.drains != old.drains
+}
