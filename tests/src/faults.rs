@@ -1,0 +1,1 @@
+//! A TCP proxy with faults: delay, stall, reset, stop after n calls.

@@ -1,0 +1,8 @@
+//! What the tests of this project stand on: clients that record everything that happens to them, real HAProxy and Redis
+//! processes on free ports, a real local Kubernetes, and a fault proxy to put in front of any of them.
+
+pub mod client;
+pub mod cluster;
+pub mod faults;
+pub mod haproxy;
+pub mod redis;
