@@ -1,0 +1,90 @@
+//! Calls to the API server: each has a deadline, each write is counted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::{Api, Client};
+
+use crate::error::Error;
+use crate::report::metrics::Metrics;
+
+/// A healthy API server answers in milliseconds. The client itself would wait for ever.
+pub const CALL_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A namespaced kind whose type says everything about it.
+pub trait Kind:
+    kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+    + Clone
+    + std::fmt::Debug
+    + serde::Serialize
+    + serde::de::DeserializeOwned
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<K> Kind for K where
+    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + serde::Serialize
+        + serde::de::DeserializeOwned
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+/// The API server.
+#[derive(Clone)]
+pub struct ApiServer {
+    client: Client,
+    metrics: Arc<Metrics>,
+}
+
+impl ApiServer {
+    pub fn new(client: Client, metrics: Arc<Metrics>) -> Self {
+        Self { client, metrics }
+    }
+
+    pub fn objects<K: Kind>(&self, namespace: &str) -> Api<K> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// Waits for a read, but not longer than [`CALL_DEADLINE`].
+    pub async fn read<T>(&self, what: &str, call: impl Future<Output = kube::Result<T>>) -> Result<T, Error> {
+        bounded(what, call).await
+    }
+
+    /// Waits for a write, but not longer than [`CALL_DEADLINE`], and counts it by verb, kind and result.
+    pub async fn write<T>(
+        &self,
+        verb: &'static str,
+        kind: &str,
+        name: &str,
+        call: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, Error> {
+        let result = bounded(&format!("{verb} {kind} {name}"), call).await;
+        let outcome = match &result {
+            Ok(_) => "ok",
+            Err(error) => error.category(),
+        };
+        self.metrics.api_write(verb, kind, outcome);
+        result
+    }
+}
+
+async fn bounded<T>(what: &str, call: impl Future<Output = kube::Result<T>>) -> Result<T, Error> {
+    match tokio::time::timeout(CALL_DEADLINE, call).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(source)) => Err(Error::Api {
+            what: what.to_owned(),
+            source: Box::new(source),
+        }),
+        Err(_) => Err(Error::Deadline {
+            what: what.to_owned(),
+            limit: CALL_DEADLINE,
+        }),
+    }
+}

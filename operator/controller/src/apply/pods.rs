@@ -1,0 +1,186 @@
+//! Server pods: reserved, created, marked, deleted. Every write names what it was decided on, so that a stale one loses.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::StreamExt;
+use futures::stream;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use wsc_api::names;
+use wsc_api::v1alpha1::{WebSocketCluster, WebSocketClusterStatus};
+use wsc_core::plan::{PodDelete, PodMark};
+
+use super::{Target, children, creating};
+use crate::error::Error;
+use crate::observe::pods::{controller_uid, reason_word, state_word};
+use crate::state::State;
+use crate::status;
+
+/// Creates that are under way at the same time.
+const CREATES: usize = 8;
+
+/// Writes the end of the reserved serials into the status, if nobody else has written the resource since it was read.
+pub(super) async fn reserve(
+    target: &Target<'_>,
+    wanted: &WebSocketClusterStatus,
+    end: i64,
+    resource: &mut Arc<WebSocketCluster>,
+    state: &mut State,
+) -> Result<(), Error> {
+    let first = target.observed.status.next_serial;
+    let status = WebSocketClusterStatus {
+        next_serial: end.max(wanted.next_serial),
+        ..wanted.clone()
+    };
+    // Before the write: should its answer get lost, the serials are ours all the same.
+    state.serials.reserve(first..end, Instant::now());
+    match status::put(target, resource, &status, state).await {
+        Ok(written) => {
+            *resource = written;
+            Ok(())
+        }
+        Err(error) => {
+            if error.is_refusal() {
+                (first..end).for_each(|serial| state.serials.release(serial));
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Creates pods, some at a time.
+pub(super) async fn create(target: &Target<'_>, pods: &[Pod], state: &mut State) -> Vec<Result<(), Error>> {
+    let results: Vec<(String, Created)> = stream::iter(pods)
+        .map(|pod| create_one(target, pod))
+        .buffer_unordered(CREATES)
+        .collect()
+        .await;
+    results
+        .into_iter()
+        .map(|(name, created)| note(target, name, created, state))
+        .collect()
+}
+
+enum Created {
+    /// It is there, and ours.
+    Yes,
+    /// It is surely not there, or not ours: the serial is wasted.
+    No(Option<Error>),
+    /// Taken by somebody else.
+    Stranger { terminating: bool },
+    /// Nobody knows; the serial counts until the API server says something.
+    Unknown(Error),
+}
+
+async fn create_one(target: &Target<'_>, pod: &Pod) -> (String, Created) {
+    let name = pod.metadata.name.clone().unwrap_or_default();
+    let api = target.context.api.objects::<Pod>(&target.key.namespace);
+    let call = api.create(&creating(), pod);
+    let created = match target.context.api.write("create", "Pod", &name, call).await {
+        Ok(_) => Created::Yes,
+        Err(error) if error.is_conflict() => {
+            let what = format!("get Pod {name}");
+            match target.context.api.read(&what, api.get_metadata_opt(&name)).await {
+                Ok(Some(live)) if controller_uid(&live.metadata) == Some(target.cluster.uid.as_str()) => {
+                    Created::Yes
+                }
+                Ok(Some(live)) => Created::Stranger {
+                    terminating: live.metadata.deletion_timestamp.is_some(),
+                },
+                Ok(None) => Created::No(None),
+                Err(error) => Created::Unknown(error),
+            }
+        }
+        Err(error) if error.is_refusal() => Created::No(Some(error)),
+        Err(error) => Created::Unknown(error),
+    };
+    (name, created)
+}
+
+fn note(target: &Target<'_>, name: String, created: Created, state: &mut State) -> Result<(), Error> {
+    let serial = names::serial_of(&target.key.name, &name);
+    let mut wasted = || {
+        if let Some(serial) = serial {
+            state.serials.release(serial);
+        }
+    };
+    match created {
+        Created::Yes => Ok(()),
+        Created::No(error) => {
+            wasted();
+            error.map_or(Ok(()), Err)
+        }
+        Created::Stranger { terminating } => {
+            wasted();
+            tracing::warn!(cluster = %target.key, pod = name, "the name of a server pod is taken; its serial is skipped");
+            state.conflicts.pod(name, terminating, Instant::now());
+            Ok(())
+        }
+        Created::Unknown(error) => Err(error),
+    }
+}
+
+/// Writes the state label and the drain annotations, and nothing else; without a drain the annotations go.
+pub(super) async fn mark(target: &Target<'_>, mark: &PodMark) -> Result<(), Error> {
+    let annotations = mark.drain.as_ref().map(|drain| {
+        BTreeMap::from([
+            (
+                names::DRAIN_REASON_ANNOTATION.to_owned(),
+                reason_word(drain.reason).to_owned(),
+            ),
+            (
+                names::DRAIN_SINCE_ANNOTATION.to_owned(),
+                drain.since.to_string(),
+            ),
+            (
+                names::DRAIN_DEADLINE_ANNOTATION.to_owned(),
+                drain.deadline.to_string(),
+            ),
+        ])
+    });
+    let mut metadata = children::identity(&mark.name, &mark.uid, &mark.resource_version);
+    metadata.labels = Some(BTreeMap::from([(
+        names::STATE_LABEL.to_owned(),
+        state_word(mark.state).to_owned(),
+    )]));
+    metadata.annotations = annotations;
+    let pod = Pod {
+        metadata,
+        ..Pod::default()
+    };
+    let api = target.context.api.objects::<Pod>(&target.key.namespace);
+    let how = PatchParams::apply(names::FIELD_MANAGER).force();
+    let call = Patch::Apply(&pod);
+    let call = api.patch_metadata(&mark.name, &how, &call);
+    target
+        .context
+        .api
+        .write("apply", "Pod", &mark.name, call)
+        .await
+        .map(|_| ())
+}
+
+/// Deletes exactly the pod that was looked at, as it was looked at, with its own grace period.
+pub(super) async fn delete(target: &Target<'_>, pod: &PodDelete) -> Result<(), Error> {
+    let api = target.context.api.objects::<Pod>(&target.key.namespace);
+    let how = DeleteParams::default().preconditions(Preconditions {
+        uid: Some(pod.uid.clone()),
+        resource_version: Some(pod.resource_version.clone()),
+    });
+    let call = api.delete(&pod.name, &how);
+    match target
+        .context
+        .api
+        .write("delete", "Pod", &pod.name, call)
+        .await
+    {
+        Err(error) if error.is_not_found() => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => {
+            tracing::info!(cluster = %target.key, pod = pod.name, reason = pod.reason, "pod deleted");
+            Ok(())
+        }
+    }
+}

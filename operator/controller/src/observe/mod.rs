@@ -1,0 +1,158 @@
+//! What is there, as plain data for the core. Mirrors are read; the API server itself is asked only where a mirror cannot know.
+
+mod children;
+mod intact;
+pub mod pods;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+use wsc_api::names::{self, Component};
+use wsc_api::v1alpha1::WebSocketCluster;
+use wsc_core::observed::{AgentView, Observed, PodView, ProxyView};
+use wsc_core::validate::ValidCluster;
+
+use crate::context::{ClusterKey, Context};
+use crate::error::Error;
+use crate::sample::Samples;
+use crate::state::State;
+use crate::watch::Scope;
+
+pub use children::live_meta;
+pub use intact::{fingerprint, holds};
+
+/// What an agent said longer ago than this says nothing about now.
+const AGENT_FRESH: SignedDuration = SignedDuration::from_secs(15);
+
+/// The resource as it is now, or `None` if there is none, it is being deleted, or cannot be read at all.
+pub fn resource(context: &Context, key: &ClusterKey, state: &mut State) -> Option<Arc<WebSocketCluster>> {
+    let seen = context.world.cluster(key)?;
+    let seen = match &seen.0 {
+        Ok(seen) => seen,
+        Err(invalid) => {
+            if state.complaint.as_ref() != Some(&invalid.error) {
+                context.metrics.error("unreadable");
+                tracing::error!(cluster = %key, error = invalid.error, "the resource cannot be read and is left as it is");
+                state.complaint = Some(invalid.error.clone());
+            }
+            return None;
+        }
+    };
+    state.about(&seen.uid().unwrap_or_default());
+    // Its children are collected with it; nothing is made for it any more.
+    seen.metadata.deletion_timestamp.is_none().then(|| state.newest(seen.clone()))
+}
+
+/// Everything around a valid resource.
+pub async fn observe(
+    context: &Context,
+    key: &ClusterKey,
+    cluster: &ValidCluster,
+    resource: &WebSocketCluster,
+    samples: &Samples,
+    state: &mut State,
+) -> Result<Observed, Error> {
+    let mut observed = Observed {
+        status: resource.status.clone().unwrap_or_default(),
+        resource_version: resource.resource_version().unwrap_or_default(),
+        generation: cluster.generation,
+        watches_fresh: context.world.fresh(&key.namespace),
+        ..Observed::default()
+    };
+    let Some(scope) = context.world.scope(&key.namespace) else {
+        return Ok(observed);
+    };
+    let live = scope.pods.of(key);
+    observed.pods = server_pods(context, cluster, &live);
+    observed.proxies = proxies(&live, samples, Timestamp::now());
+    observed.samples = samples.servers(&uids(&observed.pods));
+    observed.proxy_ready = ready_replicas(scope, key, &names::proxy(&cluster.name));
+    observed.redis_ready = ready_replicas(scope, key, &names::redis(&cluster.name));
+    observed.load_balancer = load_balancer(scope, key, &cluster.name);
+    // Serials are never used again, not even those of a resource of the same name before this one.
+    let highest = live.keys().filter_map(|name| names::serial_of(&cluster.name, name)).max();
+    let next_serial = highest.map_or(0, |serial| serial + 1).max(observed.status.next_serial);
+    observed.status.next_serial = next_serial;
+    state.serials.look(
+        next_serial,
+        |serial| live.contains_key(&names::server_pod(&cluster.name, serial)),
+        Instant::now(),
+    );
+    look_for_serials(context, key, state).await?;
+    observed.reserved_serials = state.serials.pending();
+    children::observe(context, scope, key, cluster, state, &mut observed).await?;
+    Ok(observed)
+}
+
+/// Asks the API server for reserved pods that the watch does not show.
+async fn look_for_serials(context: &Context, key: &ClusterKey, state: &mut State) -> Result<(), Error> {
+    let pods = context.api.objects::<Pod>(&key.namespace);
+    for serial in state.serials.due(Instant::now()) {
+        let name = names::server_pod(&key.name, serial);
+        let what = format!("get Pod {name}");
+        let found = context.api.read(&what, pods.get_metadata_opt(&name)).await?;
+        let ours = found.is_some_and(|pod| pods::controller_uid(&pod.metadata) == Some(state.uid.as_str()));
+        if !ours {
+            state.serials.release(serial);
+        }
+    }
+    Ok(())
+}
+
+fn server_pods(
+    context: &Context,
+    cluster: &ValidCluster,
+    live: &BTreeMap<String, Arc<Pod>>,
+) -> BTreeMap<String, PodView> {
+    let ours = live.values().filter(|pod| {
+        pods::component(pod) == Some(Component::Server)
+            && pods::controller_uid(&pod.metadata) == Some(cluster.uid.as_str())
+    });
+    ours.filter_map(|pod| {
+        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+        let node = node.and_then(|name| context.world.node(name));
+        let view = pods::view(&cluster.name, pod, node.as_deref())?;
+        Some((view.name.clone(), view))
+    })
+    .collect()
+}
+
+fn proxies(live: &BTreeMap<String, Arc<Pod>>, samples: &Samples, now: Timestamp) -> Vec<ProxyView> {
+    let proxies = live
+        .iter()
+        .filter(|(_, pod)| pods::component(pod) == Some(Component::Proxy));
+    proxies
+        .map(|(name, pod)| ProxyView {
+            name: name.clone(),
+            ready: pods::ready_since(pod).is_some(),
+            terminating: pod.metadata.deletion_timestamp.is_some(),
+            agent: samples
+                .agent(pod.metadata.uid.as_deref().unwrap_or_default())
+                .filter(|agent: &AgentView| now.duration_since(agent.at) <= AGENT_FRESH),
+        })
+        .collect()
+}
+
+fn uids(pods: &BTreeMap<String, PodView>) -> BTreeMap<String, String> {
+    pods.iter()
+        .map(|(name, pod)| (name.clone(), pod.uid.clone()))
+        .collect()
+}
+
+fn ready_replicas(scope: &Scope, key: &ClusterKey, name: &str) -> Option<i32> {
+    let deployments = scope.deployments.of(key);
+    let status = deployments.get(name)?.status.as_ref();
+    Some(status.and_then(|status| status.ready_replicas).unwrap_or(0))
+}
+
+/// The first address of the client Service's load balancer.
+fn load_balancer(scope: &Scope, key: &ClusterKey, cluster: &str) -> Option<String> {
+    let services = scope.services.of(key);
+    let status = services.get(&names::client_service(cluster))?.status.as_ref()?;
+    let ingress = status.load_balancer.as_ref()?.ingress.as_ref()?.first()?;
+    ingress.hostname.clone().or_else(|| ingress.ip.clone())
+}

@@ -1,0 +1,282 @@
+//! From pods to what decisions need to know about them.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1::{ContainerStatus, Node, Pod, PodCondition};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::jiff::Timestamp;
+use wsc_api::names::{self, Component};
+use wsc_core::observed::{Drain, DrainReason, PodPhase, PodState, PodView};
+
+const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
+
+/// Which of the three kinds of pods it is.
+pub fn component(pod: &Pod) -> Option<Component> {
+    let label = pod.metadata.labels.as_ref()?.get(names::COMPONENT_LABEL)?;
+    [Component::Server, Component::Proxy, Component::Redis]
+        .into_iter()
+        .find(|component| component.as_str() == label)
+}
+
+/// Since when it has been ready, if it is.
+pub fn ready_since(pod: &Pod) -> Option<Timestamp> {
+    let ready = condition(pod, "Ready").filter(|condition| condition.status == "True")?;
+    let since = ready.last_transition_time.as_ref().map(|time| time.0);
+    since.or_else(|| created(&pod.metadata))
+}
+
+/// The uid of the object that controls this one.
+pub fn controller_uid(meta: &ObjectMeta) -> Option<&str> {
+    let owners = meta.owner_references.as_deref()?;
+    let controller = owners.iter().find(|owner| owner.controller == Some(true))?;
+    Some(&controller.uid)
+}
+
+/// The view of a server pod of this cluster; `None` for a pod whose name has no serial.
+pub fn view(cluster: &str, pod: &Pod, node: Option<&Node>) -> Option<PodView> {
+    let meta = &pod.metadata;
+    let name = meta.name.clone()?;
+    let status = pod.status.as_ref();
+    Some(PodView {
+        serial: names::serial_of(cluster, &name)?,
+        name,
+        uid: meta.uid.clone()?,
+        resource_version: meta.resource_version.clone()?,
+        template_hash: text(meta.labels.as_ref(), names::TEMPLATE_HASH_LABEL).unwrap_or_default(),
+        state: state(meta),
+        drain: drain(meta),
+        protected: text(meta.annotations.as_ref(), names::PROTECT_ANNOTATION).is_some(),
+        phase: phase(pod),
+        ready: ready_since(pod).is_some(),
+        ready_since: ready_since(pod),
+        created: created(meta).unwrap_or_default(),
+        terminating: meta.deletion_timestamp.is_some(),
+        ip: status
+            .and_then(|status| status.pod_ip.as_deref())
+            .and_then(|ip| ip.parse::<IpAddr>().ok()),
+        node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+        node_ready: node_ready(pod, node),
+        zone: node.and_then(|node| text(node.metadata.labels.as_ref(), ZONE_LABEL)),
+        waiting_reason: waiting_reason(pod),
+    })
+}
+
+/// The word of a state, as the label says it.
+pub fn state_word(state: PodState) -> &'static str {
+    match state {
+        PodState::Starting => "Starting",
+        PodState::Active => "Active",
+        PodState::Cordoned => "Cordoned",
+        PodState::Shedding => "Shedding",
+        PodState::Removing => "Removing",
+    }
+}
+
+/// The word of a reason, as the annotation says it.
+pub fn reason_word(reason: DrainReason) -> &'static str {
+    match reason {
+        DrainReason::Rollout => "Rollout",
+        DrainReason::ScaleDown => "ScaleDown",
+    }
+}
+
+/// A pod whose label was taken away or is unknown starts again: it becomes active once it is ready.
+fn state(meta: &ObjectMeta) -> PodState {
+    let word = text(meta.labels.as_ref(), names::STATE_LABEL).unwrap_or_default();
+    [
+        PodState::Starting,
+        PodState::Active,
+        PodState::Cordoned,
+        PodState::Shedding,
+        PodState::Removing,
+    ]
+    .into_iter()
+    .find(|state| state_word(*state) == word)
+    .unwrap_or(PodState::Starting)
+}
+
+fn drain(meta: &ObjectMeta) -> Option<Drain> {
+    let annotation = |key| text(meta.annotations.as_ref(), key);
+    let word = annotation(names::DRAIN_REASON_ANNOTATION)?;
+    let reason = [DrainReason::Rollout, DrainReason::ScaleDown]
+        .into_iter()
+        .find(|reason| reason_word(*reason) == word)?;
+    Some(Drain {
+        reason,
+        since: annotation(names::DRAIN_SINCE_ANNOTATION)?.parse().ok()?,
+        deadline: annotation(names::DRAIN_DEADLINE_ANNOTATION)?.parse().ok()?,
+    })
+}
+
+fn phase(pod: &Pod) -> PodPhase {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    match phase {
+        Some("Failed") => PodPhase::Failed,
+        Some("Succeeded") => PodPhase::Succeeded,
+        // A kubelet that is silent says nothing about the pod's processes.
+        Some("Running" | "Unknown") => PodPhase::Running,
+        _ => PodPhase::Pending,
+    }
+}
+
+/// A node that is not known is ready: the permission to see nodes may be missing, or the watch of pods may be ahead.
+fn node_ready(pod: &Pod, node: Option<&Node>) -> bool {
+    let lost = pod
+        .status
+        .as_ref()
+        .is_some_and(|status| status.reason.as_deref() == Some("NodeLost"));
+    let conditions = node
+        .and_then(|node| node.status.as_ref())
+        .and_then(|status| status.conditions.as_deref());
+    let not_ready = conditions
+        .into_iter()
+        .flatten()
+        .any(|condition| condition.type_ == "Ready" && condition.status != "True");
+    !lost && !not_ready
+}
+
+/// Why it does not run: why a container waits, or that no node takes it.
+fn waiting_reason(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    let init = status.init_container_statuses.iter().flatten();
+    let containers = init.chain(status.container_statuses.iter().flatten());
+    let reasons = containers.filter_map(|container: &ContainerStatus| {
+        container
+            .state
+            .as_ref()?
+            .waiting
+            .as_ref()?
+            .reason
+            .clone()
+    });
+    // These two only say that it is about to start.
+    let mut reasons = reasons.filter(|reason| reason != "ContainerCreating" && reason != "PodInitializing");
+    reasons.next().or_else(|| {
+        let scheduled = condition(pod, "PodScheduled").filter(|condition| condition.status == "False")?;
+        scheduled.reason.clone()
+    })
+}
+
+fn condition<'a>(pod: &'a Pod, type_: &str) -> Option<&'a PodCondition> {
+    let conditions = pod.status.as_ref()?.conditions.as_deref()?;
+    conditions.iter().find(|condition| condition.type_ == type_)
+}
+
+fn created(meta: &ObjectMeta) -> Option<Timestamp> {
+    meta.creation_timestamp.as_ref().map(|time| time.0)
+}
+
+fn text(map: Option<&BTreeMap<String, String>>, key: &str) -> Option<String> {
+    map?.get(key).cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod() -> Pod {
+        serde_json::from_value(json!({
+            "metadata": {
+                "name": "chat-17", "namespace": "ns", "uid": "u", "resourceVersion": "5", "creationTimestamp": "2026-01-01T00:00:00Z",
+                "labels": {
+                    "websocket-operator.io/cluster": "chat", "websocket-operator.io/component": "server",
+                    "websocket-operator.io/state": "Cordoned", "websocket-operator.io/template-hash": "abc",
+                },
+                "annotations": {
+                    "websocket-operator.io/drain-reason": "ScaleDown",
+                    "websocket-operator.io/drain-since": "2026-01-01T01:00:00Z",
+                    "websocket-operator.io/drain-deadline": "2026-01-01T01:30:00Z",
+                },
+            },
+            "spec": {"nodeName": "n1", "containers": []},
+            "status": {
+                "phase": "Running", "podIP": "10.0.0.9",
+                "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:05Z"}],
+            },
+        }))
+        .unwrap()
+    }
+
+    fn node(ready: &str) -> Node {
+        serde_json::from_value(json!({
+            "metadata": {"name": "n1", "labels": {"topology.kubernetes.io/zone": "z"}},
+            "status": {"conditions": [{"type": "Ready", "status": ready}]},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn everything_that_decisions_need_is_read_from_the_pod() {
+        let view = view("chat", &pod(), Some(&node("True"))).unwrap();
+        assert_eq!(
+            (view.serial, view.state, view.phase),
+            (17, PodState::Cordoned, PodPhase::Running)
+        );
+        assert_eq!(view.ip, Some([10, 0, 0, 9].into()));
+        assert_eq!(
+            (view.node.as_deref(), view.zone.as_deref()),
+            (Some("n1"), Some("z"))
+        );
+        assert!(view.ready && view.node_ready && !view.terminating && !view.protected);
+        assert_eq!(view.ready_since, Some("2026-01-01T00:00:05Z".parse().unwrap()));
+        assert_eq!(
+            view.drain,
+            Some(Drain {
+                reason: DrainReason::ScaleDown,
+                since: "2026-01-01T01:00:00Z".parse().unwrap(),
+                deadline: "2026-01-01T01:30:00Z".parse().unwrap(),
+            })
+        );
+    }
+
+    #[test]
+    fn a_node_counts_as_ready_unless_it_says_otherwise() {
+        let ready = |node: Option<&Node>| view("chat", &pod(), node).unwrap().node_ready;
+        assert!(ready(None));
+        assert!(!ready(Some(&node("Unknown"))));
+        assert!(!ready(Some(&node("False"))));
+    }
+
+    #[test]
+    fn a_broken_label_or_annotation_is_no_drain() {
+        let mut odd = pod();
+        let labels = odd.metadata.labels.as_mut().unwrap();
+        labels.insert(names::STATE_LABEL.to_owned(), "Confused".to_owned());
+        let annotations = odd.metadata.annotations.as_mut().unwrap();
+        annotations.insert(names::DRAIN_DEADLINE_ANNOTATION.to_owned(), "soon".to_owned());
+        let view = view("chat", &odd, None).unwrap();
+        assert_eq!((view.state, view.drain), (PodState::Starting, None));
+    }
+
+    #[test]
+    fn only_names_of_this_cluster_have_serials() {
+        assert!(view("cha", &pod(), None).is_none());
+    }
+
+    #[test]
+    fn it_says_why_a_pod_does_not_run() {
+        let mut waiting = pod();
+        waiting.status = serde_json::from_value(json!({
+            "phase": "Pending",
+            "containerStatuses": [{"name": "server", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+                "state": {"waiting": {"reason": "ImagePullBackOff"}}}],
+        }))
+        .unwrap();
+        assert_eq!(
+            view("chat", &waiting, None).unwrap().waiting_reason.as_deref(),
+            Some("ImagePullBackOff")
+        );
+        waiting.status = serde_json::from_value(json!({
+            "phase": "Pending",
+            "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}],
+        }))
+        .unwrap();
+        assert_eq!(
+            view("chat", &waiting, None).unwrap().waiting_reason.as_deref(),
+            Some("Unschedulable")
+        );
+    }
+}

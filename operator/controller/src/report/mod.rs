@@ -1,0 +1,91 @@
+//! What people and machines are told: one log line per decision, events, metrics.
+
+pub mod events;
+pub mod metrics;
+
+use std::time::Duration;
+
+use wsc_api::v1alpha1::WebSocketCluster;
+use wsc_core::plan::{Event, EventKind, Plan};
+
+use crate::apply::Applied;
+use crate::context::{ClusterKey, Context};
+use crate::error::Error;
+
+/// How a pass ended, for metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything that was planned was done, be it nothing.
+    Done,
+    /// Some of it failed.
+    Failed,
+    /// The resource says what cannot be.
+    Refused,
+    /// There is no such resource, or it is being deleted.
+    Gone,
+    /// It took too long and was given up.
+    Abandoned,
+}
+
+impl Outcome {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Refused => "refused",
+            Self::Gone => "gone",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
+/// Tells what a pass did.
+pub async fn report(
+    context: &Context,
+    key: &ClusterKey,
+    resource: &WebSocketCluster,
+    plan: &Plan,
+    applied: &Applied,
+) {
+    for decision in &plan.decisions {
+        tracing::info!(cluster = %key, decision, "decided");
+    }
+    context.metrics.cluster(key, plan, applied.granted);
+    for error in &applied.errors {
+        complain(context, key, error);
+    }
+    for event in &plan.events {
+        context.events.publish(&context.api, resource, event).await;
+    }
+    // A conflict is met again with fresh data at once; what is told is what a person can do something about.
+    let failed = applied.errors.iter().find(|error| {
+        !error.is_conflict() && matches!(error.category(), "forbidden" | "invalid")
+    });
+    if let Some(error) = failed {
+        context.events.publish(&context.api, resource, &failure(error)).await;
+    }
+}
+
+/// One line for an error of a pass.
+pub fn complain(context: &Context, key: &ClusterKey, error: &Error) {
+    context.metrics.error(error.category());
+    if error.is_conflict() {
+        tracing::debug!(cluster = %key, error = %error, "somebody was faster; looking again");
+    } else {
+        tracing::warn!(cluster = %key, error = %error, category = error.category(), "a step failed");
+    }
+}
+
+/// Counts a pass.
+pub fn finished(context: &Context, outcome: Outcome, took: Duration) {
+    context.metrics.reconciled(outcome.as_str(), took);
+}
+
+fn failure(error: &Error) -> Event {
+    Event {
+        kind: EventKind::Warning,
+        reason: "ApplyFailed".to_owned(),
+        action: "Apply".to_owned(),
+        note: error.to_string(),
+    }
+}

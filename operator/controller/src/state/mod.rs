@@ -1,0 +1,106 @@
+//! What the operator remembers of one cluster while it runs. Nothing of it is needed after a restart.
+
+mod conflicts;
+mod intact;
+mod serials;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use wsc_api::v1alpha1::WebSocketCluster;
+use wsc_core::observed::Memory;
+
+pub use conflicts::Conflicts;
+pub use intact::{Checked, IntactCache};
+pub use serials::Serials;
+
+#[derive(Default)]
+pub struct State {
+    /// The resource that this is about: one that is made again under the same name is another.
+    pub uid: String,
+    /// Of the core.
+    pub memory: Memory,
+    pub serials: Serials,
+    pub conflicts: Conflicts,
+    pub intact: IntactCache,
+    /// The resource as our own last write left it: the watch may be behind.
+    pub latest: Option<Arc<WebSocketCluster>>,
+    /// The last `total` that a pod's process accepted, by pod uid: boot id and total.
+    pub granted: HashMap<String, (String, i64)>,
+    /// What was last said about the resource itself, so that it is said once.
+    pub complaint: Option<String>,
+}
+
+impl State {
+    /// Forgets everything if the resource is another one than before.
+    pub fn about(&mut self, uid: &str) {
+        if self.uid != uid {
+            *self = Self {
+                uid: uid.to_owned(),
+                ..Self::default()
+            };
+        }
+    }
+
+    /// The newer one of what the watch shows and what our last write left.
+    pub fn newest(&mut self, seen: WebSocketCluster) -> Arc<WebSocketCluster> {
+        let newer = self.latest.take().filter(|latest| {
+            latest.metadata.uid == seen.metadata.uid && version(latest) > version(&seen)
+        });
+        self.latest.clone_from(&newer);
+        newer.unwrap_or_else(|| Arc::new(seen))
+    }
+}
+
+/// Resource versions of one kind are numbers that grow: Kubernetes says so since 1.35.
+fn version(resource: &WebSocketCluster) -> u128 {
+    let version = resource.metadata.resource_version.as_deref();
+    version.and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::resource;
+
+    fn at(version: &str, uid: &str) -> WebSocketCluster {
+        let mut resource = resource("chat");
+        resource.metadata.uid = Some(uid.to_owned());
+        resource.metadata.resource_version = Some(version.to_owned());
+        resource
+    }
+
+    #[test]
+    fn our_own_last_write_counts_until_the_watch_has_caught_up() {
+        let mut state = State {
+            latest: Some(Arc::new(at("100", "u"))),
+            ..State::default()
+        };
+        let newest = |state: &mut State, seen| state.newest(seen).metadata.resource_version.clone().unwrap();
+        assert_eq!(
+            newest(&mut state, at("99", "u")),
+            "100",
+            "compared as numbers, not as text"
+        );
+        assert_eq!(newest(&mut state, at("101", "u")), "101");
+        assert!(state.latest.is_none());
+    }
+
+    #[test]
+    fn a_resource_made_again_under_its_name_starts_afresh() {
+        let mut state = State::default();
+        state.about("a");
+        state.latest = Some(Arc::new(at("100", "a")));
+        assert_eq!(
+            state
+                .newest(at("7", "b"))
+                .metadata
+                .resource_version
+                .as_deref(),
+            Some("7")
+        );
+        state.granted.insert("p".to_owned(), ("x".to_owned(), 1));
+        state.about("b");
+        assert!(state.granted.is_empty() && state.uid == "b");
+    }
+}

@@ -1,0 +1,225 @@
+//! Whether watches really move. `watcher` swallows bookmarks, so a watch in silence and a watch that hangs look alike to whoever
+//! polls it: this layer below the client stamps every byte.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+use http::{Method, Request, Response};
+use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::{Body as HttpBody, Bytes};
+use kube::client::Body;
+use tower::{BoxError, Layer, Service};
+
+use crate::context::locked;
+
+/// A watch that says nothing for this long is broken beyond what the process can repair: several bookmarks are missing, and the
+/// API server ends every watch after 290 s anyway.
+pub const SILENCE: Duration = Duration::from_secs(300);
+
+/// When each watch was last heard.
+#[derive(Debug, Default)]
+pub struct WatchLiveness {
+    stamps: Mutex<HashMap<String, Stamp>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Stamp {
+    /// Anything was answered, be it a refusal: the way to the API server is open.
+    answered: Instant,
+    /// A list or a watch went on.
+    progressed: Instant,
+}
+
+impl WatchLiveness {
+    /// Expects a watch at this path from now on.
+    pub fn register(&self, path: &str) {
+        let now = Instant::now();
+        let stamp = Stamp {
+            answered: now,
+            progressed: now,
+        };
+        locked(&self.stamps).insert(path.to_owned(), stamp);
+    }
+
+    /// The watch that has been silent for longer than [`SILENCE`], if there is one.
+    pub fn dead(&self, now: Instant) -> Option<(String, Duration)> {
+        locked(&self.stamps)
+            .iter()
+            .map(|(path, stamp)| (path.clone(), now.saturating_duration_since(stamp.answered)))
+            .filter(|(_, silence)| *silence > SILENCE)
+            .max_by_key(|(_, silence)| *silence)
+    }
+
+    /// How long ago the slowest of these watches went on.
+    pub fn age(&self, paths: &[String], now: Instant) -> Duration {
+        let stamps = locked(&self.stamps);
+        paths
+            .iter()
+            .map(|path| {
+                stamps.get(path).map_or(Duration::MAX, |stamp| {
+                    now.saturating_duration_since(stamp.progressed)
+                })
+            })
+            .max()
+            .unwrap_or_default()
+    }
+
+    /// How long ago each watch went on.
+    pub fn ages(&self, now: Instant) -> Vec<(String, Duration)> {
+        locked(&self.stamps)
+            .iter()
+            .map(|(path, stamp)| (path.clone(), now.saturating_duration_since(stamp.progressed)))
+            .collect()
+    }
+
+    fn expects(&self, path: &str) -> bool {
+        locked(&self.stamps).contains_key(path)
+    }
+
+    fn stamp(&self, path: &str, progress: bool) {
+        if let Some(stamp) = locked(&self.stamps).get_mut(path) {
+            stamp.answered = Instant::now();
+            if progress {
+                stamp.progressed = stamp.answered;
+            }
+        }
+    }
+}
+
+/// Puts the stamping below a client.
+#[derive(Clone)]
+pub struct LivenessLayer(pub Arc<WatchLiveness>);
+
+impl<S> Layer<S> for LivenessLayer {
+    type Service = Stamping<S>;
+
+    fn layer(&self, inner: S) -> Stamping<S> {
+        Stamping {
+            inner,
+            liveness: self.0.clone(),
+        }
+    }
+}
+
+/// Passes everything on, and stamps lists and watches.
+#[derive(Clone)]
+pub struct Stamping<S> {
+    inner: S,
+    liveness: Arc<WatchLiveness>,
+}
+
+impl<S, B> Service<Request<Body>> for Stamping<S>
+where
+    S: Service<Request<Body>, Response = Response<B>>,
+    S::Future: Send + 'static,
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<UnsyncBoxBody<Bytes, BoxError>>;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Self::Response, S::Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let path = request.uri().path();
+        let watched = request.method() == Method::GET && self.liveness.expects(path);
+        let path = watched.then(|| path.to_owned());
+        let liveness = self.liveness.clone();
+        let response = self.inner.call(request);
+        Box::pin(async move {
+            let (parts, body) = response.await?.into_parts();
+            let body = body.map_err(Into::into);
+            let Some(path) = path else {
+                return Ok(Response::from_parts(parts, body.boxed_unsync()));
+            };
+            let success = parts.status.is_success();
+            liveness.stamp(&path, success);
+            let body = body.map_frame(move |frame| {
+                liveness.stamp(&path, success);
+                frame
+            });
+            Ok(Response::from_parts(parts, body.boxed_unsync()))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Full;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    const PODS: &str = "/api/v1/pods";
+
+    async fn get(liveness: &Arc<WatchLiveness>, path: &str, status: u16) {
+        let inner = tower::service_fn(move |_: Request<Body>| async move {
+            let response = Response::builder().status(status);
+            Ok::<_, BoxError>(response.body(Full::new(Bytes::from_static(b"{}"))).unwrap())
+        });
+        let request = Request::get(format!("{path}?watch=true")).body(Body::empty());
+        let service = LivenessLayer(liveness.clone()).layer(inner);
+        let response = service.oneshot(request.unwrap()).await.unwrap();
+        response.into_body().collect().await.unwrap();
+    }
+
+    fn aged() -> (Arc<WatchLiveness>, Instant) {
+        let liveness = Arc::new(WatchLiveness::default());
+        liveness.register(PODS);
+        // As if it had been registered that long ago: time is only ever compared.
+        (liveness, Instant::now() + SILENCE)
+    }
+
+    #[tokio::test]
+    async fn a_byte_of_a_watch_keeps_it_alive_and_fresh() {
+        let (liveness, _) = aged();
+        let before = Instant::now();
+        get(&liveness, PODS, 200).await;
+        let stamp = *locked(&liveness.stamps).get(PODS).unwrap();
+        assert!(stamp.answered >= before && stamp.progressed >= before);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_keeps_the_process_alive_but_is_no_progress() {
+        let (liveness, _) = aged();
+        let before = Instant::now();
+        get(&liveness, PODS, 403).await;
+        let stamp = *locked(&liveness.stamps).get(PODS).unwrap();
+        assert!(stamp.answered >= before && stamp.progressed < before);
+    }
+
+    #[tokio::test]
+    async fn calls_to_other_paths_stamp_nothing() {
+        let (liveness, _) = aged();
+        let before = Instant::now();
+        get(&liveness, "/api/v1/namespaces/ns/pods/chat-1", 200).await;
+        let stamp = *locked(&liveness.stamps).get(PODS).unwrap();
+        assert!(stamp.answered < before);
+    }
+
+    #[test]
+    fn five_minutes_of_silence_are_death_and_not_a_moment_less() {
+        let (liveness, limit) = aged();
+        let stamp = locked(&liveness.stamps).get(PODS).copied().unwrap();
+        let limit = limit.min(stamp.answered + SILENCE);
+        assert_eq!(liveness.dead(limit), None);
+        let (path, _) = liveness.dead(limit + Duration::from_millis(1)).unwrap();
+        assert_eq!(path, PODS);
+    }
+
+    #[test]
+    fn the_slowest_watch_counts_and_an_unknown_one_is_never_fresh() {
+        let (liveness, _) = aged();
+        let now = Instant::now();
+        assert!(liveness.age(&[PODS.to_owned()], now) < Duration::from_secs(60));
+        let both = [PODS.to_owned(), "/api/v1/nodes".to_owned()];
+        assert_eq!(liveness.age(&both, now), Duration::MAX);
+    }
+}

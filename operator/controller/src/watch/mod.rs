@@ -1,0 +1,259 @@
+//! What the API server holds, mirrored by watches: one mirror per kind and namespace scope, shared by all clusters.
+
+pub mod liveness;
+mod mirror;
+mod prune;
+mod stream;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use kube::api::DeserializeGuard;
+use kube::{Client, Resource};
+use wsc_api::v1alpha1::WebSocketCluster;
+
+use crate::context::ClusterKey;
+use crate::report::metrics::Metrics;
+use liveness::WatchLiveness;
+pub use mirror::Mirror;
+use stream::Watch;
+
+/// Nothing is deleted on what a watch said longer ago than this; bookmarks come about once a minute.
+const FRESH: Duration = Duration::from_secs(150);
+
+/// Everything that is watched.
+pub struct World {
+    scopes: Vec<Scope>,
+    nodes: Arc<Mirror<Node>>,
+    liveness: Arc<WatchLiveness>,
+}
+
+/// The mirrors of one namespace, or of all.
+pub struct Scope {
+    /// `None`: all namespaces.
+    namespace: Option<String>,
+    /// Where the watches of this scope are, for their liveness.
+    paths: Vec<String>,
+    pub clusters: Arc<Mirror<DeserializeGuard<WebSocketCluster>>>,
+    pub pods: Arc<Mirror<Pod>>,
+    pub deployments: Arc<Mirror<Deployment>>,
+    pub services: Arc<Mirror<Service>>,
+    pub config_maps: Arc<Mirror<ConfigMap>>,
+    pub network_policies: Arc<Mirror<NetworkPolicy>>,
+    pub service_accounts: Arc<Mirror<ServiceAccount>>,
+    pub roles: Arc<Mirror<Role>>,
+    pub role_bindings: Arc<Mirror<RoleBinding>>,
+}
+
+/// Told which clusters something happened to.
+pub type Touch = Arc<dyn Fn(&[ClusterKey]) + Send + Sync>;
+
+impl World {
+    /// Mirrors of these namespaces, all empty; of all namespaces if the list is empty.
+    pub fn new(namespaces: &[String], liveness: Arc<WatchLiveness>) -> Self {
+        let scopes = if namespaces.is_empty() {
+            vec![Scope::new(None)]
+        } else {
+            namespaces
+                .iter()
+                .map(|name| Scope::new(Some(name.clone())))
+                .collect()
+        };
+        Self {
+            scopes,
+            nodes: Arc::new(Mirror::new(node_key).ignoring(|a, b| a == b)),
+            liveness,
+        }
+    }
+
+    /// Starts the watches. They run until the process ends.
+    pub fn start(&self, client: &Client, metrics: &Arc<Metrics>, touch: &Touch, touch_all: &Touch) {
+        for scope in &self.scopes {
+            scope.start(client, metrics, &self.liveness, touch);
+        }
+        Watch {
+            api: kube::Api::<Node>::all(client.clone()),
+            path: Node::url_path(&(), None),
+            labels: None,
+            required: false,
+            mirror: self.nodes.clone(),
+            prune: prune::node,
+            touch: touch_all.clone(),
+            metrics: metrics.clone(),
+        }
+        .spawn(&self.liveness);
+    }
+
+    /// The mirrors that a namespace is seen through.
+    pub fn scope(&self, namespace: &str) -> Option<&Scope> {
+        self.scopes.iter().find(|scope| {
+            scope
+                .namespace
+                .as_deref()
+                .is_none_or(|watched| watched == namespace)
+        })
+    }
+
+    /// A node by name. Without the permission to see nodes, or before they were listed, none is known.
+    pub fn node(&self, name: &str) -> Option<Arc<Node>> {
+        self.nodes
+            .of(&ClusterKey::new("", name))
+            .into_iter()
+            .next()
+            .map(|(_, node)| node)
+    }
+
+    /// The resource as it was last seen.
+    pub fn cluster(&self, key: &ClusterKey) -> Option<Arc<DeserializeGuard<WebSocketCluster>>> {
+        let scope = self.scope(&key.namespace)?;
+        scope.clusters.of(key).into_iter().next().map(|(_, object)| object)
+    }
+
+    /// Keys of all resources.
+    pub fn clusters(&self) -> Vec<ClusterKey> {
+        self.scopes
+            .iter()
+            .flat_map(|scope| scope.clusters.keys())
+            .collect()
+    }
+
+    /// All watches have listed once.
+    pub fn synced(&self) -> bool {
+        self.scopes.iter().all(Scope::synced)
+    }
+
+    /// No watch of this namespace has been without progress for more than [`FRESH`].
+    pub fn fresh(&self, namespace: &str) -> bool {
+        self.scope(namespace)
+            .is_some_and(|scope| self.liveness.age(&scope.paths, Instant::now()) <= FRESH)
+    }
+
+    pub fn liveness(&self) -> &WatchLiveness {
+        &self.liveness
+    }
+}
+
+fn node_key(node: &Node) -> Option<ClusterKey> {
+    Some(ClusterKey::new("", node.metadata.name.clone()?))
+}
+
+impl Scope {
+    fn new(namespace: Option<String>) -> Self {
+        Self {
+            namespace,
+            paths: Vec::new(),
+            clusters: Arc::new(Mirror::new(mirror::itself)),
+            pods: Arc::new(Mirror::new(mirror::by_label)),
+            deployments: Arc::new(Mirror::new(mirror::by_label)),
+            services: Arc::new(Mirror::new(mirror::by_label)),
+            config_maps: Arc::new(Mirror::new(mirror::by_label)),
+            network_policies: Arc::new(Mirror::new(mirror::by_label)),
+            service_accounts: Arc::new(Mirror::new(mirror::by_label)),
+            roles: Arc::new(Mirror::new(mirror::by_label)),
+            role_bindings: Arc::new(Mirror::new(mirror::by_label)),
+        }
+        .with_paths()
+    }
+
+    fn with_paths(mut self) -> Self {
+        let namespace = self.namespace.as_deref();
+        self.paths = vec![
+            WebSocketCluster::url_path(&(), namespace),
+            Pod::url_path(&(), namespace),
+            Deployment::url_path(&(), namespace),
+            Service::url_path(&(), namespace),
+            ConfigMap::url_path(&(), namespace),
+            NetworkPolicy::url_path(&(), namespace),
+            ServiceAccount::url_path(&(), namespace),
+            Role::url_path(&(), namespace),
+            RoleBinding::url_path(&(), namespace),
+        ];
+        self
+    }
+
+    fn start(&self, client: &Client, metrics: &Arc<Metrics>, liveness: &Arc<WatchLiveness>, touch: &Touch) {
+        let start = Starter {
+            client,
+            metrics,
+            liveness,
+            touch,
+            namespace: self.namespace.as_deref(),
+        };
+        start.watch(&self.clusters, None, |_| {});
+        start.children(&self.pods, prune::pod);
+        start.children(&self.deployments, |_| {});
+        start.children(&self.services, |_| {});
+        start.children(&self.config_maps, |_| {});
+        start.children(&self.network_policies, |_| {});
+        start.children(&self.service_accounts, |_| {});
+        start.children(&self.roles, |_| {});
+        start.children(&self.role_bindings, |_| {});
+    }
+
+    fn synced(&self) -> bool {
+        self.clusters.synced()
+            && self.pods.synced()
+            && self.deployments.synced()
+            && self.services.synced()
+            && self.config_maps.synced()
+            && self.network_policies.synced()
+            && self.service_accounts.synced()
+            && self.roles.synced()
+            && self.role_bindings.synced()
+    }
+
+    /// Returns once every mirror of the scope has been filled.
+    pub async fn until_synced(&self) {
+        self.clusters.until_synced().await;
+        self.pods.until_synced().await;
+        self.deployments.until_synced().await;
+        self.services.until_synced().await;
+        self.config_maps.until_synced().await;
+        self.network_policies.until_synced().await;
+        self.service_accounts.until_synced().await;
+        self.roles.until_synced().await;
+        self.role_bindings.until_synced().await;
+    }
+}
+
+/// What the watches of one scope have in common.
+struct Starter<'a> {
+    client: &'a Client,
+    metrics: &'a Arc<Metrics>,
+    liveness: &'a Arc<WatchLiveness>,
+    touch: &'a Touch,
+    namespace: Option<&'a str>,
+}
+
+impl Starter<'_> {
+    fn children<K: stream::Watched>(&self, mirror: &Arc<Mirror<K>>, prune: fn(&mut K)) {
+        self.watch(mirror, Some(wsc_api::names::CLUSTER_LABEL), prune);
+    }
+
+    fn watch<K: stream::Watched>(
+        &self,
+        mirror: &Arc<Mirror<K>>,
+        labels: Option<&'static str>,
+        prune: fn(&mut K),
+    ) {
+        let api = match self.namespace {
+            Some(namespace) => kube::Api::namespaced(self.client.clone(), namespace),
+            None => kube::Api::all(self.client.clone()),
+        };
+        Watch {
+            api,
+            path: K::url_path(&(), self.namespace),
+            labels,
+            required: true,
+            mirror: mirror.clone(),
+            prune,
+            touch: self.touch.clone(),
+            metrics: self.metrics.clone(),
+        }
+        .spawn(self.liveness);
+    }
+}
