@@ -39,7 +39,11 @@ pub struct Options {
 impl Options {
     /// `ws://host:port/path`.
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), headers: Vec::new(), keep_frames: true }
+        Self {
+            url: url.into(),
+            headers: Vec::new(),
+            keep_frames: true,
+        }
     }
 
     /// One more header of the handshake.
@@ -157,7 +161,11 @@ pub enum EndKind {
 impl Ended {
     /// The milliseconds of `…;retry=MS`.
     pub fn retry_ms(&self) -> Option<u64> {
-        self.reason.split(';').find_map(|part| part.strip_prefix("retry="))?.parse().ok()
+        self.reason
+            .split(';')
+            .find_map(|part| part.strip_prefix("retry="))?
+            .parse()
+            .ok()
     }
 }
 
@@ -207,12 +215,29 @@ impl Client {
         let late = |_| Refused::Network(format!("no answer within {CONNECT_WAIT:?}"));
         let (socket, status, headers) = handshake.map_err(late)??;
         let at = Instant::now();
-        let opened = Opened { at, took: at - started, status, headers };
+        let opened = Opened {
+            at,
+            took: at - started,
+            status,
+            headers,
+        };
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let shared = Arc::new(Shared::default());
         let keep_frames = options.keep_frames;
-        let task = Task { socket, inbox, shared: Arc::clone(&shared), keep_frames, reading: true, own: false };
-        Ok(Self { opened, shared, commands, task: tokio::spawn(task.run()) })
+        let task = Task {
+            socket,
+            inbox,
+            shared: Arc::clone(&shared),
+            keep_frames,
+            reading: true,
+            own: false,
+        };
+        Ok(Self {
+            opened,
+            shared,
+            commands,
+            task: tokio::spawn(task.run()),
+        })
     }
 
     /// The answer to the handshake.
@@ -238,7 +263,10 @@ impl Client {
 
     async fn send(&self, message: Message) -> Result<Instant, Over> {
         let at = Instant::now();
-        self.commands.send(Command::Send(message)).await.map_err(|_| Over)?;
+        self.commands
+            .send(Command::Send(message))
+            .await
+            .map_err(|_| Over)?;
         Ok(at)
     }
 
@@ -247,8 +275,14 @@ impl Client {
     /// # Errors
     /// If the connection was over already; the record says how.
     pub async fn close(&self, code: u16, reason: &str) -> Result<(), Over> {
-        self.commands.send(Command::Close(code, reason.to_owned())).await.map_err(|_| Over)?;
-        self.wait_end(CLOSE_WAIT + Duration::from_secs(1)).await.map(|_| ()).ok_or(Over)
+        self.commands
+            .send(Command::Close(code, reason.to_owned()))
+            .await
+            .map_err(|_| Over)?;
+        self.wait_end(CLOSE_WAIT + Duration::from_secs(1))
+            .await
+            .map(|_| ())
+            .ok_or(Over)
     }
 
     /// Stops or starts to read; a client that does not read is slow.
@@ -271,7 +305,12 @@ impl Client {
 
     /// The payloads of the messages kept so far, as text.
     pub fn texts(&self) -> Vec<String> {
-        self.with_frames(|frames| frames.iter().map(|f| String::from_utf8_lossy(&f.payload).into_owned()).collect())
+        self.with_frames(|frames| {
+            frames
+                .iter()
+                .map(|f| String::from_utf8_lossy(&f.payload).into_owned())
+                .collect()
+        })
     }
 
     /// How the connection ended, if it did.
@@ -281,7 +320,9 @@ impl Client {
 
     /// Waits until at least this many messages came; false if they did not.
     pub async fn wait_received(&self, count: u64, deadline: Duration) -> bool {
-        self.wait(deadline, || (self.received() >= count).then_some(())).await.is_some()
+        self.wait(deadline, || (self.received() >= count).then_some(()))
+            .await
+            .is_some()
     }
 
     /// Waits for the end.
@@ -314,16 +355,29 @@ type Socket = WebSocketStream<TcpStream>;
 
 async fn handshake(options: &Options) -> Result<(Socket, StatusCode, HeaderMap), Refused> {
     let network = |e: &dyn fmt::Display| Refused::Network(e.to_string());
-    let mut request = options.url.as_str().into_client_request().map_err(|e| network(&e))?;
+    let mut request = options
+        .url
+        .as_str()
+        .into_client_request()
+        .map_err(|e| network(&e))?;
     for (name, value) in &options.headers {
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|e| network(&e))?;
-        request.headers_mut().append(name, HeaderValue::from_str(value).map_err(|e| network(&e))?);
+        request
+            .headers_mut()
+            .append(name, HeaderValue::from_str(value).map_err(|e| network(&e))?);
     }
-    let host = request.uri().host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    let host = request
+        .uri()
+        .host()
+        .unwrap_or_default()
+        .trim_matches(['[', ']'])
+        .to_owned();
     let port = request.uri().port_u16().unwrap_or(80);
     let stream = TcpStream::connect((host, port)).await.map_err(|e| network(&e))?;
     stream.set_nodelay(true).map_err(|e| network(&e))?;
-    let config = WebSocketConfig::default().read_buffer_size(BUFFER_BYTES).write_buffer_size(0);
+    let config = WebSocketConfig::default()
+        .read_buffer_size(BUFFER_BYTES)
+        .write_buffer_size(0);
     match client_async_with_config(request, stream, Some(config)).await {
         Ok((socket, response)) => Ok((socket, response.status(), response.headers().clone())),
         Err(WsError::Http(response)) => Err(Refused::Status {
@@ -352,7 +406,10 @@ impl Task {
         *lock(&self.shared.ended) = Some(ended);
         self.shared.changed.notify_waiters();
         // The answer to the server's close is flushed by reading on to the end of the stream.
-        let _ = timeout(CLOSE_WAIT, async { while let Some(Ok(_)) = self.socket.next().await {} }).await;
+        let _ = timeout(CLOSE_WAIT, async {
+            while let Some(Ok(_)) = self.socket.next().await {}
+        })
+        .await;
     }
 
     async fn serve(&mut self) -> Ended {
@@ -385,7 +442,10 @@ impl Task {
 
     async fn say_goodbye(&mut self, code: u16, reason: String) -> Ended {
         self.own = true;
-        let frame = CloseFrame { code: code.into(), reason: reason.into() };
+        let frame = CloseFrame {
+            code: code.into(),
+            reason: reason.into(),
+        };
         if let Err(error) = self.socket.close(Some(frame)).await {
             return self.lost(&error);
         }
@@ -412,7 +472,11 @@ impl Task {
             return;
         }
         if self.keep_frames {
-            let frame = Frame { at: Instant::now(), text, payload: message.into_data() };
+            let frame = Frame {
+                at: Instant::now(),
+                text,
+                payload: message.into_data(),
+            };
             lock(&self.shared.frames).push(frame);
         }
         self.shared.received.fetch_add(1, Ordering::Relaxed);
@@ -429,13 +493,23 @@ impl Task {
             (false, true) => EndKind::Asked,
             (false, false) => EndKind::Unasked,
         };
-        Ended { at: Instant::now(), kind, code, reason }
+        Ended {
+            at: Instant::now(),
+            kind,
+            code,
+            reason,
+        }
     }
 
     /// The end without a close frame; the reason is what was seen.
     fn lost(&self, what: &dyn fmt::Display) -> Ended {
         let kind = if self.own { EndKind::Own } else { EndKind::Unasked };
-        Ended { at: Instant::now(), kind, code: None, reason: what.to_string() }
+        Ended {
+            at: Instant::now(),
+            kind,
+            code: None,
+            reason: what.to_string(),
+        }
     }
 }
 

@@ -42,7 +42,12 @@ impl Redis {
     pub async fn start_with(extra: &[&str]) -> Result<Self> {
         let folder = tempfile::tempdir().context("temporary folder for redis")?;
         let extra = extra.iter().map(ToString::to_string).collect();
-        let mut redis = Self { folder, port: 0, extra, child: None };
+        let mut redis = Self {
+            folder,
+            port: 0,
+            extra,
+            child: None,
+        };
         let mut last = None;
         for _ in 0..PORT_ATTEMPTS {
             redis.port = free_port()?;
@@ -106,19 +111,33 @@ impl Redis {
     /// If it fails, or Redis answers an error.
     pub async fn cli(&self, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new(binary("WSC_REDIS_CLI")?);
-        command.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-e"]).args(arguments);
+        command
+            .args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-e"])
+            .args(arguments);
         command.stdin(Stdio::null()).kill_on_drop(true);
-        let output = tokio::time::timeout(CLI_WAIT, command.output()).await.context("redis-cli hangs")??;
+        let output = tokio::time::timeout(CLI_WAIT, command.output())
+            .await
+            .context("redis-cli hangs")??;
         let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         if !output.status.success() {
-            bail!("redis-cli {arguments:?}: {text} {}", String::from_utf8_lossy(&output.stderr).trim());
+            bail!(
+                "redis-cli {arguments:?}: {text} {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
         }
         Ok(text)
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
-        let id = self.child.as_ref().and_then(Child::id).context("redis does not run")?;
-        let pid = i32::try_from(id).ok().and_then(Pid::from_raw).context("redis has no process id")?;
+        let id = self
+            .child
+            .as_ref()
+            .and_then(Child::id)
+            .context("redis does not run")?;
+        let pid = i32::try_from(id)
+            .ok()
+            .and_then(Pid::from_raw)
+            .context("redis has no process id")?;
         kill_process(pid, signal).context("signal redis")
     }
 
@@ -126,24 +145,43 @@ impl Redis {
         let log = self.folder.path().join("redis.log");
         let mut command = Command::new(binary("WSC_REDIS_SERVER")?);
         command
-            .args(["--bind", "127.0.0.1", "--port", &self.port.to_string(), "--save", "", "--appendonly", "no"])
+            .args([
+                "--bind",
+                "127.0.0.1",
+                "--port",
+                &self.port.to_string(),
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+            ])
             .arg("--dir")
             .arg(self.folder.path())
             .arg("--logfile")
             .arg(&log)
             .args(&self.extra);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true);
         let child = self.child.insert(command.spawn().context("start redis")?);
         let deadline = Instant::now() + START_WAIT;
         loop {
             if let Some(status) = child.try_wait()? {
-                bail!("redis ended with {status}: {}", std::fs::read_to_string(&log).unwrap_or_default());
+                bail!(
+                    "redis ended with {status}: {}",
+                    std::fs::read_to_string(&log).unwrap_or_default()
+                );
             }
             if TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok() {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                bail!("redis does not answer on port {} within {START_WAIT:?}", self.port);
+                bail!(
+                    "redis does not answer on port {} within {START_WAIT:?}",
+                    self.port
+                );
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

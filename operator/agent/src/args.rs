@@ -31,10 +31,20 @@ pub enum Command {
 #[derive(Debug, Clone, clap::Args)]
 pub struct Places {
     /// The mounted ConfigMap: `haproxy.cfg` and `backends.json`
-    #[arg(long, env = "WSC_CONFIG_FOLDER", default_value = "/etc/wsc-haproxy", value_name = "DIR")]
+    #[arg(
+        long,
+        env = "WSC_CONFIG_FOLDER",
+        default_value = "/etc/wsc-haproxy",
+        value_name = "DIR"
+    )]
     pub config_folder: PathBuf,
     /// Shared with HAProxy: its configuration, `haproxy.sock` and `master.sock`
-    #[arg(long, env = "WSC_RUN_FOLDER", default_value = "/run/haproxy", value_name = "DIR")]
+    #[arg(
+        long,
+        env = "WSC_RUN_FOLDER",
+        default_value = "/run/haproxy",
+        value_name = "DIR"
+    )]
     pub run_folder: PathBuf,
     /// The HAProxy that checks a configuration before it is used
     #[arg(long, env = "WSC_HAPROXY", default_value = "haproxy", value_name = "FILE")]
@@ -57,7 +67,13 @@ pub struct RunArgs {
     #[arg(long, env = "POD_NAMESPACE", default_value = "default", value_name = "NAME")]
     pub namespace: String,
     /// The name of the WebSocketCluster; its ConfigMap is NAME-haproxy
-    #[arg(long, env = "WSC_CLUSTER", default_value = "", hide_default_value = true, value_name = "NAME")]
+    #[arg(
+        long,
+        env = "WSC_CLUSTER",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "NAME"
+    )]
     pub cluster: String,
     /// The port of /status, /readyz, /livez and /metrics; 0 takes any free one
     #[arg(long, env = "WSC_AGENT_PORT", default_value_t = 9101, value_name = "PORT")]

@@ -75,7 +75,10 @@ mod tests {
     fn the_reason_is_found_among_the_lines() {
         let said = "[NOTICE]   (1) : haproxy version is 3.0.11\n[ALERT]    (1) : config : parsing [h.cfg:40] : balance only supports x.\n\
                     [ALERT]    (1) : config : Error(s) found in configuration file : h.cfg\n";
-        assert_eq!(reason(said), "config : parsing [h.cfg:40] : balance only supports x.");
+        assert_eq!(
+            reason(said),
+            "config : parsing [h.cfg:40] : balance only supports x."
+        );
         assert_eq!(reason("\nodd\n"), "odd");
         assert_eq!(reason(""), "haproxy gave no reason");
         assert_eq!(reason(&"x".repeat(9_000)).len(), MESSAGE_LIMIT);

@@ -63,7 +63,9 @@ impl Folder {
     /// Removes states that only the worker of one reload was meant to read: a later one would take them for the truth.
     pub fn remove_state(&self) -> anyhow::Result<()> {
         match std::fs::remove_file(self.path.join(STATE)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).context("remove servers.state"),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).context("remove servers.state")
+            }
             _ => Ok(()),
         }
     }

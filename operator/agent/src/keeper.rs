@@ -84,10 +84,7 @@ impl Keeper {
         };
         self.note(&seen);
         if seen.info.release().is_none_or(|release| release < OLDEST_RELEASE) {
-            let message = format!(
-                "haproxy {} is too old: 3.0 or newer is needed",
-                seen.info.version
-            );
+            let message = format!("haproxy {} is too old: 3.0 or newer is needed", seen.info.version);
             self.refuse(String::new(), message);
             return Ok(());
         }

@@ -71,7 +71,11 @@ impl Metrics {
 
     fn register(&mut self) {
         let registry = &mut self.registry;
-        registry.register("reloads", "Reloads of HAProxy by this agent", self.reloads.clone());
+        registry.register(
+            "reloads",
+            "Reloads of HAProxy by this agent",
+            self.reloads.clone(),
+        );
         registry.register(
             "worker_changes",
             "Times that another HAProxy worker was found, after a reload or a crash",
@@ -87,7 +91,11 @@ impl Metrics {
             "Commands of the runtime socket that HAProxy refused",
             self.command_failures.clone(),
         );
-        registry.register("synced", "1 while HAProxy runs what is wanted", self.synced.clone());
+        registry.register(
+            "synced",
+            "1 while HAProxy runs what is wanted",
+            self.synced.clone(),
+        );
         registry.register(
             "connections",
             "Connections of clients, over all workers",

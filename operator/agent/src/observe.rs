@@ -168,7 +168,9 @@ impl Leaving {
 
 /// One entry for each server of the current worker, and for each that an old one still has clients on: that gets nobody new.
 fn sum(current: &[RunningServer], old: &[OldWorker]) -> Vec<ServerStatus> {
-    let current = current.iter().map(|server| (server.name.as_str(), status_of(server)));
+    let current = current
+        .iter()
+        .map(|server| (server.name.as_str(), status_of(server)));
     let mut by_name: BTreeMap<&str, ServerStatus> = current.collect();
     let old = old.iter().flat_map(|worker| &worker.servers);
     for server in old.filter(|server| server.sessions > 0) {

@@ -112,14 +112,21 @@ impl Reloader {
         }
         let reply = reply?;
         if !reply.starts_with("Success=0") {
-            anyhow::bail!("unexpected answer to reload: {:?}", reply.lines().next().unwrap_or_default());
+            anyhow::bail!(
+                "unexpected answer to reload: {:?}",
+                reply.lines().next().unwrap_or_default()
+            );
         }
         self.refuse(&published.set().structure, reason(&reply));
         Ok(Outcome::Refused)
     }
 
     fn refuse(&mut self, structure: &str, message: String) {
-        tracing::error!(structure, message, "haproxy refuses the configuration; the last good one stays");
+        tracing::error!(
+            structure,
+            message,
+            "haproxy refuses the configuration; the last good one stays"
+        );
         let refusal = Refusal {
             structure: structure.to_owned(),
             message,

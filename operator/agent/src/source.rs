@@ -74,9 +74,18 @@ impl Intake {
             return;
         }
         let set = published.set();
-        tracing::info!(from, hash = set.hash, structure = set.structure, servers = set.servers.len(), "wanted");
+        tracing::info!(
+            from,
+            hash = set.hash,
+            structure = set.structure,
+            servers = set.servers.len(),
+            "wanted"
+        );
         if let Err(error) = self.folder.save_published(&published) {
-            tracing::warn!(error = format!("{error:#}"), "what was published is not remembered");
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "what was published is not remembered"
+            );
         }
         self.wanted.send_replace(Wanted {
             published: Some(Arc::new(published)),
@@ -89,7 +98,10 @@ impl Intake {
         self.wanted.send_if_modified(|wanted| {
             let is_new = wanted.problem.as_deref() != Some(problem);
             if is_new {
-                tracing::error!(problem, "what was published cannot be used; the last good one stays");
+                tracing::error!(
+                    problem,
+                    "what was published cannot be used; the last good one stays"
+                );
                 wanted.problem = Some(problem.to_owned());
             }
             is_new

@@ -90,7 +90,9 @@ impl Args {
         I: IntoIterator,
         I::Item: Into<OsString> + Clone,
     {
-        let Command::Run(mut args) = Self::try_parse_from(arguments).map_err(|error| exit(&error))?.command;
+        let Command::Run(mut args) = Self::try_parse_from(arguments)
+            .map_err(|error| exit(&error))?
+            .command;
         args.watch_namespaces.retain(|namespace| !namespace.is_empty());
         args.watch_namespaces.sort();
         args.watch_namespaces.dedup();
@@ -114,7 +116,10 @@ fn exit(error: &clap::Error) -> Exit {
 /// Clap's message without its usage, in one line.
 fn one_line(text: &str) -> String {
     let message = text.split("\n\nUsage:").next().unwrap_or_default();
-    let message = message.split("\n\nFor more information").next().unwrap_or_default();
+    let message = message
+        .split("\n\nFor more information")
+        .next()
+        .unwrap_or_default();
     let words: Vec<&str> = message.trim_start_matches("error: ").split_whitespace().collect();
     format!("{}; see `wsc-operator run --help`", words.join(" "))
 }
@@ -185,9 +190,6 @@ mod tests {
         let Err(Exit::Wrong(line)) = Args::read(["wsc-operator", "run"]) else {
             panic!("no images were needed")
         };
-        assert!(
-            line.contains("--server-image") && !line.contains('\n'),
-            "{line}"
-        );
+        assert!(line.contains("--server-image") && !line.contains('\n'), "{line}");
     }
 }

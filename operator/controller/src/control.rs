@@ -30,16 +30,15 @@ pub async fn call_all(
     context: &Context,
     calls: Vec<ControlCall>,
 ) -> Vec<(ControlCall, Result<Sample, Error>)> {
-    stream::iter(calls)
-        .map(|call| async {
-            // The semaphore is never closed.
-            let _slot = context.pod_calls.acquire().await;
-            let result = send(&call, names::CONTROL_PORT).await;
-            (call, result)
-        })
-        .buffer_unordered(POD_CALLS)
-        .collect()
-        .await
+    let calls: Vec<_> = calls.into_iter().map(|call| call_one(context, call)).collect();
+    stream::iter(calls).buffer_unordered(POD_CALLS).collect().await
+}
+
+async fn call_one(context: &Context, call: ControlCall) -> (ControlCall, Result<Sample, Error>) {
+    // The semaphore is never closed.
+    let _slot = context.pod_calls.acquire().await;
+    let result = send(&call, names::CONTROL_PORT).await;
+    (call, result)
 }
 
 async fn send(call: &ControlCall, port: u16) -> Result<Sample, Error> {
@@ -131,12 +130,7 @@ mod tests {
             per_second: 2.5,
         };
 
-        assert!(
-            send(&call(ControlVerb::Cordon), port)
-                .await
-                .unwrap()
-                .cordoned
-        );
+        assert!(send(&call(ControlVerb::Cordon), port).await.unwrap().cordoned);
         send(&call(ControlVerb::Uncordon), port).await.unwrap();
         assert_eq!(send(&call(shed("b")), port).await.unwrap().shed_target, 5);
         assert!(

@@ -21,7 +21,7 @@ use crate::state::State;
 const TIMES: [&str; 2] = ["lastTransitionTime", "time"];
 
 /// What server-side apply of a status needs: the spec is not ours, so it is not there.
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct StatusOnly<'a> {
     api_version: String,
@@ -68,7 +68,12 @@ pub async fn refuse(
     state: &mut State,
 ) -> Result<bool, Error> {
     let live = resource.status.clone().unwrap_or_default();
-    let wanted = refused(&live, resource.meta().generation.unwrap_or_default(), invalid, Timestamp::now());
+    let wanted = refused(
+        &live,
+        resource.meta().generation.unwrap_or_default(),
+        invalid,
+        Timestamp::now(),
+    );
     if same(&live, &wanted) {
         return Ok(false);
     }

@@ -54,7 +54,8 @@ async fn create<K: Kind>(
     state: &mut State,
 ) -> Result<(), Error> {
     let api = target.context.api.objects::<K>(&target.key.namespace);
-    let call = api.create(&creating(), wanted);
+    let how = creating();
+    let call = api.create(&how, wanted);
     let result = target
         .context
         .api
@@ -82,7 +83,14 @@ async fn taken<K: Kind>(
         if terminating {
             return Ok(());
         }
-        return patch(target, key, wanted, meta.uid.as_deref().unwrap_or_default(), state).await;
+        return patch(
+            target,
+            key,
+            wanted,
+            meta.uid.as_deref().unwrap_or_default(),
+            state,
+        )
+        .await;
     }
     tracing::warn!(
         cluster = %target.key, kind = ?key.kind, name = key.name, terminating,

@@ -113,13 +113,9 @@ async fn redis_secret(target: &Target<'_>, name: &str) -> Result<(), Error> {
     let mut secret = resources::redis_secret(target.cluster, &password);
     secret.metadata.name = Some(name.to_owned());
     let api = target.context.api.objects::<Secret>(&target.key.namespace);
-    let create = api.create(&creating(), &secret);
-    match target
-        .context
-        .api
-        .write("create", "Secret", name, create)
-        .await
-    {
+    let how = creating();
+    let create = api.create(&how, &secret);
+    match target.context.api.write("create", "Secret", name, create).await {
         Err(error) if error.is_conflict() => Ok(()),
         result => result.map(|_| ()),
     }

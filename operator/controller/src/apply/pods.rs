@@ -52,11 +52,8 @@ pub(super) async fn reserve(
 
 /// Creates pods, some at a time.
 pub(super) async fn create(target: &Target<'_>, pods: &[Pod], state: &mut State) -> Vec<Result<(), Error>> {
-    let results: Vec<(String, Created)> = stream::iter(pods)
-        .map(|pod| create_one(target, pod))
-        .buffer_unordered(CREATES)
-        .collect()
-        .await;
+    let creates: Vec<_> = pods.iter().map(|pod| create_one(target, pod)).collect();
+    let results: Vec<(String, Created)> = stream::iter(creates).buffer_unordered(CREATES).collect().await;
     results
         .into_iter()
         .map(|(name, created)| note(target, name, created, state))
@@ -77,7 +74,8 @@ enum Created {
 async fn create_one(target: &Target<'_>, pod: &Pod) -> (String, Created) {
     let name = pod.metadata.name.clone().unwrap_or_default();
     let api = target.context.api.objects::<Pod>(&target.key.namespace);
-    let call = api.create(&creating(), pod);
+    let how = creating();
+    let call = api.create(&how, pod);
     let created = match target.context.api.write("create", "Pod", &name, call).await {
         Ok(_) => Created::Yes,
         Err(error) if error.is_conflict() => {
@@ -130,10 +128,7 @@ pub(super) async fn mark(target: &Target<'_>, mark: &PodMark) -> Result<(), Erro
                 names::DRAIN_REASON_ANNOTATION.to_owned(),
                 reason_word(drain.reason).to_owned(),
             ),
-            (
-                names::DRAIN_SINCE_ANNOTATION.to_owned(),
-                drain.since.to_string(),
-            ),
+            (names::DRAIN_SINCE_ANNOTATION.to_owned(), drain.since.to_string()),
             (
                 names::DRAIN_DEADLINE_ANNOTATION.to_owned(),
                 drain.deadline.to_string(),
@@ -170,12 +165,7 @@ pub(super) async fn delete(target: &Target<'_>, pod: &PodDelete) -> Result<(), E
         resource_version: Some(pod.resource_version.clone()),
     });
     let call = api.delete(&pod.name, &how);
-    match target
-        .context
-        .api
-        .write("delete", "Pod", &pod.name, call)
-        .await
-    {
+    match target.context.api.write("delete", "Pod", &pod.name, call).await {
         Err(error) if error.is_not_found() => Ok(()),
         Err(error) => Err(error),
         Ok(_) => {

@@ -64,7 +64,11 @@ pub async fn live_meta(
     namespace: &str,
     key: &ChildKey,
 ) -> Result<Option<ObjectMeta>, Error> {
-    async fn get<K: Kind>(context: &Context, namespace: &str, name: &str) -> Result<Option<ObjectMeta>, Error> {
+    async fn get<K: Kind>(
+        context: &Context,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<ObjectMeta>, Error> {
         let api = context.api.objects::<K>(namespace);
         let what = format!("get {} {name}", K::kind(&()));
         let found = context.api.read(&what, api.get_metadata_opt(name)).await?;
@@ -178,8 +182,8 @@ impl Collect<'_> {
 
     /// It has our label and another controller: a conflict if it has the name of a child.
     fn stranger(&mut self, key: ChildKey, terminating: bool) {
-        let config_map = key.kind == ChildKind::ConfigMap
-            && key.name == names::haproxy_config(&self.cluster.name);
+        let config_map =
+            key.kind == ChildKind::ConfigMap && key.name == names::haproxy_config(&self.cluster.name);
         if config_map || self.wanted.contains_key(&key) {
             self.observed.conflicts.push(ChildConflict {
                 kind: format!("{:?}", key.kind),

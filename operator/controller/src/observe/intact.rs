@@ -176,14 +176,8 @@ mod tests {
             ("/spec/replicas", Value::Null),
             ("/metadata/labels", json!({})),
             ("/metadata/ownerReferences", json!([])),
-            (
-                "/spec/selector/matchLabels",
-                json!({"app": "chat", "foo": "bar"}),
-            ),
-            (
-                "/spec/template/spec/automountServiceAccountToken",
-                Value::Null,
-            ),
+            ("/spec/selector/matchLabels", json!({"app": "chat", "foo": "bar"})),
+            ("/spec/template/spec/automountServiceAccountToken", Value::Null),
             ("/spec/template/spec/containers/+", json!({"name": "sidecar"})),
             ("/spec/template/spec/containers", json!([])),
             (&format!("{container}/env"), json!([{"name": "E", "value": "x"}])),
@@ -191,7 +185,10 @@ mod tests {
                 &format!("{container}/resources"),
                 json!({"requests": {"cpu": "2", "memory": "1Gi"}}),
             ),
-            ("/spec/template/spec/volumes", json!([{"name": "v"}, {"name": "w"}])),
+            (
+                "/spec/template/spec/volumes",
+                json!([{"name": "v"}, {"name": "w"}]),
+            ),
         ] {
             assert!(
                 !holds(&wanted(), &edited(pointer, value.clone())),
@@ -209,12 +206,7 @@ mod tests {
 
     #[test]
     fn quantities_are_compared_by_value() {
-        for (a, b) in [
-            ("500m", "0.5"),
-            ("1", "1000m"),
-            ("1Gi", "1024Mi"),
-            ("2k", "2000"),
-        ] {
+        for (a, b) in [("500m", "0.5"), ("1", "1000m"), ("1Gi", "1024Mi"), ("2k", "2000")] {
             assert_eq!(quantity(a).unwrap(), quantity(b).unwrap(), "{a} {b}");
         }
         assert_ne!(quantity("1G"), quantity("1Gi"));

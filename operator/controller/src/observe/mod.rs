@@ -44,7 +44,10 @@ pub fn resource(context: &Context, key: &ClusterKey, state: &mut State) -> Optio
     };
     state.about(&seen.uid().unwrap_or_default());
     // Its children are collected with it; nothing is made for it any more.
-    seen.metadata.deletion_timestamp.is_none().then(|| state.newest(seen.clone()))
+    seen.metadata
+        .deletion_timestamp
+        .is_none()
+        .then(|| state.newest(seen.clone()))
 }
 
 /// Everything around a valid resource.
@@ -74,8 +77,13 @@ pub async fn observe(
     observed.redis_ready = ready_replicas(scope, key, &names::redis(&cluster.name));
     observed.load_balancer = load_balancer(scope, key, &cluster.name);
     // Serials are never used again, not even those of a resource of the same name before this one.
-    let highest = live.keys().filter_map(|name| names::serial_of(&cluster.name, name)).max();
-    let next_serial = highest.map_or(0, |serial| serial + 1).max(observed.status.next_serial);
+    let highest = live
+        .keys()
+        .filter_map(|name| names::serial_of(&cluster.name, name))
+        .max();
+    let next_serial = highest
+        .map_or(0, |serial| serial + 1)
+        .max(observed.status.next_serial);
     observed.status.next_serial = next_serial;
     state.serials.look(
         next_serial,

@@ -141,15 +141,8 @@ fn waiting_reason(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?;
     let init = status.init_container_statuses.iter().flatten();
     let containers = init.chain(status.container_statuses.iter().flatten());
-    let reasons = containers.filter_map(|container: &ContainerStatus| {
-        container
-            .state
-            .as_ref()?
-            .waiting
-            .as_ref()?
-            .reason
-            .clone()
-    });
+    let reasons = containers
+        .filter_map(|container: &ContainerStatus| container.state.as_ref()?.waiting.as_ref()?.reason.clone());
     // These two only say that it is about to start.
     let mut reasons = reasons.filter(|reason| reason != "ContainerCreating" && reason != "PodInitializing");
     reasons.next().or_else(|| {

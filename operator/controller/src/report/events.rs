@@ -83,7 +83,8 @@ impl Events {
             Step::Nothing => return,
             Step::Create => {
                 let object = self.object(resource, &key, &name, now);
-                let call = events.create(&PostParams::default(), &object);
+                let how = PostParams::default();
+                let call = events.create(&how, &object);
                 api.write("create", "Event", &name, call).await
             }
             Step::Count { name, count } => {
@@ -95,7 +96,8 @@ impl Events {
                     ..ApiEvent::default()
                 };
                 let patch = Patch::Merge(&series);
-                let call = events.patch(&name, &PatchParams::default(), &patch);
+                let how = PatchParams::default();
+                let call = events.patch(&name, &how, &patch);
                 api.write("patch", "Event", &name, call).await
             }
         };

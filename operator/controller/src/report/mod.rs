@@ -58,11 +58,15 @@ pub async fn report(
         context.events.publish(&context.api, resource, event).await;
     }
     // A conflict is met again with fresh data at once; what is told is what a person can do something about.
-    let failed = applied.errors.iter().find(|error| {
-        !error.is_conflict() && matches!(error.category(), "forbidden" | "invalid")
-    });
+    let failed = applied
+        .errors
+        .iter()
+        .find(|error| !error.is_conflict() && matches!(error.category(), "forbidden" | "invalid"));
     if let Some(error) = failed {
-        context.events.publish(&context.api, resource, &failure(error)).await;
+        context
+            .events
+            .publish(&context.api, resource, &failure(error))
+            .await;
     }
 }
 

@@ -64,9 +64,7 @@ async fn exchange(
     if !body.is_empty() {
         request = request.header(CONTENT_TYPE, "application/json");
     }
-    let request = request
-        .body(Full::new(body))
-        .map_err(|error| error.to_string())?;
+    let request = request.body(Full::new(body)).map_err(|error| error.to_string())?;
     let answer = async {
         let response = sender
             .send_request(request)

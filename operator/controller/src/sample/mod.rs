@@ -167,22 +167,27 @@ fn target(pod: &Pod) -> Option<Target> {
 }
 
 async fn ask_all(context: &Context, key: &ClusterKey, samples: &Samples, targets: &BTreeSet<Target>) {
-    stream::iter(targets)
-        .for_each_concurrent(POD_CALLS, |target| async {
-            let answer = {
-                // The semaphore is never closed; the bound holds over all clusters.
-                let _slot = context.pod_calls.acquire().await;
-                ask(target).await
-            };
-            context.metrics.sample(answer.is_ok());
-            match answer {
-                Ok(answer) => samples.put(target, answer),
-                Err(error) => {
-                    tracing::debug!(cluster = %key, pod = target.name, error = %error, "no sample");
-                }
-            }
-        })
+    let questions: Vec<_> = targets
+        .iter()
+        .map(|target| ask_one(context, key, samples, target))
+        .collect();
+    stream::iter(questions)
+        .buffer_unordered(POD_CALLS)
+        .collect::<()>()
         .await;
+}
+
+async fn ask_one(context: &Context, key: &ClusterKey, samples: &Samples, target: &Target) {
+    let answer = {
+        // The semaphore is never closed; the bound holds over all clusters.
+        let _slot = context.pod_calls.acquire().await;
+        ask(target).await
+    };
+    context.metrics.sample(answer.is_ok());
+    match answer {
+        Ok(answer) => samples.put(target, answer),
+        Err(error) => tracing::debug!(cluster = %key, pod = target.name, error = %error, "no sample"),
+    }
 }
 
 async fn ask(target: &Target) -> Result<Answer, Error> {

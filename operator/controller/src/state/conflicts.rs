@@ -37,14 +37,11 @@ impl Conflicts {
     }
 
     pub fn list(&self) -> Vec<ChildConflict> {
-        let children = self
-            .children
-            .iter()
-            .map(|(key, (terminating, _))| ChildConflict {
-                kind: format!("{:?}", key.kind),
-                name: key.name.clone(),
-                terminating: *terminating,
-            });
+        let children = self.children.iter().map(|(key, (terminating, _))| ChildConflict {
+            kind: format!("{:?}", key.kind),
+            name: key.name.clone(),
+            terminating: *terminating,
+        });
         let pods = self.pods.iter().map(|(name, (terminating, _))| ChildConflict {
             kind: "Pod".to_owned(),
             name: name.clone(),

@@ -44,9 +44,10 @@ impl State {
 
     /// The newer one of what the watch shows and what our last write left.
     pub fn newest(&mut self, seen: WebSocketCluster) -> Arc<WebSocketCluster> {
-        let newer = self.latest.take().filter(|latest| {
-            latest.metadata.uid == seen.metadata.uid && version(latest) > version(&seen)
-        });
+        let newer = self
+            .latest
+            .take()
+            .filter(|latest| latest.metadata.uid == seen.metadata.uid && version(latest) > version(&seen));
         self.latest.clone_from(&newer);
         newer.unwrap_or_else(|| Arc::new(seen))
     }
@@ -92,11 +93,7 @@ mod tests {
         state.about("a");
         state.latest = Some(Arc::new(at("100", "a")));
         assert_eq!(
-            state
-                .newest(at("7", "b"))
-                .metadata
-                .resource_version
-                .as_deref(),
+            state.newest(at("7", "b")).metadata.resource_version.as_deref(),
             Some("7")
         );
         state.granted.insert("p".to_owned(), ("x".to_owned(), 1));

@@ -24,7 +24,8 @@ impl Serials {
         if !self.started {
             self.started = true;
             let first = (next_serial - LOOKED_UP_AFTER_START).max(0);
-            self.pending.extend((first..next_serial).map(|serial| (serial, now)));
+            self.pending
+                .extend((first..next_serial).map(|serial| (serial, now)));
         }
         self.pending.retain(|serial, _| !seen(*serial));
     }

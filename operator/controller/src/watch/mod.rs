@@ -12,7 +12,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use kube::api::DeserializeGuard;
+use kube::core::DeserializeGuard;
 use kube::{Client, Resource};
 use wsc_api::v1alpha1::WebSocketCluster;
 
@@ -110,7 +110,12 @@ impl World {
     /// The resource as it was last seen.
     pub fn cluster(&self, key: &ClusterKey) -> Option<Arc<DeserializeGuard<WebSocketCluster>>> {
         let scope = self.scope(&key.namespace)?;
-        scope.clusters.of(key).into_iter().next().map(|(_, object)| object)
+        scope
+            .clusters
+            .of(key)
+            .into_iter()
+            .next()
+            .map(|(_, object)| object)
     }
 
     /// Keys of all resources.

@@ -77,7 +77,11 @@ where
         if let Some(label) = self.labels {
             config = config.labels(label);
         }
-        let longest = if self.required { LONGEST_PAUSE } else { OPTIONAL_PAUSE };
+        let longest = if self.required {
+            LONGEST_PAUSE
+        } else {
+            OPTIONAL_PAUSE
+        };
         let events = watcher(self.api.clone(), config).backoff(Pauses::new(longest));
         let mut events = std::pin::pin!(events);
         let mut last_problem = None;

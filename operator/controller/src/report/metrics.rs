@@ -1,0 +1,263 @@
+//! The numbers of `GET /metrics`; docs/operator.md lists them.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+use wsc_core::plan::Plan;
+
+use crate::context::ClusterKey;
+
+/// Which resource a number is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfCluster {
+    namespace: String,
+    cluster: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfWrite {
+    verb: &'static str,
+    kind: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfError {
+    category: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfOutcome {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfWatch {
+    path: String,
+}
+
+type PerCluster = Family<OfCluster, Gauge>;
+
+/// Every metric of the operator. Labels are words of the program and names of resources, never text of a user.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    reconciles: Family<OfOutcome, Counter>,
+    reconcile_duration: Histogram,
+    api_writes: Family<OfWrite, Counter>,
+    errors: Family<OfError, Counter>,
+    samples: Family<OfOutcome, Counter>,
+    watch_age: Family<OfWatch, Gauge>,
+    moves_granted: Family<OfCluster, Counter>,
+    desired_pods: PerCluster,
+    active_pods: PerCluster,
+    starting_pods: PerCluster,
+    draining_pods: PerCluster,
+    connections: PerCluster,
+    capacity: PerCluster,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("wsc_operator"),
+            reconciles: Family::default(),
+            // 1 ms to 16 s.
+            reconcile_duration: Histogram::new(exponential_buckets(0.001, 2.0, 15)),
+            api_writes: Family::default(),
+            errors: Family::default(),
+            samples: Family::default(),
+            watch_age: Family::default(),
+            moves_granted: Family::default(),
+            desired_pods: Family::default(),
+            active_pods: Family::default(),
+            starting_pods: Family::default(),
+            draining_pods: Family::default(),
+            connections: Family::default(),
+            capacity: Family::default(),
+        };
+        metrics.register_process();
+        metrics.register_clusters();
+        metrics
+    }
+}
+
+impl Metrics {
+    /// A pass over a cluster ended.
+    pub fn reconciled(&self, outcome: &'static str, took: Duration) {
+        self.reconciles.get_or_create(&OfOutcome { outcome }).inc();
+        self.reconcile_duration.observe(took.as_secs_f64());
+    }
+
+    /// A write to the API server ended.
+    pub fn api_write(&self, verb: &'static str, kind: &str, outcome: &'static str) {
+        let labels = OfWrite {
+            verb,
+            kind: kind.to_owned(),
+            outcome,
+        };
+        self.api_writes.get_or_create(&labels).inc();
+    }
+
+    /// Something failed.
+    pub fn error(&self, category: &'static str) {
+        self.errors.get_or_create(&OfError { category }).inc();
+    }
+
+    /// A pod was asked how it is.
+    pub fn sample(&self, answered: bool) {
+        let outcome = if answered { "answered" } else { "failed" };
+        self.samples.get_or_create(&OfOutcome { outcome }).inc();
+    }
+
+    /// How long ago a watch last went on.
+    pub fn watch_age(&self, path: String, age: Duration) {
+        let seconds = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
+        self.watch_age.get_or_create(&OfWatch { path }).set(seconds);
+    }
+
+    /// A plan was applied, and pods newly accepted to move `granted` connections.
+    pub fn cluster(&self, key: &ClusterKey, plan: &Plan, granted: i64) {
+        let labels = of(key);
+        let status = &plan.status;
+        for (family, value) in [
+            (&self.desired_pods, i64::from(status.desired_replicas)),
+            (&self.active_pods, i64::from(status.replicas)),
+            (&self.starting_pods, i64::from(status.starting_replicas)),
+            (&self.draining_pods, i64::from(status.draining_replicas)),
+            (&self.connections, status.connections.current),
+            (&self.capacity, status.connections.capacity),
+        ] {
+            family.get_or_create(&labels).set(value);
+        }
+        let granted = u64::try_from(granted).unwrap_or(0);
+        self.moves_granted.get_or_create(&labels).inc_by(granted);
+    }
+
+    /// The resource is gone.
+    pub fn forget(&self, key: &ClusterKey) {
+        let labels = of(key);
+        for family in [
+            &self.desired_pods,
+            &self.active_pods,
+            &self.starting_pods,
+            &self.draining_pods,
+            &self.connections,
+            &self.capacity,
+        ] {
+            family.remove(&labels);
+        }
+        self.moves_granted.remove(&labels);
+    }
+
+    /// The text of a scrape.
+    pub fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+
+    fn register_process(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "reconciles",
+            "Passes over clusters, by how they ended",
+            self.reconciles.clone(),
+        );
+        registry.register_with_unit(
+            "reconcile_duration",
+            "Time of a pass",
+            Unit::Seconds,
+            self.reconcile_duration.clone(),
+        );
+        registry.register(
+            "api_writes",
+            "Writes to the API server, by verb, kind and result",
+            self.api_writes.clone(),
+        );
+        registry.register("errors", "Steps that failed, by category", self.errors.clone());
+        registry.register(
+            "samples",
+            "Questions to server pods and proxies, by whether they answered",
+            self.samples.clone(),
+        );
+        registry.register_with_unit(
+            "watch_age",
+            "Time since a watch last went on",
+            Unit::Seconds,
+            self.watch_age.clone(),
+        );
+    }
+
+    fn register_clusters(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "moves_granted",
+            "Connections that server pods were allowed to ask to move",
+            self.moves_granted.clone(),
+        );
+        registry.register(
+            "desired_pods",
+            "Server pods that are wanted",
+            self.desired_pods.clone(),
+        );
+        registry.register("active_pods", "Server pods in rotation", self.active_pods.clone());
+        registry.register(
+            "starting_pods",
+            "Server pods that are not in rotation yet",
+            self.starting_pods.clone(),
+        );
+        registry.register(
+            "draining_pods",
+            "Server pods that are leaving",
+            self.draining_pods.clone(),
+        );
+        registry.register(
+            "connections",
+            "Open connections of all server pods",
+            self.connections.clone(),
+        );
+        registry.register(
+            "capacity",
+            "Connections that the pods in rotation can take",
+            self.capacity.clone(),
+        );
+    }
+}
+
+fn of(key: &ClusterKey) -> OfCluster {
+    OfCluster {
+        namespace: key.namespace.clone(),
+        cluster: key.name.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scrape_names_the_cluster_until_it_is_gone() {
+        let metrics = Metrics::default();
+        let key = ClusterKey::new("ns", "chat");
+        metrics.cluster(&key, &Plan::default(), 3);
+        metrics.cluster(&key, &Plan::default(), 2);
+        metrics.api_write("create", "Pod", "ok");
+        let text = metrics.text().unwrap();
+        for line in [
+            "wsc_operator_moves_granted_total{namespace=\"ns\",cluster=\"chat\"} 5",
+            "wsc_operator_desired_pods{namespace=\"ns\",cluster=\"chat\"} 0",
+            "wsc_operator_api_writes_total{verb=\"create\",kind=\"Pod\",outcome=\"ok\"} 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in {text}");
+        }
+        metrics.forget(&key);
+        assert!(!metrics.text().unwrap().contains("chat"));
+    }
+}
