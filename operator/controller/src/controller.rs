@@ -22,13 +22,13 @@ use crate::state::State;
 use crate::status;
 
 /// A pass that takes longer is given up; every call in it has a shorter deadline of its own.
-const PASS_DEADLINE: Duration = Duration::from_secs(120);
+const PASS_DEADLINE: Duration = Duration::from_mins(2);
 /// After a pass that failed nothing is tried for so long, and twice as long each time that it fails again.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// The pool is looked after all the same: one step may fail for hours.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A resource that cannot be is only looked at again when it changes.
-const REFUSED_PAUSE: Duration = Duration::from_secs(600);
+const REFUSED_PAUSE: Duration = Duration::from_mins(10);
 
 /// Starts a worker for each cluster that something happens to.
 pub struct Controller {
@@ -85,15 +85,15 @@ impl Controller {
             scope.until_synced().await;
         }
         let samples = Arc::new(Samples::default());
-        let (poke, sampled) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let sampler = sample::run(
+        let (poke, answered) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let questions = sample::run(
             self.context.clone(),
             key.clone(),
             samples.clone(),
             poke.clone(),
-            sampled.clone(),
+            answered.clone(),
         );
-        let _sampler = AbortOnDropHandle::new(tokio::spawn(sampler));
+        let _asking = AbortOnDropHandle::new(tokio::spawn(questions));
         let mut state = State::default();
         let mut pause = FIRST_PAUSE;
         loop {
@@ -111,7 +111,7 @@ impl Controller {
             pause = FIRST_PAUSE;
             tokio::select! {
                 () = wake.notify.notified() => {}
-                () = sampled.notified() => {}
+                () = answered.notified() => {}
                 () = sleep(pass.recheck) => {}
             }
         }

@@ -167,7 +167,7 @@ impl Collect<'_> {
             let meta = object.meta();
             let terminating = meta.deletion_timestamp.is_some();
             if pods::controller_uid(meta) != Some(self.cluster.uid.as_str()) {
-                self.stranger(key, terminating);
+                self.stranger(&key, terminating);
                 continue;
             }
             let view = ChildView {
@@ -181,10 +181,10 @@ impl Collect<'_> {
     }
 
     /// It has our label and another controller: a conflict if it has the name of a child.
-    fn stranger(&mut self, key: ChildKey, terminating: bool) {
+    fn stranger(&mut self, key: &ChildKey, terminating: bool) {
         let config_map =
             key.kind == ChildKind::ConfigMap && key.name == names::haproxy_config(&self.cluster.name);
-        if config_map || self.wanted.contains_key(&key) {
+        if config_map || self.wanted.contains_key(key) {
             self.observed.conflicts.push(ChildConflict {
                 kind: format!("{:?}", key.kind),
                 name: key.name.clone(),

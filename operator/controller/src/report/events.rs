@@ -18,9 +18,9 @@ use crate::api::ApiServer;
 use crate::context::locked;
 
 /// A repetition is written at most this often; in between it is only counted.
-const COUNT_EVERY: Duration = Duration::from_secs(300);
+const COUNT_EVERY: Duration = Duration::from_mins(5);
 /// After this long without a repetition it is a new event. The API server itself forgets events after an hour.
-const FORGET_AFTER: Duration = Duration::from_secs(1800);
+const FORGET_AFTER: Duration = Duration::from_mins(30);
 /// Of different events at once, over all clusters: beyond that old ones are forgotten early.
 const REMEMBERED: usize = 10_000;
 /// The API server refuses longer notes.

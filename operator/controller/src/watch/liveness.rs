@@ -18,7 +18,7 @@ use crate::context::locked;
 
 /// A watch that says nothing for this long is broken beyond what the process can repair: several bookmarks are missing, and the
 /// API server ends every watch after 290 s anyway.
-pub const SILENCE: Duration = Duration::from_secs(300);
+pub const SILENCE: Duration = Duration::from_mins(5);
 
 /// When each watch was last heard.
 #[derive(Debug, Default)]
@@ -218,7 +218,7 @@ mod tests {
     fn the_slowest_watch_counts_and_an_unknown_one_is_never_fresh() {
         let (liveness, _) = aged();
         let now = Instant::now();
-        assert!(liveness.age(&[PODS.to_owned()], now) < Duration::from_secs(60));
+        assert!(liveness.age(&[PODS.to_owned()], now) < Duration::from_mins(1));
         let both = [PODS.to_owned(), "/api/v1/nodes".to_owned()];
         assert_eq!(liveness.age(&both, now), Duration::MAX);
     }

@@ -60,6 +60,7 @@ impl<K: Resource> Mirror<K> {
     }
 
     /// The same, but an update that changes nothing by this measure touches nobody.
+    #[must_use]
     pub fn ignoring(self, alike: fn(&K, &K) -> bool) -> Self {
         Self { alike, ..self }
     }

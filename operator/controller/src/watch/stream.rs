@@ -17,7 +17,7 @@ use crate::report::metrics::Metrics;
 const FIRST_PAUSE: Duration = Duration::from_millis(400);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A watch that is not required fails for want of permission: that is not looked at often.
-const OPTIONAL_PAUSE: Duration = Duration::from_secs(300);
+const OPTIONAL_PAUSE: Duration = Duration::from_mins(5);
 
 /// A kind that can be watched.
 pub(super) trait Watched:
