@@ -265,7 +265,7 @@ fn export(cache: &Cache, steps: &Steps, images: &Images, folder: &Path) -> Resul
         if file.exists() {
             fs::remove_file(&file)?;
         }
-        let tag = format!("docker.io/websocket-operator/{name}:{VERSION}");
+        let tag = format!("ghcr.io/websocket-operator/wsc-{name}:{VERSION}");
         steps.run(&format!("exporting {}", file.display()), || {
             push(cache, &images.reference(name), &file, &tag)
         })?;
@@ -275,7 +275,7 @@ fn export(cache: &Cache, steps: &Steps, images: &Images, folder: &Path) -> Resul
     println!("            kind load image-archive {folder}/server.tar");
     println!("            ctr -n k8s.io images import {folder}/server.tar");
     println!(
-        "push them   skopeo copy docker-archive:{folder}/server.tar docker://registry.example.org/websocket-operator/server:{VERSION}"
+        "push them   skopeo copy docker-archive:{folder}/server.tar docker://registry.example.org/websocket-operator/wsc-server:{VERSION}"
     );
     println!("            and the same for operator, proxy and redis");
     Ok(())

@@ -1,0 +1,12 @@
+//! End to end: the shipped images and the chart on a real Kubernetes, with clients that record every close.
+//!
+//! Each test has a namespace of its own with an operator of its own that serves only this namespace, so that it may kill, upgrade and
+//! uninstall it. Run by `cargo xtask test e2e [FILTER]`.
+
+mod chart;
+mod crowd;
+mod failures;
+mod redis;
+mod rollout;
+mod scaling;
+mod stage;
