@@ -78,7 +78,7 @@ fn quantity(text: &str) -> Option<i128> {
     let split = text.find(|c: char| !(c.is_ascii_digit() || c == '.'));
     let (number, suffix) = text.split_at(split.unwrap_or(text.len()));
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if fraction.len() > 3 {
+    if number.is_empty() || fraction.len() > 3 {
         return None;
     }
     let thousandths: i128 = format!("{whole}{fraction:0<3}").parse().ok()?;
