@@ -14,7 +14,7 @@ pub struct Backoff {
 
 impl Backoff {
     /// The next wait.
-    pub fn next(&mut self) -> Duration {
+    pub fn next_wait(&mut self) -> Duration {
         let whole = FIRST.saturating_mul(1 << self.attempts.min(10)).min(LONGEST);
         self.attempts = self.attempts.saturating_add(1);
         whole.mul_f64(rand::random_range(0.5..=1.0))
@@ -34,11 +34,11 @@ mod tests {
     fn waits_grow_to_the_longest_and_start_over() {
         let mut backoff = Backoff::default();
         for whole in [50, 100, 200, 400, 800, 1000, 1000] {
-            let wait = backoff.next();
+            let wait = backoff.next_wait();
             let whole = Duration::from_millis(whole);
             assert!((whole / 2..=whole).contains(&wait), "{wait:?} of {whole:?}");
         }
         backoff.reset();
-        assert!(backoff.next() <= FIRST);
+        assert!(backoff.next_wait() <= FIRST);
     }
 }

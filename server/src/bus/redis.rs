@@ -216,7 +216,7 @@ async fn supervise(shared: Arc<Shared>) {
             backoff.reset();
             last_error.clear();
         }
-        tokio::time::sleep(backoff.next()).await;
+        tokio::time::sleep(backoff.next_wait()).await;
     }
 }
 

@@ -185,12 +185,11 @@ impl<S: Socket> Session<S> {
     fn receive(&mut self, message: Message) {
         let server = &self.connection.server;
         server.metrics.received.inc();
-        match server.bus.try_reserve(message.payload.len()) {
-            Some(reservation) => self.publish(reservation, &message),
-            None => {
-                let room = Box::pin(server.bus.reserve(message.payload.len()));
-                self.pending = Some(Pending { message, room });
-            }
+        if let Some(reservation) = server.bus.try_reserve(message.payload.len()) {
+            self.publish(reservation, &message);
+        } else {
+            let room = Box::pin(server.bus.reserve(message.payload.len()));
+            self.pending = Some(Pending { message, room });
         }
     }
 
