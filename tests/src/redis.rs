@@ -1,7 +1,9 @@
 //! A real Redis on a free port in a temporary folder, killed on drop.
 
 use std::ffi::OsString;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener};
+use std::ops::Range;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -16,6 +18,11 @@ const START_WAIT: Duration = Duration::from_secs(20);
 const CLI_WAIT: Duration = Duration::from_secs(10);
 /// How often a port may be lost to another process between its choice and its use.
 const PORT_ATTEMPTS: u32 = 5;
+/// Below the ports that the kernel gives to outgoing connections: while Redis is down, a client that looks for it must not
+/// get its port, or Redis could not come back to it.
+const PORTS: Range<u16> = 10_000..30_000;
+/// What Redis writes to its log when it listens and has loaded what it had.
+const READY: &str = "Ready to accept connections";
 
 /// One Redis process.
 #[derive(Debug)]
@@ -128,6 +135,10 @@ impl Redis {
         Ok(text)
     }
 
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("redis.log")
+    }
+
     fn signal(&self, signal: Signal) -> Result<()> {
         let id = self
             .child
@@ -142,7 +153,11 @@ impl Redis {
     }
 
     async fn launch(&mut self) -> Result<()> {
-        let log = self.folder.path().join("redis.log");
+        let log = self.log();
+        // The word that it is ready must be of this process.
+        if log.exists() {
+            std::fs::remove_file(&log).context("remove the log of the last redis")?;
+        }
         let mut command = Command::new(binary("WSC_REDIS_SERVER")?);
         command
             .args([
@@ -168,18 +183,16 @@ impl Redis {
         let child = self.child.insert(command.spawn().context("start redis")?);
         let deadline = Instant::now() + START_WAIT;
         loop {
+            let said = std::fs::read_to_string(&log).unwrap_or_default();
             if let Some(status) = child.try_wait()? {
-                bail!(
-                    "redis ended with {status}: {}",
-                    std::fs::read_to_string(&log).unwrap_or_default()
-                );
+                bail!("redis ended with {status}: {said}");
             }
-            if TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok() {
+            if said.contains(READY) {
                 return Ok(());
             }
             if Instant::now() > deadline {
                 bail!(
-                    "redis does not answer on port {} within {START_WAIT:?}",
+                    "redis is not ready on port {} within {START_WAIT:?}: {said}",
                     self.port
                 );
             }
@@ -195,6 +208,38 @@ fn binary(variable: &str) -> Result<OsString> {
 }
 
 fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("free port")?;
-    Ok(listener.local_addr()?.port())
+    let mut tried = (0..100).map(|_| rand::random_range(PORTS));
+    tried
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .context("no free port for redis")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn it_forgets_all_when_it_starts_again_on_its_port() {
+        let mut redis = Redis::start_with(&["--databases", "3"]).await.unwrap();
+        let port = redis.port();
+        redis.cli(&["SET", "k", "v"]).await.unwrap();
+        assert_eq!(redis.cli(&["GET", "k"]).await.unwrap(), "v");
+        assert_eq!(
+            redis.cli(&["CONFIG", "GET", "databases"]).await.unwrap(),
+            "databases\n3"
+        );
+        redis.stop().await.unwrap();
+        assert!(redis.cli(&["PING"]).await.is_err());
+        redis.restart().await.unwrap();
+        assert_eq!(
+            (redis.port(), redis.cli(&["GET", "k"]).await.unwrap()),
+            (port, String::new())
+        );
+    }
+
+    #[tokio::test]
+    async fn an_argument_that_redis_refuses_is_an_error_with_its_words() {
+        let error = Redis::start_with(&["--no-such-option", "1"]).await.unwrap_err();
+        assert!(error.to_string().contains("ended with"), "{error:#}");
+    }
 }
