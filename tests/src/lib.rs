@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod cluster;
+pub mod demo;
 pub mod faults;
 pub mod haproxy;
 pub mod redis;
