@@ -16,14 +16,14 @@ const HANDSHAKES: usize = 8;
 const ARRIVAL: Duration = Duration::from_secs(20);
 
 /// Clients of one room.
-pub struct Crowd {
+pub(crate) struct Crowd {
     url: String,
-    pub clients: Vec<Client>,
+    pub(crate) clients: Vec<Client>,
 }
 
 impl Crowd {
     /// Nobody yet; `endpoint` is `status.endpoint`.
-    pub fn new(endpoint: &str, room: &str) -> Self {
+    pub(crate) fn new(endpoint: &str, room: &str) -> Self {
         Self {
             url: format!("{endpoint}/{room}"),
             clients: Vec::new(),
@@ -31,7 +31,7 @@ impl Crowd {
     }
 
     /// So many more clients come. One that is refused for want of room tries again until the pool has grown.
-    pub async fn join(&mut self, count: usize) -> Result<()> {
+    pub(crate) async fn join(&mut self, count: usize) -> Result<()> {
         let url = &self.url;
         let new: Vec<Client> = stream::iter(0..count)
             .map(|_| connect(url))
@@ -43,7 +43,7 @@ impl Crowd {
     }
 
     /// So many clients say goodbye, the newest first.
-    pub async fn leave(&mut self, count: usize) -> Result<()> {
+    pub(crate) async fn leave(&mut self, count: usize) -> Result<()> {
         let leaving = self.clients.split_off(self.clients.len().saturating_sub(count));
         let goodbyes = stream::iter(leaving.iter().map(|client| client.close(1000, "")));
         let results: Vec<_> = goodbyes.buffer_unordered(HANDSHAKES).collect().await;
@@ -57,14 +57,14 @@ impl Crowd {
     }
 
     /// Those who were asked to move come back, and everybody is there again.
-    pub async fn come_back(&mut self) -> Result<()> {
+    pub(crate) async fn come_back(&mut self) -> Result<()> {
         let before = self.clients.len();
         self.clients.retain(|client| client.ended().is_none());
         self.join(before - self.clients.len()).await
     }
 
     /// One client speaks and everybody in the room hears it once.
-    pub async fn hear(&self, speaker: usize, text: &str) -> Result<()> {
+    pub(crate) async fn hear(&self, speaker: usize, text: &str) -> Result<()> {
         let speaker = self.clients.get(speaker).context("no such client")?;
         speaker.send_text(text).await?;
         let heard = |client: &Client| client.texts().iter().filter(|heard| *heard == text).count();
@@ -79,7 +79,7 @@ impl Crowd {
     }
 
     /// How many are connected to each pod, by the sticky cookie of their handshakes.
-    pub fn by_cookie(&self) -> BTreeMap<String, usize> {
+    pub(crate) fn by_cookie(&self) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
         for client in &self.clients {
             *counts.entry(cookie(client)).or_default() += 1;
@@ -87,13 +87,13 @@ impl Crowd {
         counts
     }
 
-    pub fn ended(&self, kind: EndKind) -> usize {
+    pub(crate) fn ended(&self, kind: EndKind) -> usize {
         let ends = self.clients.iter().filter_map(Client::ended);
         ends.filter(|end| end.kind == kind).count()
     }
 
     /// Fails if anybody's connection ended other than by being asked to move.
-    pub fn nobody_dropped(&self) -> Result<()> {
+    pub(crate) fn nobody_dropped(&self) -> Result<()> {
         let ends = self.clients.iter().filter_map(Client::ended);
         let dropped: Vec<String> = ends
             .filter(|end| end.kind == EndKind::Unasked)
@@ -106,7 +106,7 @@ impl Crowd {
     }
 
     /// Fails if anybody's connection ended at all.
-    pub fn nobody_left(&self) -> Result<()> {
+    pub(crate) fn nobody_left(&self) -> Result<()> {
         self.nobody_dropped()?;
         match self.ended(EndKind::Asked) {
             0 => Ok(()),
@@ -116,7 +116,7 @@ impl Crowd {
 }
 
 /// The value of the sticky cookie that the handshake set.
-pub fn cookie(client: &Client) -> String {
+pub(crate) fn cookie(client: &Client) -> String {
     let cookies = client.opened().cookies();
     let ours = cookies.iter().find_map(|cookie| cookie.strip_prefix("wsc="));
     ours.unwrap_or_default().to_owned()

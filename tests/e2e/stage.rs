@@ -8,7 +8,6 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::rt::TokioExecutor;
-use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{Api, ListParams};
 use serde_json::Value;
@@ -18,7 +17,7 @@ use wsc_api::v1alpha1::WebSocketCluster;
 use wsc_tests::cluster::{Cluster, Images, Namespace, eventually, within};
 
 /// Pods start within seconds; several tests share two cores.
-pub const PATIENCE: Duration = Duration::from_mins(3);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(3);
 /// One call.
 const CALL: Duration = Duration::from_secs(20);
 /// The field of the operator's image in the chart's values, and of those that it runs.
@@ -32,15 +31,31 @@ const IMAGE_VALUES: [&str; 4] = [
 /// The CRD is the cluster's: the first test of the process installs it.
 static CRD: OnceCell<()> = OnceCell::const_new();
 
+/// Opens a stage, plays on it, and shows what is on it when the play fails.
+pub(crate) async fn play(prefix: &str, test: impl AsyncFnOnce(&Stage) -> Result<()>) -> Result<()> {
+    let stage = Stage::open(prefix).await?;
+    let result = test(&stage).await;
+    if let Err(error) = &result {
+        #[expect(
+            clippy::print_stderr,
+            reason = "the record of a failed test is for the person who reads its output"
+        )]
+        {
+            eprintln!("{error:#}\n{}", stage.namespace.describe());
+        }
+    }
+    result
+}
+
 /// Where a test plays.
-pub struct Stage {
-    pub cluster: Cluster,
-    pub namespace: Namespace,
+pub(crate) struct Stage {
+    pub(crate) cluster: Cluster,
+    pub(crate) namespace: Namespace,
 }
 
 impl Stage {
     /// A namespace with an operator.
-    pub async fn open(prefix: &str) -> Result<Self> {
+    async fn open(prefix: &str) -> Result<Self> {
         let cluster = Cluster::connect().await?;
         CRD.get_or_try_init(|| install_crd(&cluster)).await?;
         let namespace = cluster.namespace(prefix).await?;
@@ -49,12 +64,12 @@ impl Stage {
         Ok(stage)
     }
 
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         self.namespace.name()
     }
 
     /// `helm upgrade --install`, with more values as `key=value`.
-    pub async fn install_operator(&self, more: &[&str]) -> Result<()> {
+    pub(crate) async fn install_operator(&self, more: &[&str]) -> Result<()> {
         let images = Images::read()?;
         let references = [&images.operator, &images.server, &images.proxy, &images.redis];
         let mut values: Vec<String> = IMAGE_VALUES
@@ -64,47 +79,64 @@ impl Stage {
             .collect();
         values.push("imagePullPolicy=Never".to_owned());
         values.push("crds.enabled=false".to_owned());
+        values.push("resources.requests.cpu=10m".to_owned());
         values.push(format!("watchNamespaces={{{}}}", self.name()));
         values.extend(more.iter().map(|value| (*value).to_owned()));
         let chart = self.cluster.environment.chart.to_string_lossy().into_owned();
-        let mut args = vec!["upgrade", "--install", self.name(), &chart, "--namespace", self.name()];
+        let mut args = vec![
+            "upgrade",
+            "--install",
+            self.name(),
+            &chart,
+            "--namespace",
+            self.name(),
+        ];
         args.extend(["--wait", "--timeout", "150s"]);
         args.extend(values.iter().flat_map(|value| ["--set", value.as_str()]));
-        self.cluster.helm().run(args).await.context("installing the chart")?;
+        self.cluster
+            .helm()
+            .run(args)
+            .await
+            .context("installing the chart")?;
         Ok(())
     }
 
-    pub async fn uninstall_operator(&self) -> Result<()> {
+    pub(crate) async fn uninstall_operator(&self) -> Result<()> {
         let args = ["uninstall", self.name(), "--namespace", self.name(), "--wait"];
         self.cluster.helm().run(args).await?;
         Ok(())
     }
 
-    /// `kubectl apply` of a resource with this name and spec.
-    pub async fn apply(&self, name: &str, spec: &str) -> Result<()> {
-        let spec = spec.trim_end().replace('\n', "\n  ");
-        let text = format!(
-            "apiVersion: websocket-operator.io/v1alpha1\nkind: WebSocketCluster\nmetadata: {{name: {name}}}\nspec:\n  {spec}\n"
-        );
-        self.apply_text(&text).await
+    /// `kubectl apply` of a resource with this name and spec, in YAML.
+    pub(crate) async fn apply(&self, name: &str, spec: &str) -> Result<()> {
+        let mut spec: Value = serde_yaml::from_str(spec).context("the spec of a test")?;
+        make_small(&mut spec)?;
+        let resource = serde_json::json!({
+            "apiVersion": "websocket-operator.io/v1alpha1",
+            "kind": "WebSocketCluster",
+            "metadata": {"name": name},
+            "spec": spec,
+        });
+        self.apply_text(&resource.to_string()).await
     }
 
     /// `kubectl apply -f -`.
-    pub async fn apply_text(&self, text: &str) -> Result<()> {
+    pub(crate) async fn apply_text(&self, text: &str) -> Result<()> {
         self.kubectl_with(text, &["apply", "-f", "-"]).await.map(drop)
     }
 
-    pub async fn kubectl(&self, args: &[&str]) -> Result<String> {
+    pub(crate) async fn kubectl(&self, args: &[&str]) -> Result<String> {
         self.kubectl_with("", args).await
     }
 
     async fn kubectl_with(&self, input: &str, args: &[&str]) -> Result<String> {
-        let all = ["--namespace", self.name()].iter().chain(args);
+        let place = ["--namespace", self.name()];
+        let all = place.iter().chain(args);
         self.cluster.kubectl().input(input).run(all).await
     }
 
     /// A merge patch of the spec, as JSON.
-    pub async fn patch_spec(&self, name: &str, spec: &str) -> Result<()> {
+    pub(crate) async fn patch_spec(&self, name: &str, spec: &str) -> Result<()> {
         let patch = format!(r#"{{"spec":{spec}}}"#);
         self.kubectl(&["patch", "wsc", name, "--type=merge", "-p", &patch])
             .await
@@ -112,7 +144,7 @@ impl Stage {
     }
 
     /// Waits as a person does, and returns where clients connect.
-    pub async fn ready(&self, name: &str) -> Result<String> {
+    pub(crate) async fn ready(&self, name: &str) -> Result<String> {
         let what = format!("wsc/{name}");
         self.kubectl(&["wait", "--for=condition=Ready", &what, "--timeout=150s"])
             .await?;
@@ -120,13 +152,13 @@ impl Stage {
         status.endpoint.context("a Ready resource has an endpoint")
     }
 
-    pub async fn resource(&self, name: &str) -> Result<WebSocketCluster> {
+    pub(crate) async fn resource(&self, name: &str) -> Result<WebSocketCluster> {
         let api: Api<WebSocketCluster> = self.api();
         within(CALL, "reading the resource", api.get(name)).await
     }
 
     /// Waits until the resource is as `wanted` says.
-    pub async fn until(
+    pub(crate) async fn until(
         &self,
         name: &str,
         what: &str,
@@ -140,7 +172,7 @@ impl Stage {
     }
 
     /// The pods of one kind, by name.
-    pub async fn pods(&self, name: &str, component: Component) -> Result<BTreeMap<String, Pod>> {
+    pub(crate) async fn pods(&self, name: &str, component: Component) -> Result<BTreeMap<String, Pod>> {
         let labels = format!(
             "{}={name},{}={}",
             names::CLUSTER_LABEL,
@@ -148,15 +180,28 @@ impl Stage {
             component.as_str()
         );
         let api: Api<Pod> = self.api();
-        let list = within(CALL, "listing pods", api.list(&ListParams::default().labels(&labels))).await?;
-        let by_name = list.items.into_iter().filter_map(|pod| Some((pod.metadata.name.clone()?, pod)));
+        let list = within(
+            CALL,
+            "listing pods",
+            api.list(&ListParams::default().labels(&labels)),
+        )
+        .await?;
+        let by_name = list
+            .items
+            .into_iter()
+            .filter_map(|pod| Some((pod.metadata.name.clone()?, pod)));
         Ok(by_name.collect())
     }
 
     /// The pod of each value of the sticky cookie, as published for HAProxy.
-    pub async fn pods_of_cookies(&self, name: &str) -> Result<BTreeMap<String, String>> {
+    pub(crate) async fn pods_of_cookies(&self, name: &str) -> Result<BTreeMap<String, String>> {
         let api: Api<ConfigMap> = self.api();
-        let config = within(CALL, "reading the ConfigMap", api.get(&names::haproxy_config(name))).await?;
+        let config = within(
+            CALL,
+            "reading the ConfigMap",
+            api.get(&names::haproxy_config(name)),
+        )
+        .await?;
         let data = config.data.context("an empty ConfigMap")?;
         let backends: Value = serde_json::from_str(data.get("backends.json").context("no backends.json")?)?;
         let servers = backends["servers"].as_array().context("no servers")?;
@@ -168,17 +213,17 @@ impl Stage {
     }
 
     /// `/stats` of a server pod.
-    pub async fn stats(&self, pod: &Pod) -> Result<Value> {
+    pub(crate) async fn stats(&self, pod: &Pod) -> Result<Value> {
         get_json(&address(pod)?, names::CONTROL_PORT, "/stats").await
     }
 
     /// `/status` of the agent in a proxy pod.
-    pub async fn agent(&self, pod: &Pod) -> Result<Value> {
+    pub(crate) async fn agent(&self, pod: &Pod) -> Result<Value> {
         get_json(&address(pod)?, names::AGENT_PORT, "/status").await
     }
 
     /// `/status` of every agent.
-    pub async fn agents(&self, name: &str) -> Result<Vec<Value>> {
+    pub(crate) async fn agents(&self, name: &str) -> Result<Vec<Value>> {
         let mut all = Vec::new();
         for pod in self.pods(name, Component::Proxy).await?.values() {
             all.push(self.agent(pod).await?);
@@ -187,7 +232,7 @@ impl Stage {
     }
 
     /// What an operator's pod serves under `/metrics`, for one counter of a cluster.
-    pub async fn moves_granted(&self, name: &str) -> Result<i64> {
+    pub(crate) async fn moves_granted(&self, name: &str) -> Result<i64> {
         let api: Api<Pod> = self.api();
         let labels = ListParams::default().labels("websocket-operator.io/component=operator");
         let pods = within(CALL, "listing operators", api.list(&labels)).await?;
@@ -201,29 +246,7 @@ impl Stage {
         value.map_or(Ok(0), |value| Ok(value.trim().parse()?))
     }
 
-    /// The operator's Deployment has no pod, or one, from now on.
-    pub async fn scale_operator(&self, replicas: u8) -> Result<()> {
-        let deployment = self.operator_deployment().await?;
-        let replicas = format!("--replicas={replicas}");
-        self.kubectl(&["scale", "deployment", &deployment, &replicas]).await?;
-        let look = || async {
-            let pods = self
-                .kubectl(&["get", "pods", "-l", "websocket-operator.io/component=operator", "-o", "name"])
-                .await?;
-            Ok((pods.lines().count() == usize::from(!replicas.ends_with('0'))).then_some(()))
-        };
-        eventually(PATIENCE, "the operator's pods", look).await
-    }
-
-    async fn operator_deployment(&self) -> Result<String> {
-        let api: Api<Deployment> = self.api();
-        let all = within(CALL, "listing Deployments", api.list(&ListParams::default())).await?;
-        let names = all.items.into_iter().filter_map(|deployment| deployment.metadata.name);
-        let mut operators = names.filter(|name| name.starts_with(self.name()));
-        operators.next().context("the operator has no Deployment")
-    }
-
-    pub fn api<K>(&self) -> Api<K>
+    pub(crate) fn api<K>(&self) -> Api<K>
     where
         K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
     {
@@ -231,17 +254,34 @@ impl Stage {
     }
 }
 
+/// The pods of several tests have to find room on one node with two cores.
+fn make_small(spec: &mut Value) -> Result<()> {
+    let fields = spec.as_object_mut().context("a spec is an object")?;
+    let small = serde_json::json!({"requests": {"cpu": "10m", "memory": "16Mi"}});
+    for part in ["server", "proxy"] {
+        let part = fields.entry(part).or_insert_with(|| serde_json::json!({}));
+        part["resources"] = small.clone();
+    }
+    let redis = fields.entry("redis").or_insert_with(|| serde_json::json!({}));
+    if redis.get("external").is_none() {
+        redis["managed"] = serde_json::json!({"resources": small});
+    }
+    Ok(())
+}
+
 async fn install_crd(cluster: &Cluster) -> Result<()> {
     let file = cluster.environment.repository.join("crds/websocketclusters.yaml");
     let file = file.to_string_lossy();
     let kubectl = cluster.kubectl();
-    kubectl.run(["apply", "--server-side", "--force-conflicts", "-f", &*file]).await?;
+    kubectl
+        .run(["apply", "--server-side", "--force-conflicts", "-f", &*file])
+        .await?;
     let crd = "crd/websocketclusters.websocket-operator.io";
     let wait = ["wait", "--for=condition=Established", crd, "--timeout=60s"];
     cluster.kubectl().run(wait).await.map(drop)
 }
 
-pub fn uid(pod: &Pod) -> &str {
+pub(crate) fn uid(pod: &Pod) -> &str {
     pod.metadata.uid.as_deref().unwrap_or_default()
 }
 
@@ -259,7 +299,9 @@ async fn get(ip: &str, port: u16, path: &str) -> Result<String> {
     let uri: hyper::Uri = format!("http://{ip}:{port}{path}").parse()?;
     let response = within(CALL, path, client.get(uri)).await?;
     let status = response.status();
-    let body = within(CALL, path, response.into_body().collect()).await?.to_bytes();
+    let body = within(CALL, path, response.into_body().collect())
+        .await?
+        .to_bytes();
     if !status.is_success() {
         bail!("{path}: {status}");
     }

@@ -22,7 +22,7 @@ const FAREWELL_PAUSE: Duration = Duration::from_secs(1);
 /// The kubelet tells both containers to stop, one after the other. A HAProxy that still accepts after this is not leaving.
 const FAREWELL_TRIES: usize = 4;
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM, SIGUSR1 or SIGINT.
 pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     if args.source == SourceKind::Configmap && args.cluster.is_empty() {
         anyhow::bail!("--cluster (WSC_CLUSTER) is empty: it names the ConfigMap to watch");
@@ -32,6 +32,8 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         tracing::warn!("a TLS provider was installed already");
     }
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+    // The image's STOPSIGNAL is HAProxy's: the kubelet sends it to both containers.
+    let mut leave = signal(SignalKind::user_defined1()).context("SIGUSR1")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
     let (shared, metrics) = (Arc::new(Shared::default()), Arc::new(Metrics::default()));
     let listener = admin::bind(args.admin_port).await?;
@@ -60,6 +62,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         () = source::follow(&args, sender) => {}
         result = serve => result.context("admin port")?.context("admin port")?,
         _ = terminate.recv() => farewell(&mut keeper.observer, &shared, &mut terminate).await,
+        _ = leave.recv() => farewell(&mut keeper.observer, &shared, &mut terminate).await,
         _ = interrupt.recv() => {}
     }
     Ok(())

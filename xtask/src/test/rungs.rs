@@ -22,6 +22,8 @@ const PURE_LIMIT: Duration = Duration::from_mins(5);
 const COMPONENT_LIMIT: Duration = Duration::from_mins(15);
 const API_LIMIT: Duration = Duration::from_mins(20);
 const E2E_LIMIT: Duration = Duration::from_mins(40);
+/// These tests wait for pods most of the time: more at once than there are cores.
+const E2E_THREADS: &str = "4";
 
 pub(super) fn run(rung: Rung, cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outcome> {
     match rung {
@@ -126,6 +128,7 @@ fn on_cluster(
     let mut environment = environment::of_cluster(cache, &cluster)?;
     environment.extend(environment::of_images(&images));
     environment.extend(environment::of_programs(ours)?);
+    environment.push(("RUST_TEST_THREADS", E2E_THREADS.into()));
     let place = |path: &Path| cluster.client(path);
     run_in(executables, place, &environment, E2E_LIMIT, filter, cache)
 }

@@ -109,7 +109,9 @@ impl Applied {
 /// Creates the Secret with the Redis password. It is there already if an earlier pass made it: nobody can read it, and nobody has to.
 async fn redis_secret(target: &Target<'_>, name: &str) -> Result<(), Error> {
     let bytes: [u8; PASSWORD_BYTES] = rand::random();
-    let password = bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+    let password = bytes
+        .iter()
+        .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
     let mut secret = resources::redis_secret(target.cluster, &password);
     secret.metadata.name = Some(name.to_owned());
     let api = target.context.api.objects::<Secret>(&target.key.namespace);
