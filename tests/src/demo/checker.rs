@@ -343,7 +343,7 @@ fn too_dense(mut at: Vec<Duration>, per_second: f64) -> Option<String> {
     at.sort_unstable();
     for (first, start) in at.iter().enumerate() {
         for (more, end) in at[first..].iter().enumerate() {
-            let window = *end - *start;
+            let window = end.saturating_sub(*start);
             let allowed = per_second * (window + BURST + SPREAD).as_secs_f64() + 1.0;
             let closes = u32::try_from(more + 1).unwrap_or(u32::MAX);
             if f64::from(closes) > allowed {

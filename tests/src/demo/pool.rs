@@ -1,0 +1,373 @@
+//! What is known about the pool: from the API server, and from what pods and proxies say themselves. Plain data.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use k8s_openapi::api::core::v1 as core;
+use serde::Deserialize;
+use wsc_api::names::STATE_LABEL;
+use wsc_api::v1alpha1::WebSocketClusterStatus;
+
+/// A pool as it was last seen.
+#[derive(Clone, Debug, Default)]
+pub struct Pool {
+    /// Server pods by name.
+    pub pods: BTreeMap<String, ServerPod>,
+    /// HAProxy pods by uid, also those that are gone.
+    pub proxies: BTreeMap<String, Proxy>,
+    /// What the operator says.
+    pub status: WebSocketClusterStatus,
+    /// When a pod was first seen Ready, by name.
+    pub ready_at: BTreeMap<String, Instant>,
+    /// Which pod a cookie is of, also those that are gone.
+    pub cookies: BTreeMap<String, String>,
+    /// The most Active pods at any time.
+    pub peak: usize,
+    /// Moves that the operator's metric says it has granted.
+    pub granted: u64,
+    sheds: BTreeMap<(String, String), u64>,
+}
+
+/// One server pod.
+#[derive(Clone, Debug, Default)]
+pub struct ServerPod {
+    /// Its uid.
+    pub uid: String,
+    /// Its address, once it has one.
+    pub ip: Option<String>,
+    /// Its drain state.
+    pub state: String,
+    /// By the kubelet's word.
+    pub ready: bool,
+    /// What it last said.
+    pub stats: Option<Stats>,
+}
+
+/// `GET /stats`, as far as the demo needs it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Stats {
+    /// New for each process.
+    pub boot_id: String,
+    /// Open connections and handshakes.
+    pub connections: u64,
+    /// How many of them there may be.
+    pub capacity: u64,
+    /// Upgrades answered.
+    pub accepted_total: u64,
+    /// Closes begun because the operator asked for them.
+    pub shed_total: u64,
+}
+
+/// One HAProxy pod.
+#[derive(Clone, Debug, Default)]
+pub struct Proxy {
+    /// Its address, as long as it is there.
+    pub ip: Option<String>,
+    /// Restarts of its containers.
+    pub restarts: u64,
+    /// What its agent last said.
+    pub status: Option<AgentStatus>,
+    /// All processes that its agent has named.
+    pub pids: BTreeSet<u32>,
+}
+
+/// The agent's `GET /status`, as far as the demo needs it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct AgentStatus {
+    /// Of the running HAProxy.
+    pub haproxy_version: String,
+    /// Its process.
+    pub pid: u32,
+    /// Reloads that HAProxy took.
+    pub reloads: u64,
+    /// How often another process was found.
+    pub pid_changes: u64,
+}
+
+/// `backends.json`, as far as the demo needs it.
+#[derive(Debug, Deserialize)]
+struct Backends {
+    servers: Vec<Backend>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Backend {
+    name: String,
+    cookie: String,
+}
+
+impl Pool {
+    /// A server pod is there, as the API server says at `now`.
+    pub fn server(&mut self, pod: &core::Pod, now: Instant) {
+        let name = pod.metadata.name.clone().unwrap_or_default();
+        let known = self.pods.entry(name.clone()).or_default();
+        known.uid = pod.metadata.uid.clone().unwrap_or_default();
+        known.ip = ip(pod);
+        known.state = pod
+            .metadata
+            .labels
+            .as_ref()
+            .and_then(|labels| labels.get(STATE_LABEL))
+            .cloned()
+            .unwrap_or_default();
+        known.ready = is_ready(pod);
+        if known.ready {
+            self.ready_at.entry(name).or_insert(now);
+        }
+        self.peak = self.peak.max(self.active());
+    }
+
+    /// A HAProxy pod is there.
+    pub fn proxy(&mut self, pod: &core::Pod) {
+        let proxy = self
+            .proxies
+            .entry(pod.metadata.uid.clone().unwrap_or_default())
+            .or_default();
+        proxy.ip = ip(pod);
+        let containers = pod
+            .status
+            .iter()
+            .flat_map(|status| status.container_statuses.iter().flatten());
+        proxy.restarts = containers
+            .map(|container| u64::try_from(container.restart_count).unwrap_or(0))
+            .sum();
+    }
+
+    /// A pod of either kind is gone.
+    pub fn gone(&mut self, pod: &core::Pod) {
+        if let Some(name) = &pod.metadata.name {
+            self.pods.remove(name);
+        }
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        if let Some(proxy) = self.proxies.get_mut(uid) {
+            proxy.ip = None;
+        }
+    }
+
+    /// The published servers.
+    ///
+    /// # Errors
+    /// When the text is not what the operator writes.
+    pub fn published(&mut self, backends: &str) -> serde_json::Result<()> {
+        let backends: Backends = serde_json::from_str(backends)?;
+        self.cookies.extend(
+            backends
+                .servers
+                .into_iter()
+                .map(|server| (server.cookie, server.name)),
+        );
+        Ok(())
+    }
+
+    /// A server pod said this.
+    pub fn said(&mut self, name: &str, uid: &str, stats: Stats) {
+        self.sheds
+            .insert((uid.to_owned(), stats.boot_id.clone()), stats.shed_total);
+        if let Some(pod) = self.pods.get_mut(name).filter(|pod| pod.uid == uid) {
+            pod.stats = Some(stats);
+        }
+    }
+
+    /// The agent of a HAProxy pod said this.
+    pub fn agent_said(&mut self, uid: &str, status: AgentStatus) {
+        if let Some(proxy) = self.proxies.get_mut(uid) {
+            // Before its first answer from HAProxy it does not know one.
+            if status.pid != 0 {
+                proxy.pids.insert(status.pid);
+            }
+            proxy.status = Some(status);
+        }
+    }
+
+    /// Server pods in rotation.
+    pub fn active(&self) -> usize {
+        self.pods.values().filter(|pod| pod.state == "Active").count()
+    }
+
+    /// Sheds of all processes that there ever were.
+    pub fn sheds(&self) -> u64 {
+        self.sheds.values().sum()
+    }
+
+    /// The cookie of a pod.
+    pub fn cookie_of(&self, name: &str) -> Option<&str> {
+        self.cookies
+            .iter()
+            .find(|(_, pod)| *pod == name)
+            .map(|(cookie, _)| cookie.as_str())
+    }
+
+    /// Reloads of HAProxy, in all proxies.
+    pub fn reloads(&self) -> u64 {
+        let statuses = self.proxies.values().filter_map(|proxy| proxy.status.as_ref());
+        statuses.map(|status| status.reloads).sum()
+    }
+
+    /// Changes of HAProxy's process, in all proxies; another proxy than the `wanted` first ones is one as well.
+    pub fn pid_changes(&self, wanted: usize) -> u64 {
+        let seen = self.proxies.values().map(|proxy| {
+            let said = proxy.status.as_ref().map_or(0, |status| status.pid_changes);
+            let named = (proxy.pids.len() as u64).saturating_sub(1);
+            said.max(named).max(proxy.restarts)
+        });
+        seen.sum::<u64>() + (self.proxies.len() as u64).saturating_sub(wanted as u64)
+    }
+
+    /// Version of the running HAProxy, by the agents' word.
+    pub fn haproxy_version(&self) -> Option<&str> {
+        let mut statuses = self.proxies.values().filter_map(|proxy| proxy.status.as_ref());
+        statuses.next().map(|status| status.haproxy_version.as_str())
+    }
+
+    /// The `Ready` condition, with its reason.
+    pub fn ready(&self) -> (bool, String) {
+        let ready = self
+            .status
+            .conditions
+            .iter()
+            .find(|condition| condition.type_ == "Ready");
+        ready.map_or((false, "no operator has seen it".to_owned()), |ready| {
+            (
+                ready.status == "True",
+                format!("{}: {}", ready.reason, ready.message),
+            )
+        })
+    }
+}
+
+fn ip(pod: &core::Pod) -> Option<String> {
+    pod.status.as_ref()?.pod_ip.clone()
+}
+
+fn is_ready(pod: &core::Pod) -> bool {
+    let conditions = pod
+        .status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten());
+    conditions
+        .into_iter()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// The operator's `wsc_operator_moves_granted_total` of one resource, in a scrape.
+pub fn granted(scrape: &str, namespace: &str, name: &str) -> Option<u64> {
+    let labels = [
+        format!("namespace=\"{namespace}\""),
+        format!("cluster=\"{name}\""),
+    ];
+    let line = scrape.lines().find(|line| {
+        line.strip_prefix("wsc_operator_moves_granted_total{")
+            .is_some_and(|rest| labels.iter().all(|label| rest.contains(label.as_str())))
+    })?;
+    line.rsplit_once(' ')?.1.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(name: &str, state: &str, ready: &str) -> core::Pod {
+        serde_json::from_value(json!({
+            "metadata": {"name": name, "uid": format!("uid-{name}"), "labels": {STATE_LABEL: state}},
+            "status": {
+                "podIP": "10.0.0.7",
+                "conditions": [{"type": "Ready", "status": ready}],
+                "containerStatuses": [
+                    {"name": "x", "image": "i", "imageID": "", "ready": true, "restartCount": 1},
+                ],
+            },
+        }))
+        .unwrap()
+    }
+
+    fn stats(boot_id: &str, shed_total: u64) -> Stats {
+        Stats {
+            boot_id: boot_id.to_owned(),
+            shed_total,
+            ..Stats::default()
+        }
+    }
+
+    #[test]
+    fn ready_is_when_it_was_first_seen_and_the_peak_stays() {
+        let (mut pool, first) = (Pool::default(), Instant::now());
+        let later = first + std::time::Duration::from_secs(1);
+        pool.server(&pod("chat-0", "Starting", "False"), first);
+        assert!(pool.ready_at.is_empty());
+        pool.server(&pod("chat-0", "Starting", "True"), first);
+        pool.server(&pod("chat-0", "Active", "True"), later);
+        pool.server(&pod("chat-1", "Active", "True"), later);
+        assert_eq!((pool.active(), pool.peak), (2, 2));
+        pool.server(&pod("chat-1", "Cordoned", "True"), later);
+        pool.gone(&pod("chat-1", "Removing", "True"));
+        assert_eq!((pool.active(), pool.peak, pool.pods.len()), (1, 2, 1));
+        assert_eq!(pool.ready_at["chat-0"], first);
+        assert_eq!(pool.ready_at["chat-1"], later);
+    }
+
+    #[test]
+    fn sheds_of_pods_that_are_gone_count_and_repeats_do_not() {
+        let mut pool = Pool::default();
+        pool.server(&pod("chat-0", "Active", "True"), Instant::now());
+        for total in [1, 3, 3] {
+            pool.said("chat-0", "uid-chat-0", stats("a", total));
+        }
+        pool.said("chat-0", "uid-chat-0", stats("b", 2));
+        pool.gone(&pod("chat-0", "Removing", "True"));
+        pool.said("chat-1", "uid-chat-1", stats("c", 4));
+        assert_eq!(pool.sheds(), 9);
+    }
+
+    #[test]
+    fn a_process_changes_by_the_agents_word_by_its_name_by_a_restart_or_with_its_pod() {
+        let mut quiet = pod("p", "", "True");
+        quiet.status.as_mut().unwrap().container_statuses = None;
+        let said = |pid, pid_changes, reloads| AgentStatus {
+            haproxy_version: "3.0.11".to_owned(),
+            pid,
+            reloads,
+            pid_changes,
+        };
+        let mut pool = Pool::default();
+        pool.proxy(&quiet);
+        pool.agent_said("uid-p", said(0, 0, 0));
+        pool.agent_said("uid-p", said(7, 0, 0));
+        assert_eq!(
+            (pool.pid_changes(1), pool.reloads(), pool.haproxy_version()),
+            (0, 0, Some("3.0.11"))
+        );
+        pool.agent_said("uid-p", said(9, 0, 0));
+        assert_eq!(pool.pid_changes(1), 1);
+        pool.agent_said("uid-p", said(9, 2, 1));
+        assert_eq!((pool.pid_changes(1), pool.reloads()), (2, 1));
+        let mut restarted = Pool::default();
+        restarted.proxy(&pod("p", "", "True"));
+        assert_eq!((restarted.pid_changes(1), restarted.pid_changes(0)), (1, 2));
+    }
+
+    #[test]
+    fn cookies_are_remembered() {
+        let mut pool = Pool::default();
+        let backends =
+            |name: &str, cookie: &str| json!({"schema": 1, "servers": [{"name": name, "cookie": cookie}]});
+        pool.published(&backends("chat-0", "aa").to_string()).unwrap();
+        pool.published(&backends("chat-1", "bb").to_string()).unwrap();
+        assert_eq!(
+            (pool.cookie_of("chat-0"), pool.cookie_of("chat-1")),
+            (Some("aa"), Some("bb"))
+        );
+        assert!(pool.published("{}").is_err());
+    }
+
+    #[test]
+    fn granted_moves_are_those_of_the_resource() {
+        let scrape = "# TYPE wsc_operator_moves_granted counter\n\
+            wsc_operator_moves_granted_total{namespace=\"other\",cluster=\"chat\"} 5\n\
+            wsc_operator_moves_granted_total{namespace=\"demo\",cluster=\"chat\"} 38\n";
+        assert_eq!(granted(scrape, "demo", "chat"), Some(38));
+        assert_eq!(granted(scrape, "demo", "chat2"), None);
+        assert_eq!(granted("", "demo", "chat"), None);
+    }
+}
