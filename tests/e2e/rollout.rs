@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use wsc_api::names::{self, Component};
 use wsc_tests::client::{Client, EndKind};
+use wsc_tests::cluster::eventually;
 
 use crate::crowd::Crowd;
-use crate::stage::play;
+use crate::stage::{PATIENCE, play};
 
 const CLIENTS: usize = 300;
 /// Moves a minute that the resource allows.
@@ -46,13 +47,11 @@ disruption: {{movesPerMinute: {BUDGET}}}
                 })
             })
             .await?;
-        let new = stage.pods("chat", Component::Server).await?;
-        ensure!(
-            new.keys().all(|name| !old.contains_key(name)),
-            "{:?} of {:?}",
-            new.keys(),
-            old.keys()
-        );
+        let new = eventually(PATIENCE, "the old pods are gone", || async {
+            let now = stage.pods("chat", Component::Server).await?;
+            Ok(now.keys().all(|name| !old.contains_key(name)).then_some(now))
+        })
+        .await?;
         let hashes = |pods: &std::collections::BTreeMap<String, k8s_openapi::api::core::v1::Pod>| {
             let labels = pods.values().filter_map(|pod| pod.metadata.labels.clone());
             labels
