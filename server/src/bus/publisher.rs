@@ -123,12 +123,15 @@ impl Pump {
     async fn run(mut self) {
         let mut batch = Vec::with_capacity(BATCH);
         while self.items.recv_many(&mut batch, BATCH).await > 0 {
-            let link = self.link_until(batch[0].since + MAX_AGE).await;
-            self.drop_expired(&mut batch);
-            if let Some(link) = link {
-                self.send(link, &batch).await;
+            // Without a connection only what is too old is dropped; the younger messages wait on.
+            while let Some(oldest) = batch.first() {
+                let link = self.link_until(oldest.since + MAX_AGE).await;
+                self.drop_expired(&mut batch);
+                if let Some(link) = link {
+                    self.send(link, &batch).await;
+                    batch.clear();
+                }
             }
-            batch.clear();
         }
     }
 
@@ -199,6 +202,32 @@ mod tests {
             QUEUE_BYTES,
             "its room is free again"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_young_message_outlives_the_old_one_it_waits_with() {
+        let (publisher, _link, metrics) = publisher();
+        let push = || publisher.push(publisher.try_reserve(10).expect("room"), "c".into(), Bytes::new());
+        let (start, mut dropped) = (Instant::now(), Vec::new());
+        push();
+        for (after_ms, young) in [
+            (900, true),
+            (1100, false),
+            (1850, true),
+            (1950, false),
+            (2950, false),
+        ] {
+            tokio::time::advance(start + Duration::from_millis(after_ms) - Instant::now()).await;
+            if young {
+                push();
+            }
+            // The pump is ready to run after an advance, but it has not run yet.
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            dropped.push(metrics.dropped("expired").get());
+        }
+        assert_eq!(dropped, [0, 1, 1, 2, 3]);
     }
 
     #[tokio::test(start_paused = true)]
