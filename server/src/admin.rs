@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -148,21 +149,25 @@ async fn uncordon(State(server): State<Arc<Server>>) -> Json<Stats> {
     Json(Stats::of(&server))
 }
 
-async fn shed(State(server): State<Arc<Server>>, body: Bytes) -> Response {
+async fn shed(State(server): State<Arc<Server>>, body: Result<Bytes, BytesRejection>) -> Response {
+    let body = match body {
+        Ok(body) => body,
+        Err(e) => return error(e.status(), "bad_request", format!("body: {}", e.body_text())),
+    };
     let body: ShedBody = match serde_json::from_slice(&body) {
         Ok(body) => body,
         Err(e) => return error(StatusCode::BAD_REQUEST, "bad_request", format!("body: {e}")),
     };
-    if body.boot_id != server.boot_id() {
-        let message = format!("boot_id is {}, this is another process", server.boot_id());
-        return error(StatusCode::CONFLICT, "boot_id", message);
-    }
     if !body.per_second.is_finite() || body.per_second <= 0.0 {
         return error(
             StatusCode::BAD_REQUEST,
             "bad_request",
             "per_second must be above 0 and finite",
         );
+    }
+    if body.boot_id != server.boot_id() {
+        let message = format!("boot_id is {}, this is another process", server.boot_id());
+        return error(StatusCode::CONFLICT, "boot_id", message);
     }
     server.request_shed(ShedRequest {
         total: body.total,

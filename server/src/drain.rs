@@ -5,7 +5,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::app::Server;
 use crate::outbox::CloseRequest;
@@ -25,27 +25,35 @@ pub async fn shed(server: &Server) -> Infallible {
         } else {
             server.shedding().due()
         };
-        let at = match due {
-            Due::Nothing => {
-                server.shed_wake.notified().await;
-                continue;
+        match due {
+            Due::Close(at) if at <= epoch.elapsed() => {
+                if !shed_one(server, epoch) {
+                    // Nobody is left to ask; the next connection or request wakes us.
+                    server.shed_wake.notified().await;
+                }
             }
-            Due::Close(at) => epoch + at,
-        };
-        if Instant::now() < at {
             // A new request may change what is due.
-            let _ = timeout_at(at, server.shed_wake.notified()).await;
-            continue;
-        }
-        let via = server.shedding().via().map(str::to_owned);
-        if ask_oldest(server, "shed", via.as_deref()) {
-            server.shedding().record(epoch.elapsed());
-            server.metrics.shed.inc();
-        } else {
-            // Nobody is left to ask; the next connection or request wakes us.
-            server.shed_wake.notified().await;
+            Due::Close(at) => {
+                let _ = timeout(at.saturating_sub(epoch.elapsed()), server.shed_wake.notified()).await;
+            }
+            Due::Nothing => server.shed_wake.notified().await,
         }
     }
+}
+
+/// False if nobody is left to ask. Under the lock of the state, so that after the answer to a cancel nobody is asked any more.
+fn shed_one(server: &Server, epoch: Instant) -> bool {
+    let mut shedding = server.shedding();
+    let now = epoch.elapsed();
+    if !matches!(shedding.due(), Due::Close(at) if at <= now) {
+        return true;
+    }
+    let asked = ask_oldest(server, "shed", shedding.via());
+    if asked {
+        shedding.record(now);
+        server.metrics.shed.inc();
+    }
+    asked
 }
 
 /// Asks everybody to leave, evenly over the drain time, and waits until all are gone.
@@ -68,7 +76,7 @@ pub async fn leave(server: &Server) {
         if left > 0 {
             // Spread over what is left of the time, so that the last one is asked before it ends.
             next += deadline.saturating_duration_since(next) / (left + 1);
-            sleep_until(next).await;
+            wait_for(server, next).await;
         }
     }
     tracing::info!(
@@ -76,6 +84,15 @@ pub async fn leave(server: &Server) {
         took_ms = start.elapsed().as_millis(),
         "drained"
     );
+}
+
+/// Until this moment, or until all clients are gone.
+async fn wait_for(server: &Server, moment: Instant) {
+    while server.capacity.taken() > 0 {
+        if timeout_at(moment, server.departed.notified()).await.is_err() {
+            return;
+        }
+    }
 }
 
 /// False if nobody is left to ask.

@@ -44,7 +44,8 @@ pub fn router(server: Arc<Server>) -> Router {
 /// Whether the proxy should send new connections here.
 async fn load_balancer(State(server): State<Arc<Server>>, headers: axum::http::HeaderMap) -> Response {
     if !request::is_for(server.config.pod.as_deref(), &headers) {
-        return refuse(&server, Refusal::WrongPod);
+        // Not counted: it is a check and no handshake.
+        return answer(Refusal::WrongPod);
     }
     if server.capacity.is_out_of_rotation() || !server.admits() {
         return (StatusCode::NOT_FOUND, "no new connections\n").into_response();
@@ -122,6 +123,10 @@ async fn upgrade(parts: &mut Parts, connection: Connection) -> Response {
 
 fn refuse(server: &Server, refusal: Refusal) -> Response {
     server.count_refusal(refusal);
+    answer(refusal)
+}
+
+fn answer(refusal: Refusal) -> Response {
     let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = error(status, refusal.code(), refusal.message());
     if status == StatusCode::SERVICE_UNAVAILABLE {

@@ -1,10 +1,14 @@
 //! `wsc-server`; everything it does is in the library.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use wsc_server::args::Args;
 use wsc_server::run;
+
+/// What is left for threads that cannot be interrupted.
+const LOOKUP_WAIT: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
     let args = match Args::read(std::env::args_os()) {
@@ -35,5 +39,8 @@ fn start(args: &Args, mut config: wsc_server::config::Config) -> anyhow::Result<
         .enable_all()
         .build()
         .context("runtime")?;
-    runtime.block_on(run::serve(args, config))
+    let served = runtime.block_on(run::serve(args, config));
+    // A name lookup that hangs must not hold the process up after its last client.
+    runtime.shutdown_timeout(LOOKUP_WAIT);
+    served
 }

@@ -6,22 +6,27 @@ use std::time::Duration;
 const SLACK: Duration = Duration::from_millis(10);
 
 /// A token bucket in its virtual-scheduling form (GCRA, ITU-T I.371): in any window of length W it grants at most
-/// `(W + 10 ms) * rate + 1` closes.
+/// `(W + 10 ms) * rate + 1` closes. The rate of the moment counts, so a faster one is not held up by a slower one before it.
 #[derive(Debug, Default)]
 pub struct Pacer {
-    due: Duration,
+    last: Option<Duration>,
 }
 
 impl Pacer {
-    /// When the next close may happen.
-    pub fn next(&self) -> Duration {
-        self.due.saturating_sub(SLACK)
+    /// When the next close may happen at `per_second`.
+    pub fn next(&self, per_second: f64) -> Duration {
+        self.due(per_second).saturating_sub(SLACK)
     }
 
     /// A close happens now, at `per_second`; call it only at or after [`Pacer::next`].
     pub fn record(&mut self, now: Duration, per_second: f64) {
+        self.last = Some(self.due(per_second).max(now));
+    }
+
+    fn due(&self, per_second: f64) -> Duration {
         let interval = Duration::try_from_secs_f64(per_second.recip()).unwrap_or(Duration::MAX);
-        self.due = self.due.max(now).saturating_add(interval);
+        self.last
+            .map_or(Duration::ZERO, |last| last.saturating_add(interval))
     }
 }
 
@@ -82,7 +87,7 @@ impl Shedding {
         if self.done >= self.target {
             Due::Nothing
         } else {
-            Due::Close(self.pacer.next())
+            Due::Close(self.pacer.next(self.per_second))
         }
     }
 
@@ -175,6 +180,27 @@ mod tests {
         run(&mut shedding, &mut now, Duration::MAX, Duration::ZERO);
         shedding.request(request(10, 10.0));
         assert_eq!((shedding.due(), shedding.done()), (Due::Nothing, 10));
+    }
+
+    #[test]
+    fn a_faster_rate_is_not_held_up_by_the_slower_one_before_it() {
+        let (mut shedding, mut now) = (Shedding::new(100.0), Duration::ZERO);
+        for slow in [0.001, f64::MIN_POSITIVE] {
+            let before = shedding.done();
+            shedding.request(request(before + 2, slow));
+            let until = now + Duration::from_secs(1);
+            let closes = run(&mut shedding, &mut now, until, Duration::ZERO);
+            assert!(closes.len() <= 1 && shedding.done() < before + 2, "{closes:?}");
+            now = until;
+            shedding.request(request(before + 3, 10.0));
+            let closes = run(
+                &mut shedding,
+                &mut now,
+                until + Duration::from_secs(1),
+                Duration::ZERO,
+            );
+            assert_eq!(shedding.done(), before + 3, "{closes:?}");
+        }
     }
 
     proptest! {
