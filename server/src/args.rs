@@ -15,7 +15,13 @@ use crate::outbox::MESSAGE_OVERHEAD_BYTES;
 
 /// A WebSocket server: what a client sends to a room reaches every member of the room, on every pod.
 #[derive(Debug, Parser)]
-#[command(name = "wsc-server", version, about, max_term_width = 110)]
+#[command(
+    name = "wsc-server",
+    version,
+    about,
+    max_term_width = 110,
+    allow_negative_numbers = true
+)]
 pub struct Args {
     /// The pod's own name; a request whose `X-Wsc-Server` header differs is answered 503
     #[arg(long, env = "POD_NAME", value_name = "NAME")]
@@ -91,7 +97,7 @@ pub struct Args {
           value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub heartbeat_seconds: u64,
     /// How log lines look; what is logged is set by RUST_LOG (default `info`)
-    #[arg(long, env = "WSC_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    #[arg(long, env = "WSC_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
     pub log_format: LogFormat,
 }
 

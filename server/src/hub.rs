@@ -245,7 +245,7 @@ mod tests {
                 overflowed: 1
             }
         );
-        assert!(slow.is_closing() && !fast.is_closing());
+        assert_eq!((slow.asked_close(), fast.asked_close()), (Some("slow"), None));
     }
 
     #[test]

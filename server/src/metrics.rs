@@ -47,6 +47,8 @@ pub struct Metrics {
     pub bus_up: Gauge,
     /// Times that a working bus was lost.
     pub bus_losses: Counter,
+    /// Attempts to reach Redis, the first one included; between two of them the back-off waits.
+    pub bus_attempts: Counter,
     /// Round trips through Redis.
     pub probe_seconds: Histogram,
 }
@@ -77,6 +79,7 @@ impl Metrics {
             drained: Counter::default(),
             bus_up: Gauge::default(),
             bus_losses: Counter::default(),
+            bus_attempts: Counter::default(),
             // 0.1 ms to 3.3 s, the longest that a probe may take being 3 s.
             probe_seconds: Histogram::new(exponential_buckets(0.0001, 2.0, 16)),
         };
@@ -128,6 +131,11 @@ impl Metrics {
             "bus_losses",
             "Times that a working bus was lost",
             self.bus_losses.clone(),
+        );
+        registry.register(
+            "bus_attempts",
+            "Attempts to reach Redis",
+            self.bus_attempts.clone(),
         );
         registry.register(
             "bus_probe_seconds",

@@ -30,6 +30,16 @@ pub enum CloseRequest {
     Slow,
 }
 
+impl CloseRequest {
+    /// The word for it in the metrics.
+    pub fn why(&self) -> &'static str {
+        match self {
+            Self::Moved { .. } => "moved",
+            Self::Slow => "slow",
+        }
+    }
+}
+
 /// What the session has to write next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next {
@@ -132,9 +142,12 @@ impl Outbox {
         first
     }
 
-    /// Whether the connection is to end.
-    pub fn is_closing(&self) -> bool {
-        !matches!(self.lock().close, Close::No)
+    /// Why the connection is to end, once that was asked for and before [`Outbox::next`] has handed it out.
+    pub fn asked_close(&self) -> Option<&'static str> {
+        match &self.lock().close {
+            Close::Asked(request) => Some(request.why()),
+            Close::No | Close::Taken => None,
+        }
     }
 
     /// Takes what has to be written next.

@@ -19,7 +19,7 @@ pub fn explain(exit: &Exit) -> ExitCode {
     match exit {
         Exit::Text(text) => {
             // A closed pipe is no reason to fail.
-            let _ = write!(io::stdout(), "{text}");
+            let _ = writeln!(io::stdout(), "{}", text.trim_end());
             ExitCode::SUCCESS
         }
         Exit::Usage(line) => {

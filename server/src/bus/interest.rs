@@ -3,7 +3,7 @@
 //! Invariant: a room is `active` only while its subscription is confirmed and has not been given up. Giving up happens
 //! under the same lock under which a new member finds out whether it has to wait.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::protocol::RoomName;
@@ -23,7 +23,7 @@ pub struct Interest(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    dirty: HashSet<RoomName>,
+    dirty: BTreeSet<RoomName>,
     active: HashSet<RoomName>,
 }
 
@@ -50,10 +50,9 @@ impl Interest {
         let mut inner = self.lock();
         let mut changes = Changes::default();
         while changes.subscribe.len() + changes.unsubscribe.len() < limit {
-            let Some(room) = inner.dirty.iter().next().cloned() else {
+            let Some(room) = inner.dirty.pop_first() else {
                 break;
             };
-            inner.dirty.remove(&room);
             match (wanted(&room), inner.active.contains(&room)) {
                 (true, false) => changes.subscribe.push(room),
                 (false, true) => {
@@ -62,9 +61,6 @@ impl Interest {
                 }
                 _ => {}
             }
-        }
-        if inner.dirty.is_empty() {
-            inner.dirty.shrink_to(0);
         }
         changes
     }

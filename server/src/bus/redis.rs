@@ -200,6 +200,7 @@ async fn supervise(shared: Arc<Shared>) {
     let mut last_error = String::new();
     loop {
         let started = Instant::now();
+        shared.metrics.bus_attempts.inc();
         let Err(error) = subscriber::run(&shared).await;
         shared.link.send_replace(None);
         if shared.is_up() {
@@ -209,7 +210,8 @@ async fn supervise(shared: Arc<Shared>) {
         let error = error.to_string();
         // The same refusal every second is one line, not thousands.
         if error != last_error {
-            tracing::warn!(%error, "redis is out of reach; trying again");
+            let redis = shared.client.get_connection_info().addr().to_string();
+            tracing::warn!(%error, redis, "redis cannot be used; trying again");
             last_error = error;
         }
         if started.elapsed() > STABLE {

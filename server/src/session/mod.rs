@@ -21,7 +21,9 @@ use crate::protocol::{Message, Opcode, envelope};
 /// From the wish to close to the hard end: for what is queued, the close frame and the client's answer.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 /// The most frames that one poll reads, and the most that it writes, so that one client cannot hold a worker.
-const FRAMES_PER_POLL: usize = 32;
+const FRAMES_PER_POLL: usize = 16;
+/// The same for large messages: after this many bytes of payload it is another client's turn.
+const BYTES_PER_POLL: usize = 64 << 10;
 
 /// What a client sent.
 #[derive(Debug)]
@@ -129,9 +131,11 @@ type Ended = Poll<&'static str>;
 impl<S: Socket> Session<S> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Ended {
         self.connection.outbox.register(cx.waker());
-        if self.closing.is_none() && self.connection.outbox.is_closing() {
+        if self.closing.is_none()
+            && let Some(why) = self.connection.outbox.asked_close()
+        {
             // Its frame comes out of the outbox, after what is queued there.
-            self.begin_close("moved", None);
+            self.begin_close(why, None);
         }
         if let Poll::Ready(ended) = self.poll_read(cx) {
             return Poll::Ready(ended);
@@ -143,7 +147,8 @@ impl<S: Socket> Session<S> {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Ended {
-        for _ in 0..FRAMES_PER_POLL {
+        let (mut frames, mut bytes) = (0, 0);
+        while frames < FRAMES_PER_POLL && bytes < BYTES_PER_POLL {
             if !self.poll_pending(cx) || !self.reading {
                 return Poll::Pending;
             }
@@ -152,15 +157,19 @@ impl<S: Socket> Session<S> {
                 Some(Err(SocketError::Lost)) | None => return Poll::Ready(self.why("lost")),
                 Some(Err(error)) => {
                     self.reading = false;
-                    let (code, why) = close_of(error);
-                    self.begin_close(why, Some((code, why.to_owned())));
+                    let (why, code, reason) = close_of(error);
+                    self.begin_close(why, Some((code, reason.to_owned())));
                     return Poll::Pending;
                 }
             };
             self.last_heard = Instant::now();
             self.pinged = None;
+            frames += 1;
             match incoming {
-                Incoming::Message(message) => self.receive(message),
+                Incoming::Message(message) => {
+                    bytes += message.payload.len();
+                    self.receive(message);
+                }
                 Incoming::Ping => self.unflushed = true,
                 Incoming::Pong => {}
                 Incoming::Close => self.receive_close(),
@@ -221,7 +230,8 @@ impl<S: Socket> Session<S> {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Ended {
-        for _ in 0..FRAMES_PER_POLL {
+        let (mut frames, mut bytes) = (0, 0);
+        while frames < FRAMES_PER_POLL && bytes < BYTES_PER_POLL {
             if self.closing.as_ref().is_some_and(|c| c.sent) {
                 return self.poll_flushed(cx);
             }
@@ -233,6 +243,10 @@ impl<S: Socket> Session<S> {
             };
             if let (Outgoing::Close { .. }, Some(closing)) = (&frame, &mut self.closing) {
                 closing.sent = true;
+            }
+            frames += 1;
+            if let Outgoing::Message(message) = &frame {
+                bytes += message.payload.len();
             }
             self.unflushed = true;
             if Pin::new(&mut self.socket).start_send(frame).is_err() {
@@ -254,14 +268,11 @@ impl<S: Socket> Session<S> {
             Next::Message(message) => Some(Outgoing::Message(message)),
             Next::Idle => None,
             Next::Close(request) => {
-                let (why, code, reason) = match request {
-                    CloseRequest::Moved { code, reason } => ("moved", code, reason),
-                    CloseRequest::Slow => ("slow", 1013, "slow".to_owned()),
+                self.begin_close(request.why(), None);
+                let (code, reason) = match request {
+                    CloseRequest::Moved { code, reason } => (code, reason),
+                    CloseRequest::Slow => (1013, "slow".to_owned()),
                 };
-                self.begin_close(why, None);
-                if let Some(closing) = &mut self.closing {
-                    closing.why = why;
-                }
                 Some(Outgoing::Close { code, reason })
             }
         }
@@ -328,11 +339,12 @@ impl<S: Socket> Session<S> {
     }
 }
 
-fn close_of(error: SocketError) -> (u16, &'static str) {
+/// The word for the metrics, the close code and its reason.
+fn close_of(error: SocketError) -> (&'static str, u16, &'static str) {
     match error {
-        SocketError::TooLarge => (1009, "message too large"),
-        SocketError::Utf8 => (1007, "text is not utf-8"),
-        SocketError::Protocol | SocketError::Lost => (1002, "protocol error"),
+        SocketError::TooLarge => ("too_large", 1009, "message too large"),
+        SocketError::Utf8 => ("utf8", 1007, "text is not utf-8"),
+        SocketError::Protocol | SocketError::Lost => ("protocol", 1002, "protocol error"),
     }
 }
 
