@@ -1,4 +1,4 @@
-//! What the tests of this project stand on: clients that record everything that happens to them, real HAProxy and Redis
+//! What the tests of this project stand on: clients that record everything that happens to them, real HAProxy, Redis and server
 //! processes on free ports, a real local Kubernetes, and a fault proxy to put in front of any of them.
 
 pub mod client;
@@ -6,4 +6,6 @@ pub mod cluster;
 pub mod demo;
 pub mod faults;
 pub mod haproxy;
+pub mod http1;
 pub mod redis;
+pub mod server;

@@ -1,0 +1,112 @@
+//! One HTTP request on a connection of its own, with a deadline; and bytes that no HTTP client would send.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// From the first packet to the end of the answer.
+const WAIT: Duration = Duration::from_secs(15);
+/// The largest body that is read.
+const BODY_BYTES: usize = 4 << 20;
+
+/// What came back.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Of the first line.
+    pub status: StatusCode,
+    /// All headers.
+    pub headers: HeaderMap,
+    /// The body, as text.
+    pub body: String,
+}
+
+impl Answer {
+    /// The text of a header, empty if there is none.
+    pub fn header(&self, name: &str) -> &str {
+        let value = self.headers.get(name);
+        value.and_then(|v| v.to_str().ok()).unwrap_or_default()
+    }
+
+    /// The body as JSON.
+    ///
+    /// # Errors
+    /// If it is none; the message holds the body.
+    pub fn json(&self) -> Result<serde_json::Value> {
+        serde_json::from_str(&self.body).with_context(|| format!("no json: {:?}", self.body))
+    }
+}
+
+/// Asks a server on 127.0.0.1.
+///
+/// # Errors
+/// If there is no whole answer in time.
+pub async fn request(
+    port: u16,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Bytes>,
+) -> Result<Answer> {
+    let mut request = Request::builder().method(method.clone()).uri(path);
+    request = request.header("host", format!("127.0.0.1:{port}"));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(Full::new(body.into()))?;
+    let what = || format!("{method} {path} on port {port}");
+    timeout(WAIT, ask(port, request))
+        .await
+        .with_context(|| format!("{}: no answer within {WAIT:?}", what()))?
+        .with_context(what)
+}
+
+/// GET.
+///
+/// # Errors
+/// If there is no whole answer in time.
+pub async fn get(port: u16, path: &str) -> Result<Answer> {
+    request(port, Method::GET, path, &[], "").await
+}
+
+async fn ask(port: u16, request: Request<Full<Bytes>>) -> Result<Answer> {
+    let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // Ends with the sender below.
+    let driver = tokio::spawn(connection);
+    let response = sender.send_request(request).await?;
+    let (parts, body) = response.into_parts();
+    let body = Limited::new(body, BODY_BYTES).collect().await;
+    let body = body.map_err(|e| anyhow::anyhow!("body: {e}"))?.to_bytes();
+    driver.abort();
+    Ok(Answer {
+        status: parts.status,
+        headers: parts.headers,
+        body: String::from_utf8_lossy(&body).into_owned(),
+    })
+}
+
+/// Writes these bytes as they are and returns all that came back until the other side closed or said nothing for `quiet`.
+///
+/// # Errors
+/// If nobody accepts the connection.
+pub async fn raw(port: u16, bytes: &[u8], quiet: Duration) -> Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    // A server that refuses early may not read to the end.
+    let _ = stream.write_all(bytes).await;
+    let mut back = Vec::new();
+    while back.len() < BODY_BYTES {
+        match timeout(quiet, stream.read_buf(&mut back)).await {
+            Ok(Ok(n)) if n > 0 => {}
+            _ => break,
+        }
+    }
+    Ok(back)
+}
