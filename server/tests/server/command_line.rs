@@ -1,0 +1,182 @@
+//! What the program says to who starts it.
+
+use std::process::{Output, Stdio};
+
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::{SOON, alone, program};
+
+/// Runs the program with nothing but these arguments and variables, to its end.
+async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(program());
+    command
+        .args(arguments)
+        .env_clear()
+        .envs(variables.iter().copied());
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    timeout(SOON, command.output()).await.expect("it ends").unwrap()
+}
+
+#[tokio::test]
+async fn a_wrong_start_is_one_line_that_says_what_to_write() {
+    type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a [&'a str]);
+    let cases: &[Case<'_>] = &[
+        (&[], &[], &["--redis-url redis://HOST:6379", "--bus memory"]),
+        (&["--bus", "redis"], &[], &["WSC_REDIS_URL"]),
+        (
+            &[],
+            &[("WSC_BUS", "redis"), ("WSC_REDIS_URL", "")],
+            &["WSC_REDIS_URL"],
+        ),
+        (
+            &[],
+            &[("POD_NAME", "chat-1")],
+            &["WSC_BUS=redis", "WSC_BUS=memory"],
+        ),
+        (
+            &["--redis-url", "redis://h"],
+            &[("POD_NAME", "chat-1")],
+            &["WSC_BUS"],
+        ),
+        (&["--bus", "kafka"], &[], &["--bus", "redis", "memory"]),
+        (&["--redis-url", "http://h"], &[], &["redis://", "rediss://"]),
+        (
+            &["--redis-url", "redis://h", "--redis-prefix", "a b"],
+            &[],
+            &["--redis-prefix", "wsc:"],
+        ),
+        (&["--no-such-flag"], &[], &["--no-such-flag", "--help"]),
+        (&["--bus", "memory", "stray"], &[], &["stray"]),
+        (&["--bus", "memory", "--port", "70000"], &[], &["--port", "65535"]),
+        (
+            &["--bus", "memory", "--max-connections", "0"],
+            &[],
+            &["--max-connections", "1..=1000000"],
+        ),
+        (
+            &["--bus", "memory"],
+            &[("WSC_MAX_CONNECTIONS", "many")],
+            &["--max-connections", "many"],
+        ),
+        (&["--bus", "memory", "--path", "ws"], &[], &["--path", "/NAME"]),
+        (&["--bus", "memory", "--path", "/wsc/x"], &[], &["/wsc"]),
+        (
+            &["--bus", "memory", "--origins", "example.org"],
+            &[],
+            &["--origins", "scheme://host"],
+        ),
+        (
+            &["--bus", "memory", "--close-code", "1005"],
+            &[],
+            &["--close-code", "1012"],
+        ),
+        (
+            &["--bus", "memory", "--max-sheds-per-second", "0"],
+            &[],
+            &["--max-sheds-per-second", "above 0"],
+        ),
+        (
+            &["--bus", "memory", "--max-message-bytes", "0"],
+            &[],
+            &["--max-message-bytes must be 1"],
+        ),
+        (
+            &["--bus", "memory", "--outbox-bytes", "10"],
+            &[],
+            &["--outbox-bytes must be"],
+        ),
+        (
+            &["--bus", "memory", "--drain-seconds", "-1"],
+            &[],
+            &["--drain-seconds"],
+        ),
+        (
+            &["--bus", "memory", "--trust-proxy", "maybe"],
+            &[],
+            &["--trust-proxy", "true", "false"],
+        ),
+    ];
+    for (arguments, variables, words) in cases {
+        let output = run(arguments, variables).await;
+        let said = String::from_utf8(output.stderr).unwrap();
+        let what = format!("{arguments:?} {variables:?}: {said:?}");
+        assert_eq!(
+            (output.status.code(), output.stdout.len()),
+            (Some(2), 0),
+            "{what}"
+        );
+        assert!(
+            said.starts_with("wsc-server: ") && said.ends_with('\n') && said.lines().count() == 1,
+            "{what}"
+        );
+        for word in *words {
+            assert!(said.contains(word), "{word}: {what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_secret_in_a_wrong_start_is_not_repeated() {
+    for url in [
+        "redis://user:hunter2@",
+        "rediss://:hunter2@h:99999/0",
+        "postgres://u:hunter2@h",
+    ] {
+        let output = run(&["--bus", "redis"], &[("WSC_REDIS_URL", url)]).await;
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn help_explains_every_flag_and_keeps_secrets() {
+    let output = run(
+        &["--help"],
+        &[
+            ("WSC_REDIS_PASSWORD", "hunter2"),
+            ("WSC_REDIS_URL", "redis://:hunter2@h"),
+        ],
+    )
+    .await;
+    let help = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output.status.success() && output.stderr.is_empty() && !help.contains("hunter2"),
+        "{help}"
+    );
+    // Each flag, with its variable and a sentence below or beside it.
+    let flags: Vec<&str> = help
+        .lines()
+        .filter(|l| l.trim_start().starts_with("--"))
+        .collect();
+    assert!(flags.len() >= 20, "{help}");
+    for (line, text) in help
+        .lines()
+        .enumerate()
+        .filter(|(_, l)| l.trim_start().starts_with("--"))
+    {
+        let until_next = help
+            .lines()
+            .skip(line + 1)
+            .take_while(|l| !l.trim_start().starts_with("--"));
+        let all: String = std::iter::once(text).chain(until_next).collect();
+        assert!(
+            all.contains("[env: ") && all.split_whitespace().count() >= 8,
+            "{all}"
+        );
+    }
+    let version = run(&["--version"], &[]).await;
+    let expected = format!("wsc-server {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(String::from_utf8(version.stdout).unwrap(), expected);
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_named() {
+    let server = alone(&[]).await;
+    let port = server.port().to_string();
+    let output = run(&["--bus", "memory", "--port", &port, "--control-port", "0"], &[]).await;
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("port {port}")), "{said}");
+}

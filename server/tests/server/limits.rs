@@ -1,0 +1,93 @@
+//! Messages that are too large, clients that are too slow.
+
+use wsc_tests::client::EndKind;
+
+use crate::{SOON, alone, connect, end_of};
+
+#[tokio::test]
+async fn a_message_over_the_limit_ends_its_sender_alone() {
+    let server = alone(&[]).await;
+    let (sender, neighbour) = (connect(&server, "/ws").await, connect(&server, "/ws").await);
+    sender.send_binary(vec![1; 64 << 10]).await.unwrap();
+    assert!(
+        neighbour.wait_received(1, SOON).await,
+        "the limit itself is allowed"
+    );
+    sender.send_binary(vec![2; (64 << 10) + 1]).await.unwrap();
+    let end = end_of(&sender).await;
+    assert_eq!(
+        (end.kind, end.code, end.reason.as_str()),
+        (EndKind::Unasked, Some(1009), "message too large")
+    );
+    let other = connect(&server, "/ws").await;
+    other.send_text("after").await.unwrap();
+    assert!(neighbour.wait_received(2, SOON).await);
+    assert_eq!(neighbour.texts()[1], "after");
+    // The connection is kept a little longer, so that the reason can be read.
+    let closed = "wsc_server_closed_total{reason=\"too_large\"}";
+    assert!(server.wait_metric(closed, 1.0, SOON).await.unwrap() < 2.0);
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_closed_and_its_neighbours_get_everything() {
+    const MESSAGES: u64 = 400;
+    let server = alone(&[]).await;
+    let (slow, fast) = (connect(&server, "/ws/r").await, connect(&server, "/ws/r").await);
+    let sender = connect(&server, "/ws/r?echo=0").await;
+    slow.set_reading(false).await.unwrap();
+    // Far more than outbox and kernel hold together; never more on its way than the fast one can have.
+    for n in 1..=MESSAGES {
+        let mut message = vec![0; 64 << 10];
+        message[..8].copy_from_slice(&n.to_be_bytes());
+        sender.send_binary(message).await.unwrap();
+        if n % 2 == 0 {
+            assert!(fast.wait_received(n, SOON).await, "{:?}", fast.ended());
+        }
+    }
+    server
+        .wait_metric("wsc_server_overflows_total", 1.0, SOON)
+        .await
+        .unwrap();
+    server.wait_connections(2, SOON).await.unwrap();
+    let closed = server
+        .metric("wsc_server_closed_total{reason=\"slow\"}")
+        .await
+        .unwrap();
+    assert_eq!(closed.to_string(), "1");
+    let numbers = fast.with_frames(|frames| {
+        let number = |f: &wsc_tests::client::Frame| u64::from_be_bytes(*f.payload.first_chunk().unwrap());
+        frames.iter().map(number).collect::<Vec<_>>()
+    });
+    assert_eq!(numbers, (1..=MESSAGES).collect::<Vec<_>>());
+    assert_eq!((fast.ended(), sender.ended()), (None, None));
+    // What reached the slow one before is the beginning, without a hole.
+    slow.set_reading(true).await.unwrap();
+    assert_eq!(end_of(&slow).await.kind, EndKind::Unasked);
+    assert!(slow.received() < MESSAGES);
+    let first = slow.with_frames(|frames| frames.iter().map(|f| f.payload.clone()).collect::<Vec<_>>());
+    assert!(fast.with_frames(|frames| frames.iter().zip(&first).all(|(f, s)| f.payload == *s)));
+}
+
+#[tokio::test]
+async fn a_client_that_wakes_up_in_time_is_told_that_it_was_too_slow() {
+    let server = alone(&[("WSC_OUTBOX_BYTES", "70000")]).await;
+    let (slow, sender) = (
+        connect(&server, "/ws/r").await,
+        connect(&server, "/ws/r?echo=0").await,
+    );
+    slow.set_reading(false).await.unwrap();
+    let mut sent = 0;
+    while server.metric("wsc_server_overflows_total").await.unwrap() < 1.0 {
+        for _ in 0..16 {
+            sender.send_binary(vec![0; 60_000]).await.unwrap();
+        }
+        sent += 16;
+        assert!(sent < 4000, "nothing overflows");
+    }
+    slow.set_reading(true).await.unwrap();
+    let end = end_of(&slow).await;
+    assert_eq!(
+        (end.kind, end.code, end.reason.as_str()),
+        (EndKind::Unasked, Some(1013), "slow")
+    );
+}

@@ -1,0 +1,80 @@
+//! The real `wsc-server` with real clients and, where messages travel between processes, a real Redis.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by a panic, in its helpers too"
+)]
+
+mod broadcast;
+mod capacity;
+mod command_line;
+mod control;
+mod drain;
+mod frames;
+mod handshake;
+mod limits;
+mod redis_access;
+mod redis_faults;
+
+use std::path::Path;
+use std::time::Duration;
+
+use wsc_tests::client::{Client, Ended};
+use wsc_tests::redis::Redis;
+use wsc_tests::server::Server;
+
+/// For what takes milliseconds on an idle machine.
+const SOON: Duration = Duration::from_secs(20);
+
+fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_wsc-server"))
+}
+
+/// A server by itself.
+async fn alone(variables: &[(&str, &str)]) -> Server {
+    let variables = [&[("WSC_BUS", "memory")], variables].concat();
+    Server::start(program(), &variables).await.unwrap()
+}
+
+/// A server that looks for this Redis, perhaps in vain.
+async fn beside(redis: &Redis, variables: &[(&str, &str)]) -> Server {
+    let url = redis.url();
+    let variables = [
+        &[("WSC_BUS", "redis"), ("WSC_REDIS_URL", url.as_str())],
+        variables,
+    ]
+    .concat();
+    Server::start(program(), &variables).await.unwrap()
+}
+
+/// Servers on one Redis, ready.
+async fn pool<const N: usize>(redis: &Redis) -> [Server; N] {
+    let mut servers = Vec::new();
+    for _ in 0..N {
+        let server = beside(redis, &[]).await;
+        server.wait_ready(SOON).await.unwrap();
+        servers.push(server);
+    }
+    servers.try_into().unwrap()
+}
+
+async fn connect(server: &Server, path: &str) -> Client {
+    server.connect(path).await.unwrap()
+}
+
+async fn crowd(server: &Server, path: &str, count: usize) -> Vec<Client> {
+    let mut clients = Vec::new();
+    for _ in 0..count {
+        clients.push(connect(server, path).await);
+    }
+    clients
+}
+
+async fn end_of(client: &Client) -> Ended {
+    client.wait_end(SOON).await.expect("the connection ends")
+}
+
+fn ended(clients: &[Client]) -> Vec<Ended> {
+    clients.iter().filter_map(Client::ended).collect()
+}
