@@ -1,5 +1,6 @@
 //! Something dies: only what was on it is lost, and it is replaced.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -78,35 +79,49 @@ async fn a_killed_server_loses_only_its_own_sockets() -> Result<()> {
     .await
 }
 
-/// Connections that came through other proxies than this one. (The servers count a tunnel until they see its end.)
-async fn via_others(stage: &Stage, proxy: &str) -> Result<u64> {
-    let mut count = 0;
+/// How many connections came through each proxy, by what the servers say. (They count a tunnel until they see its end.)
+async fn used_proxies(stage: &Stage) -> Result<BTreeMap<String, u64>> {
+    let mut counts = BTreeMap::new();
     for pod in stage.pods("chat", Component::Server).await?.values() {
         let stats = stage.stats(pod).await?;
         let via = stats["via"].as_object().context("no via in /stats")?;
-        let others = via.iter().filter(|(name, _)| !name.starts_with(proxy));
-        count += others.filter_map(|(_, count)| count.as_u64()).sum::<u64>();
+        for (proxy, count) in via {
+            *counts.entry(proxy.clone()).or_default() += count.as_u64().unwrap_or_default();
+        }
     }
-    Ok(count)
+    Ok(counts)
+}
+
+/// Connections that came through other proxies than this one.
+async fn via_others(stage: &Stage, proxy: &str) -> Result<u64> {
+    let used = used_proxies(stage).await?;
+    let others = used.iter().filter(|(name, _)| !name.starts_with(proxy));
+    Ok(others.map(|(_, count)| count).sum())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_haproxy_worker_leaves_the_other_proxy_alone() -> Result<()> {
-    const CLIENTS: u64 = 40;
     play("worker", async |stage| {
         stage
             .apply("chat", "scaling: {minReplicas: 2, maxReplicas: 2}")
             .await?;
         let endpoint = stage.ready("chat").await?;
         let mut crowd = Crowd::new(&endpoint, "lobby");
-        crowd.join(usize::try_from(CLIENTS)?).await?;
+        let both = "--for=jsonpath={.status.readyReplicas}=2";
+        stage
+            .kubectl(&["wait", both, "deployment/chat-proxy", "--timeout=150s"])
+            .await?;
+        // The Service needs a moment to know the second proxy.
+        while crowd.clients.len() < 200 && used_proxies(stage).await?.len() < 2 {
+            crowd.join(20).await?;
+        }
         let killed = kill(stage, Component::Proxy, "haproxy").await?;
         let killed = killed.metadata.name.context("a pod has a name")?;
         let others = via_others(stage, &killed).await?;
         ensure!(others > 0, "everybody came through {killed}");
         eventually(LOSS, "the tunnels of the killed worker end", || async {
-            let lost = u64::try_from(crowd.ended(EndKind::Unasked))?;
-            Ok((lost + others == CLIENTS).then_some(()))
+            let left = crowd.clients.len() - crowd.ended(EndKind::Unasked);
+            Ok((u64::try_from(left)? == others).then_some(()))
         })
         .await?;
         crowd.come_back().await?;
