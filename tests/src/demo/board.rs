@@ -66,9 +66,9 @@ impl Board {
         self.plain
     }
 
-    /// The pool, to read or to write.
-    pub fn pool(&self) -> MutexGuard<'_, Pool> {
-        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Looks at the pool, or changes it. (No guard leaves this function: one that lives a little too long would block the next look.)
+    pub fn pool<R>(&self, look: impl FnOnce(&mut Pool) -> R) -> R {
+        look(&mut self.pool.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// From now on the clients' numbers are these.
@@ -105,7 +105,9 @@ impl Board {
     /// The resource's status changed.
     pub fn status(&self, status: WebSocketClusterStatus) {
         let decision = status.last_decision.clone();
-        let before = std::mem::replace(&mut self.pool().status, status).last_decision;
+        let before = self
+            .pool(|pool| std::mem::replace(&mut pool.status, status))
+            .last_decision;
         if let Some(decision) = decision.filter(|decision| before.as_ref() != Some(decision)) {
             self.note(format!("operator: {}", in_words(&decision)));
         }
@@ -113,12 +115,15 @@ impl Board {
 
     /// Everything, now.
     pub fn snapshot(&self) -> Snapshot {
-        let story = self.story();
+        let (phase, notes) = {
+            let story = self.story();
+            (story.phase.clone(), story.notes.iter().cloned().collect())
+        };
         Snapshot {
             elapsed: self.began.elapsed(),
-            phase: story.phase.clone(),
-            notes: story.notes.iter().cloned().collect(),
-            pool: self.pool().clone(),
+            phase,
+            notes,
+            pool: self.pool(|pool| pool.clone()),
             clients: self.book.get().map(|book| book.glance()).unwrap_or_default(),
         }
     }

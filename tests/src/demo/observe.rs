@@ -75,8 +75,7 @@ where
 fn pods(board: Arc<Board>) -> impl FnMut(Event<core::Pod>) + Send {
     move |event| {
         let now = Instant::now();
-        let mut pool = board.pool();
-        match event {
+        board.pool(|pool| match event {
             Event::Apply(pod) | Event::InitApply(pod) => match component(&pod) {
                 Some("server") => pool.server(&pod, now),
                 Some("proxy") => pool.proxy(&pod),
@@ -86,7 +85,7 @@ fn pods(board: Arc<Board>) -> impl FnMut(Event<core::Pod>) + Send {
             // A list follows: who is not in it went while nobody watched.
             Event::Init => pool.pods.clear(),
             Event::InitDone => {}
-        }
+        });
     }
 }
 
@@ -114,7 +113,8 @@ fn configuration(board: Arc<Board>) -> impl FnMut(Event<core::ConfigMap>) + Send
                 .unwrap_or_default()
                 .remove("backends.json")
                 .unwrap_or_default();
-            if let Err(err) = board.pool().published(&backends) {
+            let outcome = board.pool(|pool| pool.published(&backends));
+            if let Err(err) = outcome {
                 board.note(format!("backends.json cannot be read: {err}"));
             }
         }
@@ -129,15 +129,14 @@ async fn look_forever(client: kube::Client, board: Arc<Board>, name: String) {
         ticks.tick().await;
         look(&http, &board).await;
         if let Ok(Some(granted)) = granted(&client, &http, &name).await {
-            board.pool().granted = granted;
+            board.pool(|pool| pool.granted = granted);
         }
     }
 }
 
 /// Asks every server pod and every agent once. One that does not answer is asked again the next time.
 pub async fn look(http: &Http, board: &Board) {
-    let (servers, proxies) = {
-        let pool = board.pool();
+    let (servers, proxies) = board.pool(|pool| {
         let servers = pool.pods.iter();
         let servers: Vec<_> = servers
             .filter_map(|(name, pod)| Some((name.clone(), pod.uid.clone(), pod.ip.clone()?)))
@@ -147,15 +146,15 @@ pub async fn look(http: &Http, board: &Board) {
             .filter_map(|(uid, proxy)| Some((uid.clone(), proxy.ip.clone()?)))
             .collect();
         (servers, proxies)
-    };
+    });
     let servers = servers.into_iter().map(async |(name, uid, ip)| {
         if let Ok(stats) = ask::<Stats>(http, &ip, CONTROL_PORT, "stats").await {
-            board.pool().said(&name, &uid, stats);
+            board.pool(|pool| pool.said(&name, &uid, stats));
         }
     });
     let proxies = proxies.into_iter().map(async |(uid, ip)| {
         if let Ok(status) = ask::<AgentStatus>(http, &ip, AGENT_PORT, "status").await {
-            board.pool().agent_said(&uid, status);
+            board.pool(|pool| pool.agent_said(&uid, status));
         }
     });
     futures::join!(join_all(servers), join_all(proxies));

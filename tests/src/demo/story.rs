@@ -17,6 +17,7 @@ use super::http::Http;
 use super::install::{self, NAMESPACE};
 use super::observe::{self, Observer};
 use super::person::Pace;
+use super::pool::Pool;
 use super::record::{CookieTry, Counted, Pods, Record};
 use super::report::Facts;
 use crate::cluster::{Cluster, eventually};
@@ -86,13 +87,10 @@ pub struct Played {
 pub async fn play(stage: &Stage) -> Result<Played> {
     let board = &stage.board;
     let (mut facts, _observer) = set_up(stage).await?;
-    let first_pods: BTreeSet<String> = board.pool().pods.keys().cloned().collect();
-    let at_first = board.pool().active();
+    let first_pods: BTreeSet<String> = board.pool(|pool| pool.pods.keys().cloned().collect());
+    let at_first = board.pool(|pool| pool.active());
     let endpoint = board
-        .pool()
-        .status
-        .endpoint
-        .clone()
+        .pool(|pool| pool.status.endpoint.clone())
         .context("the status names no endpoint")?;
     let book = Arc::new(Book::new(
         board.began(),
@@ -111,12 +109,12 @@ pub async fn play(stage: &Stage) -> Result<Played> {
     shrink(stage).await?;
     let until = fall_silent(board, &book).await;
     let counted = agree(stage, &book).await;
-    let pods = Pods {
+    let pods = board.pool(|pool| Pods {
         minimum: stage.example.minimum(),
         at_first,
-        peak: board.pool().peak,
-        at_last: board.pool().active(),
-    };
+        peak: pool.peak,
+        at_last: pool.active(),
+    });
     board.phase("everybody says goodbye");
     crowd.disperse().await?;
     let (clients, messages) = book.close();
@@ -160,7 +158,7 @@ async fn set_up(stage: &Stage) -> Result<(Facts, Observer)> {
     install::apply(cluster, &stage.example).await?;
     let mut ready = Duration::ZERO;
     eventually(READY, "the resource is Ready", || {
-        let (is_ready, why) = board.pool().ready();
+        let (is_ready, why) = board.pool(|pool| pool.ready());
         ready = began.elapsed();
         std::future::ready(if is_ready {
             Ok(Some(()))
@@ -170,8 +168,7 @@ async fn set_up(stage: &Stage) -> Result<(Facts, Observer)> {
     })
     .await?;
     board.note(format!("Ready {:.1} s after the apply", ready.as_secs_f64()));
-    wait(board, READY, "all pods of a quiet pool are Active", |board| {
-        let pool = board.pool();
+    wait(board, READY, "all pods of a quiet pool are Active", |pool| {
         pool.status.starting_replicas == 0
             && usize::try_from(pool.status.desired_replicas) == Ok(pool.active())
             && pool
@@ -182,7 +179,7 @@ async fn set_up(stage: &Stage) -> Result<(Facts, Observer)> {
                 == stage.example.proxies()
     })
     .await?;
-    let haproxy = board.pool().haproxy_version().map(str::to_owned);
+    let haproxy = board.pool(|pool| pool.haproxy_version().map(str::to_owned));
     let facts = Facts {
         kubernetes: install::kubernetes_version(cluster).await?,
         haproxy: haproxy.context("no agent says HAProxy's version")?,
@@ -193,11 +190,9 @@ async fn set_up(stage: &Stage) -> Result<(Facts, Observer)> {
     Ok((facts, observer))
 }
 
-async fn wait(board: &Board, deadline: Duration, what: &str, reached: impl Fn(&Board) -> bool) -> Result<()> {
-    eventually(deadline, what, || {
-        std::future::ready(Ok(reached(board).then_some(())))
-    })
-    .await
+async fn wait(board: &Board, deadline: Duration, what: &str, reached: impl Fn(&Pool) -> bool) -> Result<()> {
+    let look = || std::future::ready(Ok(board.pool(|pool| reached(pool)).then_some(())));
+    eventually(deadline, what, look).await
 }
 
 async fn steady_come(board: &Board, book: &Book, crowd: &mut Crowd) -> Result<()> {
@@ -228,13 +223,15 @@ async fn others_come(board: &Board, crowd: &mut Crowd) {
 /// Waits until the pool is as large as the clients need and each of its pods has met one.
 async fn grow(stage: &Stage, book: &Book, crowd: &Crowd) -> Result<()> {
     stage.board.phase("the pool grows");
-    let grown = |board: &Board| {
-        let pool = board.pool();
+    let grown = |pool: &Pool| {
         let met = |name: &String| {
             pool.cookie_of(name)
                 .is_some_and(|cookie| book.first_landed(cookie).is_some())
         };
-        pool.active() >= stage.example.minimum() + LEAST_GROWTH
+        let counted = usize::try_from(pool.status.connections.current).unwrap_or(0);
+        // The status leaves out changes below one percent.
+        counted * 100 >= (STEADY + RAMP) * 98
+            && pool.active() >= stage.example.minimum() + LEAST_GROWTH
             && pool.status.starting_replicas == 0
             && usize::try_from(pool.status.desired_replicas) == Ok(pool.active())
             && pool.pods.keys().all(met)
@@ -253,16 +250,15 @@ async fn grow(stage: &Stage, book: &Book, crowd: &Crowd) -> Result<()> {
 
 /// The longest time between a new pod's Ready and its first connection.
 fn first_connection(board: &Board, book: &Book, first_pods: &BTreeSet<String>) -> Option<Duration> {
-    let pool = board.pool();
-    let new = pool
-        .ready_at
-        .iter()
-        .filter(|(name, _)| !first_pods.contains(*name));
-    new.filter_map(|(name, ready_at)| {
-        let met = book.first_landed(pool.cookie_of(name)?)?;
-        Some(met.saturating_duration_since(*ready_at))
+    board.pool(|pool| {
+        let ready = pool.ready_at.iter();
+        let new = ready.filter(|(name, _)| !first_pods.contains(*name));
+        new.filter_map(|(name, ready_at)| {
+            let met = book.first_landed(pool.cookie_of(name)?)?;
+            Some(met.saturating_duration_since(*ready_at))
+        })
+        .max()
     })
-    .max()
 }
 
 async fn hold(stage: &Stage) {
@@ -284,13 +280,12 @@ async fn come_back(board: &Board, book: &Book, crowd: &Crowd) -> Result<Vec<Cook
     let http = Http::default();
     observe::look(&http, board).await;
     let before = accepted(board);
-    let cookies: Vec<String> = {
-        let pool = board.pool();
+    let cookies: Vec<String> = board.pool(|pool| {
         let active = pool.pods.iter().filter(|(_, pod)| pod.state == "Active");
         active
             .filter_map(|(name, _)| pool.cookie_of(name).map(str::to_owned))
             .collect()
-    };
+    });
     let sent: usize = cookies
         .iter()
         .map(|cookie| crowd.send_back(cookie, TRIES_PER_POD))
@@ -300,7 +295,9 @@ async fn come_back(board: &Board, book: &Book, crowd: &Crowd) -> Result<Vec<Cook
     })
     .await?;
     observe::look(&http, board).await;
-    let tries = cookies::judge(&book.landings(), &board.pool().cookies, &before, &accepted(board));
+    let after = accepted(board);
+    let pods = board.pool(|pool| pool.cookies.clone());
+    let tries = cookies::judge(&book.landings(), &pods, &before, &after);
     let returned = tries.iter().filter(|attempt| attempt.returned).count();
     board.note(format!(
         "{returned} of {} came back to their own pod",
@@ -310,13 +307,14 @@ async fn come_back(board: &Board, book: &Book, crowd: &Crowd) -> Result<Vec<Cook
 }
 
 fn accepted(board: &Board) -> BTreeMap<String, u64> {
-    let pool = board.pool();
-    let said = pool
-        .pods
-        .iter()
-        .filter_map(|(name, pod)| Some((name, pod.stats.as_ref()?)));
-    said.map(|(name, stats)| (name.clone(), stats.accepted_total))
-        .collect()
+    board.pool(|pool| {
+        let said = pool
+            .pods
+            .iter()
+            .filter_map(|(name, pod)| Some((name, pod.stats.as_ref()?)));
+        said.map(|(name, stats)| (name.clone(), stats.accepted_total))
+            .collect()
+    })
 }
 
 async fn others_leave(board: &Board, crowd: &Crowd) {
@@ -331,8 +329,7 @@ async fn shrink(stage: &Stage) -> Result<()> {
         .board
         .phase("the pool shrinks: pods are drained, who is left on them is asked to move");
     let minimum = stage.example.minimum();
-    wait(&stage.board, SHRINK, "the pool is at its minimum", |board| {
-        let pool = board.pool();
+    wait(&stage.board, SHRINK, "the pool is at its minimum", |pool| {
         pool.active() == minimum && pool.pods.len() == minimum && pool.status.draining_replicas == 0
     })
     .await
@@ -370,12 +367,11 @@ async fn agree(stage: &Stage, book: &Book) -> Counted {
 }
 
 fn counted(stage: &Stage) -> Counted {
-    let pool = stage.board.pool();
-    Counted {
+    stage.board.pool(|pool| Counted {
         shed: pool.sheds(),
         granted: pool.granted,
         moved: u64::try_from(pool.status.connections.moved_total).unwrap_or(0),
         reloads: pool.reloads(),
         pid_changes: pool.pid_changes(stage.example.proxies()),
-    }
+    })
 }
