@@ -206,13 +206,21 @@ pub async fn serve(listeners: Listeners, server: Arc<Server>, shutdown: impl Fut
     let slots = usize::try_from(server.capacity.max()).unwrap_or(usize::MAX);
     let clients = handshake::router(Arc::clone(&server));
     let control = admin::router(Arc::clone(&server));
+    let sockets = slots.saturating_add(SPARE_SOCKETS);
+    let refused = |port| server.metrics.refused(port);
     let tasks = [
         tokio::spawn(accept(
             listeners.clients,
             clients,
-            slots.saturating_add(SPARE_SOCKETS),
+            sockets,
+            refused("client_sockets"),
         )),
-        tokio::spawn(accept(listeners.control, control, CONTROL_SOCKETS)),
+        tokio::spawn(accept(
+            listeners.control,
+            control,
+            CONTROL_SOCKETS,
+            refused("control_sockets"),
+        )),
         tokio::spawn(shed_forever(Arc::clone(&server))),
     ];
     shutdown.await;

@@ -72,7 +72,7 @@ async fn admit(
     permit: Option<SocketPermit>,
 ) -> Result<Connection, Refusal> {
     let target = raw::parse_target(&server.config.path, parts.uri.path(), parts.uri.query())?;
-    request::check_upgrade(&parts.method, &parts.headers)?;
+    request::check_upgrade(&parts.method, parts.version, &parts.headers)?;
     if !request::is_for(server.config.pod.as_deref(), &parts.headers) {
         return Err(Refusal::WrongPod);
     }

@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus_client::metrics::counter::Counter;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt;
@@ -75,8 +76,13 @@ fn listen(socket: TcpSocket, address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Accepts until it is dropped. Beyond `max_sockets` a connection is closed at once.
-pub async fn accept(listener: TcpListener, router: Router, max_sockets: usize) -> Infallible {
+/// Accepts until it is dropped. Beyond `max_sockets` a connection is closed at once and counted.
+pub async fn accept(
+    listener: TcpListener,
+    router: Router,
+    max_sockets: usize,
+    refused: Counter,
+) -> Infallible {
     let sockets = Arc::new(Semaphore::new(max_sockets));
     loop {
         let stream = match listener.accept().await {
@@ -89,6 +95,8 @@ pub async fn accept(listener: TcpListener, router: Router, max_sockets: usize) -
         };
         if let Ok(permit) = Arc::clone(&sockets).try_acquire_owned() {
             tokio::spawn(serve(stream, router.clone(), SocketPermit(Arc::new(permit))));
+        } else {
+            refused.inc();
         }
     }
 }

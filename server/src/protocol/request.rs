@@ -1,6 +1,6 @@
 //! Checks of a handshake's method and headers.
 
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, HeaderName, Method, Version, header};
 
 use super::refusal::Refusal;
 
@@ -11,29 +11,30 @@ pub const VIA_HEADER: &str = "x-wsc-via";
 /// The longest proxy name that is recorded, in bytes: that of a Kubernetes object.
 const MAX_VIA_BYTES: usize = 253;
 
-/// Whether method and headers ask for a WebSocket as RFC 6455 wants it, without a subprotocol.
+/// Whether the request asks for a WebSocket as RFC 6455 wants it, without a subprotocol.
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub fn check_upgrade(method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
+pub fn check_upgrade(method: &Method, version: Version, headers: &HeaderMap) -> Result<(), Refusal> {
     if method != Method::GET {
         return Err(Refusal::Method);
     }
-    let version = headers
-        .get(header::SEC_WEBSOCKET_VERSION)
-        .map(http::HeaderValue::as_bytes);
-    if !has_token(headers, &header::UPGRADE, "websocket") || version != Some(b"13") {
+    let websocket = has_token(headers, &header::UPGRADE, "websocket");
+    let thirteen = single(headers, &header::SEC_WEBSOCKET_VERSION) == Some(b"13");
+    if version != Version::HTTP_11 || !websocket || !thirteen {
         return Err(Refusal::UpgradeRequired);
+    }
+    // What follows the headers is frames; a proxy that takes it for a body would be of another opinion.
+    let length = headers.get(header::CONTENT_LENGTH);
+    if headers.contains_key(header::TRANSFER_ENCODING) || length.is_some_and(|l| l != "0") {
+        return Err(Refusal::BadRequest("a handshake has no body"));
     }
     if !has_token(headers, &header::CONNECTION, "upgrade") {
         return Err(Refusal::BadRequest("the Connection header lacks Upgrade"));
     }
-    let key = headers
-        .get(header::SEC_WEBSOCKET_KEY)
-        .map(http::HeaderValue::as_bytes);
-    if !key.is_some_and(is_nonce) {
+    if !single(headers, &header::SEC_WEBSOCKET_KEY).is_some_and(is_nonce) {
         return Err(Refusal::BadRequest(
-            "Sec-WebSocket-Key must be 16 bytes in base64",
+            "Sec-WebSocket-Key must be given once and be 16 bytes in base64",
         ));
     }
     if headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL) {
@@ -68,7 +69,14 @@ pub fn forwarded_for(headers: &HeaderMap) -> Option<&str> {
         .filter(|a| !a.is_empty())
 }
 
-fn has_token(headers: &HeaderMap, name: &header::HeaderName, token: &str) -> bool {
+/// The value of a header that was given exactly once.
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?;
+    values.next().is_none().then(|| value.as_bytes())
+}
+
+fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     let values = headers.get_all(name).iter().filter_map(|v| v.to_str().ok());
     values
         .flat_map(|v| v.split(','))
@@ -84,7 +92,7 @@ fn is_nonce(key: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::{HeaderName, HeaderValue};
+    use http::HeaderValue;
 
     fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
@@ -104,29 +112,35 @@ mod tests {
 
     #[test]
     fn handshakes() {
-        assert_eq!(check_upgrade(&Method::GET, &headers(&GOOD)), Ok(()));
-        assert_eq!(
-            check_upgrade(&Method::POST, &headers(&GOOD)),
-            Err(Refusal::Method)
-        );
+        let check = |method, version, pairs: &[(&str, &str)]| {
+            check_upgrade(&method, version, &headers(pairs)).map_err(Refusal::status)
+        };
+        assert_eq!(check(Method::GET, Version::HTTP_11, &GOOD), Ok(()));
+        assert_eq!(check(Method::POST, Version::HTTP_11, &GOOD), Err(405));
+        assert_eq!(check(Method::GET, Version::HTTP_10, &GOOD), Err(426));
         let status = |index: usize, value: &str| {
             let mut pairs = GOOD;
             pairs[index].1 = value;
-            check_upgrade(&Method::GET, &headers(&pairs))
-                .expect_err("refused")
-                .status()
+            check(Method::GET, Version::HTTP_11, &pairs).expect_err("refused")
         };
         assert_eq!(status(0, "close"), 400);
         assert_eq!(status(1, "h2c"), 426);
         assert_eq!(status(2, "8"), 426);
         assert_eq!(status(3, "short"), 400);
         assert_eq!(status(3, "dGhlIHNhbXBsZSBub25j!!=="), 400);
-        let mut offered = GOOD.to_vec();
-        offered.push(("sec-websocket-protocol", "soap"));
-        assert_eq!(
-            check_upgrade(&Method::GET, &headers(&offered)).map_err(Refusal::status),
-            Err(400)
-        );
+        let beside = |name, value| {
+            check(
+                Method::GET,
+                Version::HTTP_11,
+                &[&GOOD[..], &[(name, value)]].concat(),
+            )
+        };
+        assert_eq!(beside("sec-websocket-protocol", "soap"), Err(400));
+        assert_eq!(beside("sec-websocket-key", GOOD[3].1), Err(400), "twice");
+        assert_eq!(beside("sec-websocket-version", "13"), Err(426), "twice");
+        assert_eq!(beside("transfer-encoding", "chunked"), Err(400));
+        assert_eq!(beside("content-length", "5"), Err(400));
+        assert_eq!(beside("content-length", "0"), Ok(()));
     }
 
     #[test]
