@@ -254,3 +254,97 @@ fn parse_close_code(text: &str) -> Result<u16, String> {
         .filter(|c| matches!(c, 1000 | 1001 | 1012 | 1013 | 3000..=4999));
     code.ok_or_else(|| "a close code is 1000, 1001, 1012, 1013 or 3000 to 4999".into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn config(flags: &[&str]) -> Result<Config, Exit> {
+        let words = ["wsc-server"].iter().chain(flags).map(OsString::from);
+        Args::read(words)?.config()
+    }
+
+    #[test]
+    fn every_flag_is_explained_in_the_documentation_and_the_help() {
+        let documentation = include_str!("../../docs/server.md");
+        for argument in Args::command().get_arguments() {
+            let Some(variable) = argument.get_env().and_then(|v| v.to_str()) else {
+                continue;
+            };
+            let flag = format!("`--{}`", argument.get_long().expect("a long flag"));
+            for word in [flag, format!("`{variable}`")] {
+                assert!(documentation.contains(&word), "{word} is not in docs/server.md");
+            }
+            assert!(argument.get_help().is_some(), "{variable}");
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_documentation() {
+        let config = config(&["--bus", "memory"]).expect("config");
+        assert_eq!((config.path.as_str(), config.capacity), ("/ws", 10_000));
+        assert_eq!(
+            (config.close_code, config.close_jitter),
+            (1012, Duration::from_secs(30))
+        );
+        assert_eq!(
+            (config.drain, config.max_sheds_per_second),
+            (Duration::from_secs(25), 100.0)
+        );
+        assert_eq!(
+            (config.limits.message_bytes, config.limits.outbox_bytes),
+            (65_536, 262_144)
+        );
+        assert_eq!(config.limits.heartbeat, Duration::from_secs(25));
+        assert_eq!(
+            (config.origins, config.pod, config.trust_proxy),
+            (OriginPolicy::SameHost, None, false)
+        );
+    }
+
+    #[test]
+    fn a_switch_may_have_a_value() {
+        for (flags, on) in [
+            (&["--trust-proxy"][..], true),
+            (&["--trust-proxy", "false"], false),
+        ] {
+            let flags = [&["--bus", "memory"], flags].concat();
+            assert_eq!(config(&flags).expect("config").trust_proxy, on, "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn an_outbox_holds_at_least_one_largest_message() {
+        let with = |bytes: &str| {
+            config(&[
+                "--bus",
+                "memory",
+                "--max-message-bytes",
+                "1000",
+                "--outbox-bytes",
+                bytes,
+            ])
+        };
+        assert!(with("1064").is_ok());
+        let error = with("1063").expect_err("too small");
+        assert!(
+            matches!(&error, Exit::Usage(line) if line.contains("1064")),
+            "{error:?}"
+        );
+    }
+
+    #[test]
+    fn close_codes_are_those_that_a_browser_shows() {
+        for (text, good) in [
+            ("1012", true),
+            ("4000", true),
+            ("4999", true),
+            ("1006", false),
+            ("999", false),
+            ("5000", false),
+        ] {
+            assert_eq!(parse_close_code(text).is_ok(), good, "{text}");
+        }
+    }
+}

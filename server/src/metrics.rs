@@ -16,6 +16,31 @@ pub struct Reason {
 
 type ByReason = Family<Reason, Counter>;
 
+/// Each reason is there from the start with 0: a query for the increase of a counter that appears with 1 finds nothing.
+const CLOSED: [&str; 8] = [
+    "client",
+    "lost",
+    "moved",
+    "slow",
+    "heartbeat",
+    "too_large",
+    "utf8",
+    "protocol",
+];
+const REFUSED: [&str; 10] = [
+    "bad_request",
+    "origin",
+    "not_found",
+    "method",
+    "upgrade_required",
+    "full",
+    "draining",
+    "wrong_pod",
+    "client_sockets",
+    "control_sockets",
+];
+const DROPPED: [&str; 4] = ["expired", "queue_full", "failed", "malformed"];
+
 /// Every metric of the server. Labels are words of the program, never of a client.
 #[derive(Debug)]
 pub struct Metrics {
@@ -84,6 +109,15 @@ impl Metrics {
             probe_seconds: Histogram::new(exponential_buckets(0.0001, 2.0, 16)),
         };
         metrics.register();
+        for reason in CLOSED {
+            metrics.closed(reason);
+        }
+        for reason in REFUSED {
+            metrics.refused(reason);
+        }
+        for reason in DROPPED {
+            metrics.dropped(reason);
+        }
         metrics
     }
 
@@ -165,5 +199,35 @@ impl Metrics {
         // Writing into a string does not fail.
         let _ = encode(&mut page, &self.registry);
         page
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_and_every_reason_is_in_the_documentation() {
+        let documentation = include_str!("../../docs/server.md");
+        let page = Metrics::new().page();
+        let mut count = 0;
+        for line in page.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+            let (name, kind) = line.split_once(' ').expect("a name and a type");
+            let total = if kind == "counter" { "_total" } else { "" };
+            let documented = ["`", "{reason}`"].map(|end| format!("`{name}{total}{end}"));
+            assert!(
+                documented.iter().any(|word| documentation.contains(word)),
+                "{name} is not in docs/server.md"
+            );
+            count += 1;
+        }
+        for reason in CLOSED.iter().chain(&REFUSED).chain(&DROPPED) {
+            assert!(
+                documentation.contains(&format!("`{reason}`")),
+                "{reason} is not in docs/server.md"
+            );
+            assert!(page.contains(&format!("{{reason=\"{reason}\"}} 0")), "{page}");
+        }
+        assert!(count > 15 && page.ends_with("# EOF\n"), "{page}");
     }
 }
