@@ -130,6 +130,7 @@ mod tests {
     use crate::protocol::{Message, Opcode};
     use bytes::Bytes;
     use proptest::prelude::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     #[derive(Debug, Clone)]
     enum Step {
@@ -246,6 +247,55 @@ mod tests {
             }
         );
         assert_eq!((slow.asked_close(), fast.asked_close()), (Some("slow"), None));
+    }
+
+    /// A member hears all that is published from the end of its join to the begin of its leave, and nothing with a hole in it.
+    #[test]
+    fn joins_and_leaves_beside_a_publisher_leave_no_hole() {
+        const MESSAGES: u32 = 20_000;
+        let room = RoomName::parse("r").expect("room");
+        let (hub, published) = (Hub::default(), AtomicU32::new(0));
+        let publish = || {
+            for n in 0..MESSAGES {
+                let payload = Bytes::copy_from_slice(&n.to_be_bytes());
+                let message = Message {
+                    opcode: Opcode::Binary,
+                    payload,
+                };
+                let sender = sender(0);
+                hub.deliver(&room, &Envelope { sender, message });
+                published.store(n + 1, Ordering::SeqCst);
+            }
+        };
+        let come_and_go = |connection: u64| {
+            while published.load(Ordering::SeqCst) < MESSAGES {
+                let outbox = Arc::new(Outbox::new(1 << 30));
+                let member = Member {
+                    sender: sender(connection),
+                    outbox: Arc::clone(&outbox),
+                    echo: true,
+                };
+                hub.join(&room, member);
+                let from = published.load(Ordering::SeqCst);
+                std::thread::yield_now();
+                let to = published.load(Ordering::SeqCst);
+                hub.leave(&room, connection);
+                let heard = drain(&outbox);
+                // The message under way at the join or the leave may be heard or not.
+                let first = heard.first().copied().unwrap_or(from + 1);
+                let expected: Vec<u32> = (first..).take(heard.len()).collect();
+                assert_eq!(heard, expected, "no hole, no double, in order");
+                let end = first + u32::try_from(heard.len()).expect("small");
+                assert!(first <= from + 1 && end >= to, "{first}..{end} of {from}..{to}");
+            }
+        };
+        std::thread::scope(|scope| {
+            for connection in 1..4 {
+                scope.spawn(move || come_and_go(connection));
+            }
+            scope.spawn(publish);
+        });
+        assert!(hub.is_empty());
     }
 
     #[test]

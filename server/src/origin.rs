@@ -131,94 +131,98 @@ fn is_host(host: &str) -> bool {
 mod tests {
     use super::*;
 
+    /// List, origin, host, whether they go together.
+    type Case = (&'static str, Option<&'static str>, Option<&'static str>, bool);
+
+    const TABLE: &[Case] = &[
+        // The same host is the default.
+        ("", None, Some("example.org"), true),
+        ("", Some("https://example.org"), Some("example.org"), true),
+        ("", Some("https://EXAMPLE.org"), Some("example.org:443"), true),
+        (
+            "",
+            Some("http://example.org:8080"),
+            Some("example.org:8080"),
+            true,
+        ),
+        ("", Some("http://[::1]:8080"), Some("[::1]:8080"), true),
+        ("", Some("http://example.org:8080"), Some("example.org"), false),
+        (
+            "",
+            Some("https://example.org"),
+            Some("example.org.evil.net"),
+            false,
+        ),
+        ("", Some("https://evil.net"), Some("example.org"), false),
+        ("", Some("https://example.org"), None, false),
+        ("", Some("null"), Some("null"), false),
+        ("", Some(""), Some("example.org"), false),
+        // A list.
+        ("https://example.org", Some("https://example.org"), None, true),
+        ("https://example.org", Some("https://example.org:443"), None, true),
+        ("https://example.org", Some("http://example.org"), None, false),
+        (
+            "https://example.org",
+            Some("https://example.org:8443"),
+            None,
+            false,
+        ),
+        (
+            "https://example.org",
+            Some("https://example.org/path"),
+            None,
+            false,
+        ),
+        (
+            "https://example.org",
+            Some("https://example.org@evil.net"),
+            None,
+            false,
+        ),
+        ("https://example.org", None, None, true),
+        ("https://a.org, https://b.org", Some("https://b.org"), None, true),
+        // One wildcard label.
+        (
+            "https://*.example.org",
+            Some("https://app.example.org"),
+            None,
+            true,
+        ),
+        (
+            "https://*.example.org",
+            Some("https://a.b.example.org"),
+            None,
+            false,
+        ),
+        ("https://*.example.org", Some("https://example.org"), None, false),
+        (
+            "https://*.example.org",
+            Some("https://evilexample.org"),
+            None,
+            false,
+        ),
+        ("https://*.example.org", Some("https://.example.org"), None, false),
+        (
+            "https://*.example.org:8443",
+            Some("https://app.example.org:8443"),
+            None,
+            true,
+        ),
+        (
+            "https://*.example.org:8443",
+            Some("https://app.example.org"),
+            None,
+            false,
+        ),
+        // Everybody, but for pages without an origin of their own.
+        ("*", Some("http://anything.example"), None, true),
+        ("*", Some("null"), None, false),
+        ("https://a.org,*", Some("http://b.org"), None, true),
+    ];
+
     #[test]
     fn who_may_connect() {
-        let table: &[(&str, Option<&str>, Option<&str>, bool)] = &[
-            // The same host is the default.
-            ("", None, Some("example.org"), true),
-            ("", Some("https://example.org"), Some("example.org"), true),
-            ("", Some("https://EXAMPLE.org"), Some("example.org:443"), true),
-            (
-                "",
-                Some("http://example.org:8080"),
-                Some("example.org:8080"),
-                true,
-            ),
-            ("", Some("http://[::1]:8080"), Some("[::1]:8080"), true),
-            ("", Some("http://example.org:8080"), Some("example.org"), false),
-            (
-                "",
-                Some("https://example.org"),
-                Some("example.org.evil.net"),
-                false,
-            ),
-            ("", Some("https://evil.net"), Some("example.org"), false),
-            ("", Some("https://example.org"), None, false),
-            ("", Some("null"), Some("null"), false),
-            ("", Some(""), Some("example.org"), false),
-            // A list.
-            ("https://example.org", Some("https://example.org"), None, true),
-            ("https://example.org", Some("https://example.org:443"), None, true),
-            ("https://example.org", Some("http://example.org"), None, false),
-            (
-                "https://example.org",
-                Some("https://example.org:8443"),
-                None,
-                false,
-            ),
-            (
-                "https://example.org",
-                Some("https://example.org/path"),
-                None,
-                false,
-            ),
-            (
-                "https://example.org",
-                Some("https://example.org@evil.net"),
-                None,
-                false,
-            ),
-            ("https://example.org", None, None, true),
-            ("https://a.org, https://b.org", Some("https://b.org"), None, true),
-            // One wildcard label.
-            (
-                "https://*.example.org",
-                Some("https://app.example.org"),
-                None,
-                true,
-            ),
-            (
-                "https://*.example.org",
-                Some("https://a.b.example.org"),
-                None,
-                false,
-            ),
-            ("https://*.example.org", Some("https://example.org"), None, false),
-            (
-                "https://*.example.org",
-                Some("https://evilexample.org"),
-                None,
-                false,
-            ),
-            ("https://*.example.org", Some("https://.example.org"), None, false),
-            (
-                "https://*.example.org:8443",
-                Some("https://app.example.org:8443"),
-                None,
-                true,
-            ),
-            (
-                "https://*.example.org:8443",
-                Some("https://app.example.org"),
-                None,
-                false,
-            ),
-            // Everybody, but for pages without an origin of their own.
-            ("*", Some("http://anything.example"), None, true),
-            ("*", Some("null"), None, false),
-            ("https://a.org,*", Some("http://b.org"), None, true),
-        ];
-        for (list, origin, host, allowed) in table {
+        for (list, origin, host, allowed) in TABLE {
             let policy = OriginPolicy::parse(list).expect("list");
             assert_eq!(
                 policy.allows(*origin, *host),

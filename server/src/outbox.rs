@@ -246,16 +246,15 @@ mod tests {
             let mut model = VecDeque::new();
             for (index, step) in steps.into_iter().enumerate() {
                 let tag = u8::try_from(index % 251).expect("small");
-                match step {
-                    Some(len) => match outbox.push(&message(len, tag)) {
-                        Push::Queued => model.push_back(message(len, tag)),
-                        Push::Overflow => {
-                            prop_assert_eq!(outbox.next(), Next::Close(CloseRequest::Slow));
-                            return Ok(());
-                        }
-                        Push::Closed => prop_assert!(false, "nobody closed it"),
-                    },
+                let pushed = step.map(|len| (len, outbox.push(&message(len, tag))));
+                match pushed {
                     None => prop_assert_eq!(outbox.next(), model.pop_front().map_or(Next::Idle, Next::Message)),
+                    Some((len, Push::Queued)) => model.push_back(message(len, tag)),
+                    Some((_, Push::Overflow)) => {
+                        prop_assert_eq!(outbox.next(), Next::Close(CloseRequest::Slow));
+                        return Ok(());
+                    }
+                    Some((_, Push::Closed)) => prop_assert!(false, "nobody closed it"),
                 }
                 let held = outbox.lock().queue.iter().map(|m| m.payload.len() + MESSAGE_OVERHEAD_BYTES).sum::<usize>();
                 prop_assert!(held <= limit);

@@ -365,3 +365,6 @@ impl Message {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

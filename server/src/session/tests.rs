@@ -1,0 +1,193 @@
+//! Sessions on sockets that are not there, on a clock that is not real.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use super::*;
+use crate::app::Server;
+use crate::args::Args;
+use crate::outbox::Push;
+use crate::protocol::raw::parse_target;
+
+/// What a socket does, seen and steered from outside.
+#[derive(Debug, Default)]
+struct Wire {
+    incoming: VecDeque<Incoming>,
+    /// Goes on when `incoming` is empty.
+    flood: bool,
+    stuck: bool,
+    sent: Vec<Outgoing>,
+}
+
+struct Fake(Arc<Mutex<Wire>>);
+
+impl Fake {
+    fn ready(&self) -> Poll<Result<(), SocketError>> {
+        if self.0.lock().expect("wire").stuck {
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Stream for Fake {
+    type Item = Result<Incoming, SocketError>;
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut wire = self.0.lock().expect("wire");
+        match wire.incoming.pop_front() {
+            Some(incoming) => Poll::Ready(Some(Ok(incoming))),
+            None if wire.flood => Poll::Ready(Some(Ok(Incoming::Pong))),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Sink<Outgoing> for Fake {
+    type Error = SocketError;
+
+    fn poll_ready(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+        self.ready()
+    }
+
+    fn start_send(self: Pin<&mut Self>, frame: Outgoing) -> Result<(), SocketError> {
+        self.0.lock().expect("wire").sent.push(frame);
+        Ok(())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+        self.ready()
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+        self.ready()
+    }
+}
+
+fn server() -> Arc<Server> {
+    let args = ["wsc-server", "--bus", "memory"].map(Into::into);
+    Server::new(Args::read(args).expect("args").config().expect("config"))
+}
+
+fn join(server: &Arc<Server>) -> Connection {
+    let slot = server.capacity.reserve().expect("a slot");
+    let target = parse_target("/ws", "/ws", None).expect("target");
+    Connection::join(server, slot, target, None, None)
+}
+
+/// Runs a session to its end; what happened, and how long that took.
+async fn run_to_end(wire: &Arc<Mutex<Wire>>, server: &Arc<Server>, connection: Connection) -> Duration {
+    let since = Instant::now();
+    run(Fake(Arc::clone(wire)), connection).await;
+    assert_eq!(
+        (server.capacity.taken(), server.closed(), server.hub.len()),
+        (0, 1, 0)
+    );
+    since.elapsed()
+}
+
+fn close(code: u16, reason: &str) -> Outgoing {
+    let reason = reason.to_owned();
+    Outgoing::Close { code, reason }
+}
+
+fn moved() -> CloseRequest {
+    CloseRequest::Moved {
+        code: 1012,
+        reason: "shed;retry=7".into(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_client_is_pinged_then_told_then_dropped() {
+    let (server, wire) = (server(), Arc::default());
+    let connection = join(&server);
+    let took = run_to_end(&wire, &server, connection).await;
+    assert_eq!(took.as_secs(), 25 + 10 + 2);
+    assert_eq!(
+        wire.lock().expect("wire").sent,
+        [Outgoing::Ping, close(1001, "no pong")]
+    );
+    assert_eq!(server.metrics.closed("heartbeat").get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_move_comes_after_what_was_queued_and_waits_for_the_answer() {
+    let (server, wire) = (server(), Arc::<Mutex<Wire>>::default());
+    let connection = join(&server);
+    let message = Message::text(Bytes::from_static(b"last words"));
+    assert_eq!(connection.outbox.push(&message), Push::Queued);
+    connection.outbox.ask_close(moved());
+    let took = run_to_end(&wire, &server, connection).await;
+    assert_eq!(took.as_secs(), CLOSE_WAIT.as_secs(), "nobody answered");
+    assert_eq!(
+        wire.lock().expect("wire").sent,
+        [Outgoing::Message(message), close(1012, "shed;retry=7")]
+    );
+    assert_eq!(server.metrics.closed("moved").get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_answers_is_gone_at_once() {
+    let (server, wire) = (server(), Arc::<Mutex<Wire>>::default());
+    wire.lock().expect("wire").incoming.push_back(Incoming::Close);
+    let connection = join(&server);
+    assert_eq!(run_to_end(&wire, &server, connection).await, Duration::ZERO);
+    assert_eq!(
+        wire.lock().expect("wire").sent,
+        [],
+        "the socket answers by itself"
+    );
+    assert_eq!(server.metrics.closed("client").get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_socket_that_takes_nothing_ends_two_seconds_after_the_wish() {
+    for (request, why) in [(moved(), "moved"), (CloseRequest::Slow, "slow")] {
+        let (server, wire) = (server(), Arc::<Mutex<Wire>>::default());
+        wire.lock().expect("wire").stuck = true;
+        let connection = join(&server);
+        connection.outbox.ask_close(request);
+        let took = run_to_end(&wire, &server, connection).await;
+        assert_eq!(took.as_secs(), CLOSE_WAIT.as_secs());
+        assert_eq!(
+            (
+                wire.lock().expect("wire").sent.len(),
+                server.metrics.closed(why).get()
+            ),
+            (0, 1)
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_poll_reads_and_writes_a_bounded_amount() {
+    for (bytes, per_poll) in [(0, FRAMES_PER_POLL), (BYTES_PER_POLL / 4, 4), (BYTES_PER_POLL, 1)] {
+        let (server, wire) = (server(), Arc::<Mutex<Wire>>::default());
+        let message = Message::binary(vec![0; bytes].into());
+        let (own, other) = (join(&server), join(&server));
+        {
+            let mut wire = wire.lock().expect("wire");
+            wire.incoming = (0..100).map(|_| Incoming::Message(message.clone())).collect();
+        }
+        let session = run(Fake(Arc::clone(&wire)), own);
+        let mut session = std::pin::pin!(session);
+        assert!(futures::poll!(session.as_mut()).is_pending());
+        assert_eq!(server.metrics.received.get(), per_poll as u64, "{bytes} bytes");
+        // It comes back to itself by the bus, and is written in the same bounded steps.
+        assert_eq!(wire.lock().expect("wire").sent.len(), per_poll, "{bytes} bytes");
+        drop(other);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_does_not_hold_up_a_close() {
+    let (server, wire) = (server(), Arc::<Mutex<Wire>>::default());
+    wire.lock().expect("wire").flood = true;
+    let connection = join(&server);
+    connection.outbox.ask_close(moved());
+    let session = run(Fake(Arc::clone(&wire)), connection);
+    let mut session = std::pin::pin!(session);
+    assert!(futures::poll!(session.as_mut()).is_pending());
+    assert_eq!(wire.lock().expect("wire").sent, [close(1012, "shed;retry=7")]);
+}
