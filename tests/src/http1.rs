@@ -93,20 +93,46 @@ async fn ask(port: u16, request: Request<Full<Bytes>>) -> Result<Answer> {
     })
 }
 
-/// Writes these bytes as they are and returns all that came back until the other side closed or said nothing for `quiet`.
+/// Writes these bytes as they are and returns what came back: a whole answer, or all until the other side closed, or
+/// what there is after `deadline`.
 ///
 /// # Errors
 /// If nobody accepts the connection.
-pub async fn raw(port: u16, bytes: &[u8], quiet: Duration) -> Result<Vec<u8>> {
+pub async fn raw(port: u16, bytes: &[u8], deadline: Duration) -> Result<Vec<u8>> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
     // A server that refuses early may not read to the end.
     let _ = stream.write_all(bytes).await;
     let mut back = Vec::new();
-    while back.len() < BODY_BYTES {
-        match timeout(quiet, stream.read_buf(&mut back)).await {
-            Ok(Ok(n)) if n > 0 => {}
-            _ => break,
-        }
-    }
+    let read = async {
+        while back.len() < BODY_BYTES && !is_whole(&back) && stream.read_buf(&mut back).await? > 0 {}
+        std::io::Result::Ok(())
+    };
+    // A connection that is reset or says nothing more has said all.
+    let _ = timeout(deadline, read).await;
     Ok(back)
+}
+
+/// Whether this is an answer with all of its body.
+fn is_whole(back: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(back).to_lowercase();
+    let Some((head, body)) = text.split_once("\r\n\r\n") else {
+        return false;
+    };
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
+    length.is_some_and(|length| length.trim().parse().is_ok_and(|length| body.len() >= length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_whole;
+
+    #[test]
+    fn an_answer_is_whole_with_its_body() {
+        let answer = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\nno";
+        assert!(is_whole(answer));
+        for cut in 0..answer.len() {
+            assert!(!is_whole(&answer[..cut]), "{cut}");
+        }
+        assert!(!is_whole(b"HTTP/1.1 101 Switching Protocols\r\n\r\n"));
+    }
 }

@@ -125,23 +125,23 @@ impl Server {
         self.control("/stats").await?.json()
     }
 
-    /// One number of `GET /metrics`, 0 if it is not there; a name with labels is written as on the page.
+    /// One whole number of `GET /metrics`, 0 if it is not there; a name with labels is written as on the page.
     ///
     /// # Errors
     /// If there is no answer.
-    pub async fn metric(&self, name: &str) -> Result<f64> {
+    pub async fn metric(&self, name: &str) -> Result<u64> {
         let page = self.control("/metrics").await?.body;
         let value = page
             .lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        Ok(value.map_or(Ok(0.0), str::parse)?)
+        value.map_or(Ok(0), str::parse).context(name.to_owned())
     }
 
     /// Waits until one number of `GET /metrics` is that large.
     ///
     /// # Errors
     /// If it never is.
-    pub async fn wait_metric(&self, name: &str, least: f64, deadline: Duration) -> Result<f64> {
+    pub async fn wait_metric(&self, name: &str, least: u64, deadline: Duration) -> Result<u64> {
         eventually(deadline, &format!("{name} is {least}"), async || {
             let value = self.metric(name).await?;
             Ok((value >= least).then_some(value))

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures::future::join_all;
-use wsc_tests::client::Client;
+use wsc_tests::client::{Client, Options};
 use wsc_tests::redis::Redis;
 
 use crate::{SOON, alone, connect, pool};
@@ -160,6 +160,29 @@ async fn who_has_the_answer_to_its_handshake_misses_nothing() {
 }
 
 #[tokio::test]
+async fn a_handshake_is_answered_when_its_room_is_subscribed_and_not_before() {
+    let redis = Redis::start().await.unwrap();
+    let [server] = pool(&redis).await;
+    let known = connect(&server, "/ws/known").await;
+    // It cannot answer now; soon enough that it is not given up, it goes on.
+    redis.pause().unwrap();
+    let options = Options::new(server.url("/ws/new"));
+    let newcomer = tokio::spawn(async move { Client::connect(&options).await });
+    server.wait_connections(2, SOON).await.unwrap();
+    connect(&server, "/ws/known").await;
+    let stats = server.stats().await.unwrap();
+    redis.resume().unwrap();
+    assert_eq!(
+        stats["accepted_total"], 2,
+        "who came to a known room had not to wait: {stats}"
+    );
+    let newcomer = newcomer.await.unwrap().unwrap();
+    newcomer.send_text("in").await.unwrap();
+    wait_for(&[&newcomer], 1).await;
+    assert_eq!(known.ended(), None);
+}
+
+#[tokio::test]
 async fn a_room_that_was_left_by_all_works_again() {
     let redis = Redis::start().await.unwrap();
     let [first, second] = pool(&redis).await;
@@ -173,7 +196,7 @@ async fn a_room_that_was_left_by_all_works_again() {
     }
     second.wait_connections(0, SOON).await.unwrap();
     first.wait_connections(0, SOON).await.unwrap();
-    assert_eq!(first.metric("wsc_server_rooms").await.unwrap().to_string(), "0");
+    assert_eq!(first.metric("wsc_server_rooms").await.unwrap(), 0);
     wsc_tests::cluster::eventually(SOON, "nobody is subscribed to the room", async || {
         let channels = redis.cli(&["PUBSUB", "CHANNELS", "wsc:room:*"]).await?;
         Ok(channels.is_empty().then_some(()))

@@ -18,86 +18,89 @@ async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     timeout(SOON, command.output()).await.expect("it ends").unwrap()
 }
 
+/// Arguments, variables, words of the answer.
+type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a [&'a str]);
+
+const WRONG: &[Case<'_>] = &[
+    (&[], &[], &["--redis-url redis://HOST:6379", "--bus memory"]),
+    (&["--bus", "redis"], &[], &["WSC_REDIS_URL"]),
+    (
+        &[],
+        &[("WSC_BUS", "redis"), ("WSC_REDIS_URL", "")],
+        &["WSC_REDIS_URL"],
+    ),
+    (
+        &[],
+        &[("POD_NAME", "chat-1")],
+        &["WSC_BUS=redis", "WSC_BUS=memory"],
+    ),
+    (
+        &["--redis-url", "redis://h"],
+        &[("POD_NAME", "chat-1")],
+        &["WSC_BUS"],
+    ),
+    (&["--bus", "kafka"], &[], &["--bus", "redis", "memory"]),
+    (&["--redis-url", "http://h"], &[], &["redis://", "rediss://"]),
+    (
+        &["--redis-url", "redis://h", "--redis-prefix", "a b"],
+        &[],
+        &["--redis-prefix", "wsc:"],
+    ),
+    (&["--no-such-flag"], &[], &["--no-such-flag", "--help"]),
+    (&["--bus", "memory", "stray"], &[], &["stray"]),
+    (&["--bus", "memory", "--port", "70000"], &[], &["--port", "65535"]),
+    (
+        &["--bus", "memory", "--max-connections", "0"],
+        &[],
+        &["--max-connections", "1..=1000000"],
+    ),
+    (
+        &["--bus", "memory"],
+        &[("WSC_MAX_CONNECTIONS", "many")],
+        &["--max-connections", "many"],
+    ),
+    (&["--bus", "memory", "--path", "ws"], &[], &["--path", "/NAME"]),
+    (&["--bus", "memory", "--path", "/wsc/x"], &[], &["/wsc"]),
+    (
+        &["--bus", "memory", "--origins", "example.org"],
+        &[],
+        &["--origins", "scheme://host"],
+    ),
+    (
+        &["--bus", "memory", "--close-code", "1005"],
+        &[],
+        &["--close-code", "1012"],
+    ),
+    (
+        &["--bus", "memory", "--max-sheds-per-second", "0"],
+        &[],
+        &["--max-sheds-per-second", "above 0"],
+    ),
+    (
+        &["--bus", "memory", "--max-message-bytes", "0"],
+        &[],
+        &["--max-message-bytes must be 1"],
+    ),
+    (
+        &["--bus", "memory", "--outbox-bytes", "10"],
+        &[],
+        &["--outbox-bytes must be"],
+    ),
+    (
+        &["--bus", "memory", "--drain-seconds", "-1"],
+        &[],
+        &["--drain-seconds"],
+    ),
+    (
+        &["--bus", "memory", "--trust-proxy", "maybe"],
+        &[],
+        &["--trust-proxy", "true", "false"],
+    ),
+];
+
 #[tokio::test]
 async fn a_wrong_start_is_one_line_that_says_what_to_write() {
-    type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a [&'a str]);
-    let cases: &[Case<'_>] = &[
-        (&[], &[], &["--redis-url redis://HOST:6379", "--bus memory"]),
-        (&["--bus", "redis"], &[], &["WSC_REDIS_URL"]),
-        (
-            &[],
-            &[("WSC_BUS", "redis"), ("WSC_REDIS_URL", "")],
-            &["WSC_REDIS_URL"],
-        ),
-        (
-            &[],
-            &[("POD_NAME", "chat-1")],
-            &["WSC_BUS=redis", "WSC_BUS=memory"],
-        ),
-        (
-            &["--redis-url", "redis://h"],
-            &[("POD_NAME", "chat-1")],
-            &["WSC_BUS"],
-        ),
-        (&["--bus", "kafka"], &[], &["--bus", "redis", "memory"]),
-        (&["--redis-url", "http://h"], &[], &["redis://", "rediss://"]),
-        (
-            &["--redis-url", "redis://h", "--redis-prefix", "a b"],
-            &[],
-            &["--redis-prefix", "wsc:"],
-        ),
-        (&["--no-such-flag"], &[], &["--no-such-flag", "--help"]),
-        (&["--bus", "memory", "stray"], &[], &["stray"]),
-        (&["--bus", "memory", "--port", "70000"], &[], &["--port", "65535"]),
-        (
-            &["--bus", "memory", "--max-connections", "0"],
-            &[],
-            &["--max-connections", "1..=1000000"],
-        ),
-        (
-            &["--bus", "memory"],
-            &[("WSC_MAX_CONNECTIONS", "many")],
-            &["--max-connections", "many"],
-        ),
-        (&["--bus", "memory", "--path", "ws"], &[], &["--path", "/NAME"]),
-        (&["--bus", "memory", "--path", "/wsc/x"], &[], &["/wsc"]),
-        (
-            &["--bus", "memory", "--origins", "example.org"],
-            &[],
-            &["--origins", "scheme://host"],
-        ),
-        (
-            &["--bus", "memory", "--close-code", "1005"],
-            &[],
-            &["--close-code", "1012"],
-        ),
-        (
-            &["--bus", "memory", "--max-sheds-per-second", "0"],
-            &[],
-            &["--max-sheds-per-second", "above 0"],
-        ),
-        (
-            &["--bus", "memory", "--max-message-bytes", "0"],
-            &[],
-            &["--max-message-bytes must be 1"],
-        ),
-        (
-            &["--bus", "memory", "--outbox-bytes", "10"],
-            &[],
-            &["--outbox-bytes must be"],
-        ),
-        (
-            &["--bus", "memory", "--drain-seconds", "-1"],
-            &[],
-            &["--drain-seconds"],
-        ),
-        (
-            &["--bus", "memory", "--trust-proxy", "maybe"],
-            &[],
-            &["--trust-proxy", "true", "false"],
-        ),
-    ];
-    for (arguments, variables, words) in cases {
+    for (arguments, variables, words) in WRONG {
         let output = run(arguments, variables).await;
         let said = String::from_utf8(output.stderr).unwrap();
         let what = format!("{arguments:?} {variables:?}: {said:?}");

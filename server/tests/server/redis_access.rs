@@ -50,6 +50,42 @@ async fn a_password_in_the_url_is_used_and_never_logged() {
     assert!(!server.log().concat().contains(PASSWORD));
 }
 
+/// Makes a running Redis speak TLS on another port, which is returned.
+async fn speak_tls(redis: &Redis) -> u16 {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/server/tls");
+    let (certificate, key) = (format!("{folder}/server.pem"), format!("{folder}/server.key"));
+    for port in redis.port() + 1.. {
+        let (text, files) = (
+            port.to_string(),
+            [("tls-cert-file", &certificate), ("tls-key-file", &key)],
+        );
+        let mut set = vec!["CONFIG", "SET", "tls-auth-clients", "no", "tls-port", &text];
+        set.extend(files.into_iter().flat_map(|(name, file)| [name, file.as_str()]));
+        // A port that is taken is an error.
+        if redis.cli(&set).await.is_ok() {
+            return port;
+        }
+    }
+    unreachable!("no port left");
+}
+
+#[tokio::test]
+async fn rediss_is_tls_and_only_a_known_authority_will_do() {
+    let redis = Redis::start().await.unwrap();
+    let url = format!("rediss://localhost:{}", speak_tls(&redis).await);
+    let authority = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/server/tls/ca.pem");
+    let trusting = [("WSC_REDIS_URL", url.as_str()), ("SSL_CERT_FILE", authority)];
+    let server = beside(&redis, &trusting).await;
+    server.wait_ready(SOON).await.unwrap();
+    let stranger = beside(&redis, &trusting[..1]).await;
+    eventually(SOON, "the refusal is in the log", async || {
+        Ok(stranger.log().concat().contains("UnknownIssuer").then_some(()))
+    })
+    .await
+    .unwrap();
+    assert_eq!(stranger.control("/readyz").await.unwrap().status, 503);
+}
+
 #[tokio::test]
 async fn a_user_with_the_least_rights_is_enough() {
     let redis = Redis::start().await.unwrap();
@@ -112,7 +148,7 @@ async fn a_wrong_password_is_said_in_the_log_and_the_process_lives_until_it_is_r
     server.wait_ready(SOON).await.unwrap();
     // One refusal is one line, however often it was met.
     let attempts = server.metric("wsc_server_bus_attempts_total").await.unwrap();
-    assert!(attempts > 1.0, "{attempts}");
+    assert!(attempts > 1, "{attempts}");
     let lines = server.log().iter().filter(|l| l.contains("WRONGPASS")).count();
     assert_eq!(lines, 1, "{:?}", server.log());
 }
