@@ -19,7 +19,7 @@ pub use render::{ProxySettings, RenderedConfig, SameSite, Sticky, Timeouts, rend
 pub use running::{
     Info, ReplyError, RunningServer, RunningState, Workers, parse_info, parse_stat, parse_workers,
 };
-pub use text::{Published, PublishedError, structure_of, with_servers};
+pub use text::{Published, PublishedError, structure_of, with_servers, with_servers_of};
 
 #[cfg(test)]
 mod tests;

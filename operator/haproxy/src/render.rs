@@ -13,7 +13,7 @@ const RUNTIME_SOCKET: &str = "/run/haproxy/haproxy.sock";
 const STATE_FILE: &str = "/run/haproxy/servers.state";
 
 /// One line of JSON for each connection, at its end. The path comes without its query, where tokens may be.
-const LOG_FORMAT: &str = r#"{"time":%Ts.%ms,"client":"%ci","server":"%s","status":%ST,"end":"%tsc","path":"%[var(txn.path),json(utf8s)]","retries":"%rc","duration_ms":%Ta,"received_bytes":%U,"sent_bytes":%B}"#;
+const LOG_FORMAT: &str = r#"{"time":%Ts.%ms,"client":"%[src,regsub(^::ffff:,)]","server":"%s","status":%ST,"end":"%tsc","path":"%[var(txn.path),json(utf8s)]","retries":"%rc","duration_ms":%Ta,"received_bytes":%U,"sent_bytes":%B}"#;
 
 /// Everything that the configuration is made of, besides the servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ pub fn render(settings: &ProxySettings, servers: &[Server]) -> RenderedConfig {
     }
 }
 
-fn config(settings: &ProxySettings, servers: &[Server]) -> Config {
+pub(crate) fn config(settings: &ProxySettings, servers: &[Server]) -> Config {
     Config {
         sections: vec![
             Section {
@@ -224,7 +224,11 @@ fn frontend(settings: &ProxySettings) -> Vec<Directive> {
         // The client's own claims about its address and the pod are never passed on.
         words("http-request", "del-header X-Wsc-Server"),
         words("http-request", "del-header Forwarded"),
-        words("http-request", "set-header X-Forwarded-For %[src]"),
+        // One socket serves both families, so an IPv4 client's address comes mapped into IPv6.
+        words(
+            "http-request",
+            "set-header X-Forwarded-For %[src,regsub(^::ffff:,)]",
+        ),
         words("http-request", "set-header X-Forwarded-Proto http"),
         // Nobody has room: clients that come back all at once would only find the same.
         words(
@@ -243,18 +247,22 @@ fn origin_check(origins: &[Origin]) -> Vec<Directive> {
     }
     let words = Directive::words;
     let mut lines = vec![
-        words("acl", "has_origin req.fhdr(origin) -m found"),
+        words("acl", "has_origin req.fhdr_cnt(origin) gt 0"),
         words("acl", "two_origins req.fhdr_cnt(origin) gt 1"),
         words("http-request", "set-var(txn.origin) req.fhdr(origin),lower"),
     ];
     if origins.is_empty() {
         lines.extend([
-            words("http-request", "set-var(txn.host) req.hdr(host),lower"),
             words(
                 "http-request",
-                "set-var(txn.origin_host) var(txn.origin),regsub(^https?://,)",
+                "set-var-fmt(txn.http) http://%[req.hdr(host),lower]",
             ),
-            words("acl", "origin_ok var(txn.origin_host),strcmp(txn.host) eq 0"),
+            words(
+                "http-request",
+                "set-var-fmt(txn.https) https://%[req.hdr(host),lower]",
+            ),
+            words("acl", "origin_ok var(txn.origin),strcmp(txn.http) eq 0"),
+            words("acl", "origin_ok var(txn.origin),strcmp(txn.https) eq 0"),
         ]);
     }
     lines.extend(origins.iter().filter_map(|origin| match origin {

@@ -5,9 +5,11 @@ use std::net::IpAddr;
 
 use proptest::prelude::*;
 
+use crate::render::config;
 use crate::{
-    BackendSet, Command, CookieName, Origin, ProxySettings, RenderedConfig, RunningServer, RunningState,
-    SameSite, Server, ServerOptions, ServerState, Sticky, Timeouts, diff, render,
+    Argument, BackendSet, Command, Config, CookieName, Origin, ProxySettings, Published, RenderedConfig,
+    RunningServer, RunningState, SameSite, Server, ServerOptions, ServerState, Sticky, Timeouts, diff,
+    render, with_servers_of,
 };
 
 fn settings() -> ProxySettings {
@@ -79,6 +81,33 @@ fn only_the_structure_asks_for_a_reload() {
     assert_ne!(structure(&[], 8080), structure(&[], 8081));
 }
 
+#[test]
+fn servers_can_be_kept_while_the_structure_changes() {
+    let old = render(&settings(), &pool()).text;
+    let new = render(
+        &ProxySettings {
+            port: 9090,
+            ..settings()
+        },
+        &[],
+    )
+    .text;
+    let kept = with_servers_of(&new, &old);
+    assert_eq!(
+        kept,
+        render(
+            &ProxySettings {
+                port: 9090,
+                ..settings()
+            },
+            &pool()
+        )
+        .text
+    );
+    assert_eq!(with_servers_of(&old, &new), render(&settings(), &[]).text);
+    assert_eq!(with_servers_of(&old, &old), old);
+}
+
 /// Splits a line as HAProxy does: blanks part words unless they are quoted.
 fn words(line: &str) -> Vec<String> {
     let (mut words, mut word, mut quote, mut begun) = (Vec::new(), String::new(), None, false);
@@ -120,7 +149,38 @@ fn shape(config: &RenderedConfig) -> Vec<(String, usize)> {
         .collect()
 }
 
+/// The sections and directives of the model as words.
+fn meant(config: &Config) -> Vec<Vec<String>> {
+    let word = |argument: &Argument| match argument {
+        Argument::Literal(text) => text.chars().filter(|c| !c.is_control()).collect(),
+        Argument::Environment(name) => format!("${{{name}}}"),
+    };
+    let mut lines = Vec::new();
+    for section in &config.sections {
+        let head = [Some(section.kind), section.name];
+        lines.push(head.into_iter().flatten().map(str::to_owned).collect());
+        lines.extend(section.directives.iter().map(|directive| {
+            let arguments = directive.arguments.iter().map(word);
+            std::iter::once(directive.keyword.to_owned())
+                .chain(arguments)
+                .collect()
+        }));
+    }
+    lines
+}
+
 proptest! {
+    /// What is read back is what was meant: the same sections, directives and arguments, whatever the settings hold.
+    #[test]
+    fn the_text_says_what_the_model_means(tried in any_settings(), servers in pool_of_wanted()) {
+        let text = config(&tried, &servers).to_string();
+        let read: Vec<Vec<String>> = text.lines().map(words).filter(|words| !words.is_empty()).collect();
+        prop_assert_eq!(read, meant(&config(&tried, &servers)));
+        let rendered = render(&tried, &servers);
+        let published = Published::parse(&rendered.text, &rendered.backend_set.to_json()).unwrap();
+        prop_assert_eq!(published.text(), &rendered.text);
+    }
+
     /// No string that is tried changes the number of lines or of words of a line.
     #[test]
     fn no_text_of_a_user_escapes_its_argument(cookie in ".{1,40}", path in "/.{1,40}", host in ".{1,40}") {
@@ -172,6 +232,40 @@ proptest! {
             prop_assert!(run.sessions > 0 && run.state == RunningState::Maint, "{run:?} is left over");
         }
     }
+}
+
+fn any_settings() -> impl Strategy<Value = ProxySettings> {
+    let same_site = prop_oneof![Just(SameSite::Lax), Just(SameSite::Strict), Just(SameSite::None)];
+    let sticky =
+        ("[A-Za-z0-9_.-]{1,64}", any::<u32>(), same_site).prop_map(|(name, age, same_site)| Sticky {
+            cookie_name: CookieName::parse(&name).unwrap(),
+            max_age_seconds: age,
+            same_site,
+        });
+    let origin = prop_oneof![
+        Just("*".to_owned()),
+        "https?://[a-z0-9]{1,9}(:[1-9][0-9]{0,3})?",
+        "https?://[*][.][a-z0-9]{1,9}[.]org",
+    ];
+    let origins = proptest::collection::vec(origin.prop_map(|text| Origin::parse(&text).unwrap()), 0..4);
+    let timeouts = any::<[u32; 3]>().prop_map(|[connect, handshake, tunnel]| Timeouts {
+        connect_seconds: connect,
+        handshake_seconds: handshake,
+        tunnel_seconds: tunnel,
+    });
+    // The path and the folder are checked elsewhere; the model must hold without that.
+    let folder = proptest::option::of("/.{1,40}");
+    (any::<u16>(), "/.{1,40}", sticky, origins, timeouts, folder).prop_map(
+        |(port, path, sticky, origins, timeouts, runtime_folder)| ProxySettings {
+            port,
+            path,
+            sticky,
+            origins,
+            timeouts,
+            server_options: ServerOptions::default(),
+            runtime_folder,
+        },
+    )
 }
 
 fn pool_of_running() -> impl Strategy<Value = Vec<RunningServer>> {

@@ -96,6 +96,20 @@ pub fn with_servers(text: &str, set: &BackendSet) -> String {
     result
 }
 
+/// The same configuration with the server lines of another one, in the order that they have there.
+pub fn with_servers_of(text: &str, other: &str) -> String {
+    let is_server = |line: &&str| line.starts_with(SERVER);
+    let structure: Vec<&str> = text.lines().filter(|line| !is_server(line)).collect();
+    let mut result = structure.join("\n").trim_end().to_owned();
+    result.push('\n');
+    for line in other.lines().filter(is_server) {
+        result.push_str(line);
+        result.push('\n');
+    }
+    result.push('\n');
+    result
+}
+
 /// What the configuration says of itself, and what `show info` will repeat once it runs.
 fn stated_structure(text: &str) -> Option<&str> {
     text.lines().find_map(|line| line.strip_prefix(DESCRIPTION))
