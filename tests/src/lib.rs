@@ -7,5 +7,6 @@ pub mod demo;
 pub mod faults;
 pub mod haproxy;
 pub mod http1;
+pub mod ports;
 pub mod redis;
 pub mod server;

@@ -34,6 +34,16 @@ pub fn of_pod(uid: &str) -> Vec<Process> {
     found
 }
 
+/// All processes that this one has started and that have not ended, the oldest first.
+pub fn children(parent: i32) -> Vec<Process> {
+    let mut found: Vec<Process> = folders(Path::new("/proc"))
+        .filter_map(|path| read(path.file_name()?.to_str()?.parse().ok()?))
+        .filter(|process| process.parent == parent)
+        .collect();
+    found.sort_by_key(|process| process.pid);
+    found
+}
+
 /// Sends the signal.
 ///
 /// # Errors
@@ -105,6 +115,7 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
         let process = read(i32::try_from(child.id()).unwrap()).unwrap();
         assert_eq!(process.parent, i32::try_from(std::process::id()).unwrap());
+        assert!(children(process.parent).contains(&process));
         kill(&process).unwrap();
         assert!(!child.wait().unwrap().success());
         assert!(kill(&process).is_err());
