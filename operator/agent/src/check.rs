@@ -56,6 +56,7 @@ pub fn reason(said: &str) -> String {
         line.contains("Error(s) found in configuration")
             || line.contains("Fatal errors found")
             || line.contains("Loading failure")
+            || line.contains("'zero-warning' is set")
     };
     let find = |word: &str| said.lines().find(|line| line.contains(word) && !is_summary(line));
     let line = find("[ALERT]")
@@ -79,6 +80,9 @@ mod tests {
             reason(said),
             "config : parsing [h.cfg:40] : balance only supports x."
         );
+        let warned = "[WARNING]  (1) : config : missing timeouts for frontend 'ws'.\n   | While not properly invalid\n\
+                      [ALERT]    (1) : config : Some warnings were found and 'zero-warning' is set. Aborting.\n";
+        assert_eq!(reason(warned), "config : missing timeouts for frontend 'ws'.");
         assert_eq!(reason("\nodd\n"), "odd");
         assert_eq!(reason(""), "haproxy gave no reason");
         assert_eq!(reason(&"x".repeat(9_000)).len(), MESSAGE_LIMIT);

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use wsc_haproxy::Published;
+use wsc_haproxy::{Published, with_servers_of};
 
 /// What HAProxy starts and reloads with.
 const CONFIGURATION: &str = "haproxy.cfg";
@@ -38,6 +38,15 @@ impl Folder {
             Ok(text) => Ok(Some(text)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// What HAProxy should start with when this is published. An empty set is published by mistake, or when no pod is ready: the
+    /// servers that were there stay then, as they do in the running HAProxy.
+    pub fn text_to_start(&self, published: &Published) -> io::Result<String> {
+        match self.configuration()? {
+            Some(text) if published.set().servers.is_empty() => Ok(with_servers_of(published.text(), &text)),
+            _ => Ok(published.text().to_owned()),
         }
     }
 

@@ -23,10 +23,12 @@ pub struct Metrics {
     pub reloads: Counter,
     /// Times that HAProxy was found with another worker.
     pub worker_changes: Counter,
-    /// Configurations that HAProxy refused, each try counted.
+    /// Tries of a configuration that HAProxy refused.
     pub refusals: Counter,
     /// Commands of the runtime socket that HAProxy refused.
     pub command_failures: Counter,
+    /// Clients that the current worker takes at most.
+    pub max_connections: Gauge,
     synced: Gauge,
     connections: Gauge,
     old_workers: Gauge,
@@ -41,6 +43,7 @@ impl Default for Metrics {
             worker_changes: Counter::default(),
             refusals: Counter::default(),
             command_failures: Counter::default(),
+            max_connections: Gauge::default(),
             synced: Gauge::default(),
             connections: Gauge::default(),
             old_workers: Gauge::default(),
@@ -83,7 +86,7 @@ impl Metrics {
         );
         registry.register(
             "refusals",
-            "Configurations that HAProxy refused",
+            "Tries of a configuration that HAProxy refused",
             self.refusals.clone(),
         );
         registry.register(
@@ -102,10 +105,39 @@ impl Metrics {
             self.connections.clone(),
         );
         registry.register(
+            "max_connections",
+            "Connections that the current worker takes at most, from its limit of open files",
+            self.max_connections.clone(),
+        );
+        registry.register(
             "old_workers",
             "Workers of before a reload that still have clients",
             self.old_workers.clone(),
         );
         registry.register("servers", "Servers by state", self.servers.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_documented() {
+        let text = Metrics::default().text(&Status::default()).unwrap();
+        let names = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+        let document = include_str!("../../../docs/proxy.md");
+        let mut count = 0;
+        for (name, kind) in names {
+            let suffix = if kind == "counter" { "_total" } else { "" };
+            assert!(
+                document.contains(&format!("`{name}{suffix}")),
+                "{name} is not in docs/proxy.md"
+            );
+            count += 1;
+        }
+        assert_eq!(count, 9);
     }
 }

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use thiserror::Error;
+use tokio::time::timeout;
 use wsc_haproxy::{
     BACKEND, Info, ReplyError, RunningServer, RunningState, Workers, parse_info, parse_stat, parse_workers,
 };
@@ -13,6 +15,8 @@ use crate::status::ServerStatus;
 
 /// More old workers than this are counted, but not asked.
 const OLD_WORKERS_LIMIT: usize = 32;
+/// A master that hangs must not hold up the current worker's servers, nor its readiness: that allows 6 s between two answers.
+const LOOK_BACK_WAIT: Duration = Duration::from_secs(2);
 
 /// Why nothing is known.
 #[derive(Debug, Error)]
@@ -30,16 +34,15 @@ pub struct Observer {
     pub master: Socket,
     workers: Workers,
     old: BTreeMap<u32, OldWorker>,
+    /// What the master did not do the last time: said once.
+    complaint: Option<String>,
 }
 
-/// One moment.
+/// One moment of the current worker.
 #[derive(Debug, Clone)]
 pub struct Observation {
     pub info: Info,
-    /// Of the current worker.
     pub servers: Vec<RunningServer>,
-    pub workers: Workers,
-    pub old: Vec<OldWorker>,
 }
 
 /// One moment of a HAProxy that was told to stop.
@@ -64,21 +67,15 @@ impl Observer {
             master: Socket::master(folder),
             workers: Workers::default(),
             old: BTreeMap::new(),
+            complaint: None,
         }
     }
 
-    /// Looks at everything. Only the current worker has to answer: what the master or an old worker does not say now counts as it
-    /// was said last.
-    pub async fn observe(&mut self) -> Result<Observation, ObserveError> {
+    /// Looks at the current worker.
+    pub async fn observe(&self) -> Result<Observation, ObserveError> {
         let info = parse_info(&self.runtime.ask("show info", REPLY_WAIT).await?)?;
         let servers = self.servers().await?;
-        self.look_at_old_workers().await;
-        Ok(Observation {
-            info,
-            servers,
-            workers: self.workers.clone(),
-            old: self.old.values().cloned().collect(),
-        })
+        Ok(Observation { info, servers })
     }
 
     /// The servers of the current worker.
@@ -98,12 +95,38 @@ impl Observer {
         })
     }
 
-    async fn look_at_old_workers(&mut self) {
-        match self.workers().await {
-            Ok(workers) => self.workers = workers,
-            Err(error) => tracing::warn!(%error, "the master does not say which workers there are"),
+    /// Asks the master about workers of before a reload, for a while: what is not said by then counts as it was said last.
+    pub async fn look_at_old_workers(&mut self) {
+        let look = async {
+            let workers = self.workers().await;
+            let problem = workers.map(|workers| self.workers = workers).err();
+            self.ask_old_workers().await;
+            problem
+        };
+        let problem = match timeout(LOOK_BACK_WAIT, look).await {
+            Ok(problem) => problem.map(|error| error.to_string()),
+            Err(_) => Some(format!("nothing within {LOOK_BACK_WAIT:?}")),
+        };
+        if let Some(error) = problem.as_ref().filter(|_| problem != self.complaint) {
+            tracing::warn!(error, "the master does not say which workers there are");
         }
-        self.ask_old_workers().await;
+        self.complaint = problem;
+    }
+
+    /// How many workers of before a reload still have clients.
+    pub fn old_workers(&self) -> usize {
+        self.workers.old.len()
+    }
+
+    /// Clients over all workers.
+    pub fn connections(&self, seen: &Observation) -> u64 {
+        let old = self.old.values().map(|worker| worker.connections);
+        old.fold(seen.info.connections, u64::saturating_add)
+    }
+
+    /// Servers over all workers.
+    pub fn server_status(&self, seen: &Observation) -> Vec<ServerStatus> {
+        sum(&seen.servers, self.old.values())
     }
 
     async fn ask_old_workers(&mut self) {
@@ -140,19 +163,6 @@ fn show_stat() -> String {
     format!("show stat {BACKEND} 4 -1")
 }
 
-impl Observation {
-    /// Clients over all workers.
-    pub fn connections(&self) -> u64 {
-        let old = self.old.iter().map(|worker| worker.connections);
-        old.fold(self.info.connections, u64::saturating_add)
-    }
-
-    /// Servers over all workers.
-    pub fn server_status(&self) -> Vec<ServerStatus> {
-        sum(&self.servers, &self.old)
-    }
-}
-
 impl Leaving {
     /// Clients over all workers.
     pub fn connections(&self) -> u64 {
@@ -162,17 +172,17 @@ impl Leaving {
 
     /// Servers over all workers: none of them gets anybody new.
     pub fn server_status(&self) -> Vec<ServerStatus> {
-        sum(&[], &self.old)
+        sum(&[], self.old.iter())
     }
 }
 
 /// One entry for each server of the current worker, and for each that an old one still has clients on: that gets nobody new.
-fn sum(current: &[RunningServer], old: &[OldWorker]) -> Vec<ServerStatus> {
+fn sum<'a>(current: &[RunningServer], old: impl Iterator<Item = &'a OldWorker>) -> Vec<ServerStatus> {
     let current = current
         .iter()
         .map(|server| (server.name.as_str(), status_of(server)));
     let mut by_name: BTreeMap<&str, ServerStatus> = current.collect();
-    let old = old.iter().flat_map(|worker| &worker.servers);
+    let old = old.flat_map(|worker| &worker.servers);
     for server in old.filter(|server| server.sessions > 0) {
         let gone = || ServerStatus {
             name: server.name.clone(),

@@ -1,5 +1,6 @@
 //! Structure: checked by HAProxy, swapped on disk, reloaded by the master. The last good one wins.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wsc_haproxy::Published;
@@ -7,12 +8,13 @@ use wsc_haproxy::Published;
 use crate::args::Places;
 use crate::check::{CheckError, check, reason};
 use crate::folder::Folder;
+use crate::metrics::Metrics;
 use crate::observe::Observer;
 use crate::socket::REPLY_WAIT;
 use crate::status::Refusal;
 
 /// A reload starts a process that reads the whole configuration.
-const RELOAD_WAIT: Duration = Duration::from_secs(20);
+const RELOAD_WAIT: Duration = Duration::from_secs(15);
 /// What was refused may have had a reason that passes, like a port in use.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
 
@@ -21,7 +23,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(30);
 pub enum Outcome {
     /// HAProxy runs it.
     Done,
-    /// Later: too soon after the last one, or something that was tried did not work out.
+    /// It is too soon after the last reload, or after the last refusal of the same structure.
     Later,
     /// HAProxy does not take it.
     Refused,
@@ -32,15 +34,17 @@ pub enum Outcome {
 pub struct Reloader {
     places: Places,
     interval: Duration,
+    metrics: Arc<Metrics>,
     last: Option<Instant>,
     refused: Option<(Refusal, Instant)>,
 }
 
 impl Reloader {
-    pub fn new(places: Places, interval: Duration) -> Self {
+    pub fn new(places: Places, interval: Duration, metrics: Arc<Metrics>) -> Self {
         Self {
             places,
             interval,
+            metrics,
             last: None,
             refused: None,
         }
@@ -52,18 +56,17 @@ impl Reloader {
         (refusal.structure == structure).then_some(refusal)
     }
 
-    /// When it is worth to try again before anything changes.
-    pub fn due(&self) -> Option<Instant> {
-        Some(self.last? + self.interval)
+    /// Whether it was refused so lately that it is not worth to try again.
+    fn is_refused(&self, structure: &str) -> bool {
+        self.refused
+            .as_ref()
+            .is_some_and(|(refusal, at)| refusal.structure == structure && at.elapsed() < RETRY_AFTER)
     }
 
     /// Whether HAProxy takes this configuration; a refusal is remembered for a while.
     pub async fn is_good(&mut self, folder: &Folder, published: &Published) -> anyhow::Result<bool> {
         let structure = &published.set().structure;
-        if let Some((refusal, at)) = &self.refused
-            && refusal.structure == *structure
-            && at.elapsed() < RETRY_AFTER
-        {
+        if self.is_refused(structure) {
             return Ok(false);
         }
         let candidate = folder.save_candidate(published.text())?;
@@ -84,7 +87,8 @@ impl Reloader {
         folder: &Folder,
         published: &Published,
     ) -> anyhow::Result<Outcome> {
-        if self.last.is_some_and(|at| at.elapsed() < self.interval) {
+        let is_early = self.last.is_some_and(|at| at.elapsed() < self.interval);
+        if is_early || self.is_refused(&published.set().structure) {
             return Ok(Outcome::Later);
         }
         if !self.is_good(folder, published).await? {
@@ -97,7 +101,7 @@ impl Reloader {
             // Checks and slow starts go on where they are; without it every server begins anew, which is no more than a pity.
             folder.save_state(&state)?;
         }
-        folder.save_configuration(published.text())?;
+        folder.save_configuration(&folder.text_to_start(published)?)?;
         let reply = observer.master.ask("reload", RELOAD_WAIT).await;
         folder.remove_state()?;
         let reply = match reply {
@@ -124,9 +128,10 @@ impl Reloader {
     fn refuse(&mut self, structure: &str, message: String) {
         tracing::error!(
             structure,
-            message,
+            reason = message,
             "haproxy refuses the configuration; the last good one stays"
         );
+        self.metrics.refusals.inc();
         let refusal = Refusal {
             structure: structure.to_owned(),
             message,

@@ -31,9 +31,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     if provider.is_err() {
         tracing::warn!("a TLS provider was installed already");
     }
-    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
-    // The image's STOPSIGNAL is HAProxy's: the kubelet sends it to both containers.
-    let mut leave = signal(SignalKind::user_defined1()).context("SIGUSR1")?;
+    let mut terminate = Terminate::new()?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
     let (shared, metrics) = (Arc::new(Shared::default()), Arc::new(Metrics::default()));
     let listener = admin::bind(args.admin_port).await?;
@@ -47,12 +45,14 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let mut keeper = Keeper {
         observer: Observer::new(&args.places.run_folder),
         folder: Folder::new(&args.places.run_folder),
-        reloader: Reloader::new(args.places.clone(), args.reload_interval()),
+        reloader: Reloader::new(args.places.clone(), args.reload_interval(), Arc::clone(&metrics)),
         wanted,
         shared: Arc::clone(&shared),
         metrics,
         recheck: args.recheck(),
         worker: None,
+        structure: None,
+        too_old: None,
         complaint: None,
     };
     // A state file of an earlier reload would tell the next worker of servers as they were then.
@@ -61,20 +61,42 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         () = keeper.run() => {}
         () = source::follow(&args, sender) => {}
         result = serve => result.context("admin port")?.context("admin port")?,
-        _ = terminate.recv() => farewell(&mut keeper.observer, &shared, &mut terminate).await,
-        _ = leave.recv() => farewell(&mut keeper.observer, &shared, &mut terminate).await,
+        () = terminate.asked() => farewell(&mut keeper.observer, &shared, &mut terminate).await,
         _ = interrupt.recv() => {}
     }
     Ok(())
 }
 
+/// The kubelet's wish that the container ends. HAProxy needs SIGUSR1 for that, and the stop signal belongs to the image, which both
+/// containers share.
+struct Terminate {
+    plain: Signal,
+    of_the_image: Signal,
+}
+
+impl Terminate {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            plain: signal(SignalKind::terminate()).context("SIGTERM")?,
+            of_the_image: signal(SignalKind::user_defined1()).context("SIGUSR1")?,
+        })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.plain.recv() => {}
+            _ = self.of_the_image.recv() => {}
+        }
+    }
+}
+
 /// The pod ends, and HAProxy lets its clients finish: until then the operator can still ask how many are left.
-async fn farewell(observer: &mut Observer, shared: &Shared, again: &mut Signal) {
+async fn farewell(observer: &mut Observer, shared: &Shared, again: &mut Terminate) {
     shared.leave();
     let mut still_accepting = 0;
     loop {
         tokio::select! {
-            _ = again.recv() => return,
+            () = again.asked() => return,
             () = tokio::time::sleep(FAREWELL_PAUSE) => {}
         }
         shared.progressed();

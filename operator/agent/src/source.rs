@@ -3,6 +3,7 @@
 //! The mounted copy lags by up to two minutes, so it counts only where nothing newer is known: with `--source file`, and at a start
 //! without API server until the watch has spoken once.
 
+use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::ConfigMap;
+use kube::runtime::utils::Backoff;
 use kube::runtime::{WatchStreamExt, watcher};
 use tokio::sync::watch;
 use wsc_haproxy::Published;
@@ -24,6 +26,11 @@ const FIRST_WATCH: Duration = Duration::from_secs(3);
 /// A stalled watch is noticed after this; the API server ends it by itself then.
 const WATCH_SECONDS: u32 = 60;
 const CLIENT_PAUSE: Duration = Duration::from_secs(10);
+/// Longer than a silent watch may last, so that only the first list can meet it.
+const READ_WAIT: Duration = Duration::from_secs(90);
+/// Between two tries of a watch that fails: an API server that is back is seen within seconds.
+const FIRST_PAUSE: Duration = Duration::from_millis(400);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// The newest that is known.
 #[derive(Debug, Clone, Default)]
@@ -137,10 +144,11 @@ impl Intake {
 
     async fn follow_config_map(&self, args: &RunArgs) {
         let client = loop {
-            match kube::Client::try_default().await {
+            match client().await {
                 Ok(client) => break client,
                 Err(error) => {
-                    tracing::error!(%error, "no Kubernetes client; the mounted files are used");
+                    let error = format!("{error:#}");
+                    tracing::error!(error, "no Kubernetes client; the mounted files are used");
                     tokio::time::sleep(CLIENT_PAUSE).await;
                 }
             }
@@ -150,7 +158,7 @@ impl Intake {
         let config = watcher::Config::default()
             .fields(&format!("metadata.name={name}"))
             .timeout(WATCH_SECONDS);
-        let mut events = std::pin::pin!(watcher(config_maps, config).default_backoff());
+        let mut events = std::pin::pin!(watcher(config_maps, config).backoff(Pauses(FIRST_PAUSE)));
         while let Some(event) = events.next().await {
             match event {
                 Ok(watcher::Event::Apply(config_map) | watcher::Event::InitApply(config_map)) => {
@@ -172,6 +180,36 @@ impl Intake {
             (Some(text), Some(json)) => self.offer("ConfigMap", text, json),
             _ => self.reject(&format!("ConfigMap: {TEXT_KEY} or {SET_KEY} is missing")),
         }
+    }
+}
+
+/// A client for one watch, which has retries of its own.
+async fn client() -> anyhow::Result<kube::Client> {
+    let mut config = kube::Config::infer().await?;
+    config.default_retry = false;
+    config.read_timeout = Some(READ_WAIT);
+    config.reset_reader_on_write = true;
+    Ok(kube::Client::try_from(config)?)
+}
+
+/// Pauses that double. All agents lose the API server at the same moment, so each one comes back at its own.
+struct Pauses(Duration);
+
+impl Iterator for Pauses {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let pause = self.0;
+        self.0 = pause.saturating_mul(2).min(LONGEST_PAUSE);
+        // The seed of a map is the randomness at hand.
+        let percent = RandomState::new().hash_one(()) % 50;
+        Some(pause.mul_f64(1.0 - f64::from(u8::try_from(percent).unwrap_or(0)) / 100.0))
+    }
+}
+
+impl Backoff for Pauses {
+    fn reset(&mut self) {
+        self.0 = FIRST_PAUSE;
     }
 }
 
@@ -198,6 +236,14 @@ impl Mounted {
 
     /// Both files, if they are others than the last time.
     fn changed(&mut self) -> std::io::Result<Option<(String, String)>> {
+        match self.read() {
+            // The kubelet removes a generation as soon as it has made the next.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => self.read(),
+            other => other,
+        }
+    }
+
+    fn read(&mut self) -> std::io::Result<Option<(String, String)>> {
         let mark = self.mark()?;
         if self.seen.as_ref() == Some(&mark) {
             return Ok(None);

@@ -8,7 +8,7 @@ use serde::Serialize;
 /// HAProxy counts as answering this long after its last answer: three rounds of the loop.
 const ANSWER_AGE: Duration = Duration::from_secs(6);
 /// A loop that finished nothing for this long hangs: its longest wait is far below.
-const PROGRESS_AGE: Duration = Duration::from_secs(120);
+const PROGRESS_AGE: Duration = Duration::from_mins(2);
 
 /// `GET /status`; docs/contracts.md is the contract.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
