@@ -70,6 +70,9 @@ fn component(cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outco
     let executables = steps.run("building component tests", || {
         cargo::integration_tests(&["wsc-proxy-agent", "wsc-server"])
     })?;
+    // The agent runs as in its pod, with servers behind it: as processes.
+    let ours = steps.run("building programs", cargo::programs)?;
+    environment.extend(environment::of_programs(&ours)?);
     let mut total = Outcome::default();
     for executable in &executables {
         let mut command = Command::new(&executable.path);

@@ -1,0 +1,178 @@
+//! Every configuration that can be written is one that HAProxy takes without a warning.
+
+use std::path::PathBuf;
+
+use wsc_haproxy::{
+    CookieName, Origin, ProxySettings, SameSite, Server, ServerOptions, ServerState, Sticky, Timeouts,
+    parse_info, render,
+};
+use wsc_proxy_agent::args::Places;
+use wsc_proxy_agent::check::check;
+use wsc_tests::haproxy::{PodOptions, ProxyPod};
+
+use crate::pool::{pool, ready};
+
+/// What HAProxy says to this text; it warns about nothing and refuses nothing.
+async fn accepted(text: &str) -> Result<(), String> {
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let file = folder.path().join("haproxy.cfg");
+    std::fs::write(&file, text).map_err(|error| error.to_string())?;
+    let places = Places {
+        config_folder: folder.path().to_owned(),
+        run_folder: folder.path().to_owned(),
+        haproxy: std::env::var_os("WSC_HAPROXY")
+            .ok_or("WSC_HAPROXY is not set")?
+            .into(),
+        pod_name: "chat-proxy-0".to_owned(),
+    };
+    check(&places, &file).await.map_err(|error| error.to_string())
+}
+
+#[tokio::test]
+async fn haproxy_takes_every_golden() {
+    let agent = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap());
+    let folder = agent.join("../haproxy/src/snapshots");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let snapshot = std::fs::read_to_string(&path).unwrap();
+        // Behind the head of the snapshot.
+        let text = snapshot.splitn(3, "---\n").nth(2).unwrap();
+        if !text.contains("\nbackend ") {
+            continue;
+        }
+        count += 1;
+        assert_eq!(accepted(text).await, Ok(()), "{}", path.display());
+        let broken = text.replace("balance leastconn", "balance nonsense");
+        assert!(accepted(&broken).await.is_err(), "the check bites");
+    }
+    assert!(count >= 2, "{count} goldens");
+}
+
+fn settings() -> ProxySettings {
+    PodOptions::default().settings
+}
+
+fn server(number: usize, address: &str, state: ServerState) -> Server {
+    Server {
+        name: format!("{}-{number}", "chat".repeat(10)),
+        address: address.parse().unwrap_or(std::net::Ipv6Addr::LOCALHOST.into()),
+        port: 65_535,
+        cookie: "0123456789abcdef".repeat(4),
+        state,
+    }
+}
+
+#[tokio::test]
+async fn haproxy_takes_the_ends_of_every_range() {
+    let mut cases = Vec::new();
+    for (path, port) in [
+        ("/ws", 1024),
+        ("/a/b-c/d_e.f~g", 65_535),
+        ("/'quo\"te#d\\ $x ${Y} %[src]", 8080),
+    ] {
+        cases.push(ProxySettings {
+            path: path.to_owned(),
+            port,
+            ..settings()
+        });
+    }
+    for (seconds, handshake) in [(1, 1), (86_400 * 7, 3600)] {
+        let timeouts = Timeouts {
+            connect_seconds: seconds,
+            handshake_seconds: handshake,
+            tunnel_seconds: seconds,
+        };
+        let server_options = ServerOptions {
+            check_interval_ms: seconds,
+            check_fast_interval_ms: seconds,
+            fall: handshake,
+            rise: handshake,
+            slowstart_seconds: seconds,
+        };
+        cases.push(ProxySettings {
+            timeouts,
+            server_options,
+            ..settings()
+        });
+    }
+    for same_site in [SameSite::Lax, SameSite::Strict, SameSite::None] {
+        for max_age_seconds in [0, 1, 86_400 * 365] {
+            let cookie_name = CookieName::parse(&"a.B-_9".repeat(10)).unwrap();
+            let sticky = Sticky {
+                cookie_name,
+                max_age_seconds,
+                same_site,
+            };
+            cases.push(ProxySettings { sticky, ..settings() });
+        }
+    }
+    let long = format!("https://{}.example.org", "a".repeat(63));
+    let lists = [
+        vec!["*".to_owned()],
+        vec![
+            long.clone(),
+            "https://*.example.org:1".to_owned(),
+            "http://[2001:db8::1]:65535".to_owned(),
+        ],
+        (0..100)
+            .map(|number| format!("https://*.n{number}-x.example.org"))
+            .collect(),
+    ];
+    for list in lists {
+        let origins = list.iter().map(|text| Origin::parse(text).unwrap()).collect();
+        cases.push(ProxySettings {
+            origins,
+            ..settings()
+        });
+    }
+    let servers = [
+        server(0, "10.0.0.1", ServerState::Ready),
+        server(1, "fd00::1", ServerState::Maint),
+        server(2, "::ffff:10.0.0.1", ServerState::Ready),
+    ];
+    for case in cases {
+        let port = if case.port == 0 { 8080 } else { case.port };
+        let text = render(&ProxySettings { port, ..case }, &servers).text;
+        assert_eq!(accepted(&text).await, Ok(()), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn haproxy_takes_the_largest_pool() {
+    let servers: Vec<Server> = (0..4_000)
+        .map(|number| {
+            server(
+                number,
+                &format!("10.1.{}.{}", number / 250, number % 250),
+                ServerState::Ready,
+            )
+        })
+        .collect();
+    let text = render(
+        &ProxySettings {
+            port: 8080,
+            ..settings()
+        },
+        &servers,
+    )
+    .text;
+    assert_eq!(accepted(&text).await, Ok(()));
+}
+
+#[tokio::test]
+async fn as_many_clients_are_taken_as_files_can_be_opened() {
+    let backends = pool(1).await.unwrap();
+    let pod = ProxyPod::start(PodOptions::default(), &ready(&backends))
+        .await
+        .unwrap();
+    let info = parse_info(&pod.runtime("show info").await.unwrap()).unwrap();
+    let used = info.max_connections * 2;
+    assert!(used <= info.open_files_limit, "{info:?}");
+    assert!(used + 400 >= info.open_files_limit.min(120_100), "{info:?}");
+    let (_, metrics) = pod.admin("/metrics").await.unwrap();
+    assert!(
+        metrics.contains(&format!("wsc_proxy_max_connections {}\n", info.max_connections)),
+        "{metrics}"
+    );
+}

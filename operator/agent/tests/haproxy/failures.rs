@@ -1,0 +1,331 @@
+//! Whatever happens to HAProxy, its sockets or the agent: clients stay where they can, and HAProxy becomes equal again.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use wsc_haproxy::Server;
+use wsc_tests::cluster::eventually;
+use wsc_tests::faults::Direction;
+use wsc_tests::haproxy::{PodOptions, ProxyPod, Signal, Status};
+
+use crate::pool::{Backend, WAIT, answers, come_back, connect, given, pool, ready};
+
+fn with_faults() -> PodOptions {
+    PodOptions {
+        faults: true,
+        ..PodOptions::default()
+    }
+}
+
+/// Waits until the agent has tried so many times.
+async fn tries(pod: &ProxyPod, count: u64) -> Result<()> {
+    let faults = pod.runtime_faults()?;
+    let before = faults.connections();
+    eventually(WAIT, "tries of the agent", || async {
+        Ok((faults.connections() >= before + count).then_some(()))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_killed_worker_comes_back_with_the_newest_servers() {
+    let backends = pool(3).await.unwrap();
+    let mut pod = ProxyPod::start(PodOptions::default(), &ready(&backends[..1]))
+        .await
+        .unwrap();
+    let set = pod.publish(&ready(&backends)).unwrap();
+    let pid = pod.synced(&set).await.unwrap().pid;
+    let lost = connect(&pod).await.unwrap();
+    pod.kill_worker().await.unwrap();
+    lost.wait_end(WAIT).await.expect("its clients are cut");
+    let status = pod
+        .wait("another worker", |status| {
+            status.pid_changes == 1 && status.synced
+        })
+        .await
+        .unwrap();
+    assert_ne!(status.pid, pid);
+    assert_eq!(
+        (status.reloads, pod.haproxy_starts(), status.names().len()),
+        (0, 2, 3)
+    );
+    for backend in &backends {
+        assert_eq!(
+            given(&come_back(&pod, backend).await.unwrap()),
+            None,
+            "cookies are good as before"
+        );
+    }
+}
+
+#[tokio::test]
+async fn haproxy_serves_while_the_agent_is_dead() {
+    let backends = pool(3).await.unwrap();
+    let mut pod = ProxyPod::start(PodOptions::default(), &ready(&backends[..2]))
+        .await
+        .unwrap();
+    let client = connect(&pod).await.unwrap();
+    pod.kill_agent().await.unwrap();
+    assert!(answers(&client, "hello").await);
+    assert_eq!(given(&come_back(&pod, &backends[1]).await.unwrap()), None);
+
+    // Even a new HAProxy starts right without it.
+    pod.kill_worker().await.unwrap();
+    client.wait_end(WAIT).await.expect("its clients are cut");
+    eventually(WAIT, "the next HAProxy", || async {
+        Ok(connect(&pod).await.ok())
+    })
+    .await
+    .unwrap();
+    assert_eq!(given(&come_back(&pod, &backends[1]).await.unwrap()), None);
+    let pid = pod.worker_pid().await.unwrap();
+
+    // What changed meanwhile is made up for.
+    let set = pod.publish(&ready(&backends)).unwrap();
+    pod.start_agent().unwrap();
+    let status = pod.synced(&set).await.unwrap();
+    assert_eq!((status.pid, status.reloads, status.names().len()), (pid, 0, 3));
+}
+
+#[tokio::test]
+async fn a_stalled_socket_is_told_and_made_up_for() {
+    let backends = pool(2).await.unwrap();
+    let mut pod = ProxyPod::start(with_faults(), &ready(&backends[..1]))
+        .await
+        .unwrap();
+    let faults = pod.runtime_faults().unwrap();
+    faults.stall(Direction::ToClient);
+    eventually(WAIT, "a pod that is not ready", || async {
+        Ok((pod.admin("/readyz").await?.0 == 503).then_some(()))
+    })
+    .await
+    .unwrap();
+    assert_eq!(
+        pod.admin("/livez").await.unwrap().0,
+        200,
+        "the agent itself is well"
+    );
+    let set = pod.publish(&ready(&backends)).unwrap();
+    let status = pod
+        .wait("the new set", |status| status.wanted_hash == set.hash)
+        .await
+        .unwrap();
+    assert!(!status.synced && status.applied_hash != set.hash);
+    connect(&pod).await.expect("haproxy serves");
+    pod.runtime_faults().unwrap().release(Direction::ToClient);
+    pod.synced(&set).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_absent_socket_is_told_and_made_up_for() {
+    let backends = pool(2).await.unwrap();
+    let mut pod = ProxyPod::start(with_faults(), &ready(&backends[..1]))
+        .await
+        .unwrap();
+    pod.runtime_faults().unwrap().refuse();
+    let set = pod.publish(&ready(&backends)).unwrap();
+    let status = pod
+        .wait("an agent that hears nothing", |status| {
+            status.wanted_hash == set.hash && !status.synced
+        })
+        .await
+        .unwrap();
+    assert_ne!(status.applied_hash, set.hash);
+    eventually(WAIT, "what haproxy would start with", || async {
+        let text = std::fs::read_to_string(pod.run("haproxy.cfg"))?;
+        Ok(text.contains("server chat-1 ").then_some(()))
+    })
+    .await
+    .unwrap();
+    connect(&pod).await.expect("haproxy serves");
+    pod.runtime_faults().unwrap().heal();
+    assert_eq!(pod.synced(&set).await.unwrap().pid_changes, 0);
+}
+
+#[tokio::test]
+async fn a_slow_socket_is_only_slow() {
+    let backends = pool(2).await.unwrap();
+    let mut pod = ProxyPod::start(with_faults(), &ready(&backends[..1]))
+        .await
+        .unwrap();
+    for direction in [Direction::ToServer, Direction::ToClient] {
+        pod.runtime_faults()
+            .unwrap()
+            .delay(direction, Duration::from_millis(100));
+        pod.master_faults()
+            .unwrap()
+            .delay(direction, Duration::from_millis(100));
+    }
+    let set = pod.publish(&ready(&backends)).unwrap();
+    pod.synced(&set).await.unwrap();
+    pod.change(|settings| settings.timeouts.tunnel_seconds = 1800);
+    let set = pod.publish(&ready(&backends[1..])).unwrap();
+    assert_eq!(pod.synced(&set).await.unwrap().reloads, 1);
+}
+
+#[tokio::test]
+async fn a_truncated_reply_is_never_taken_for_the_whole() {
+    let backends = pool(4).await.unwrap();
+    let mut pod = ProxyPod::start(with_faults(), &ready(&backends)).await.unwrap();
+    let mut clients = Vec::new();
+    for backend in &backends {
+        clients.push(come_back(&pod, backend).await.unwrap());
+    }
+    let length = pod.runtime("show stat ws_pool 4 -1").await.unwrap().len() as u64;
+    let info = pod.runtime("show info").await.unwrap().len() as u64;
+    assert!(length > info, "the longest cuts hit the list of servers only");
+    for cut in [
+        0,
+        1,
+        info / 2,
+        info - 1,
+        info,
+        info + 1,
+        length / 2,
+        length - 2,
+        length - 1,
+    ] {
+        pod.runtime_faults().unwrap().truncate(Direction::ToClient, cut);
+        tries(&pod, 4).await.unwrap();
+    }
+    pod.runtime_faults().unwrap().heal();
+    let set = pod.publish(&ready(&backends)).unwrap();
+    let status = pod.synced(&set).await.unwrap();
+    assert_eq!(
+        (status.reloads, status.pid_changes, status.names().len()),
+        (0, 0, 4)
+    );
+    for client in &clients {
+        assert!(answers(client, "hello").await);
+    }
+    // Who takes a part for the whole adds servers that are there already.
+    let (_, metrics) = pod.admin("/metrics").await.unwrap();
+    assert!(
+        metrics.contains("wsc_proxy_command_failures_total 0\n"),
+        "{metrics}"
+    );
+}
+
+#[tokio::test]
+async fn a_socket_that_ends_after_k_questions_is_gone_on_with() {
+    let backends = pool(6).await.unwrap();
+    let mut pod = ProxyPod::start(with_faults(), &ready(&backends[..1]))
+        .await
+        .unwrap();
+    let client = come_back(&pod, &backends[0]).await.unwrap();
+    for k in 0..6 {
+        pod.runtime_faults().unwrap().stop_after(k);
+        let wanted: Vec<Server> = if k % 2 == 0 {
+            ready(&backends)
+        } else {
+            ready(&backends[..2])
+        };
+        let set = pod.publish(&wanted).unwrap();
+        pod.wait("the new set", |status| status.wanted_hash == set.hash)
+            .await
+            .unwrap();
+        tries(&pod, 3).await.unwrap();
+        pod.runtime_faults().unwrap().heal();
+        let status = pod.synced(&set).await.unwrap();
+        let names: Vec<&str> = wanted.iter().map(|server| server.name.as_str()).collect();
+        assert_eq!(status.names(), names, "after {k} questions");
+    }
+    assert!(answers(&client, "hello").await);
+}
+
+#[tokio::test]
+async fn a_master_that_hangs_holds_up_no_server() {
+    let backends = pool(2).await.unwrap();
+    let mut pod = ProxyPod::start(with_faults(), &ready(&backends[..1]))
+        .await
+        .unwrap();
+    pod.master_faults().unwrap().stall(Direction::ToClient);
+    // Longer than the age of an answer that still counts: enough rounds in which the master was waited for.
+    let faults = pod.master_faults().unwrap();
+    let before = faults.connections();
+    eventually(WAIT, "rounds without the master", || async {
+        Ok((faults.connections() >= before + 4).then_some(()))
+    })
+    .await
+    .unwrap();
+    assert_eq!(pod.admin("/readyz").await.unwrap().0, 200);
+    let set = pod.publish(&ready(&backends)).unwrap();
+    pod.synced(&set).await.unwrap();
+    assert_eq!(given(&come_back(&pod, &backends[1]).await.unwrap()), None);
+
+    // A reload is the master's, so it waits.
+    pod.change(|settings| settings.timeouts.tunnel_seconds = 1800);
+    let set = pod.publish(&ready(&backends)).unwrap();
+    let status = pod
+        .wait("a structure", |status| status.wanted_structure == set.structure)
+        .await
+        .unwrap();
+    assert!(!status.synced);
+    pod.master_faults().unwrap().release(Direction::ToClient);
+    pod.synced(&set).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_agent_killed_in_the_middle_goes_on() {
+    let backends = pool(6).await.unwrap();
+    let mut pod = ProxyPod::start(with_faults(), &ready(&backends[..1]))
+        .await
+        .unwrap();
+    let client = come_back(&pod, &backends[0]).await.unwrap();
+    for k in 1..5 {
+        let wanted = if k % 2 == 0 {
+            ready(&backends[..2])
+        } else {
+            ready(&backends)
+        };
+        let set = pod.publish(&wanted).unwrap();
+        tries(&pod, k).await.unwrap();
+        pod.kill_agent().await.unwrap();
+        pod.start_agent().unwrap();
+        let status = pod.synced(&set).await.unwrap();
+        assert_eq!((status.names().len(), status.reloads), (wanted.len(), 0));
+    }
+    assert!(answers(&client, "hello").await);
+}
+
+#[tokio::test]
+async fn the_agent_stays_until_the_last_client_has_left() {
+    let backends = pool(1).await.unwrap();
+    // The second is the image's stop signal, meant for HAProxy.
+    for signal in [Signal::TERM, Signal::USR1] {
+        let mut pod = ProxyPod::start(PodOptions::default(), &ready(&backends))
+            .await
+            .unwrap();
+        let client = connect(&pod).await.unwrap();
+        pod.stop_softly().unwrap();
+        pod.terminate_agent(signal).unwrap();
+        eventually(WAIT, "a pod that leaves", || async {
+            Ok((pod.admin("/readyz").await?.0 == 503).then_some(()))
+        })
+        .await
+        .unwrap();
+        let left = |status: &Status| !status.synced && status.connections == 1;
+        let status = pod.wait("who is left", left).await.unwrap();
+        assert_eq!(status.server("chat-0").map(|server| server.sessions), Some(1));
+        assert!(connect(&pod).await.is_err(), "nobody new");
+        assert!(answers(&client, "hello").await);
+        client.close(1000, "").await.unwrap();
+        pod.agent_ended().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_ends_alone_does_not_wait() {
+    let backends = [Backend::start("chat-0", 10).await.unwrap()];
+    let mut pod = ProxyPod::start(PodOptions::default(), &ready(&backends))
+        .await
+        .unwrap();
+    let client = connect(&pod).await.unwrap();
+    pod.terminate_agent(Signal::TERM).unwrap();
+    pod.agent_ended().await.unwrap();
+    assert!(answers(&client, "hello").await);
+    pod.start_agent().unwrap();
+    pod.wait("the next agent", |status| status.synced && status.reloads == 0)
+        .await
+        .unwrap();
+}

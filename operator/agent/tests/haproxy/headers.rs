@@ -1,0 +1,260 @@
+//! What gets through to a server and what does not.
+
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Result;
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::get as route;
+use tokio::net::TcpListener;
+use wsc_haproxy::{Origin, Server, ServerState};
+use wsc_tests::client::{Client, Options, Refused};
+use wsc_tests::haproxy::{PodOptions, ProxyPod};
+use wsc_tests::http1;
+
+use crate::pool::{connect, given, pool, ready};
+
+/// A server that records the headers of what comes for clients, and refuses it.
+struct Recorder {
+    port: u16,
+    heard: Arc<Mutex<Vec<HeaderMap>>>,
+}
+
+impl Recorder {
+    async fn start() -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let port = listener.local_addr()?.port();
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let router = Router::new()
+            .route("/wsc/lb", route(async || "ok"))
+            .fallback(record)
+            .with_state(Arc::clone(&heard));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Ok(Self { port, heard })
+    }
+
+    fn heard(&self) -> Vec<HeaderMap> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+async fn record(State(heard): State<Arc<Mutex<Vec<HeaderMap>>>>, request: Request) -> StatusCode {
+    let headers = request.headers().clone();
+    heard.lock().unwrap_or_else(PoisonError::into_inner).push(headers);
+    StatusCode::IM_A_TEAPOT
+}
+
+fn values(headers: &HeaderMap, name: &str) -> Vec<String> {
+    let all = headers.get_all(name).iter();
+    all.map(|value| value.to_str().unwrap_or_default().to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn the_claims_of_a_client_are_not_passed_on() {
+    let recorder = Recorder::start().await.unwrap();
+    let server = Server {
+        name: "chat-0".to_owned(),
+        address: Ipv4Addr::LOCALHOST.into(),
+        port: recorder.port,
+        cookie: "aa".to_owned(),
+        state: ServerState::Ready,
+    };
+    let pod = ProxyPod::start(PodOptions::default(), &[server]).await.unwrap();
+    let options = Options::new(pod.url())
+        .cookie("other=1; wsc=aa")
+        .header("x-wsc-via", "evil")
+        .header("x-wsc-server", "evil")
+        .header("x-forwarded-for", "6.6.6.6")
+        .header("x-forwarded-proto", "gopher")
+        .header("forwarded", "for=6.6.6.6")
+        .header("x-mine", "kept");
+    let Err(Refused::Status { status, .. }) = Client::connect(&options).await else {
+        panic!("the recorder refuses");
+    };
+    assert_eq!(status, StatusCode::IM_A_TEAPOT);
+    let heard = recorder.heard();
+    let [headers] = heard.as_slice() else {
+        panic!("one request: {heard:?}");
+    };
+    for (name, expected) in [
+        ("x-wsc-via", vec!["chat-proxy-0"]),
+        ("x-wsc-server", vec!["chat-0"]),
+        ("x-forwarded-for", vec!["127.0.0.1"]),
+        ("x-forwarded-proto", vec!["http"]),
+        ("forwarded", vec![]),
+        ("cookie", vec!["other=1"]),
+        ("x-mine", vec!["kept"]),
+    ] {
+        assert_eq!(values(headers, name), expected, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_knows_which_proxy_a_client_came_through() {
+    let backends = pool(1).await.unwrap();
+    let pod = ProxyPod::start(PodOptions::default(), &ready(&backends))
+        .await
+        .unwrap();
+    let evil = Options::new(pod.url()).header("x-wsc-via", "evil");
+    let clients = [
+        connect(&pod).await.unwrap(),
+        Client::connect(&evil).await.unwrap(),
+    ];
+    let stats = backends[0].stats().await.unwrap();
+    assert_eq!(stats["via"], serde_json::json!({"chat-proxy-0": clients.len()}));
+}
+
+#[tokio::test]
+async fn only_the_clients_path_is_open() {
+    let backends = pool(1).await.unwrap();
+    let pod = ProxyPod::start(PodOptions::default(), &ready(&backends))
+        .await
+        .unwrap();
+    let inside = http1::get(backends[0].port(), "/wsc/lb").await.unwrap();
+    assert_eq!(inside.status, 200);
+    for path in [
+        "/wsc/lb",
+        "/wsc/",
+        "/wsc",
+        "//wsc/lb",
+        "/WSC/lb",
+        "/wsc/lb?x=/ws",
+        "/",
+        "/wsx",
+        "/w",
+        "/stats",
+        "/metrics",
+        "/readyz",
+        "/%77sc/lb",
+        "/./wsc/lb",
+        "/ws/../wsc/lb",
+        "/ws/%2e%2e/wsc/lb",
+        "/ws//../../wsc/lb",
+        "http://127.0.0.1/wsc/lb",
+    ] {
+        let answer = http1::get(pod.port(), path).await.unwrap();
+        assert!(answer.status == 404 || answer.status == 400, "{path}: {answer:?}");
+    }
+    let own = http1::get(pod.port(), "/ws").await.unwrap();
+    assert_eq!(own.status, 426, "the server's own answer");
+    let room = Options::new(format!("{}/lobby", pod.url()));
+    Client::connect(&room).await.unwrap();
+}
+
+/// The status of a handshake with these origins.
+async fn with_origins(pod: &ProxyPod, origins: &[&str]) -> u16 {
+    let add = |options: Options, origin: &&str| options.origin(origin);
+    let options = origins.iter().fold(Options::new(pod.url()), add);
+    match Client::connect(&options).await {
+        Ok(client) => client.opened().status.as_u16(),
+        Err(refused) => refused.status().map_or(0, |status| status.as_u16()),
+    }
+}
+
+#[tokio::test]
+async fn without_a_list_only_pages_of_the_same_host_may_connect() {
+    let backends = pool(1).await.unwrap();
+    let pod = ProxyPod::start(PodOptions::default(), &ready(&backends))
+        .await
+        .unwrap();
+    let same = format!("127.0.0.1:{}", pod.port());
+    let (http, https) = (&*format!("http://{same}"), &*format!("https://{same}"));
+    let longer = &*format!("http://{same}.example.org");
+    for good in [&[][..], &[http], &[https]] {
+        assert_eq!(with_origins(&pod, good).await, 101, "{good:?}");
+    }
+    for bad in [
+        &["http://example.org"][..],
+        &["http://127.0.0.1:1"],
+        &["null"],
+        &[""],
+        &[same.as_str()],
+        &[longer],
+        &[http, http],
+        &[http, "http://example.org"],
+        &["http://example.org", http],
+    ] {
+        assert_eq!(with_origins(&pod, bad).await, 403, "{bad:?}");
+    }
+    // These servers allow every origin and would have answered 101.
+    assert_eq!(backends[0].count("/refused/origin").await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn with_a_list_only_its_pages_may_connect() {
+    let backends = pool(1).await.unwrap();
+    let mut options = PodOptions::default();
+    let list = [
+        "https://example.org",
+        "https://*.example.org:8443",
+        "http://[::1]:3000",
+    ];
+    options.settings.origins = list.iter().map(|text| Origin::parse(text).unwrap()).collect();
+    let mut pod = ProxyPod::start(options, &ready(&backends)).await.unwrap();
+    for good in [
+        "https://example.org",
+        "https://EXAMPLE.org",
+        "https://a-1.example.org:8443",
+        "http://[::1]:3000",
+    ] {
+        assert_eq!(with_origins(&pod, &[good]).await, 101, "{good}");
+    }
+    assert_eq!(with_origins(&pod, &[]).await, 101);
+    let same = format!("http://127.0.0.1:{}", pod.port());
+    for bad in [
+        "http://example.org",
+        "https://example.org:8443",
+        "https://example.org.evil.com",
+        "https://evil.com/https://example.org",
+        "https://a.b.example.org:8443",
+        "https://.example.org:8443",
+        "https://example.org:8443",
+        "https://a.exampleXorg:8443",
+        "https://evil.com#.example.org:8443",
+        "null",
+        same.as_str(),
+    ] {
+        assert_eq!(with_origins(&pod, &[bad]).await, 403, "{bad}");
+    }
+
+    pod.change(|settings| settings.origins = vec![Origin::Any]);
+    let set = pod.publish(&ready(&backends)).unwrap();
+    pod.synced(&set).await.unwrap();
+    assert_eq!(with_origins(&pod, &["https://anywhere.example"]).await, 101);
+}
+
+#[tokio::test]
+async fn the_cookie_has_what_was_asked_for() {
+    let backends = pool(1).await.unwrap();
+    let mut pod = ProxyPod::start(PodOptions::default(), &ready(&backends))
+        .await
+        .unwrap();
+    let attributes = |client: &Client| values(&client.opened().headers, "set-cookie").join("|");
+    let client = connect(&pod).await.unwrap();
+    let value = format!("wsc={}", backends[0].cookie());
+    assert_eq!(
+        attributes(&client),
+        format!("{value}; path=/; HttpOnly; SameSite=Lax")
+    );
+
+    pod.change(|settings| {
+        settings.sticky.max_age_seconds = 3600;
+        settings.sticky.same_site = wsc_haproxy::SameSite::None;
+    });
+    let set = pod.publish(&ready(&backends)).unwrap();
+    pod.synced(&set).await.unwrap();
+    let client = connect(&pod).await.unwrap();
+    let all = attributes(&client);
+    for attribute in ["HttpOnly", "Secure", "SameSite=None", "Max-Age=3600"] {
+        assert!(all.contains(attribute), "{all}");
+    }
+    // With an age the value carries its date, and is good as it was given.
+    let given_back = client.opened().cookies().remove(0);
+    let back = Client::connect(&Options::new(pod.url()).cookie(&given_back))
+        .await
+        .unwrap();
+    assert_eq!(given(&back), None);
+}

@@ -1,0 +1,11 @@
+//! The agent against a real HAProxy, with real servers behind it.
+
+mod api_server;
+mod configurations;
+mod failures;
+mod headers;
+mod pool;
+mod servers;
+mod start;
+mod structure;
+mod traffic;

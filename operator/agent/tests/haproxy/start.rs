@@ -1,0 +1,141 @@
+//! How a proxy begins, with and without an API server.
+
+use wsc_haproxy::Published;
+use wsc_tests::cluster::eventually;
+use wsc_tests::faults::{Address, StreamProxy};
+use wsc_tests::haproxy::{PodOptions, ProxyPod, Source};
+
+use crate::api_server::{ApiServer, kubeconfig};
+use crate::pool::{WAIT, answers, come_back, connect, given, pool, ready};
+
+#[tokio::test]
+async fn a_proxy_that_starts_without_api_server_serves_from_its_mounted_files() {
+    let backends = pool(4).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut api = ApiServer::new().unwrap();
+    // Cut off later, without losing its port.
+    let address = Address::Tcp(([127, 0, 0, 1], api.port()).into());
+    let between = StreamProxy::tcp(address).await.unwrap();
+    let options = PodOptions {
+        source: Source::ConfigMap(kubeconfig(folder.path(), between.port()).unwrap()),
+        ..PodOptions::default()
+    };
+    let mut pod = ProxyPod::prepare(options).unwrap();
+    let oldest = pod.publish(&ready(&backends[..1])).unwrap();
+    pod.init().await.unwrap();
+    pod.start_haproxy().await.unwrap();
+    let client = connect(&pod).await.expect("haproxy needs no agent");
+    pod.start_agent().unwrap();
+    pod.synced(&oldest).await.unwrap();
+
+    // The API server comes, and knows more than the mounted files.
+    let newer = pod.render(&ready(&backends[..2]));
+    api.publish(Some(&newer));
+    api.start().await.unwrap();
+    pod.synced(&newer.backend_set).await.unwrap();
+    let newest = pod.render(&ready(&backends[..3]));
+    api.publish(Some(&newest));
+    pod.synced(&newest.backend_set).await.unwrap();
+
+    // It goes, and an agent that starts then knows what this pod knew, not what the mounted files still say.
+    between.refuse();
+    pod.kill_agent().await.unwrap();
+    pod.start_agent().unwrap();
+    pod.synced(&newest.backend_set).await.unwrap();
+    assert_eq!(given(&come_back(&pod, &backends[2]).await.unwrap()), None);
+    let mounted = pod.publish(&ready(&backends)).unwrap();
+    pod.synced(&mounted)
+        .await
+        .expect("mounted files that changed are newer than a memory");
+
+    between.heal();
+    pod.synced(&newest.backend_set)
+        .await
+        .expect("the watch has the last word");
+    let status = pod.status().await.unwrap();
+    assert_eq!((status.reloads, status.pid_changes), (0, 0));
+    assert!(answers(&client, "hello").await);
+}
+
+#[tokio::test]
+async fn a_broken_watch_is_taken_up_and_a_deleted_map_changes_nothing() {
+    let backends = pool(3).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut api = ApiServer::new().unwrap();
+    let address = Address::Tcp(([127, 0, 0, 1], api.port()).into());
+    let between = StreamProxy::tcp(address).await.unwrap();
+    let options = PodOptions {
+        source: Source::ConfigMap(kubeconfig(folder.path(), between.port()).unwrap()),
+        ..PodOptions::default()
+    };
+    let mut pod = ProxyPod::prepare(options).unwrap();
+    pod.publish(&ready(&backends[..1])).unwrap();
+    api.publish(Some(&pod.render(&ready(&backends[..1]))));
+    api.start().await.unwrap();
+    pod.init().await.unwrap();
+    pod.start_haproxy().await.unwrap();
+    pod.start_agent().unwrap();
+    pod.wait("the first set", |status| status.synced).await.unwrap();
+    between.cut();
+    let rendered = pod.render(&ready(&backends[..2]));
+    api.publish(Some(&rendered));
+    pod.synced(&rendered.backend_set).await.unwrap();
+
+    api.publish(None);
+    let log = || async { Ok(pod.logs().contains("the ConfigMap is gone").then_some(())) };
+    eventually(WAIT, "the news that the map is gone", log)
+        .await
+        .unwrap();
+    connect(&pod).await.unwrap();
+    assert_eq!(pod.status().await.unwrap().names(), ["chat-0", "chat-1"]);
+    let rendered = pod.render(&ready(&backends));
+    api.publish(Some(&rendered));
+    pod.synced(&rendered.backend_set).await.unwrap();
+}
+
+#[tokio::test]
+async fn init_keeps_what_this_pod_knew_if_haproxy_takes_it() {
+    let backends = pool(2).await.unwrap();
+    let mut pod = ProxyPod::prepare(PodOptions::default()).unwrap();
+    let error = pod.init().await.unwrap_err().to_string();
+    assert!(error.contains("haproxy.cfg"), "nothing is mounted: {error}");
+    pod.publish(&ready(&backends[..1])).unwrap();
+    pod.init().await.unwrap();
+    let on_disk = || std::fs::read_to_string(pod.run("haproxy.cfg")).unwrap();
+    let (first, _) = pod.published().unwrap();
+    assert_eq!(on_disk(), first);
+
+    // The sandbox of the pod starts again: what is there is at least as new as the mounted copy.
+    let newer = pod.render(&ready(&backends));
+    std::fs::write(pod.run("haproxy.cfg"), &newer.text).unwrap();
+    std::fs::write(pod.run("servers.state"), "1\n").unwrap();
+    pod.init().await.unwrap();
+    assert_eq!(on_disk(), newer.text);
+    assert!(!pod.run("servers.state").exists(), "states of a reload long ago");
+    std::fs::write(pod.run("haproxy.cfg"), "global\n    nonsense\n").unwrap();
+    pod.init().await.unwrap();
+    assert_eq!(on_disk(), first);
+}
+
+#[tokio::test]
+async fn init_says_why_a_configuration_cannot_be_used() {
+    let backends = pool(1).await.unwrap();
+    let mut pod = ProxyPod::prepare(PodOptions::default()).unwrap();
+    let rendered = pod.render(&ready(&backends));
+    let text = rendered.text.replace("balance leastconn", "balance nonsense");
+    let structure = wsc_haproxy::structure_of(&text);
+    let text = text.replace(&rendered.backend_set.structure, &structure);
+    let set = wsc_haproxy::BackendSet::new(
+        structure,
+        rendered.backend_set.options,
+        rendered.backend_set.servers.clone(),
+    );
+    assert!(Published::parse(&text, &set.to_json()).is_ok());
+    pod.publish_text(&text, &set.to_json()).unwrap();
+    let error = pod.init().await.unwrap_err().to_string();
+    assert!(error.contains("nonsense") || error.contains("balance"), "{error}");
+    assert!(!pod.run("haproxy.cfg").exists());
+    pod.publish_text(&rendered.text, &set.to_json()).unwrap();
+    let error = pod.init().await.unwrap_err().to_string();
+    assert!(error.contains("structure"), "{error}");
+}
