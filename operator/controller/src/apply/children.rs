@@ -1,5 +1,6 @@
 //! Children: created if absent, applied if present and ours, never taken from a stranger.
 
+use std::fmt::Debug;
 use std::time::Instant;
 
 use k8s_openapi::api::apps::v1::Deployment;
@@ -7,6 +8,8 @@ use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, Preconditions};
+use serde::Serialize;
+use serde_json::{Value, json};
 use wsc_api::names;
 use wsc_core::observed::{ChildKey, ChildKind};
 use wsc_core::plan::Child;
@@ -14,7 +17,7 @@ use wsc_core::plan::Child;
 use super::{Target, creating};
 use crate::api::Kind;
 use crate::error::Error;
-use crate::observe::{fingerprint, holds, live_meta, pods};
+use crate::observe::{fingerprint, holds, live_meta, pods, pruned};
 use crate::state::State;
 
 pub(super) async fn apply(target: &Target<'_>, child: &Child, state: &mut State) -> Result<(), Error> {
@@ -100,7 +103,7 @@ async fn taken<K: Kind>(
     Ok(())
 }
 
-/// Server-side apply onto the object with this uid; another one under the name refuses it.
+/// Makes the object with this uid hold what is wanted; another one under the name refuses it.
 async fn patch<K: Kind>(
     target: &Target<'_>,
     key: &ChildKey,
@@ -108,26 +111,91 @@ async fn patch<K: Kind>(
     uid: &str,
     state: &mut State,
 ) -> Result<(), Error> {
-    let mut object = wanted.clone();
-    object.meta_mut().uid = Some(uid.to_owned());
-    let api = target.context.api.objects::<K>(&target.key.namespace);
-    let how = PatchParams::apply(names::FIELD_MANAGER).force();
-    let call = Patch::Apply(&object);
-    let call = api.patch(&key.name, &how, &call);
-    let live = target
-        .context
-        .api
-        .write("apply", &K::kind(&()), &key.name, call)
-        .await?;
-    settle(target, key, wanted, &live, state);
+    let json = serde_json::to_value(wanted).unwrap_or_default();
+    let live = match apply_onto(target, key, wanted, uid).await {
+        Ok(live) => live,
+        // What somebody added may not go together with what is wanted.
+        Err(error) if error.category() == "invalid" => {
+            prune::<K>(target, key, &json, None).await?.ok_or(error)?;
+            apply_onto(target, key, wanted, uid).await?
+        }
+        Err(error) => return Err(error),
+    };
+    if holds(&json, &value(&live)) {
+        state.intact.forget(key);
+        return Ok(());
+    }
+    let live = prune(target, key, &json, Some(&live)).await?.unwrap_or(live);
+    settle(target, key, &json, &value(&live), state);
     Ok(())
 }
 
+async fn apply_onto<K: Kind>(target: &Target<'_>, key: &ChildKey, wanted: &K, uid: &str) -> Result<K, Error> {
+    let mut object = wanted.clone();
+    object.meta_mut().uid = Some(uid.to_owned());
+    let how = PatchParams::apply(names::FIELD_MANAGER).force();
+    write(target, key, "apply", &how, &Patch::Apply(&object)).await
+}
+
+/// Takes away what somebody else added to the object, as it is or was read; `None` if there is nothing of the kind.
+async fn prune<K: Kind>(
+    target: &Target<'_>,
+    key: &ChildKey,
+    wanted: &Value,
+    live: Option<&K>,
+) -> Result<Option<K>, Error> {
+    let read;
+    let live = if let Some(live) = live {
+        live
+    } else {
+        let api = target.context.api.objects::<K>(&target.key.namespace);
+        let what = format!("get {} {}", K::kind(&()), key.name);
+        read = target.context.api.read(&what, api.get(&key.name)).await?;
+        &read
+    };
+    let ours = pods::controller_uid(live.meta()) == Some(target.cluster.uid.as_str());
+    let Some(mut patch) = pruned(wanted, &value(live)).filter(|_| ours) else {
+        return Ok(None);
+    };
+    // Exactly what was looked at, or nothing.
+    let meta = live.meta();
+    patch["metadata"] = json!({"uid": meta.uid, "resourceVersion": meta.resource_version});
+    tracing::info!(
+        cluster = %target.key, kind = ?key.kind, name = key.name, patch = %patch,
+        "taking away what somebody else added"
+    );
+    let how = PatchParams {
+        field_manager: Some(names::FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    write(target, key, "prune", &how, &Patch::Merge(&patch))
+        .await
+        .map(Some)
+}
+
+async fn write<K: Kind, P: Serialize + Debug>(
+    target: &Target<'_>,
+    key: &ChildKey,
+    verb: &'static str,
+    how: &PatchParams,
+    patch: &Patch<P>,
+) -> Result<K, Error> {
+    let api = target.context.api.objects::<K>(&target.key.namespace);
+    let call = api.patch(&key.name, how, patch);
+    target
+        .context
+        .api
+        .write(verb, &K::kind(&()), &key.name, call)
+        .await
+}
+
+fn value<K: Kind>(object: &K) -> Value {
+    serde_json::to_value(object).unwrap_or_default()
+}
+
 /// Remembers what the object looks like if it still does not hold all that was applied: applying it again would do nothing.
-fn settle<K: Kind>(target: &Target<'_>, key: &ChildKey, wanted: &K, live: &K, state: &mut State) {
-    let wanted = serde_json::to_value(wanted).unwrap_or_default();
-    let live = serde_json::to_value(live).unwrap_or_default();
-    if holds(&wanted, &live) {
+fn settle(target: &Target<'_>, key: &ChildKey, wanted: &Value, live: &Value, state: &mut State) {
+    if holds(wanted, live) {
         state.intact.forget(key);
         return;
     }
@@ -135,7 +203,7 @@ fn settle<K: Kind>(target: &Target<'_>, key: &ChildKey, wanted: &K, live: &K, st
         cluster = %target.key, kind = ?key.kind, name = key.name,
         "somebody else adds to what was applied; it is left so until it changes again"
     );
-    state.intact.settle(key.clone(), fingerprint(&live));
+    state.intact.settle(key.clone(), fingerprint(live));
 }
 
 /// Deletes a child that is no longer wanted, if it is the one that was seen.

@@ -3,7 +3,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Maps of which we own every key: another one changes what is selected or published.
 const WHOLE_MAPS: [&str; 4] = ["selector", "matchLabels", "nodeSelector", "data"];
@@ -33,12 +33,42 @@ pub fn fingerprint(live: &Value) -> u64 {
     hasher.finish()
 }
 
+/// A merge patch that takes away what others have added where everything is ours: server-side apply leaves keys and list items of
+/// other field managers alone. `None` if there is nothing of the kind.
+pub fn pruned(wanted: &Value, live: &Value) -> Option<Value> {
+    field_pruned("", wanted, live)
+}
+
+fn field_pruned(name: &str, wanted: &Value, live: &Value) -> Option<Value> {
+    match (wanted, live) {
+        (Value::Object(wanted), Value::Object(live)) => {
+            let foreign = live
+                .keys()
+                .filter(|key| is_whole(name, wanted) && !wanted.contains_key(*key));
+            let mut patch: Map<_, _> = foreign.map(|key| (key.clone(), Value::Null)).collect();
+            for (key, value) in wanted {
+                let pruned = live.get(key).and_then(|live| field_pruned(key, value, live));
+                patch.extend(pruned.map(|pruned| (key.clone(), pruned)));
+            }
+            (!patch.is_empty()).then_some(Value::Object(patch))
+        }
+        (Value::Array(_), Value::Array(_)) if !SHARED_LISTS.contains(&name) => {
+            (!field_holds(name, wanted, live)).then(|| wanted.clone())
+        }
+        _ => None,
+    }
+}
+
+/// Every key of this map is ours.
+fn is_whole(name: &str, wanted: &Map<String, Value>) -> bool {
+    WHOLE_MAPS.contains(&name) && wanted.values().all(Value::is_string)
+}
+
 fn field_holds(name: &str, wanted: &Value, live: &Value) -> bool {
     match (wanted, live) {
         (Value::Object(wanted), Value::Object(live)) => {
             let quantities = QUANTITY_MAPS.contains(&name);
-            let whole = WHOLE_MAPS.contains(&name) && wanted.values().all(Value::is_string);
-            (!whole || live.keys().all(|key| wanted.contains_key(key)))
+            (!is_whole(name, wanted) || live.keys().all(|key| wanted.contains_key(key)))
                 && wanted.iter().all(|(key, value)| {
                     let name = if quantities { QUANTITY_FIELD } else { key };
                     field_holds(name, value, live.get(key).unwrap_or(&Value::Null))
@@ -202,6 +232,29 @@ mod tests {
         let wanted = json!({"data": {"a": "1"}});
         assert!(holds(&wanted, &json!({"data": {"a": "1"}, "binaryData": {}})));
         assert!(!holds(&wanted, &json!({"data": {"a": "1", "b": "2"}})));
+    }
+
+    #[test]
+    fn what_others_added_is_taken_away_and_nothing_else() {
+        assert_eq!(pruned(&wanted(), &live()), None);
+        let edits = [
+            ("/spec/selector/matchLabels/more", json!("x")),
+            ("/spec/replicas", json!(3)),
+            ("/spec/paused", json!(true)),
+        ];
+        let mut live = live();
+        for (pointer, value) in edits {
+            let (parent, field) = pointer.rsplit_once('/').unwrap();
+            live.pointer_mut(parent).unwrap()[field] = value;
+        }
+        let containers = live.pointer_mut("/spec/template/spec/containers").unwrap();
+        containers
+            .as_array_mut()
+            .unwrap()
+            .push(json!({"name": "injected"}));
+        let template = json!({"spec": {"containers": wanted().pointer("/spec/template/spec/containers")}});
+        let patch = json!({"spec": {"selector": {"matchLabels": {"more": null}}, "template": template}});
+        assert_eq!(pruned(&wanted(), &live), Some(patch));
     }
 
     #[test]

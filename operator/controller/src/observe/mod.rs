@@ -23,7 +23,7 @@ use crate::state::State;
 use crate::watch::Scope;
 
 pub use children::live_meta;
-pub use intact::{fingerprint, holds};
+pub use intact::{fingerprint, holds, pruned};
 
 /// What an agent said longer ago than this says nothing about now.
 const AGENT_FRESH: SignedDuration = SignedDuration::from_secs(15);
