@@ -308,3 +308,12 @@ pub struct Starts {
     /// Uids of pods that were counted and may still be there.
     pub counted: BTreeSet<String>,
 }
+
+impl Starts {
+    /// The API server refused to make pods: it counts as one start that failed, however many pods were asked for.
+    pub fn refused(&mut self, reason: String, now: Timestamp) {
+        self.failed = self.failed.saturating_add(1);
+        self.last_failed_at = Some(now);
+        self.reason = reason;
+    }
+}

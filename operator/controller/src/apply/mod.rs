@@ -7,6 +7,7 @@ mod pods;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
 use wsc_api::names;
 use wsc_api::v1alpha1::WebSocketCluster;
@@ -17,7 +18,7 @@ use wsc_core::validate::ValidCluster;
 
 use crate::context::{ClusterKey, Context};
 use crate::control;
-use crate::error::Error;
+use crate::error::{Error, describe};
 use crate::sample::Samples;
 use crate::state::State;
 use crate::status;
@@ -67,11 +68,13 @@ pub async fn apply(target: &Target<'_>, plan: &Plan, state: &mut State) -> Appli
         applied.note(redis_secret(target, name).await);
     }
     for child in apply {
-        applied.note(children::apply(target, child, state).await);
+        // On the heap: it holds an object of each kind.
+        applied.note(Box::pin(children::apply(target, child, state)).await);
     }
     for key in remove {
         applied.note(children::remove(target, key).await);
     }
+    let mut refused = None;
     let mut target_resource = target.resource.clone();
     let reserved = match reserve_serials {
         None => Ok(()),
@@ -80,6 +83,7 @@ pub async fn apply(target: &Target<'_>, plan: &Plan, state: &mut State) -> Appli
     match reserved {
         Ok(()) => {
             for result in pods::create(target, create_pods, state).await {
+                refused = result.as_ref().err().and_then(refusal).or(refused);
                 applied.note(result);
             }
         }
@@ -95,7 +99,21 @@ pub async fn apply(target: &Target<'_>, plan: &Plan, state: &mut State) -> Appli
     }
     applied.note(status::write(target, &target_resource, status, state).await);
     state.memory = memory.clone();
+    if let Some(reason) = refused {
+        state.memory.starts.refused(reason, Timestamp::now());
+    }
     applied
+}
+
+/// Why a pod cannot be, in the words of the API server: a quota, a policy, or a field that no pod can have. Trying again at once is
+/// no use.
+fn refusal(error: &Error) -> Option<String> {
+    match error {
+        Error::Api { source, .. } if matches!(error.category(), "invalid" | "forbidden") => {
+            Some(describe(source))
+        }
+        _ => None,
+    }
 }
 
 impl Applied {

@@ -4,7 +4,7 @@ mod metadata;
 mod network;
 mod pod;
 mod proxy;
-mod quantity;
+pub(crate) mod quantity;
 mod redis;
 mod server;
 #[cfg(test)]

@@ -56,6 +56,28 @@ pub(super) fn mebibytes(bytes: u64) -> u64 {
     bytes.div_ceil(MEBIBYTE)
 }
 
+/// What Kubernetes takes for an amount of something: `500m`, `1.5`, `1Gi`, `1e3`.
+pub(crate) fn is_amount(text: &str) -> bool {
+    const SUFFIXES: [&str; 16] = [
+        "", "n", "u", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei",
+    ];
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let unsigned = text.strip_prefix('+').unwrap_or(text);
+    let split = unsigned.find(|c: char| !c.is_ascii_digit() && c != '.');
+    let (number, suffix) = unsigned.split_at(split.unwrap_or(unsigned.len()));
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let exponent = suffix.strip_prefix(['e', 'E']);
+    digits(&format!("{whole}{fraction}"))
+        && (SUFFIXES.contains(&suffix)
+            || exponent.is_some_and(|exponent| digits(exponent.strip_prefix(['+', '-']).unwrap_or(exponent))))
+}
+
+/// Surely more than the other: not, if one of them is written in a way that defaults do not need to understand.
+pub(crate) fn is_above(one: &Quantity, other: &Quantity) -> bool {
+    let (one, other) = (thousandths(&one.0), thousandths(&other.0));
+    other.is_some() && one > other
+}
+
 fn larger(default: Quantity, given: Option<&Quantity>) -> Quantity {
     match given {
         Some(given) if thousandths(&given.0) > thousandths(&default.0) => given.clone(),
@@ -154,6 +176,20 @@ mod tests {
             requests: Some(map(requests)),
             limits: Some(map(limits)),
             ..Default::default()
+        }
+    }
+
+    #[test]
+    fn an_amount_is_what_kubernetes_takes() {
+        for good in [
+            "0", "1", "500m", "0.5", ".5", "1.", "+1", "1Gi", "2k", "1e3", "1E-3", "12E", "5Pi", "100n",
+        ] {
+            assert!(is_amount(good), "{good}");
+        }
+        for bad in [
+            "", "lots", "1 Gi", "1gi", "-1", "1.2.3", ".", "1e", "1Gi ", "Gi", "0x10", "1,5", "٣",
+        ] {
+            assert!(!is_amount(bad), "{bad}");
         }
     }
 

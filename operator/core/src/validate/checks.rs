@@ -1,14 +1,17 @@
 //! One rule each. The same rules stand in the CRD, where the API server checks them.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use wsc_api::names;
 use wsc_api::v1alpha1::{EnvVar, PodSettings};
 
 use super::Invalid;
+use crate::resources::quantity;
 
 pub(super) fn invalid(field: impl Into<String>, problem: impl Display) -> Invalid {
     Invalid {
@@ -232,5 +235,38 @@ pub(super) fn pod_settings(field: &str, settings: &PodSettings) -> Result<(), In
         &format!("{field}.podAnnotations"),
         settings.pod_annotations.len(),
         16,
-    )
+    )?;
+    settings
+        .resources
+        .as_ref()
+        .map_or(Ok(()), |given| resources(field, given))
+}
+
+/// What the API server would refuse in the pods only, where nobody looks for it.
+fn resources(field: &str, given: &ResourceRequirements) -> Result<(), Invalid> {
+    let empty = BTreeMap::new();
+    let requests = given.requests.as_ref().unwrap_or(&empty);
+    let limits = given.limits.as_ref().unwrap_or(&empty);
+    for (kind, quantities) in [("requests", requests), ("limits", limits)] {
+        for (name, quantity) in quantities {
+            if !quantity::is_amount(&quantity.0) {
+                return Err(invalid(
+                    format!("{field}.resources.{kind}.{name}"),
+                    format!("must be a quantity like 500m or 1Gi, not {:?}", quantity.0),
+                ));
+            }
+        }
+    }
+    for (name, request) in requests {
+        if limits
+            .get(name)
+            .is_some_and(|limit| quantity::is_above(request, limit))
+        {
+            return Err(invalid(
+                format!("{field}.resources.requests.{name}"),
+                format!("must not be above {field}.resources.limits.{name}"),
+            ));
+        }
+    }
+    Ok(())
 }

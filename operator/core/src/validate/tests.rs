@@ -226,3 +226,28 @@ fn a_redis_url_is_an_address_and_nothing_else() {
         );
     }
 }
+
+#[test]
+fn amounts_that_no_pod_can_have_are_refused_by_name() {
+    for (pods, field) in [
+        (
+            "server: {resources: {limits: {memory: lots}}}",
+            "server.resources.limits.memory",
+        ),
+        (
+            "proxy: {resources: {requests: {cpu: -1}}}",
+            "proxy.resources.requests.cpu",
+        ),
+        (
+            "redis: {managed: {resources: {requests: {memory: 2Gi}, limits: {memory: 1Gi}}}}",
+            "redis.managed.resources.requests.memory",
+        ),
+    ] {
+        assert_eq!(
+            refused_field(&format!("{{scaling: {{maxReplicas: 20}}, {pods}}}")),
+            field
+        );
+    }
+    let good = "{scaling: {maxReplicas: 20}, server: {resources: {requests: {cpu: 1, memory: 1Gi}, limits: {cpu: 1500m, memory: 1024Mi}}}}";
+    assert!(validate(&resource("chat", good), &images()).is_ok());
+}
