@@ -5,6 +5,8 @@ set -uo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd)
 ulimit -n "$(ulimit -Hn)"
 ip link set lo up
+# Stand-in pods are processes here: every address of the pod network is one of this machine.
+ip route add local "$POD_PREFIX.0.0/16" dev lo
 mkdir -p "$STATE/log"
 SERVER=127.0.0.1:6443 "$HERE/pki.sh"
 supervise "$STATE/log/etcd" etcd --data-dir "$STATE/etcd" --unsafe-no-fsync --log-level warn \

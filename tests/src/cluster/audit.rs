@@ -1,4 +1,4 @@
-//! The audit log of the API server: who wrote what, counted.
+//! The audit log of the API server: who asked for what, counted.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
@@ -23,14 +23,14 @@ pub struct AuditLog {
 #[derive(Clone, Copy, Debug)]
 pub struct Mark(u64);
 
-/// One write that was answered, refused ones too.
+/// One request that was answered, refused ones too.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Write {
-    /// As the API server knows the writer: `system:serviceaccount:NAMESPACE:NAME`, or a certificate's name.
+pub struct Request {
+    /// As the API server knows who asks: `system:serviceaccount:NAMESPACE:NAME`, or a certificate's name.
     pub user: String,
-    /// The writer's program, as it names itself.
+    /// The program, as it names itself.
     pub agent: String,
-    /// `create`, `update`, `patch`, `delete` or `deletecollection`.
+    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete` or `deletecollection`.
     pub verb: String,
     /// Plural: `pods`.
     pub resource: String,
@@ -44,7 +44,7 @@ pub struct Write {
     pub code: u16,
 }
 
-impl Write {
+impl Request {
     /// Leases and events, which say that somebody is alive and what happened, and change no state.
     pub fn is_lease_or_event(&self) -> bool {
         self.resource == "leases" || self.resource == "events"
@@ -74,18 +74,30 @@ impl AuditLog {
     ///
     /// # Errors
     /// When the log cannot be read, or a whole line of it is not an audit event.
-    pub fn writes_since(&self, mark: Mark) -> Result<Vec<Write>> {
+    pub fn writes_since(&self, mark: Mark) -> Result<Vec<Request>> {
+        self.read(mark, Event::changes_something)
+    }
+
+    /// Everything that one user has asked for since then. A watch is there when it begins, and once more when it has ended.
+    ///
+    /// # Errors
+    /// As [`AuditLog::writes_since`].
+    pub fn requests_of(&self, user: &str, mark: Mark) -> Result<Vec<Request>> {
+        self.read(mark, |event| event.user.username == user)
+    }
+
+    fn read(&self, mark: Mark, wanted: impl Fn(&Event) -> bool) -> Result<Vec<Request>> {
         let mut file =
             File::open(&self.path).with_context(|| format!("the audit log {}", self.path.display()))?;
         file.seek(SeekFrom::Start(mark.0))?;
-        parse(BufReader::new(file))
+        parse(BufReader::new(file), wanted)
     }
 
     /// The writes of one user since then, without leases and events.
     ///
     /// # Errors
     /// As [`AuditLog::writes_since`].
-    pub fn writes_of(&self, user: &str, mark: Mark) -> Result<Vec<Write>> {
+    pub fn writes_of(&self, user: &str, mark: Mark) -> Result<Vec<Request>> {
         let mut writes = self.writes_since(mark)?;
         writes.retain(|write| write.user == user && !write.is_lease_or_event());
         Ok(writes)
@@ -129,18 +141,18 @@ struct ResponseStatus {
     code: u16,
 }
 
-fn parse(mut log: impl BufRead) -> Result<Vec<Write>> {
-    let mut writes = Vec::new();
+fn parse(mut log: impl BufRead, wanted: impl Fn(&Event) -> bool) -> Result<Vec<Request>> {
+    let mut requests = Vec::new();
     let mut line = String::new();
     loop {
         line.clear();
         // A last line without its end is still being written.
         if log.read_line(&mut line)? == 0 || !line.ends_with('\n') {
-            return Ok(writes);
+            return Ok(requests);
         }
         let event: Event = serde_json::from_str(&line).with_context(|| format!("an audit event: {line}"))?;
-        if event.changes_something() {
-            writes.push(event.into());
+        if wanted(&event) {
+            requests.push(event.into());
         }
     }
 }
@@ -154,7 +166,7 @@ impl Event {
     }
 }
 
-impl From<Event> for Write {
+impl From<Event> for Request {
     fn from(event: Event) -> Self {
         let object = event.object_ref;
         Self {
@@ -198,7 +210,7 @@ mod tests {
             line("ResponseComplete", "update", "b", "leases", "coordination.k8s.io"),
             line("ResponseComplete", "patch", "b", "pods", "").replace("/apis/x", "/apis/x?dryRun=All"),
         ];
-        let writes = parse(log.concat().as_bytes()).unwrap();
+        let writes = parse(log.concat().as_bytes(), Event::changes_something).unwrap();
         let seen: Vec<_> = writes
             .iter()
             .map(|w| (w.user.as_str(), w.verb.as_str(), w.resource.as_str(), w.code))
@@ -206,6 +218,13 @@ mod tests {
         assert_eq!(
             seen,
             [("a", "patch", "pods", 200), ("b", "update", "leases", 200)]
+        );
+        let reads = parse(log.concat().as_bytes(), |event| !event.changes_something()).unwrap();
+        let seen: Vec<_> = reads.iter().map(|read| read.verb.as_str()).collect();
+        assert_eq!(
+            seen,
+            ["get", "watch", "create", "patch"],
+            "a dry run and a question change nothing"
         );
     }
 

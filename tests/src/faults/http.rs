@@ -75,6 +75,7 @@ pub enum Verdict {
 pub struct HttpProxy {
     address: SocketAddr,
     calls: Arc<AtomicU64>,
+    lost: Arc<AtomicU64>,
     task: JoinHandle<()>,
 }
 
@@ -82,6 +83,7 @@ struct Proxy {
     upstream: Upstream,
     hook: Box<Hook>,
     calls: Arc<AtomicU64>,
+    lost: Arc<AtomicU64>,
 }
 
 impl HttpProxy {
@@ -97,14 +99,20 @@ impl HttpProxy {
             .await
             .context("HTTP fault proxy")?;
         let address = listener.local_addr()?;
-        let calls = Arc::new(AtomicU64::new(0));
+        let (calls, lost) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let proxy = Proxy {
             upstream,
             hook: Box::new(hook),
             calls: Arc::clone(&calls),
+            lost: Arc::clone(&lost),
         };
         let task = tokio::spawn(accept(listener, Arc::new(proxy)));
-        Ok(Self { address, calls, task })
+        Ok(Self {
+            address,
+            calls,
+            lost,
+            task,
+        })
     }
 
     /// `http://127.0.0.1:PORT`.
@@ -115,6 +123,11 @@ impl HttpProxy {
     /// Requests so far.
     pub fn calls(&self) -> u64 {
         self.calls.load(Ordering::SeqCst)
+    }
+
+    /// Requests that the upstream has done and whose answers were lost ([`Verdict::Lose`]).
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::SeqCst)
     }
 }
 
@@ -177,6 +190,7 @@ async fn answer(proxy: &Proxy, request: Request<Incoming>) -> Result<Answer, Err
             let answer = forward(&proxy.upstream, request).await;
             // A head alone may come before the work is done.
             let _ = answer.into_body().collect().await;
+            proxy.lost.fetch_add(1, Ordering::SeqCst);
             Err("lost".into())
         }
     }
@@ -313,7 +327,10 @@ mod tests {
         assert!(get(&proxy, "/drop").await.is_err());
         assert_eq!(reached.load(Ordering::SeqCst), 1);
         assert!(get(&proxy, "/lose").await.is_err());
-        assert_eq!((reached.load(Ordering::SeqCst), proxy.calls()), (2, 4));
+        assert_eq!(
+            (reached.load(Ordering::SeqCst), proxy.calls(), proxy.lost()),
+            (2, 4, 1)
+        );
     }
 
     #[tokio::test]

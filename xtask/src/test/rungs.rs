@@ -20,6 +20,9 @@ use crate::{cluster, images, kubernetes, ladder, machine};
 
 const PURE_LIMIT: Duration = Duration::from_mins(5);
 const COMPONENT_LIMIT: Duration = Duration::from_mins(15);
+/// Tests of the API tier that run at the same time.
+const API_THREADS: &str = "6";
+
 const API_LIMIT: Duration = Duration::from_mins(20);
 const E2E_LIMIT: Duration = Duration::from_mins(40);
 /// These tests wait for pods most of the time: more at once than there are cores.
@@ -94,6 +97,8 @@ fn api(cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outcome> {
     let mut environment = environment::of_api_tier(&tier, &programs);
     environment.extend(environment::of_ladder(&ladder::ladder(cache, steps)?));
     environment.extend(environment::of_programs(&ours)?);
+    // These tests mostly wait, so more of them than cores run at the same time.
+    environment.push(("RUST_TEST_THREADS", API_THREADS.into()));
     run_in(
         &executables,
         |path| Ok(tier.command(path)),
