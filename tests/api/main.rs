@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod chart;
 #[cfg(test)]
+mod operator;
+#[cfg(test)]
 mod rbac;
 #[cfg(test)]
 mod resource;

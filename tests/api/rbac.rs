@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
+use futures::{StreamExt, TryStreamExt};
 use http::Method;
 use serde_json::{Value, json};
 use wsc_tests::cluster::Cluster;
@@ -80,6 +81,9 @@ const EVENTS: (&str, &str, &[&str], &str) = (
 );
 /// In a ClusterRole of its own.
 const NODES: (&str, &str, &[&str], &str) = ("", "nodes", SEE, "pods on a node that is not ready");
+
+/// Reviews that are asked for at the same time.
+const QUESTIONS: usize = 16;
 
 /// Verbs that are asked for, of every resource that there is.
 const VERBS: [&str; 11] = [
@@ -270,38 +274,45 @@ async fn the_api_server_permits_what_is_written_and_no_more() {
     let other = cluster.namespace("rbac-other").await.unwrap();
     let identity = Identity::create(&cluster, home.name()).await.unwrap();
     let resources = every_resource(&cluster).await.unwrap();
-    let mut here = BTreeSet::new();
-    let mut elsewhere = BTreeSet::new();
-    for (group, resource) in &resources {
-        for verb in VERBS {
-            let permission = (group.clone(), resource.clone(), verb.to_owned());
-            if may(&cluster, &identity.user, other.name(), &permission)
-                .await
-                .unwrap()
-            {
-                elsewhere.insert(permission.clone());
-            }
-            if may(&cluster, &identity.user, home.name(), &permission)
-                .await
-                .unwrap()
-            {
-                here.insert(permission);
-            }
-        }
-    }
-    // Nodes are in no namespace; and everybody may ask about himself.
-    let mut everywhere = one_by_one(&[NODES]);
-    for (group, resource) in [
-        ("authorization.k8s.io", "selfsubjectaccessreviews"),
-        ("authorization.k8s.io", "selfsubjectrulesreviews"),
-        ("authentication.k8s.io", "selfsubjectreviews"),
-    ] {
-        everywhere.insert((group.to_owned(), resource.to_owned(), "create".to_owned()));
-    }
-    assert_eq!(elsewhere, everywhere);
-    let mut wanted = written();
-    wanted.extend(everywhere);
+    let here = permitted(&cluster, &identity.user, home.name(), &resources)
+        .await
+        .unwrap();
+    let elsewhere = permitted(&cluster, &identity.user, other.name(), &resources)
+        .await
+        .unwrap();
+    // What the API server permits to anybody, such as to ask about himself.
+    let anybody = format!("system:serviceaccount:{}:default", home.name());
+    let anybody = permitted(&cluster, &anybody, home.name(), &resources)
+        .await
+        .unwrap();
+    assert!(!anybody.is_empty() && anybody.len() < 10, "{anybody:?}");
+
+    let mut wanted = anybody;
+    wanted.extend(one_by_one(&[NODES]));
+    assert_eq!(elsewhere, wanted);
+    wanted.extend(written());
     assert_eq!(here, wanted);
+}
+
+/// All that a user may do in a namespace.
+async fn permitted(
+    cluster: &Cluster,
+    user: &str,
+    namespace: &str,
+    resources: &BTreeSet<(String, String)>,
+) -> Result<BTreeSet<Permission>> {
+    let all = resources
+        .iter()
+        .flat_map(|(group, resource)| VERBS.map(|verb| (group.clone(), resource.clone(), verb.to_owned())));
+    let answers = futures::stream::iter(all).map(|permission| async {
+        let may = may(cluster, user, namespace, &permission).await?;
+        Ok(may.then_some(permission))
+    });
+    let answers = answers.buffer_unordered(QUESTIONS);
+    answers
+        .try_filter_map(async |permission| Ok(permission))
+        .try_collect()
+        .await
 }
 
 /// All resources that the API server knows, subresources too.
@@ -326,7 +337,8 @@ async fn every_resource(cluster: &Cluster) -> Result<BTreeSet<(String, String)>>
             all.insert((group.clone(), name.to_owned()));
         }
     }
-    // What may be impersonated is no object.
+    // These are no objects, and not listed: what is only a permission, and what may be impersonated.
+    all.insert((WSC.to_owned(), "websocketclusters/finalizers".to_owned()));
     all.extend(["users", "groups"].map(|kind| (String::new(), kind.to_owned())));
     assert!(
         all.len() > 100 && all.contains(&(String::new(), "pods/exec".to_owned())),

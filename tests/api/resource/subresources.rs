@@ -167,8 +167,7 @@ async fn spec_and_status_are_written_apart() {
         .unwrap();
     assert_eq!(written["spec"]["scaling"]["maxReplicas"], 30);
     assert_eq!(
-        written["status"],
-        json!({"observedGeneration": -1}),
+        written["status"]["observedGeneration"], -1,
         "the status is not the spec's writer's"
     );
     assert_eq!(written["metadata"]["generation"], 2);

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 use wsc_tests::cluster::Cluster;
 
@@ -62,16 +63,29 @@ impl Identity {
         Ok(path)
     }
 
+    /// A kubeconfig for a fault proxy, which is whoever its own client is.
+    pub(crate) fn through(&self, url: &str) -> Result<PathBuf> {
+        let mut config = self.kubeconfig.clone();
+        config["clusters"][0]["cluster"] = json!({"server": url});
+        config["users"][0]["user"] = json!({});
+        self.write("through", &config)
+    }
+
     /// The API server as this identity sees it.
     pub(crate) async fn cluster(&self, cluster: &Cluster) -> Result<Cluster> {
-        let config = kube::config::Kubeconfig::read_from(self.kubeconfig()?)?;
-        let mut config =
-            kube::Config::from_custom_kubeconfig(config, &kube::config::KubeConfigOptions::default()).await?;
-        config.proxy_url = None;
         Ok(Cluster {
             environment: cluster.environment.clone(),
-            client: kube::Client::try_from(config)?,
+            client: self.client().await?,
         })
+    }
+
+    /// A client with this identity that tries each call once.
+    pub(crate) async fn client(&self) -> Result<kube::Client> {
+        let config = Kubeconfig::read_from(self.kubeconfig()?)?;
+        let mut config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
+        config.proxy_url = None;
+        config.default_retry = false;
+        Ok(kube::Client::try_from(config)?)
     }
 }
 

@@ -2,7 +2,12 @@
 
 pub(crate) mod chart;
 pub(crate) mod identity;
+pub(crate) mod operator;
+pub(crate) mod stage;
+pub(crate) mod stand_in;
+pub(crate) mod watcher;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -120,9 +125,13 @@ pub(crate) async fn create(cluster: &Cluster, object: &Value, query: &str) -> Re
     send(cluster, http::Method::POST, &path, Some(object)).await
 }
 
+/// The API server's note that it stopped at what is wrong.
+const NOTE: &str = "some validation rules were not checked";
+
 /// What is wrong, as `field: message` each; the message alone where there is nothing more precise.
 pub(crate) fn causes(refusal: &Status) -> Vec<String> {
     let causes = refusal.details.iter().flat_map(|details| &details.causes);
+    let causes = causes.filter(|cause| !cause.message.contains(NOTE));
     let causes: Vec<_> = causes
         .map(|StatusCause { field, message, .. }| format!("{field}: {message}"))
         .collect();
@@ -130,5 +139,30 @@ pub(crate) fn causes(refusal: &Status) -> Vec<String> {
         vec![refusal.message.clone()]
     } else {
         causes
+    }
+}
+
+/// Where two values differ, as `path: one, two` each.
+pub(crate) fn differences(one: &Value, two: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    compare("", one, two, &mut found);
+    found
+}
+
+fn compare(path: &str, one: &Value, two: &Value, found: &mut Vec<String>) {
+    match (one, two) {
+        (Value::Object(a), Value::Object(b)) => {
+            let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+            for key in keys {
+                compare(&format!("{path}/{key}"), &one[key], &two[key], found);
+            }
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            for (i, (a, b)) in a.iter().zip(b).enumerate() {
+                compare(&format!("{path}/{i}"), a, b, found);
+            }
+        }
+        _ if one == two => {}
+        _ => found.push(format!("{path}: {one}, {two}")),
     }
 }

@@ -1,0 +1,20 @@
+//! The real operator, out of the cluster and with the permissions of the chart, in front of stand-in pods.
+
+mod children;
+mod idle;
+mod ownership;
+mod restarts;
+mod restored;
+mod second;
+mod told;
+mod twins;
+
+use serde_json::{Value, json};
+
+/// Small and quick: two server pods, one proxy.
+fn small() -> Value {
+    json!({
+        "scaling": {"minReplicas": 2, "maxReplicas": 20},
+        "proxy": {"replicas": 1},
+    })
+}
