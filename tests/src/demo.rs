@@ -69,6 +69,7 @@ pub enum Ending {
 pub async fn run(options: &Options) -> Result<Ending> {
     let mut stop = Stop::new()?;
     let cluster = Cluster::connect().await?;
+    let _only_one = install::only_one(&cluster)?;
     let example = Example::read(&cluster.environment.repository)?;
     let stage = Stage {
         board: Arc::new(Board::new(Instant::now(), !is_watched())),

@@ -1,5 +1,6 @@
 //! What a person would type: namespaces, the chart, the resource; and the way back.
 
+use std::fs::File;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -11,10 +12,20 @@ use crate::cluster::{Cluster, Images, within};
 pub const NAMESPACE: &str = "demo";
 /// The namespace of the operator, and the name of its release.
 pub const OPERATOR_NAMESPACE: &str = "websocket-operator";
-/// Deleting a namespace waits for the pods in it, each of which says goodbye.
-const DELETE: Duration = Duration::from_mins(2);
+/// Deleting a namespace waits for the pods in it. A proxy waits for its clients for five minutes, if an earlier demo left any.
+const DELETE: Duration = Duration::from_mins(6);
 /// One call to the API server.
 const CALL: Duration = Duration::from_secs(20);
+
+/// Makes sure that nobody else plays the demo on this Kubernetes, as long as the answer lives.
+///
+/// # Errors
+/// When somebody does.
+pub fn only_one(cluster: &Cluster) -> Result<File> {
+    let lock = File::create(cluster.environment.state.join("demo.lock"))?;
+    lock.try_lock().context("another demo runs on this Kubernetes")?;
+    Ok(lock)
+}
 
 /// Removes what an earlier demo left, and makes both namespaces.
 ///
@@ -84,7 +95,6 @@ pub async fn apply(cluster: &Cluster, example: &Example) -> Result<()> {
 /// # Errors
 /// When something does not go.
 pub async fn remove(cluster: &Cluster) -> Result<()> {
-    // The resource first, while its operator is still there.
     delete_namespace(cluster, NAMESPACE).await?;
     let helm = cluster.helm().deadline(DELETE);
     helm.run([
@@ -100,6 +110,10 @@ pub async fn remove(cluster: &Cluster) -> Result<()> {
 }
 
 async fn delete_namespace(cluster: &Cluster, name: &str) -> Result<()> {
+    // Kubernetes deletes the pods of a namespace before anything else: an operator that still saw the resource would replace them.
+    let resources = ["--namespace", name, "delete", "websocketclusters", "--all"];
+    // Without our chart there is no such kind, and nothing to delete.
+    let _ = cluster.kubectl().deadline(CALL).finish(resources).await?;
     let kubectl = cluster.kubectl().deadline(DELETE + CALL);
     let timeout = format!("--timeout={}s", DELETE.as_secs());
     kubectl

@@ -39,7 +39,7 @@ const HOLD: Duration = Duration::from_secs(5);
 /// From the end of that to the end of the demo, roughly: a pod has to be two minutes old before it may leave.
 const REST: Duration = Duration::from_secs(150);
 /// Clients of each pod that go and come back with their cookie.
-const TRIES_PER_POD: usize = 6;
+const TRIES_PER_POD: usize = 8;
 /// Far longer than a message takes on a busy machine, far shorter than a client stays.
 const ARRIVAL_BOUND: Duration = Duration::from_secs(2);
 /// What the issue of the demo asks for.
