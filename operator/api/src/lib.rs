@@ -14,3 +14,6 @@ mod schema;
 pub mod v1alpha1;
 
 pub use schema::crd;
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ use wsc_haproxy::RenderedConfig;
 use crate::numbers::since;
 use crate::observed::{ChildKey, ChildKind};
 use crate::plan::{Child, Draft};
+use crate::pool::Pool;
 use crate::resources;
 use crate::validate::RedisTarget;
 
@@ -14,7 +15,7 @@ use crate::validate::RedisTarget;
 const SECRET_DOUBT: SignedDuration = SignedDuration::from_secs(30);
 
 /// Plans the children. One that a stranger holds the name of is waited for.
-pub(crate) fn plan(draft: &mut Draft<'_>, config: &RenderedConfig) {
+pub(crate) fn plan(draft: &mut Draft<'_>, pool: &Pool<'_>, config: &RenderedConfig) {
     let mut wanted = resources::children(draft.cluster);
     let config_map = Child::ConfigMap(Box::new(resources::config_map(draft.cluster, config)));
     // The Deployment mounts it, so it comes before.
@@ -24,10 +25,13 @@ pub(crate) fn plan(draft: &mut Draft<'_>, config: &RenderedConfig) {
     wanted.insert(at.unwrap_or(wanted.len()), config_map);
     let keys: Vec<_> = wanted.iter().map(Child::key).collect();
     let observed = draft.observed;
+    // Server pods that still use it lose each other when it goes.
+    let redis = names::redis(&draft.cluster.name);
+    let in_use = |key: &ChildKey| key.name == redis && pool.members.iter().any(|member| !member.current);
     let stale: Vec<_> = observed
         .children
         .iter()
-        .filter(|(key, view)| !view.terminating && !keys.contains(key))
+        .filter(|(key, view)| !view.terminating && !keys.contains(key) && !in_use(key))
         .map(|(key, _)| key.clone())
         .collect();
     for key in stale {
@@ -42,14 +46,16 @@ pub(crate) fn plan(draft: &mut Draft<'_>, config: &RenderedConfig) {
     redis_secret(draft);
 }
 
+/// A stranger holds the name.
+fn is_taken(draft: &Draft<'_>, key: &ChildKey) -> bool {
+    let kind = format!("{:?}", key.kind);
+    let mut conflicts = draft.observed.conflicts.iter();
+    conflicts.any(|conflict| conflict.name == key.name && conflict.kind == kind)
+}
+
 fn is_due(draft: &Draft<'_>, child: &Child) -> bool {
     let key = child.key();
-    if draft
-        .observed
-        .conflicts
-        .iter()
-        .any(|conflict| conflict.name == key.name && conflict.kind == format!("{:?}", key.kind))
-    {
+    if is_taken(draft, &key) {
         return false;
     }
     let Some(live) = draft.observed.children.get(&key) else {
@@ -74,7 +80,8 @@ fn redis_secret(draft: &mut Draft<'_>) {
     };
     let down = draft.observed.redis_ready == Some(0);
     draft.memory.redis_down_since = down.then(|| draft.memory.redis_down_since.unwrap_or(now));
-    let first = !draft.observed.children.contains_key(&deployment);
+    // A Deployment that waits for a stranger to leave does not need it yet.
+    let first = !draft.observed.children.contains_key(&deployment) && !is_taken(draft, &deployment);
     let missed =
         draft.observed.pods.values().any(|pod| {
             !pod.terminating && pod.waiting_reason.as_deref() == Some("CreateContainerConfigError")

@@ -6,7 +6,7 @@ use wsc_api::v1alpha1::OnDeadline;
 
 use crate::budget::{self, Need};
 use crate::numbers::{float, signed, since, whole, whole_second};
-use crate::observed::{Drain, DrainReason, Granted, PodState, PodView, Sample};
+use crate::observed::{Drain, DrainReason, Granted, PodState, PodView, Rest, Sample};
 use crate::plan::{ControlVerb, Draft, EventKind};
 use crate::pool::{Member, Pool, Role};
 use crate::validate::ValidCluster;
@@ -17,10 +17,12 @@ const ROLLOUT_NATURAL: SignedDuration = SignedDuration::from_secs(60);
 const PACE_SECONDS: f64 = 4.0;
 /// Nobody needs to be slower than one in five seconds.
 const LEAST_PER_SECOND: f64 = 0.2;
-/// After the deadline asked the last clients, so long they have to close.
+/// After the last client was asked at the deadline, so long it has to close.
 const LAST_CLOSE: SignedDuration = SignedDuration::from_secs(10);
-/// Then the pod goes even if it never said that it asked them: its own SIGTERM asks again.
+/// A pod that gets nowhere for so long after its deadline goes whatever it says: its own SIGTERM asks everybody again.
 const LAST_RESORT: SignedDuration = SignedDuration::from_secs(60);
+/// After so long everybody who was granted to move has been asked and is gone: a tick and the time for a goodbye.
+const GRANT_SETTLED: SignedDuration = SignedDuration::from_secs(15);
 /// Samples in a row without a connection that make a pod empty.
 const ZEROS: u32 = 2;
 
@@ -38,8 +40,8 @@ pub(crate) fn start(draft: &mut Draft<'_>, member: &Member<'_>, reason: DrainRea
 /// Back into rotation; moves that were granted and not made are taken back.
 pub(crate) fn cancel(draft: &mut Draft<'_>, member: &Member<'_>) {
     draft.mark(member.view, PodState::Active, None);
-    draft.memory.granted.remove(&member.view.uid);
     uncordon(draft, member.view, member.sample);
+    draft.memory.granted.remove(&member.view.uid);
 }
 
 /// Serving pods that were left cordoned by a cancel that did not get through, or by hand.
@@ -48,14 +50,15 @@ pub(crate) fn heal_serving(draft: &mut Draft<'_>, pool: &Pool<'_>) {
         let sample = member.sample;
         let idle = sample.is_none_or(|sample| !sample.cordoned && sample.shed_target <= sample.shed_total);
         if !idle && !draft.state(member.view).is_draining() {
-            draft.memory.granted.remove(&member.view.uid);
             uncordon(draft, member.view, sample);
+            draft.memory.granted.remove(&member.view.uid);
         }
     }
 }
 
 fn uncordon(draft: &mut Draft<'_>, view: &PodView, sample: Option<&Sample>) {
-    if let Some(sample) = sample.filter(|sample| sample.shed_target > sample.shed_total) {
+    // What was granted may have arrived after the sample: a pod in rotation must not go on closing.
+    if let Some(sample) = sample.filter(|sample| granted_total(draft, sample) > sample.shed_total) {
         let verb = ControlVerb::Shed {
             boot_id: sample.boot_id.clone(),
             total: sample.shed_total,
@@ -82,17 +85,19 @@ pub(crate) fn advance(draft: &mut Draft<'_>, pool: &Pool<'_>, connections: i64) 
     let mut needs = Vec::new();
     let mut overdue = Vec::new();
     for member in pool.of(Role::Draining) {
+        if draft.state(member.view).is_draining() {
+            keep_cordoned(draft, member);
+        }
         if draft.is_taken(member.view) {
             continue;
         }
-        keep_cordoned(draft, member);
         step(draft, member, &mut needs, &mut overdue);
     }
     ask_the_rest(draft, &overdue, rate);
     for (pod, moves) in draft.memory.budget.grant(needs) {
         let member = pool.of(Role::Draining).find(|member| member.view.name == pod);
         if let Some((member, sample)) = member.and_then(|member| Some((member, member.sample?))) {
-            let pending = granted_total(draft, sample) - sample.shed_total;
+            let pending = pending(draft, sample);
             let most = f64::from(draft.cluster.disruption.max_moves_per_second);
             let per_second = (float(pending + moves) / PACE_SECONDS).clamp(LEAST_PER_SECOND.min(most), most);
             grant(draft, member, sample, moves, per_second);
@@ -115,14 +120,17 @@ fn step<'a, 'b>(
     let over = draft.now >= drain.deadline;
     let close = draft.cluster.drain.on_deadline == OnDeadline::Close;
     if is_empty(draft, member, over) {
-        if view.state == PodState::Removing {
-            remove(draft, member, "it is empty");
-        } else {
+        let confirmed = still_empty(draft, member);
+        if view.state != PodState::Removing {
             draft.mark(view, PodState::Removing, Some(drain));
+        } else if confirmed {
+            remove(draft, member, "it is empty");
         }
         return;
     }
+    draft.memory.empty_since.remove(&view.uid);
     if over && close {
+        note_progress(draft, member);
         if may_cut(draft, member, &drain) {
             remove(draft, member, "its deadline is over and its clients were asked");
         } else {
@@ -198,18 +206,57 @@ fn is_empty(draft: &Draft<'_>, member: &Member<'_>, over: bool) -> bool {
     zeros && no_sessions && closed
 }
 
-/// With `onDeadline: Close`: everybody was asked and had time to close; or nobody knows for long, and SIGTERM will ask.
+/// Found empty before, and everybody has said so again since then.
+fn still_empty(draft: &mut Draft<'_>, member: &Member<'_>) -> bool {
+    let now = draft.now;
+    let since = *draft
+        .memory
+        .empty_since
+        .entry(member.view.uid.clone())
+        .or_insert(now);
+    let pod = member.sample.is_some_and(|sample| sample.at > since);
+    pod && live_agents(draft).flatten().all(|agent| agent.at > since)
+}
+
+/// Remembers when the pod last asked a client of those that the deadline wants gone.
+fn note_progress(draft: &mut Draft<'_>, member: &Member<'_>) {
+    let Some(sample) = member.sample else {
+        return;
+    };
+    let granted = draft.memory.granted.get_mut(&sample.pod_uid);
+    let granted = granted.filter(|granted| granted.boot_id == sample.boot_id);
+    if let Some(rest) = granted.and_then(|granted| granted.rest_asked.as_mut())
+        && sample.shed_total > rest.shed_total
+    {
+        rest.shed_total = sample.shed_total;
+        rest.progress_at = draft.now;
+    }
+}
+
+/// With `onDeadline: Close`: everybody was asked and had time to close; or it has got nowhere for long, and SIGTERM will ask.
 fn may_cut(draft: &Draft<'_>, member: &Member<'_>, drain: &Drain) -> bool {
     let Some(sample) = member.sample else {
-        let known_since = draft.memory.started_at.unwrap_or(draft.now).max(drain.deadline);
-        return since(known_since, draft.now) >= LAST_RESORT;
+        return silent_for(draft, member, drain) >= LAST_RESORT;
     };
-    let Some((asked_at, done_by)) = granted_to(draft, sample).and_then(|granted| granted.rest_asked) else {
+    let Some(rest) = granted_to(draft, sample).and_then(|granted| granted.rest_asked) else {
         return false;
     };
-    let pending = granted_total(draft, sample) - sample.shed_total;
-    let all_asked = pending <= 0 || sample.connections < pending;
-    (all_asked && since(asked_at, draft.now) >= LAST_CLOSE) || draft.now >= done_by
+    let idle = since(rest.progress_at, draft.now);
+    (pending(draft, sample) == 0 && idle >= LAST_CLOSE) || idle >= LAST_RESORT + rest.interval
+}
+
+/// How long nothing was heard from the pod after its deadline.
+fn silent_for(draft: &Draft<'_>, member: &Member<'_>, drain: &Drain) -> SignedDuration {
+    let newest = draft.observed.samples.get(&member.view.name);
+    let heard = newest.filter(|sample| sample.pod_uid == member.view.uid);
+    let silent = heard.map_or(SignedDuration::MAX, |sample| since(sample.at, draft.now));
+    silent.min(overdue_for(draft, drain))
+}
+
+/// How long the deadline is over, as far as this process knows: before it started, others may have failed to ask.
+fn overdue_for(draft: &Draft<'_>, drain: &Drain) -> SignedDuration {
+    let started_at = draft.memory.started_at.unwrap_or(draft.now);
+    since(started_at.max(drain.deadline), draft.now)
 }
 
 /// The last line of defence of "a pod with connections is deleted only by the deadline".
@@ -257,6 +304,23 @@ fn granted_total(draft: &Draft<'_>, sample: &Sample) -> i64 {
     })
 }
 
+/// Moves that were granted and not made yet.
+fn pending(draft: &Draft<'_>, sample: &Sample) -> i64 {
+    (granted_total(draft, sample) - sample.shed_total).max(0)
+}
+
+/// Connections that nobody was granted to move. Those that were asked are still connections for a moment, and nobody new comes.
+fn ungranted(draft: &Draft<'_>, sample: &Sample) -> i64 {
+    let pending = pending(draft, sample);
+    let unasked = (sample.connections - pending).max(0);
+    match granted_to(draft, sample) {
+        Some(granted) if pending > 0 || since(granted.at, draft.now) < GRANT_SETTLED => {
+            unasked.min(granted.left)
+        }
+        _ => unasked,
+    }
+}
+
 /// Connections that were not granted yet. A pod whose last grant has not arrived gets that one again instead; one that the status
 /// does not list gets none, since its moves could not be counted.
 fn need(draft: &mut Draft<'_>, member: &Member<'_>, drain: Drain) -> Option<Need> {
@@ -267,7 +331,7 @@ fn need(draft: &mut Draft<'_>, member: &Member<'_>, drain: Drain) -> Option<Need
         send(draft, member.view, sample, total, per_second);
         return None;
     }
-    let moves = sample.connections - (total - sample.shed_total).max(0);
+    let moves = ungranted(draft, sample);
     (moves > 0 && is_listed(draft, member.view)).then(|| Need {
         pod: member.view.name.clone(),
         reason: drain.reason,
@@ -282,10 +346,13 @@ fn is_listed(draft: &Draft<'_>, view: &PodView) -> bool {
 }
 
 fn grant(draft: &mut Draft<'_>, member: &Member<'_>, sample: &Sample, moves: i64, per_second: f64) {
-    let total = granted_total(draft, sample) + moves;
+    // A cancel may have left the target below what was shed: moves count from there.
+    let total = granted_total(draft, sample).max(sample.shed_total) + moves;
     let granted = Granted {
         boot_id: sample.boot_id.clone(),
         total,
+        at: draft.now,
+        left: (ungranted(draft, sample) - moves).max(0),
         rest_asked: None,
     };
     draft.memory.granted.insert(sample.pod_uid.clone(), granted);
@@ -313,25 +380,35 @@ fn ask_the_rest(draft: &mut Draft<'_>, overdue: &[&Member<'_>], rate: f64) {
     let pods = u32::try_from(overdue.len()).unwrap_or(u32::MAX).max(1);
     let per_second = f64::from(draft.cluster.disruption.max_moves_per_second) / f64::from(pods);
     for member in overdue {
-        let Some(sample) = member.sample else {
+        let (Some(sample), Some(drain)) = (member.sample, &member.view.drain) else {
             continue;
         };
-        let total = granted_total(draft, sample);
-        if granted_to(draft, sample).is_some_and(|granted| granted.rest_asked.is_some()) {
-            if sample.shed_target < total {
+        let interval = SignedDuration::from_secs(whole(per_second.recip()).saturating_add(1));
+        let granted = draft.memory.granted.get_mut(&sample.pod_uid);
+        let granted = granted.filter(|granted| granted.boot_id == sample.boot_id);
+        if let Some(rest) = granted.and_then(|granted| granted.rest_asked.as_mut()) {
+            rest.interval = interval;
+            if pending(draft, sample) > 0 {
+                // Said again, because it may not have arrived, and because the pods that ask at the same time share the pace.
+                let total = granted_total(draft, sample);
                 send(draft, member.view, sample, total, per_second);
             }
             continue;
         }
-        let pending = (total - sample.shed_total).max(0);
-        let left = (sample.connections - pending).max(0);
+        // While it takes new clients, some of them would not be asked.
+        if !sample.cordoned && overdue_for(draft, drain) < LAST_RESORT {
+            continue;
+        }
+        let left = (sample.connections - pending(draft, sample)).max(0);
         draft.memory.budget.take_beyond(left, rate);
         grant(draft, member, sample, left, per_second);
-        let seconds = whole(float(pending + left) / per_second);
-        let done_by = draft.now + LAST_RESORT + SignedDuration::from_secs(seconds);
-        let now = draft.now;
+        let rest = Rest {
+            shed_total: sample.shed_total,
+            progress_at: draft.now,
+            interval,
+        };
         if let Some(granted) = draft.memory.granted.get_mut(&sample.pod_uid) {
-            granted.rest_asked = Some((now, done_by));
+            granted.rest_asked = Some(rest);
         }
     }
 }

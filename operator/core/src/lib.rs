@@ -13,11 +13,16 @@ mod budget;
 mod children;
 mod conditions;
 mod drain;
+mod expected;
 mod numbers;
 mod pool;
 mod rollout;
 mod scale;
 mod serials;
+#[cfg(test)]
+mod simulation;
 mod starts;
 mod status;
+#[cfg(test)]
+mod testing;
 mod victim;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use wsc_api::v1alpha1::WebSocketClusterStatus;
 
 /// Everything that a plan is made of, besides the validated spec.
@@ -249,10 +249,14 @@ pub struct Memory {
     pub refused_full: BTreeMap<String, (String, i64)>,
     /// Until when a panic forbids scale-down and rollout.
     pub panic_until: Option<Timestamp>,
+    /// Since when draining pods have been found empty, by pod uid.
+    pub empty_since: BTreeMap<String, Timestamp>,
     /// Since when Active pods are not Ready, by pod uid.
     pub unready_since: BTreeMap<String, Timestamp>,
     /// Since when pods have been seen as failed or succeeded, by pod uid.
     pub dead_since: BTreeMap<String, Timestamp>,
+    /// Writes of the last plans on pods, by pod uid.
+    pub expected: BTreeMap<String, Expected>,
     /// When the pods of the current 15 s were created.
     pub created_at: Vec<Timestamp>,
     /// When status was last reported with new numbers.
@@ -263,6 +267,21 @@ pub struct Memory {
     pub secret_asked_at: Option<Timestamp>,
     /// Since when the managed Redis has had no ready pod.
     pub redis_down_since: Option<Timestamp>,
+}
+
+/// What a pod became by a write of ours that the watch may not show yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// Of the pod that the write was decided on: a pod that has another one has been seen anew.
+    pub resource_version: String,
+    pub at: Timestamp,
+    pub change: Change,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    Marked(PodState, Option<Drain>),
+    Deleted,
 }
 
 /// The token bucket of moves.
@@ -292,8 +311,23 @@ impl Default for Budget {
 pub struct Granted {
     pub boot_id: String,
     pub total: i64,
-    /// When the deadline granted all that was left, and when it is over whatever the process says.
-    pub rest_asked: Option<(Timestamp, Timestamp)>,
+    /// When the last moves were granted.
+    pub at: Timestamp,
+    /// Connections that were not granted to move then. Those that were still count as connections until they are closed.
+    pub left: i64,
+    /// The deadline granted all that was left.
+    pub rest_asked: Option<Rest>,
+}
+
+/// How a pod gets on with asking whoever is left at its deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rest {
+    /// The newest that was seen.
+    pub shed_total: i64,
+    /// When it last rose, or when the rest was asked.
+    pub progress_at: Timestamp,
+    /// Between two clients.
+    pub interval: SignedDuration,
 }
 
 /// Starts of pods that failed, of one revision.

@@ -2,6 +2,8 @@
 
 mod decide;
 mod draft;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

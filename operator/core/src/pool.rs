@@ -143,6 +143,7 @@ impl Memory {
         self.unready_since.retain(|uid, _| there(uid));
         self.dead_since.retain(|uid, _| there(uid));
         self.granted.retain(|uid, _| there(uid));
+        self.empty_since.retain(|uid, _| there(uid));
         self.shed_seen.retain(|uid, _| there(uid));
         self.refused_full.retain(|uid, _| there(uid));
         self.starts.counted.retain(there);

@@ -3,29 +3,36 @@
 use k8s_openapi::jiff::SignedDuration;
 
 use crate::drain;
-use crate::numbers::since;
+use crate::numbers::{count, since};
 use crate::observed::DrainReason;
 use crate::plan::{Draft, Verdict};
 use crate::pool::{Member, Pool, Role};
-use crate::scale::{Scale, common_hold};
+use crate::scale::{self, Scale, common_hold};
 use crate::starts;
 use crate::victim;
 
 /// A new pod has proved itself once it has been ready for so long.
 const MIN_READY: SignedDuration = SignedDuration::from_secs(10);
 
-/// There are pods of an old template, or one is leaving.
+/// There are pods of an old template that may be replaced, or one is leaving.
 pub(crate) fn in_progress(pool: &Pool<'_>) -> bool {
-    let old = |role| pool.of(role).any(|member| !member.current);
-    old(Role::Serving) || old(Role::Starting) || pool.draining_for(DrainReason::Rollout).next().is_some()
+    let old_starting = pool.of(Role::Starting).any(|member| !member.current);
+    let leaving = pool.draining_for(DrainReason::Rollout).next().is_some();
+    !victim::for_rollout(pool).is_empty() || old_starting || leaving
 }
 
-/// The template went back to what these pods have: they stay.
-pub(crate) fn roll_back(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) {
+/// All that is left of an old template is what a person protects.
+pub(crate) fn waits(pool: &Pool<'_>) -> bool {
+    !in_progress(pool) && pool.of(Role::Serving).any(|member| !member.current)
+}
+
+/// The template went back to what these pods have: they stay. Returns how many.
+pub(crate) fn roll_back(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> i32 {
     let reverted: Vec<_> = pool
         .draining_for(DrainReason::Rollout)
-        .filter(|member| member.current && member.view.ready)
+        .filter(|member| member.current && member.view.ready && !draft.is_taken(member.view))
         .collect();
+    let kept = count(reverted.len());
     for member in reverted {
         drain::cancel(draft, member);
         let verdict = Verdict {
@@ -38,21 +45,24 @@ pub(crate) fn roll_back(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) {
         );
         draft.decide(scale, verdict, &what);
     }
+    kept
 }
 
 /// The next step, if there is one to take now.
 pub(crate) fn step(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) {
-    let old = pool.of(Role::Serving).filter(|member| !member.current).count();
+    let old = victim::for_rollout(pool).len();
     let busy = pool
         .draining_for(DrainReason::Rollout)
-        .any(|member| !draft.is_taken(member.view));
-    if old == 0 || busy || scale.panic || scale.blind || common_hold(draft).is_some() {
+        .any(|member| draft.state(member.view).is_draining());
+    if old == 0 || busy || scale.blind || common_hold(draft).is_some() {
         return;
     }
     let proved = pool.of(Role::Serving).filter(|member| is_proved(member, draft));
     let proved = i32::try_from(proved.count()).unwrap_or(i32::MAX);
     if proved > scale.desired {
-        drain_one(draft, pool, scale, old);
+        if !scale.panic && scale::free_drains(draft, pool, scale) > 0 {
+            drain_one(draft, pool, scale, old);
+        }
     } else if scale.serving + scale.starting == scale.desired && !starts::stalled(&draft.memory) {
         surge(draft, scale, old);
     }
@@ -81,8 +91,11 @@ fn drain_one(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale, old: usize) 
     let Some(victim) = victims.into_iter().find(|m| !draft.is_taken(m.view)) else {
         return;
     };
-    // The clients of the victim must find room elsewhere.
-    let room = i64::from(scale.serving - 1) * scale.capacity_per_pod;
+    // The clients of the victim must find room elsewhere; templates may differ in how much a pod takes.
+    let others = pool.of(Role::Serving).filter(|m| m.view.uid != victim.view.uid);
+    let room: i64 = others
+        .map(|m| m.sample.map_or(scale.capacity_per_pod, |sample| sample.capacity))
+        .sum();
     if scale.load.down > room {
         return;
     }

@@ -29,6 +29,8 @@ pub(crate) struct Load {
     pub(crate) sampled: usize,
     pub(crate) fresh: usize,
     pub(crate) stale: usize,
+    /// Pods that may have clients, how many nobody knows.
+    pub(crate) unknown: usize,
 }
 
 /// Why the wanted number is not what the connections or the user ask for.
@@ -61,10 +63,12 @@ pub(crate) struct Scale {
     pub(crate) limit: Option<Limit>,
     /// Too little is known about connections to decide anything.
     pub(crate) blind: bool,
+    /// Nothing is known at all: right after a start nobody has answered yet.
+    pub(crate) unknown: bool,
     pub(crate) panic: bool,
     /// Why no pod may be drained to shrink the pool now.
     pub(crate) hold: Option<String>,
-    forced: bool,
+    max_replicas: i32,
     mode: ScalingMode,
 }
 
@@ -73,7 +77,7 @@ impl Scale {
     pub(crate) fn fits(&self, pods: i32) -> bool {
         let room = match self.mode {
             // Above the maximum there is nothing to weigh.
-            _ if self.forced => return true,
+            _ if pods >= self.max_replicas => return true,
             ScalingMode::Replicas => return self.load.down <= i64::from(pods) * self.capacity_per_pod,
             ScalingMode::Connections => i64::from(pods) * self.target_per_pod,
         };
@@ -116,9 +120,10 @@ pub(crate) fn assess(draft: &mut Draft<'_>, pool: &Pool<'_>) -> Scale {
         desired: 0,
         limit: None,
         blind,
+        unknown: load.fresh == 0 && load.sampled > 0,
         panic: false,
         hold: None,
-        forced: serving > scaling.max_replicas,
+        max_replicas: scaling.max_replicas,
         mode: scaling.mode,
     };
     want(&mut scale, draft);
@@ -148,12 +153,13 @@ fn load(pool: &Pool<'_>, target_per_pod: i64) -> Load {
     let mut load = Load::default();
     for member in &pool.members {
         let known = member.connections();
+        let fresh = member.freshness == Freshness::Fresh;
         let (up, down) = match member.role {
             Role::Dead | Role::Starting => (0, 0),
             // Whoever is on it comes back elsewhere; nobody new goes there.
             Role::Terminating => (known, known),
             Role::Serving | Role::Draining | Role::Broken => {
-                let fresh = member.freshness == Freshness::Fresh;
+                load.unknown += usize::from(!fresh);
                 (known, if fresh { known } else { known.max(target_per_pod) })
             }
         };
@@ -161,7 +167,7 @@ fn load(pool: &Pool<'_>, target_per_pod: i64) -> Load {
         load.down += down;
         if member.is_sampled() {
             load.sampled += 1;
-            load.fresh += usize::from(member.freshness == Freshness::Fresh);
+            load.fresh += usize::from(fresh);
             load.stale += usize::from(member.freshness == Freshness::Stale);
         }
     }
@@ -175,7 +181,7 @@ fn want(scale: &mut Scale, draft: &mut Draft<'_>) {
     scale.asked = match scaling.mode {
         ScalingMode::Replicas => i64::from(scaling.replicas),
         // What is not known raises and lowers nothing.
-        ScalingMode::Connections if scale.blind => i64::from(before),
+        ScalingMode::Connections if scale.blind || scale.unknown => i64::from(before),
         ScalingMode::Connections => {
             with_buffer(div_ceil(scale.load.up, scale.target_per_pod), scaling.buffer)
         }
@@ -221,7 +227,9 @@ fn panic(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> bool {
     let refused = refusals(&mut draft.memory, pool);
     let capacity = i64::from(scale.serving) * scale.capacity_per_pod;
     let full = refused > 0 && scale.load.up * 100 >= capacity * FULL_PERCENT;
-    let doubled = scale.serving > 0 && scale.want >= 2 * scale.serving;
+    // A minimum that is not there yet is no rush of clients.
+    let asked = scale.asked.min(i64::from(draft.cluster.scaling.max_replicas));
+    let doubled = scale.serving > 0 && asked >= 2 * i64::from(scale.serving);
     let now = draft.now;
     if scale.mode == ScalingMode::Connections && !scale.blind && (full || doubled) {
         if draft.memory.panic_until.is_none_or(|until| until <= now) {
@@ -264,12 +272,8 @@ fn hold(draft: &Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Option<String> {
     if let Some(reason) = common_hold(draft) {
         return Some(reason);
     }
-    if scale.load.fresh < scale.load.sampled {
-        return Some(format!(
-            "{} of {} pods have no fresh sample",
-            scale.load.sampled - scale.load.fresh,
-            scale.load.sampled
-        ));
+    if scale.load.unknown > 0 {
+        return Some(format!("{} pods have no fresh sample", scale.load.unknown));
     }
     if rollout::in_progress(pool) {
         return Some("a rollout goes on".to_owned());
@@ -297,8 +301,8 @@ pub(crate) fn common_hold(draft: &Draft<'_>) -> Option<String> {
     if let Some(conflict) = observed.conflicts.iter().find(|c| c.kind != "Pod") {
         return Some(format!("{} {} is not ours", conflict.kind, conflict.name));
     }
-    // Written by the same look at the samples that halves the budget.
-    (draft.memory.budget.health < 0.5).then(|| "Redis is down or just came back".to_owned())
+    // Written by the same look at the samples that halves the budget: half is the first thing that it becomes.
+    (draft.memory.budget.health <= 0.5).then(|| "Redis is down or just came back".to_owned())
 }
 
 fn desired(draft: &Draft<'_>, scale: &Scale) -> i32 {
@@ -322,7 +326,7 @@ fn desired(draft: &Draft<'_>, scale: &Scale) -> i32 {
 }
 
 /// How many pods may drain at the same time, whatever for.
-pub(crate) fn most_drains(cluster: &ValidCluster, serving: i32) -> i32 {
+fn most_drains(cluster: &ValidCluster, serving: i32) -> i32 {
     let most = match cluster.disruption.max_concurrent_drains {
         Amount::Count(pods) => pods,
         Amount::Percent(percent) => div_ceil(i64::from(serving) * percent, 100),
@@ -335,20 +339,25 @@ pub(crate) fn slots(draft: &Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> usize 
     if scale.hold.is_some() {
         return 0;
     }
-    let draining = pool
-        .of(Role::Draining)
-        .filter(|m| !draft.is_taken(m.view))
-        .count();
-    let slots = most_drains(draft.cluster, scale.serving) - count(draining);
     let surplus = scale.serving - scale.desired;
-    usize::try_from(slots.min(surplus)).unwrap_or(0)
+    usize::try_from(free_drains(draft, pool, scale).min(surplus)).unwrap_or(0)
+}
+
+/// How many more pods may drain, whatever for.
+pub(crate) fn free_drains(draft: &Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> i32 {
+    let draining = pool.members.iter().filter(|member| {
+        let live = matches!(member.role, Role::Serving | Role::Broken | Role::Draining);
+        live && draft.state(member.view).is_draining() && !draft.is_deleted(member.view)
+    });
+    most_drains(draft.cluster, scale.serving) - count(draining.count())
 }
 
 /// Draining pods whose drain is cancelled when clients come back: the fullest first.
 pub(crate) fn to_cancel<'a, 'b>(draft: &Draft<'_>, pool: &'b Pool<'a>) -> Vec<&'b Member<'a>> {
     let mut draining: Vec<_> = pool
         .of(Role::Draining)
-        .filter(|member| member.current && member.view.ready && !draft.is_taken(member.view))
+        .filter(|member| member.current && member.view.ready && member.view.node_ready)
+        .filter(|member| !draft.is_taken(member.view))
         .collect();
     draining.sort_by_key(|member| (std::cmp::Reverse(member.connections()), member.view.serial));
     draining

@@ -4,8 +4,10 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::numbers::since;
 use crate::observed::{Memory, PodState};
-use crate::plan::{Draft, EventKind};
+use crate::plan::{Draft, EventKind, Verdict};
 use crate::pool::{Member, Pool, Role};
+use crate::scale::Scale;
+use crate::victim;
 
 /// So many failed starts in a row are no accident.
 const STALLED_AFTER: u32 = 3;
@@ -99,6 +101,32 @@ pub(crate) fn remove_hopeless(draft: &mut Draft<'_>, pool: &Pool<'_>) {
         } else if member.late && !stalled {
             draft.delete(view, format!("it did not start: {}", reason(member)));
         }
+    }
+}
+
+/// Pods that never served leave before any that does, the newest first: nobody has to move.
+pub(crate) fn remove_surplus(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) {
+    if scale.hold.is_some() {
+        return;
+    }
+    let surplus = usize::try_from(scale.serving + scale.starting - scale.desired).unwrap_or(0);
+    let mut never_served: Vec<_> = pool
+        .of(Role::Starting)
+        .filter(|member| !member.view.protected && !victim::is_young(member, draft.now))
+        .filter(|member| !draft.is_taken(member.view))
+        .collect();
+    never_served.sort_by_key(|member| std::cmp::Reverse((member.view.created, member.view.serial)));
+    for member in never_served.into_iter().take(surplus) {
+        draft.delete(
+            member.view,
+            "it is not wanted any more and never served".to_owned(),
+        );
+        let verdict = Verdict {
+            action: "ScaleDown",
+            reason: "FewerPodsWanted",
+        };
+        let what = format!("delete {}, which never served", member.view.name);
+        draft.decide(scale, verdict, &what);
     }
 }
 

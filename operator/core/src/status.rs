@@ -29,7 +29,8 @@ pub(crate) fn write(
 ) {
     let moved_total = count_moves(draft, pool);
     let in_rotation = |member: &&Member<'_>| {
-        matches!(member.role, Role::Serving | Role::Broken) && draft.state(member.view) == PodState::Active
+        let lives = matches!(member.role, Role::Serving | Role::Broken | Role::Draining);
+        lives && draft.state(member.view) == PodState::Active
     };
     let active: Vec<_> = pool.members.iter().filter(in_rotation).collect();
     let starting = pool
@@ -50,7 +51,7 @@ pub(crate) fn write(
         selector: Some(selector(draft)),
         update_revision: Some(revision.to_owned()),
         next_serial: draft.next_serial(),
-        connections: connections(pool, scale, &draining, moved_total),
+        connections: connections(&observed.status.connections, pool, scale, &draining, moved_total),
         drains: drains(draft, &draining),
         last_decision: draft
             .decision
@@ -87,13 +88,17 @@ fn selector(draft: &Draft<'_>) -> String {
 }
 
 fn connections(
+    before: &ConnectionsStatus,
     pool: &Pool<'_>,
     scale: &Scale,
     draining: &[&Member<'_>],
     moved_total: i64,
 ) -> ConnectionsStatus {
+    let lives = |member: &&Member<'_>| matches!(member.role, Role::Serving | Role::Draining);
     let capacity: i64 = pool
-        .of(Role::Serving)
+        .members
+        .iter()
+        .filter(lives)
         .filter(|member| !draining.iter().any(|other| other.view.name == member.view.name))
         .map(|member| {
             member
@@ -101,11 +106,21 @@ fn connections(
                 .map_or(scale.capacity_per_pod, |sample| sample.capacity)
         })
         .sum();
+    if scale.unknown {
+        // Right after a start nothing is known, which is not the same as nobody.
+        return ConnectionsStatus {
+            moved_total,
+            ..before.clone()
+        };
+    }
     let current = scale.load.up;
     ConnectionsStatus {
         current,
         capacity,
-        utilization_percent: i32::try_from(current * 100 / capacity.max(1)).unwrap_or(i32::MAX),
+        // Without capacity a percentage says nothing.
+        utilization_percent: (current * 100)
+            .checked_div(capacity)
+            .map_or(0, |percent| i32::try_from(percent).unwrap_or(i32::MAX)),
         draining: draining.iter().map(|member| member.connections()).sum(),
         moved_total,
     }
@@ -160,7 +175,7 @@ fn drains(draft: &Draft<'_>, draining: &[&Member<'_>]) -> Vec<DrainStatus> {
                 state: state.as_str().to_owned(),
                 since: Time(drain.since),
                 deadline: Time(drain.deadline),
-                remaining: member.connections(),
+                remaining: member.known.or(before.map(|drain| drain.remaining)).unwrap_or(0),
                 moved: shed.or(before.map(|drain| drain.moved)).unwrap_or(0),
             };
             let rank = match (before.is_some(), state) {

@@ -194,6 +194,7 @@ fn server(spec: &ServerSpec) -> Result<Server, Invalid> {
             "must not be 9090: it is the port of the control contract",
         ));
     }
+    checks::at_most("server.env", spec.env.len(), 64)?;
     for variable in &spec.env {
         checks::variable(variable)?;
     }
@@ -232,7 +233,10 @@ fn redis(spec: &RedisSpec) -> Result<RedisTarget, Invalid> {
     }
     match (&external.url, &external.url_secret_ref) {
         (Some(url), None) => Ok(RedisTarget::Url(checks::redis_url(url)?)),
-        (None, Some(reference)) => Ok(RedisTarget::SecretRef(reference.clone())),
+        (None, Some(reference)) => {
+            checks::secret_key("redis.external.urlSecretRef", reference)?;
+            Ok(RedisTarget::SecretRef(reference.clone()))
+        }
         (Some(_), Some(_)) | (None, None) => Err(checks::invalid(
             "redis.external",
             "needs exactly one of url and urlSecretRef",
@@ -243,6 +247,9 @@ fn redis(spec: &RedisSpec) -> Result<RedisTarget, Invalid> {
 fn proxy(spec: &ProxySpec) -> Result<Proxy, Invalid> {
     checks::pod_settings("proxy", &spec.pod)?;
     checks::range("proxy.service.port", spec.service.port, 1, 65_535)?;
+    let annotations = &spec.service.annotations;
+    checks::at_most("proxy.service.annotations", annotations.len(), 32)?;
+    checks::not_ours("proxy.service.annotations", annotations.keys(), &[names::GROUP])?;
     checks::at_most("proxy.origins", spec.origins.len(), 64)?;
     let origins = spec.origins.iter().enumerate();
     let origins = origins

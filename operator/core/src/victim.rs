@@ -11,14 +11,22 @@ use crate::pool::{Member, Pool, Role};
 const YOUNG: SignedDuration = SignedDuration::from_secs(120);
 
 /// Serving pods that may be drained to shrink the pool, best first: old revision, fewest connections, crowded zone, crowded node,
-/// newest. Pods that a person protects and young ones are not in it.
+/// newest. Pods that a person protects are not in it, and it ends before the first young one: a fuller pod does not go instead of an
+/// emptier one that is only too young, since fewer clients have to move a moment later.
 pub(crate) fn for_scale_down<'a, 'b>(pool: &'b Pool<'a>, now: Timestamp) -> Vec<&'b Member<'a>> {
     let mut victims: Vec<_> = pool
         .of(Role::Serving)
-        .filter(|member| !member.view.protected && since(member.view.created, now) >= YOUNG)
+        .filter(|member| !member.view.protected)
         .collect();
     victims.sort_by_key(|member| order(pool, member));
     victims
+        .into_iter()
+        .take_while(|member| !is_young(member, now))
+        .collect()
+}
+
+pub(crate) fn is_young(member: &Member<'_>, now: Timestamp) -> bool {
+    since(member.view.created, now) < YOUNG
 }
 
 /// Serving pods of old revisions that may be drained, best first.

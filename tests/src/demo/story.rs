@@ -42,7 +42,7 @@ const REST: Duration = Duration::from_secs(150);
 const TRIES_PER_POD: usize = 8;
 /// Far longer than a message takes on a busy machine, far shorter than a client stays.
 const ARRIVAL_BOUND: Duration = Duration::from_secs(2);
-/// What the issue of the demo asks for.
+/// The least that a demo has to show.
 const LEAST_MESSAGES: u64 = 1000;
 const LEAST_STEADY: usize = 50;
 const LEAST_TRIES: u64 = 20;

@@ -27,7 +27,7 @@ pub struct ProxySpec {
     /// for everybody (default: only pages of the same host; at most 64). Clients without an `Origin` header are no browsers and may
     /// connect. A change reloads HAProxy and rolls the server pods.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(min = 1, max = 255), pattern(r"^(\*|https?://(\*\.)?([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*(:[0-9]{1,5})?|https?://\[[0-9a-fA-F:]+\](:[0-9]{1,5})?)$")))]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 255), pattern(r"^(\*|https?://(\*\.)?([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?|https?://\[[0-9a-fA-F:]+\](:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?)$")))]
     pub origins: Vec<String>,
 
     /// Time limits. A change reloads HAProxy.

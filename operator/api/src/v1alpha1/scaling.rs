@@ -127,21 +127,22 @@ pub struct NoticeSpec {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct DisruptionSpec {
-    /// Moves a minute (connections, or a percentage of all connections; default `20%`, 1 to 1000000 or 1% to 100%).
+    /// Connections that may be asked to move in a minute (connections, or a percentage of all connections, at least one; default `20%`,
+    /// 1 to 1000000 or 1% to 100%). While Redis is down it is less. The deadline of a drain may take more, and pays it back.
     /// A change takes effect at once.
     #[serde(default = "default_moves_per_minute")]
     #[x_kube(validation = Rule::new("type(self) == int ? self >= 1 && self <= 1000000 : string(self).matches('^([1-9]|[1-9][0-9]|100)%$')")
         .message("disruption.movesPerMinute must be 1 to 1000000 connections or 1% to 100%"))]
     pub moves_per_minute: IntOrString,
 
-    /// Moves a second, whatever `movesPerMinute` says (connections, default 200, 1 to 10000). Each server also holds itself to it, so a
-    /// change rolls the server pods.
+    /// Connections that may be asked to move in a second, whatever `movesPerMinute` says (connections, default 200, 1 to 10000). Each
+    /// server also holds itself to it, so a change rolls the server pods.
     #[serde(default = "default_max_moves_per_second")]
     #[schemars(range(min = 1, max = 10000))]
     pub max_moves_per_second: i32,
 
     /// Pods that drain at the same time (pods, or a percentage of the active ones rounded up; default `10%`, 1 to 2000 or 1% to 100%).
-    /// A change takes effect at once.
+    /// A rollout drains one at a time, whatever this says. A change takes effect at once.
     #[serde(default = "default_max_concurrent_drains")]
     #[x_kube(validation = Rule::new("type(self) == int ? self >= 1 && self <= 2000 : string(self).matches('^([1-9]|[1-9][0-9]|100)%$')")
         .message("disruption.maxConcurrentDrains must be 1 to 2000 pods or 1% to 100%"))]

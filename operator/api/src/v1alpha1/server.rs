@@ -61,12 +61,12 @@ pub struct EnvVar {
         .message("server.env: names that start with WSC_ and POD_NAME are set by the operator"))]
     pub name: String,
 
-    /// Plain value (at most 4096 characters). A change rolls the server pods.
+    /// Plain value (default none, at most 4096 characters). A change rolls the server pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     pub value: Option<String>,
 
-    /// Where the value comes from. A change rolls the server pods.
+    /// Where the value comes from (default none). A change rolls the server pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value_from: Option<EnvVarSource>,
 }

@@ -49,19 +49,20 @@ pub struct WebSocketClusterSpec {
     /// How many server pods there are. A change adds or drains pods; it never restarts one.
     pub scaling: ScalingSpec,
 
-    /// The server pods. Default `{}`: our own server image with 10000 connections a pod.
+    /// The server pods. Default `{}`: our own server image with 10000 connections a pod. A change replaces them one at a time.
     #[serde(default)]
     pub server: ServerSpec,
 
-    /// The Redis that carries broadcasts between pods. Default: a small one that the operator runs.
+    /// The Redis that carries broadcasts between pods. Default: a small one that the operator runs. A change between `managed` and
+    /// `external` rolls the server pods; until all have moved, messages reach only those on the same Redis.
     #[serde(default)]
     pub redis: RedisSpec,
 
-    /// HAProxy in front of the pool. Default `{}`: two pods behind a ClusterIP Service on port 80.
+    /// HAProxy in front of the pool. Default `{}`: two pods behind a ClusterIP Service on port 80. What a change does, each field says.
     #[serde(default)]
     pub proxy: ProxySpec,
 
-    /// How a pod that leaves gets rid of its clients. A change takes effect at once, also for drains in progress that have no deadline yet.
+    /// How a pod that leaves gets rid of its clients. A change takes effect at once, but a drain in progress keeps its deadline.
     #[serde(default)]
     pub drain: DrainSpec,
 

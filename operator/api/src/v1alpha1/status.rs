@@ -59,8 +59,10 @@ pub struct WebSocketClusterStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
 
-    /// What is so: `Ready`, `Available`, `Progressing`, `ScalingActive`, `ScalingLimited`, `ProxyConfigured`, `RedisReachable`,
-    /// `Reconciling`, `Stalled`.
+    /// What is so. `Ready`: clients can connect and reach each other; scaling, drains and rollouts never turn it. `Available`: server pods
+    /// serve. `Progressing`: pods come or go. `ScalingActive`: the number of pods follows what it should. `ScalingLimited`: it would be
+    /// another one without `minReplicas`, `maxReplicas` and the clients that are there. `ProxyConfigured`: every HAProxy runs what is
+    /// published. `RedisReachable`: messages reach the other pods. `Reconciling`, `Stalled`: as kstatus reads them; `Stalled` needs a person.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -113,7 +115,7 @@ pub struct DrainStatus {
     /// Connections that are left.
     pub remaining: i64,
 
-    /// Connections that this pod was asked to move and did, in this drain.
+    /// Connections that this pod was asked to move and did, since its process started.
     pub moved: i64,
 }
 
@@ -124,7 +126,7 @@ pub struct Decision {
     /// When it was taken.
     pub time: Time,
 
-    /// `ScaleUp`, `ScaleDown`, `CancelDrain`, `Replace` or `Hold`.
+    /// `ScaleUp`, `ScaleDown`, `CancelDrain` or `Replace`.
     pub action: String,
 
     /// Why, as one word.

@@ -11,7 +11,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
 use wsc_api::names;
 use wsc_api::v1alpha1::WebSocketCluster;
-use wsc_core::observed::Observed;
+use wsc_core::observed::{Memory, Observed};
 use wsc_core::plan::{ControlCall, ControlVerb, Plan};
 use wsc_core::resources;
 use wsc_core::validate::ValidCluster;
@@ -90,15 +90,18 @@ pub async fn apply(target: &Target<'_>, plan: &Plan, state: &mut State) -> Appli
         // Somebody else may have reserved the same serials: nothing is created on a reservation that did not hold.
         Err(error) => applied.errors.push(error),
     }
+    let mut memory = memory.clone();
     for mark in mark_pods {
-        applied.note(pods::mark(target, mark).await);
+        let result = pods::mark(target, mark).await;
+        applied.note_pod(result, &mark.uid, &mut memory);
     }
     call(target, calls, state, &mut applied).await;
     for pod in delete_pods {
-        applied.note(pods::delete(target, pod).await);
+        let result = pods::delete(target, pod).await;
+        applied.note_pod(result, &pod.uid, &mut memory);
     }
     applied.note(status::write(target, &target_resource, status, state).await);
-    state.memory = memory.clone();
+    state.memory = memory;
     if let Some(reason) = refused {
         state.memory.starts.refused(reason, Timestamp::now());
     }
@@ -121,6 +124,14 @@ impl Applied {
         if let Err(error) = result {
             self.errors.push(error);
         }
+    }
+
+    /// A write that failed must not be taken for done.
+    fn note_pod(&mut self, result: Result<(), Error>, uid: &str, memory: &mut Memory) {
+        if result.is_err() {
+            memory.write_failed(uid);
+        }
+        self.note(result);
     }
 }
 

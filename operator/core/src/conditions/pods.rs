@@ -7,7 +7,6 @@ use crate::numbers::since;
 use crate::pool::{FRESH, Role};
 use crate::rollout;
 use crate::scale::Limit;
-use crate::victim;
 
 /// First when the smallest pool is there, from then on as long as anybody serves: scaling and rollouts never turn it.
 pub(super) fn available(facts: Facts<'_>) -> Finding {
@@ -39,16 +38,13 @@ pub(super) fn progressing(facts: Facts<'_>) -> Finding {
     let progressing = |reason: &str, message: &str| Finding::new("Progressing", true, reason, message);
     let pool = facts.pool;
     if rollout::in_progress(pool) {
-        let protected = pool
-            .of(Role::Serving)
-            .any(|member| !member.current && member.view.protected);
-        if protected && victim::for_rollout(pool).is_empty() {
-            return progressing(
-                "RolloutWaits",
-                "pods of an old template are annotated websocket-operator.io/protect; remove the annotation to replace them",
-            );
-        }
         return progressing("RollingOut", "the server pods are replaced one at a time");
+    }
+    if rollout::waits(pool) {
+        return progressing(
+            "RolloutWaits",
+            "pods of an old template are annotated websocket-operator.io/protect; remove the annotation to replace them",
+        );
     }
     let created = !facts.draft.plan.create_pods.is_empty();
     if created || facts.scale.starting > 0 {
@@ -94,7 +90,7 @@ pub(super) fn scaling_active(facts: Facts<'_>) -> Finding {
         .memory
         .started_at
         .is_some_and(|at| since(at, draft.now) <= FRESH);
-    if facts.scale.load.fresh == 0 && facts.scale.load.sampled > 0 && just_started {
+    if facts.scale.unknown && just_started {
         // The operator has started a moment ago and asks the pods right now.
         if let Some(before) = facts.unchanged("ScalingActive") {
             return before;
@@ -111,6 +107,11 @@ pub(super) fn scaling_active(facts: Facts<'_>) -> Finding {
 pub(super) fn scaling_limited(facts: Facts<'_>) -> Finding {
     let finding =
         |truth: bool, reason: &str, message: &str| Finding::new("ScalingLimited", truth, reason, message);
+    if facts.scale.unknown
+        && let Some(before) = facts.unchanged("ScalingLimited")
+    {
+        return before;
+    }
     match facts.scale.limit {
         None => finding(false, "WithinRange", "the wanted number is within the range"),
         Some(Limit::AtMaximum) => finding(

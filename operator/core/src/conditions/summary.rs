@@ -43,7 +43,7 @@ pub(super) fn ready(facts: Facts<'_>, parts: [&Finding; 3], stalled: &Finding) -
 /// kstatus: the spec is not what runs yet, and the operator is at it.
 pub(super) fn reconciling(facts: Facts<'_>, ready: &Finding) -> Finding {
     let reconciling = |reason: &str, message: &str| Finding::new("Reconciling", true, reason, message);
-    if rollout::in_progress(facts.pool) {
+    if rollout::in_progress(facts.pool) || rollout::waits(facts.pool) {
         return reconciling("RollingOut", "server pods of an old template are being replaced");
     }
     if ready.truth != Truth::True {

@@ -10,7 +10,7 @@ use crate::observed::{Memory, Observed};
 use crate::pool::{Pool, Role};
 use crate::scale::{self, Scale};
 use crate::validate::ValidCluster;
-use crate::{backends, children, conditions, drain, resources, rollout, starts, status, victim};
+use crate::{backends, children, conditions, drain, expected, resources, rollout, starts, status, victim};
 
 /// While there are pods.
 const TICK: Duration = Duration::from_secs(5);
@@ -29,7 +29,10 @@ const BROKEN_FOR: SignedDuration = SignedDuration::from_mins(5);
 /// Decides what to do about one cluster, now. Pure: equal arguments make equal plans, whatever the order of pods.
 pub fn plan(cluster: &ValidCluster, observed: &Observed, memory: &Memory, now: Timestamp) -> Plan {
     let revision = resources::template_hash(cluster);
+    let (observed, behind) = expected::overlay(observed, memory, now);
+    let observed = &*observed;
     let mut draft = Draft::new(cluster, observed, memory.clone(), now);
+    draft.behind = behind;
     draft.memory.look(observed, &revision, now);
     let pool = Pool::new(observed, &draft.memory, &revision, now);
     feel(&mut draft, &pool);
@@ -43,7 +46,7 @@ pub fn plan(cluster: &ValidCluster, observed: &Observed, memory: &Memory, now: T
     }
     let config = backends::config(cluster, &pool, &draft);
     if observed.watches_fresh {
-        children::plan(&mut draft, &config);
+        children::plan(&mut draft, &pool, &config);
     }
     let conditions = conditions::all(conditions::Facts {
         draft: &draft,
@@ -57,11 +60,11 @@ pub fn plan(cluster: &ValidCluster, observed: &Observed, memory: &Memory, now: T
 
 fn change_pods(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) {
     starts::remove_hopeless(draft, pool);
-    rollout::roll_back(draft, pool, scale);
-    let missing = usize::try_from(scale.desired - scale.serving - scale.starting).unwrap_or(0);
+    let kept = rollout::roll_back(draft, pool, scale);
+    let missing = usize::try_from(scale.desired - scale.serving - scale.starting - kept).unwrap_or(0);
     if missing > 0 {
         grow(draft, pool, scale, missing);
-    } else {
+    } else if kept == 0 {
         rollout::step(draft, pool, scale);
         shrink(draft, pool, scale);
         retire_broken(draft, pool, scale);
@@ -101,16 +104,18 @@ fn grow(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale, missing: usize) {
         return;
     }
     let names = draft.create(batch);
-    let lost = scale.desired <= draft.observed.status.desired_replicas;
-    let verdict = match (lost, draft.observed.status.replicas) {
-        (true, replicas) if replicas > 0 => Verdict {
+    let status = &draft.observed.status;
+    let were_there = status.replicas + status.starting_replicas >= scale.desired;
+    let verdict = if were_there {
+        Verdict {
             action: "Replace",
             reason: "PodsAreMissing",
-        },
-        _ => Verdict {
+        }
+    } else {
+        Verdict {
             action: "ScaleUp",
             reason: "MorePodsWanted",
-        },
+        }
     };
     let what = format!(
         "create {} of {missing} missing pods: {}",
@@ -136,6 +141,7 @@ fn batch(draft: &mut Draft<'_>, scale: &Scale, missing: usize) -> usize {
 }
 
 fn shrink(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) {
+    starts::remove_surplus(draft, pool, scale);
     let slots = scale::slots(draft, pool, scale);
     let mut left = scale.serving;
     for victim in victim::for_scale_down(pool, draft.now).into_iter().take(slots) {
@@ -193,6 +199,7 @@ fn finish(mut draft: Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Plan {
         (false, true) => IDLE,
         (false, false) => TICK,
     };
+    expected::remember(&draft.plan, &mut draft.memory, draft.observed, draft.now);
     draft.plan.memory = draft.memory;
     draft.plan
 }

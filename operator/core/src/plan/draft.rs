@@ -21,6 +21,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) memory: Memory,
     pub(crate) plan: Plan,
     pub(crate) decision: Option<Decision>,
+    /// Pods whose last write the watch does not show yet: one on what it shows would be refused.
+    pub(crate) behind: BTreeSet<String>,
     states: BTreeMap<String, (PodState, Option<Drain>)>,
     deleted: BTreeSet<String>,
     next_serial: i64,
@@ -29,7 +31,7 @@ pub(crate) struct Draft<'a> {
 /// A decision to be told: in the log, as an event, and the most recent one in the status.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Verdict {
-    /// `ScaleUp`, `ScaleDown`, `CancelDrain`, `Replace` or `Hold`.
+    /// `ScaleUp`, `ScaleDown`, `CancelDrain` or `Replace`.
     pub(crate) action: &'static str,
     /// One word.
     pub(crate) reason: &'static str,
@@ -49,6 +51,7 @@ impl<'a> Draft<'a> {
             memory,
             plan: Plan::default(),
             decision: None,
+            behind: BTreeSet::new(),
             states: BTreeMap::new(),
             deleted: BTreeSet::new(),
             next_serial: serials::next(observed),
@@ -72,9 +75,9 @@ impl<'a> Draft<'a> {
         self.deleted.contains(&pod.name)
     }
 
-    /// This plan does something to the pod already: nothing else may.
+    /// This plan does something to the pod already, or the last one did: nothing else may.
     pub(crate) fn is_taken(&self, pod: &PodView) -> bool {
-        self.states.contains_key(&pod.name) || self.is_deleted(pod)
+        self.states.contains_key(&pod.name) || self.is_deleted(pod) || self.behind.contains(&pod.name)
     }
 
     pub(crate) fn next_serial(&self) -> i64 {

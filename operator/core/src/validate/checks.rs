@@ -8,7 +8,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use wsc_api::names;
-use wsc_api::v1alpha1::{EnvVar, PodSettings};
+use wsc_api::v1alpha1::{EnvVar, PodSettings, SecretKeyReference};
 
 use super::Invalid;
 use crate::resources::quantity;
@@ -148,10 +148,13 @@ pub(super) fn variable(variable: &EnvVar) -> Result<(), Invalid> {
     if variable.name == "POD_NAME" || variable.name.starts_with("WSC_") {
         return Err(invalid(field, "is set by the operator"));
     }
-    if variable.value.is_some() == variable.value_from.is_some() {
-        return Err(invalid(field, "needs exactly one of value and valueFrom"));
+    match (&variable.value, &variable.value_from) {
+        (Some(_), None) => Ok(()),
+        (None, Some(source)) => {
+            secret_key(&format!("{field}.valueFrom.secretKeyRef"), &source.secret_key_ref)
+        }
+        (Some(_), Some(_)) | (None, None) => Err(invalid(field, "needs exactly one of value and valueFrom")),
     }
-    Ok(())
 }
 
 /// A user and a password belong into a Secret.
@@ -172,6 +175,7 @@ pub(super) fn redis_url(url: &str) -> Result<String, Invalid> {
     let digits = |text: &str, most: usize| {
         (1..=most).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit())
     };
+    let is_port = |text: &str| digits(text, 5) && text.parse::<u16>().is_ok_and(|port| port > 0);
     let (host, port) = match authority.rfind(']').map_or_else(
         || authority.rfind(':'),
         |end| authority[end..].find(':').map(|at| end + at),
@@ -189,14 +193,28 @@ pub(super) fn redis_url(url: &str) -> Result<String, Invalid> {
                     .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
         }
     };
-    if host_holds
-        && port.is_none_or(|port| digits(port, 5))
-        && database.is_none_or(|d| digits(d, 3))
-        && url.len() <= 512
-    {
+    if host_holds && port.is_none_or(is_port) && database.is_none_or(|d| digits(d, 3)) && url.len() <= 512 {
         return Ok(url.to_owned());
     }
     refuse()
+}
+
+/// A key of a Secret that is there or not: that is the kubelet's to find out.
+pub(super) fn secret_key(field: &str, reference: &SecretKeyReference) -> Result<(), Invalid> {
+    let name = (1..=253).contains(&reference.name.len());
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    let key = (1..=253).contains(&reference.key.len()) && reference.key.bytes().all(plain);
+    match (name, key) {
+        (true, true) => Ok(()),
+        (false, _) => Err(invalid(
+            format!("{field}.name"),
+            "must be 1 to 253 characters long",
+        )),
+        (true, false) => Err(invalid(
+            format!("{field}.key"),
+            "must be 1 to 253 characters out of A-Z a-z 0-9 - . _",
+        )),
+    }
 }
 
 /// Codes that a browser shows to its page and that mean "come back".
@@ -212,34 +230,43 @@ pub(super) fn close_code(code: i32) -> Result<u16, Invalid> {
 
 /// Labels and annotations of ours are not the user's to set.
 pub(super) fn pod_settings(field: &str, settings: &PodSettings) -> Result<(), Invalid> {
-    let ours = format!("{}/", names::GROUP);
-    for key in settings.pod_labels.keys() {
-        if key.starts_with(&ours) || key.starts_with("app.kubernetes.io/") {
-            return Err(invalid(
-                format!("{field}.podLabels[{key}]"),
-                "is set by the operator",
-            ));
-        }
-    }
-    for key in settings.pod_annotations.keys() {
-        if key.starts_with(&ours) {
-            return Err(invalid(
-                format!("{field}.podAnnotations[{key}]"),
-                "is set by the operator",
-            ));
-        }
-    }
-    at_most(&format!("{field}.tolerations"), settings.tolerations.len(), 16)?;
-    at_most(&format!("{field}.podLabels"), settings.pod_labels.len(), 16)?;
-    at_most(
-        &format!("{field}.podAnnotations"),
-        settings.pod_annotations.len(),
-        16,
+    let labels = format!("{field}.podLabels");
+    not_ours(
+        &labels,
+        settings.pod_labels.keys(),
+        &[names::GROUP, "app.kubernetes.io"],
     )?;
+    let annotations = format!("{field}.podAnnotations");
+    not_ours(&annotations, settings.pod_annotations.keys(), &[names::GROUP])?;
+    for (name, length, most) in [
+        ("tolerations", settings.tolerations.len(), 16),
+        ("podLabels", settings.pod_labels.len(), 16),
+        ("podAnnotations", settings.pod_annotations.len(), 16),
+        ("nodeSelector", settings.node_selector.len(), 16),
+        ("imagePullSecrets", settings.image_pull_secrets.len(), 8),
+    ] {
+        at_most(&format!("{field}.{name}"), length, most)?;
+    }
     settings
         .resources
         .as_ref()
         .map_or(Ok(()), |given| resources(field, given))
+}
+
+/// None of the keys has one of these prefixes.
+pub(super) fn not_ours<'a>(
+    field: &str,
+    mut keys: impl Iterator<Item = &'a String>,
+    prefixes: &[&str],
+) -> Result<(), Invalid> {
+    let ours = |key: &&String| {
+        let prefix = key.split_once('/').map(|(prefix, _)| prefix);
+        prefix.is_some_and(|prefix| prefixes.contains(&prefix))
+    };
+    match keys.find(ours) {
+        Some(key) => Err(invalid(format!("{field}[{key}]"), "is set by the operator")),
+        None => Ok(()),
+    }
 }
 
 /// What the API server would refuse in the pods only, where nobody looks for it.

@@ -44,7 +44,7 @@ fn clean() -> Record {
         id,
         client: turn(id),
         connection: 0,
-        sent: seconds(1.0) * (id as u32 + 1),
+        sent: Duration::from_secs(id + 1),
     };
     Record {
         clients: vec![client; CLIENTS],
@@ -237,7 +237,7 @@ fn more_than_five_percent_of_excluded_pairs_fail() {
         let mut record = moved(Some(1012));
         let back = &mut record.clients[2].connections[1];
         back.opened = seconds(50.5 + minutes_away);
-        back.delivered.retain(|id| *id as f64 > 49.5 + minutes_away);
+        back.delivered.retain(|id| Duration::from_secs(*id) > seconds(49.5 + minutes_away));
         record
             .messages
             .retain(|message| message.client != 2 || message.id < 50 || message.id > 70);

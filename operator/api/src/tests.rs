@@ -1,0 +1,195 @@
+//! The schema as the API server applies it: structure, bounds and patterns by a small reader of it, rules by kube's CEL.
+
+mod gate;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use gate::Gate;
+
+#[derive(Deserialize)]
+struct Cases {
+    specs: Vec<Case>,
+    unknown_fields: Vec<Case>,
+    strings: Vec<Strings>,
+    names: Examples,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    schema: String,
+    spec: Value,
+}
+
+#[derive(Deserialize)]
+struct Strings {
+    field: String,
+    #[serde(flatten)]
+    examples: Examples,
+}
+
+#[derive(Deserialize)]
+struct Examples {
+    good: Vec<String>,
+    bad: Vec<String>,
+}
+
+fn cases() -> Cases {
+    serde_yaml::from_str(include_str!("cases.yaml")).unwrap()
+}
+
+fn resource(name: &str, spec: &Value) -> Value {
+    json!({
+        "apiVersion": "websocket-operator.io/v1alpha1",
+        "kind": "WebSocketCluster",
+        "metadata": {"name": name, "namespace": "ns"},
+        "spec": spec,
+    })
+}
+
+/// `{"scaling": …}` with this string at this place.
+fn with(field: &str, text: &str) -> Value {
+    let mut value = json!(text);
+    for part in field.split('.').rev() {
+        value = match part.strip_suffix("[0]") {
+            Some(list) => json!({list: [value]}),
+            None => json!({part: value}),
+        };
+    }
+    value["scaling"] = json!({"maxReplicas": 4});
+    value
+}
+
+#[test]
+fn every_bad_spec_is_refused_by_the_name_of_its_field() {
+    let gate = Gate::new();
+    let cases = cases();
+    for case in cases.specs.iter().chain(&cases.unknown_fields) {
+        let complaints = gate.complaints(&resource("chat", &case.spec));
+        assert!(
+            complaints.iter().any(|complaint| complaint.path == case.schema),
+            "{}: {complaints:?}",
+            case.spec
+        );
+    }
+}
+
+#[test]
+fn strings_that_could_break_out_are_refused_and_ordinary_ones_are_not() {
+    let gate = Gate::new();
+    for Strings { field, examples } in cases().strings {
+        for good in examples.good {
+            let complaints = gate.complaints(&resource("chat", &with(&field, &good)));
+            assert!(complaints.is_empty(), "{field}: {good:?}: {complaints:?}");
+        }
+        for bad in examples.bad {
+            let complaints = gate.complaints(&resource("chat", &with(&field, &bad)));
+            assert!(
+                complaints
+                    .iter()
+                    .any(|complaint| complaint.path == format!("spec.{field}")),
+                "{field}: {bad:?}: {complaints:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn names_that_children_cannot_have_are_refused() {
+    let gate = Gate::new();
+    let Examples { good, bad } = cases().names;
+    let spec = json!({"scaling": {"maxReplicas": 4}});
+    for name in good {
+        let complaints = gate.complaints(&resource(&name, &spec));
+        assert!(complaints.is_empty(), "{name}: {complaints:?}");
+    }
+    for name in bad {
+        let complaints = gate.complaints(&resource(&name, &spec));
+        assert!(
+            complaints
+                .iter()
+                .any(|complaint| complaint.message.contains("metadata.name")),
+            "{name}: {complaints:?}"
+        );
+    }
+}
+
+#[test]
+fn good_specs_pass() {
+    let gate = Gate::new();
+    for spec in [
+        json!({"scaling": {"maxReplicas": 2}}),
+        json!({"replicas": 0, "scaling": {"mode": "Replicas", "minReplicas": 1, "maxReplicas": 2000, "buffer": "90%", "targetUtilizationPercent": 100}}),
+        json!({"scaling": {"maxReplicas": 4, "buffer": 0}, "redis": {"external": {"urlSecretRef": {"name": "a", "key": "url"}}}}),
+        json!({
+            "scaling": {"maxReplicas": 4, "behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}}},
+            "server": {"maxConnections": 60000, "env": [{"name": "A", "value": ""}, {"name": "B", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b.c"}}}],
+                "resources": {"limits": {"cpu": 1, "memory": "1Gi"}}, "podLabels": {"team": "x"}},
+            "proxy": {"service": {"type": "LoadBalancer", "port": 443, "annotations": {"example.org/x": "y"}}, "sticky": {"sameSite": "None"}},
+            "drain": {"naturalSeconds": 60, "deadlineSeconds": 60, "onDeadline": "Wait", "notice": {"closeCode": 4999, "jitterSeconds": 0}},
+            "disruption": {"movesPerMinute": "100%", "maxMovesPerSecond": 1, "maxConcurrentDrains": 1},
+        }),
+    ] {
+        let complaints = gate.complaints(&resource("chat", &spec));
+        assert!(complaints.is_empty(), "{spec}: {complaints:?}");
+    }
+}
+
+/// A rule that cannot be read would refuse everything, and one in a place that is not looked at nothing.
+#[test]
+fn every_rule_has_a_case_that_breaks_it() {
+    let gate = Gate::new();
+    let cases = cases();
+    let specs = cases.specs.iter().map(|case| case.spec.clone());
+    let strings = cases.strings.iter().flat_map(|strings| {
+        let bad = strings.examples.bad.iter();
+        bad.map(|bad| with(&strings.field, bad))
+    });
+    let mut broken: Vec<String> = specs
+        .chain(strings)
+        .flat_map(|spec| gate.complaints(&resource("chat", &spec)))
+        .map(|complaint| complaint.message)
+        .collect();
+    let names = cases.names.bad.iter();
+    let spec = json!({"scaling": {"maxReplicas": 4}});
+    broken.extend(names.flat_map(|name| {
+        let complaints = gate.complaints(&resource(name, &spec));
+        complaints.into_iter().map(|complaint| complaint.message)
+    }));
+    for message in gate.rules() {
+        assert!(broken.contains(&message), "no case breaks: {message}");
+    }
+}
+
+/// `docs/reference.md` and `kubectl explain` are made of these: unit, default, range and what a change does.
+#[test]
+fn every_field_of_the_spec_says_its_default_its_range_and_what_a_change_does() {
+    let gate = Gate::new();
+    let mut problems = Vec::new();
+    gate.each_field(|path, schema, required| {
+        let text = schema["description"].as_str().unwrap_or_default();
+        let mut demand = |holds: bool, what: &str| {
+            if !holds {
+                problems.push(format!("{path} does not say {what}: {text}"));
+            }
+        };
+        demand(text.contains("change"), "what a change does");
+        if schema["type"] == json!("object") && schema["properties"].is_object() {
+            return;
+        }
+        demand(required || text.contains("efault"), "its default");
+        for bound in ["minimum", "maximum", "maxLength", "maxItems", "maxProperties"] {
+            if let Some(bound) = schema[bound].as_f64() {
+                demand(text.contains(&bound.to_string()), &format!("its bound {bound}"));
+            }
+        }
+        let words = schema["enum"].as_array().into_iter().flatten();
+        for word in words.filter_map(Value::as_str) {
+            demand(text.contains(&format!("`{word}`")), word);
+        }
+        if path.ends_with("Seconds") {
+            demand(text.contains("seconds"), "its unit");
+        }
+    });
+    assert!(problems.is_empty(), "{problems:#?}");
+}

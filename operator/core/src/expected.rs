@@ -1,0 +1,77 @@
+//! Our own last writes on pods count until the watch shows them: a watch that lags must not make two drains of one decision.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use crate::numbers::since;
+use crate::observed::{Change, Expected, Memory, Observed, PodView};
+use crate::plan::Plan;
+
+/// A watch that has been silent for longer stops everything anyway.
+const BELIEVED_FOR: SignedDuration = SignedDuration::from_secs(150);
+
+impl Memory {
+    /// The last plan's write on this pod did not get through, or nobody knows: it is to be planned again.
+    pub fn write_failed(&mut self, pod_uid: &str) {
+        self.expected.remove(pod_uid);
+    }
+}
+
+/// The pods as they are once the watch has caught up, and the names of those that it is behind on.
+pub(crate) fn overlay<'a>(
+    observed: &'a Observed,
+    memory: &Memory,
+    now: Timestamp,
+) -> (Cow<'a, Observed>, BTreeSet<String>) {
+    let mut seen = Cow::Borrowed(observed);
+    let mut behind = BTreeSet::new();
+    for (name, pod) in &observed.pods {
+        let Some(expected) = believed(memory, pod, now) else {
+            continue;
+        };
+        let Some(pod) = seen.to_mut().pods.get_mut(name) else {
+            continue;
+        };
+        behind.insert(name.clone());
+        match expected.change {
+            Change::Marked(state, drain) => (pod.state, pod.drain) = (state, drain),
+            Change::Deleted => pod.terminating = true,
+        }
+    }
+    (seen, behind)
+}
+
+fn believed<'a>(memory: &'a Memory, pod: &PodView, now: Timestamp) -> Option<&'a Expected> {
+    let expected = memory.expected.get(&pod.uid)?;
+    let same = expected.resource_version == pod.resource_version;
+    (same && since(expected.at, now) < BELIEVED_FOR).then_some(expected)
+}
+
+/// Remembers what a plan writes, and forgets what was seen since.
+pub(crate) fn remember(plan: &Plan, memory: &mut Memory, observed: &Observed, now: Timestamp) {
+    let mut expected = std::mem::take(&mut memory.expected);
+    expected.retain(|uid, expected| {
+        let mut pods = observed.pods.values();
+        pods.any(|pod| pod.uid == *uid && pod.resource_version == expected.resource_version)
+            && since(expected.at, now) < BELIEVED_FOR
+    });
+    let marks = plan.mark_pods.iter().map(|mark| {
+        let change = Change::Marked(mark.state, mark.drain);
+        (&mark.uid, &mark.resource_version, change)
+    });
+    let deletes = plan
+        .delete_pods
+        .iter()
+        .map(|delete| (&delete.uid, &delete.resource_version, Change::Deleted));
+    for (uid, resource_version, change) in marks.chain(deletes) {
+        let written = Expected {
+            resource_version: resource_version.clone(),
+            at: now,
+            change,
+        };
+        expected.insert(uid.clone(), written);
+    }
+    memory.expected = expected;
+}

@@ -1,0 +1,222 @@
+//! Which pods leave and are replaced.
+
+use k8s_openapi::jiff::SignedDuration;
+
+use super::scene::{BOUNDS, Scene};
+use super::tell::{changes_no_pod, condition, marked, tell, verbs};
+use crate::observed::{DrainReason, PodPhase, PodState};
+use crate::plan::ControlVerb;
+use crate::testing;
+
+#[test]
+fn a_dead_pod_is_replaced_at_once() {
+    let mut scene = Scene::running(BOUNDS, &[40, 50, 40]);
+    let desired = scene.observed.status.desired_replicas;
+    let plan = {
+        scene.pod(1).phase = PodPhase::Failed;
+        scene.tick(5)
+    };
+    assert_eq!(plan.create_pods.len(), 1);
+    assert_eq!(plan.status.desired_replicas, desired);
+    let decision = plan.status.last_decision.as_ref().unwrap();
+    assert_eq!(
+        (decision.action.as_str(), decision.reason.as_str()),
+        ("Replace", "PodsAreMissing")
+    );
+    assert!(plan.delete_pods.is_empty(), "a person may want to look at it");
+    assert_eq!(condition(&plan, "Ready"), ("True", "Serving"));
+}
+
+#[test]
+fn pods_that_are_deleted_or_on_lost_nodes_are_replaced_and_one_that_haproxy_finds_up_is_not() {
+    let mut scene = Scene::running(BOUNDS, &[40, 50, 40]);
+    scene.pod(0).terminating = true;
+    let plan = scene.tick(5);
+    assert_eq!(plan.create_pods.len(), 1, "terminating");
+
+    let mut scene = Scene::running(BOUNDS, &[40, 50, 40]);
+    let pod = scene.pod(0);
+    (pod.node_ready, pod.ready) = (false, false);
+    let plan = scene.tick(60);
+    assert!(
+        plan.create_pods.is_empty(),
+        "its kubelet is silent, but HAProxy finds it up"
+    );
+    for proxy in &mut scene.observed.proxies {
+        proxy
+            .agent
+            .as_mut()
+            .unwrap()
+            .servers
+            .get_mut("chat-0")
+            .unwrap()
+            .up = false;
+    }
+    let plan = scene.tick(5);
+    assert_eq!(plan.create_pods.len(), 1, "nobody finds it up");
+}
+
+#[test]
+fn victims_are_the_emptiest_that_are_neither_young_nor_protected() {
+    let mut scene = Scene::running(
+        "scaling: {minReplicas: 1, maxReplicas: 20}\ndisruption: {maxConcurrentDrains: 9}",
+        &[5, 4, 3, 2, 6, 5],
+    );
+    let now = scene.now + SignedDuration::from_secs(301);
+    scene.pod(3).protected = true;
+    scene.pod(2).created = now - SignedDuration::from_secs(119);
+    let plan = scene.tick(301);
+    let names: Vec<_> = marked(&plan).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(
+        names,
+        ["chat-1", "chat-5", "chat-0", "chat-4"],
+        "of two alike the newer goes first"
+    );
+    assert_eq!(plan.status.desired_replicas, 2);
+}
+
+#[test]
+fn a_template_that_is_reverted_keeps_its_pods() {
+    let mut scene = Scene::running(BOUNDS, &[10, 20]);
+    let (before, mut changed) = (scene.cluster.clone(), scene.cluster.clone());
+    changed.images.server = "registry.example.org/wsc-server:2".to_owned();
+    scene.cluster = changed;
+    let plan = scene.tick(5);
+    scene.adopt(&plan);
+    let now = scene.now;
+    let pod = scene.pod(2).clone();
+    scene.add(pod, 0);
+    let pod = scene.pod(2);
+    (pod.ready, pod.ready_since) = (true, Some(now));
+    for _ in 0..2 {
+        let plan = scene.tick(10);
+        scene.adopt(&plan);
+        scene.obey(&plan);
+    }
+    assert_eq!(scene.pod(0).drain.unwrap().reason, DrainReason::Rollout);
+    scene.cluster = before;
+    let plan = scene.tick(5);
+    assert!(marked(&plan).contains(&("chat-0", PodState::Active)));
+    assert_eq!(verbs(&plan, "chat-0"), [&ControlVerb::Uncordon]);
+    assert!(plan.create_pods.is_empty());
+    scene.adopt(&plan);
+    scene.obey(&plan);
+    let plan = scene.tick(5);
+    assert_eq!(
+        marked(&plan),
+        [("chat-2", PodState::Cordoned)],
+        "the new one is the old one now"
+    );
+}
+
+#[test]
+fn a_protected_pod_of_an_old_template_stops_neither_the_rollout_nor_scaling() {
+    let mut scene = Scene::running("scaling: {minReplicas: 2, maxReplicas: 20}", &[10, 10, 10, 10]);
+    scene.pod(0).protected = true;
+    scene.pod(0).template_hash = "old".to_owned();
+    let plan = scene.tick(301);
+    assert!(plan.create_pods.is_empty(), "there is nobody to replace");
+    assert_eq!(condition(&plan, "Progressing"), ("True", "RolloutWaits"));
+    assert_eq!(marked(&plan), [("chat-3", PodState::Cordoned)]);
+}
+
+#[test]
+fn a_rollout_waits_for_a_free_drain() {
+    let mut scene = Scene::running(
+        "scaling: {minReplicas: 2, maxReplicas: 20}\ndisruption: {maxConcurrentDrains: 1}",
+        &[10, 10, 10],
+    );
+    let plan = scene.tick(301);
+    scene.adopt(&plan);
+    assert_eq!(scene.observed.status.draining_replicas, 1);
+    for serial in 0..3 {
+        scene.pod(serial).template_hash = "old".to_owned();
+    }
+    let now = scene.now;
+    let mut surge = testing::pod(3);
+    surge.created = now;
+    scene.add(surge, 0);
+    let plan = scene.tick(20);
+    assert!(changes_no_pod(&plan), "{}", tell(&plan, &scene.observed.status));
+}
+
+#[test]
+fn a_pod_that_nobody_reaches_leaves_when_it_is_replaced() {
+    let mut scene = Scene::running(BOUNDS, &[40, 50, 40]);
+    let pod = scene.pod(0);
+    (pod.node_ready, pod.ready) = (false, false);
+    for proxy in &mut scene.observed.proxies {
+        let agent = proxy.agent.as_mut().unwrap();
+        agent.servers.get_mut("chat-0").unwrap().up = false;
+    }
+    let plan = scene.tick(5);
+    assert_eq!((plan.create_pods.len(), plan.status.replicas), (1, 3));
+    scene.adopt(&plan);
+    let now = scene.now;
+    let pod = scene.pod(3).clone();
+    scene.add(pod, 0);
+    let pod = scene.pod(3);
+    (pod.ready, pod.ready_since) = (true, Some(now));
+    let plan = scene.tick(5);
+    assert_eq!(marked(&plan), [("chat-3", PodState::Active)]);
+    scene.adopt(&plan);
+    let plan = scene.tick(290);
+    assert!(
+        changes_no_pod(&plan),
+        "it may come back: {}",
+        tell(&plan, &scene.observed.status)
+    );
+    let plan = scene.tick(10);
+    assert_eq!(marked(&plan), [("chat-0", PodState::Cordoned)]);
+}
+
+#[test]
+fn a_cordon_that_got_lost_is_said_again_and_one_that_stayed_is_lifted() {
+    let mut scene = Scene::running(BOUNDS, &[10, 10, 10]);
+    scene.memory.wanted.clear();
+    scene.observed.status.desired_replicas = 2;
+    let now = scene.now;
+    let pod = scene.pod(0);
+    pod.state = PodState::Cordoned;
+    pod.drain = Some(crate::observed::Drain {
+        reason: DrainReason::ScaleDown,
+        since: now,
+        deadline: now + SignedDuration::from_secs(1800),
+    });
+    scene.said(1).cordoned = true;
+    let sample = scene.said(2);
+    (sample.shed_total, sample.shed_target) = (3, 9);
+    let plan = scene.tick(5);
+    assert_eq!(verbs(&plan, "chat-0"), [&ControlVerb::Cordon]);
+    assert_eq!(verbs(&plan, "chat-1"), [&ControlVerb::Uncordon]);
+    let stop = verbs(&plan, "chat-2");
+    assert!(
+        matches!(
+            stop[..],
+            [ControlVerb::Shed { total: 3, .. }, ControlVerb::Uncordon]
+        ),
+        "{stop:?}"
+    );
+}
+
+#[test]
+fn our_own_writes_count_before_the_watch_shows_them() {
+    let mut scene = Scene::running(
+        "scaling: {minReplicas: 2, maxReplicas: 20}\ndisruption: {maxConcurrentDrains: 1}",
+        &[10, 11, 12, 13],
+    );
+    let plan = scene.tick(301);
+    assert_eq!(marked(&plan), [("chat-0", PodState::Cordoned)]);
+    // Another one is the emptiest now, and the watch shows nothing of the drain.
+    scene.said(1).connections = 0;
+    scene.said(0).cordoned = true;
+    let plan = scene.tick(5);
+    assert!(changes_no_pod(&plan), "{}", tell(&plan, &scene.observed.status));
+    assert!(plan.calls.is_empty(), "the cordon stays");
+    assert_eq!(plan.status.draining_replicas, 1);
+    // Somebody else wrote it, so our write was refused.
+    scene.pod(0).resource_version = "777".to_owned();
+    let plan = scene.tick(5);
+    assert_eq!(marked(&plan), [("chat-1", PodState::Cordoned)]);
+    assert_eq!(verbs(&plan, "chat-0"), [&ControlVerb::Uncordon]);
+}

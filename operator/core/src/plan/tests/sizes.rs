@@ -1,0 +1,269 @@
+//! How many pods there are, and what is said about it.
+
+use k8s_openapi::jiff::SignedDuration;
+
+use super::scene::{BOUNDS, Scene};
+use super::tell::{changes_no_pod, condition, is_quiet, marked, tell};
+use crate::observed::PodState;
+
+#[test]
+fn an_idle_cluster_writes_nothing_for_an_hour() {
+    let mut scene = Scene::running(BOUNDS, &[40, 50, 40]);
+    for _ in 0..720 {
+        let plan = scene.tick(5);
+        assert!(is_quiet(&scene, &plan), "{}", tell(&plan, &scene.observed.status));
+    }
+}
+
+#[test]
+fn an_operator_that_restarts_writes_nothing() {
+    let mut scene = Scene::running(BOUNDS, &[40, 50, 40]);
+    let samples = std::mem::take(&mut scene.observed.samples);
+    let agents: Vec<_> = scene
+        .observed
+        .proxies
+        .iter_mut()
+        .map(|proxy| proxy.agent.take())
+        .collect();
+    scene.memory = crate::observed::Memory::default();
+    let plan = scene.step(5);
+    assert!(is_quiet(&scene, &plan), "{}", tell(&plan, &scene.observed.status));
+    scene.observed.samples = samples;
+    for (proxy, agent) in scene.observed.proxies.iter_mut().zip(agents) {
+        proxy.agent = agent;
+    }
+    for _ in 0..120 {
+        let plan = scene.tick(5);
+        assert!(is_quiet(&scene, &plan), "{}", tell(&plan, &scene.observed.status));
+    }
+}
+
+#[test]
+fn numbers_alone_are_written_every_few_seconds_at_most_and_only_if_notable() {
+    let mut scene = Scene::running(BOUNDS, &[40, 50, 40]);
+    scene.said(0).connections = 41;
+    let plan = scene.tick(60);
+    assert_eq!(
+        plan.status, scene.observed.status,
+        "one of 130 is not worth a write"
+    );
+    scene.said(0).connections = 44;
+    let plan = scene.tick(1);
+    assert_eq!(plan.status.connections.current, 134);
+    scene.adopt(&plan);
+    scene.said(0).connections = 49;
+    let plan = scene.tick(4);
+    assert_eq!(
+        plan.status.connections.current, 134,
+        "four seconds after the last"
+    );
+    let plan = scene.tick(1);
+    assert_eq!(plan.status.connections.current, 139);
+}
+
+#[test]
+fn growing_comes_in_batches_and_is_told_with_its_inputs() {
+    let mut scene = Scene::running("scaling: {minReplicas: 2, maxReplicas: 20}", &[40, 50, 40]);
+    for serial in 0..3 {
+        scene.said(serial).connections = 100;
+    }
+    // ceil(300 / 75) + 1 = 5
+    let plan = scene.tick(5);
+    insta::assert_snapshot!(tell(&plan, &scene.observed.status));
+    scene.adopt(&plan);
+    for serial in 0..3 {
+        scene.said(serial).connections = 250;
+    }
+    // 11 wanted: 1, 2, then one of the four that a window allows.
+    let mut created = vec![plan.create_pods.len()];
+    for _ in 0..4 {
+        let plan = scene.tick(1);
+        scene.adopt(&plan);
+        created.push(plan.create_pods.len());
+        assert_eq!(plan.status.desired_replicas, 11);
+    }
+    assert_eq!(created, [1, 2, 1, 0, 0]);
+    let plan = scene.tick(15);
+    assert_eq!(plan.create_pods.len(), 1, "the next window begins small again");
+}
+
+#[test]
+fn missing_samples_neither_raise_nor_lower() {
+    let mut scene = Scene::running(BOUNDS, &[40, 50, 40]);
+    // Two of three are silent: nothing is known.
+    scene.said(2).connections = 0;
+    scene.now += SignedDuration::from_secs(400);
+    let now = scene.now;
+    scene.said(2).at = now;
+    let plan = scene.step(0);
+    assert!(changes_no_pod(&plan));
+    assert_eq!(plan.status.desired_replicas, 3);
+    assert_eq!(condition(&plan, "ScalingActive"), ("False", "NoSamples"));
+    assert_eq!(condition(&plan, "Ready").0, "True");
+}
+
+#[test]
+fn one_silent_pod_holds_the_pool_and_counts_as_full_on_the_way_down() {
+    let mut scene = Scene::running(BOUNDS, &[10, 10, 10, 10, 10]);
+    scene.now += SignedDuration::from_secs(600);
+    let now = scene.now;
+    for serial in 0..4 {
+        scene.said(serial).at = now;
+    }
+    let plan = scene.step(0);
+    assert!(changes_no_pod(&plan), "{}", tell(&plan, &scene.observed.status));
+    assert_eq!(condition(&plan, "ScalingActive").0, "True");
+    let plan = scene.tick(5);
+    assert!(changes_no_pod(&plan), "a whole window has to be fresh");
+    let plan = scene.tick(300);
+    assert_eq!(plan.mark_pods.len(), 1);
+}
+
+#[test]
+fn a_silent_watch_stops_everything_but_the_status() {
+    let mut scene = Scene::running(BOUNDS, &[10, 10, 10, 10, 10]);
+    for serial in 0..5 {
+        scene.said(serial).connections = 200;
+    }
+    scene.observed.watches_fresh = false;
+    scene.observed.children.clear();
+    let plan = scene.tick(600);
+    assert!(changes_no_pod(&plan) && plan.calls.is_empty() && plan.apply.is_empty());
+    assert_eq!(condition(&plan, "ScalingActive"), ("False", "StaleWatch"));
+}
+
+#[test]
+fn kubectl_scale_decides_within_the_bounds() {
+    let spec = |replicas| {
+        format!("replicas: {replicas}\nscaling: {{mode: Replicas, minReplicas: 2, maxReplicas: 6}}")
+    };
+    for (replicas, desired, limited) in [
+        (4, 4, ("False", "WithinRange")),
+        (0, 2, ("True", "TooFewReplicas")),
+        (9, 6, ("True", "TooManyReplicas")),
+    ] {
+        let mut scene = Scene::running(&spec(replicas), &[10, 10, 10]);
+        let plan = scene.tick(5);
+        assert_eq!(plan.status.desired_replicas, desired);
+        assert_eq!(condition(&plan, "ScalingLimited"), limited);
+        assert_eq!(condition(&plan, "ScalingActive"), ("True", "ReplicasMode"));
+    }
+    let mut scene = Scene::running(&spec(2), &[90, 90, 90]);
+    let plan = scene.tick(5);
+    assert!(changes_no_pod(&plan));
+    assert_eq!(condition(&plan, "ScalingLimited"), ("True", "ClientsDoNotFit"));
+    scene.said(0).connections = 20;
+    let plan = scene.tick(5);
+    assert_eq!(
+        marked(&plan),
+        [("chat-0", PodState::Cordoned)],
+        "no window in this mode"
+    );
+}
+
+#[test]
+fn the_pool_shrinks_to_the_most_that_was_wanted_in_the_window() {
+    let mut scene = Scene::running(
+        "scaling: {minReplicas: 2, maxReplicas: 20}",
+        &[60, 60, 60, 60, 60],
+    );
+    // 300 connections want 5 pods; now 150 want 3.
+    for serial in 0..5 {
+        scene.said(serial).connections = 30;
+    }
+    let plan = scene.tick(299);
+    assert_eq!((plan.status.desired_replicas, marked(&plan)), (5, vec![]));
+    let plan = scene.tick(2);
+    assert_eq!(plan.status.desired_replicas, 3);
+    assert_eq!(
+        plan.mark_pods.len(),
+        1,
+        "10 % of five pods are one drain at a time"
+    );
+}
+
+#[test]
+fn clients_that_are_refused_stop_the_shrinking_for_a_minute() {
+    let mut scene = Scene::running("scaling: {minReplicas: 2, maxReplicas: 3}", &[95, 95, 95]);
+    scene.said(0).refused_full = 1;
+    let plan = scene.tick(5);
+    assert!(
+        plan.decisions.iter().any(|line| line.starts_with("panic")),
+        "{:?}",
+        plan.decisions
+    );
+    scene.cluster.scaling.stabilization_window = std::time::Duration::ZERO;
+    for serial in 0..3 {
+        scene.said(serial).connections = 5;
+    }
+    assert!(changes_no_pod(&scene.tick(59)));
+    assert_eq!(scene.tick(1).mark_pods.len(), 1);
+}
+
+#[test]
+fn pods_that_do_not_start_are_replaced_three_times_and_then_a_person_is_told() {
+    let mut scene = Scene::running(BOUNDS, &[75, 75, 75]);
+    let mut deleted = 0;
+    let mut stalled = None;
+    for _ in 0..200 {
+        let plan = scene.tick(5);
+        deleted += plan.delete_pods.len();
+        scene.adopt(&plan);
+        for pod in scene.observed.pods.values_mut().filter(|pod| !pod.ready) {
+            pod.waiting_reason = Some("ImagePullBackOff".to_owned());
+        }
+        if condition(&plan, "Stalled").0 == "True" && stalled.is_none() {
+            stalled = Some(plan);
+        }
+    }
+    let plan = stalled.unwrap();
+    assert_eq!(deleted, 2, "the third one stays to be looked at");
+    assert_eq!(condition(&plan, "Stalled"), ("True", "PodsDoNotStart"));
+    assert_eq!(condition(&plan, "Ready").0, "True", "those that run go on");
+    assert!(
+        plan.events
+            .iter()
+            .any(|event| event.reason == "PodsDoNotStart" && event.note.contains("ImagePullBackOff"))
+    );
+    let plan = scene.tick(5);
+    assert!(is_quiet(&scene, &plan), "{}", tell(&plan, &scene.observed.status));
+}
+
+#[test]
+fn pods_that_never_served_go_first_when_fewer_are_wanted() {
+    let mut scene = Scene::running(
+        "replicas: 5\nscaling: {mode: Replicas, minReplicas: 2, maxReplicas: 6}",
+        &[10, 10, 10],
+    );
+    for _ in 0..3 {
+        let plan = scene.tick(5);
+        scene.adopt(&plan);
+    }
+    assert_eq!(scene.observed.pods.len(), 5);
+    scene.cluster.scaling.replicas = 3;
+    let plan = scene.tick(60);
+    assert!(changes_no_pod(&plan), "they are young");
+    let plan = scene.tick(70);
+    let deleted: Vec<_> = plan
+        .delete_pods
+        .iter()
+        .map(|delete| delete.name.as_str())
+        .collect();
+    assert_eq!((deleted, marked(&plan)), (vec!["chat-4", "chat-3"], vec![]));
+}
+
+#[test]
+fn while_redis_is_down_no_drain_begins() {
+    let mut scene = Scene::running(BOUNDS, &[10, 10, 10, 10]);
+    for serial in 0..4 {
+        scene.said(serial).bus_up = false;
+    }
+    let plan = scene.tick(301);
+    assert!(changes_no_pod(&plan));
+    assert_eq!(condition(&plan, "RedisReachable").0, "False");
+    for serial in 0..4 {
+        scene.said(serial).bus_up = true;
+    }
+    assert!(changes_no_pod(&scene.tick(5)), "it came back a moment ago");
+    assert_eq!(scene.tick(10).mark_pods.len(), 1);
+}

@@ -1,0 +1,240 @@
+//! Clients and the proxies that they come through.
+
+use std::collections::BTreeMap;
+
+use wsc_haproxy::{BackendSet, ServerState};
+
+use super::random::Random;
+use super::server::Server;
+use super::world::{CAPACITY, at};
+use crate::observed::{AgentServer, AgentView, PodView, ProxyView};
+
+/// One client that wants to be connected.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Client {
+    pub(super) home: Option<Home>,
+    retry_at: i64,
+}
+
+/// Where a client is connected.
+#[derive(Clone, Debug)]
+pub(super) struct Home {
+    pub(super) uid: String,
+    proxy: usize,
+    /// It was asked to leave, and will be gone then.
+    pub(super) closes_at: Option<i64>,
+}
+
+/// HAProxy with its agent.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Proxy {
+    applied: Option<BackendSet>,
+    /// The agent does nothing and answers nobody; HAProxy goes on.
+    pub(super) stuck_until: i64,
+    /// The newest answer that the operator has got.
+    heard: Option<AgentView>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Crowd {
+    pub(super) clients: Vec<Client>,
+    pub(super) proxies: Vec<Proxy>,
+}
+
+impl Crowd {
+    pub(super) fn arrive(&mut self, clients: usize) {
+        let more = std::iter::repeat_n(Client::default(), clients);
+        self.clients.extend(more);
+    }
+
+    pub(super) fn leave(&mut self, clients: usize, random: &mut Random) {
+        for _ in 0..clients.min(self.clients.len()) {
+            let index = random.below(self.clients.len());
+            self.clients.swap_remove(index);
+        }
+    }
+
+    /// Connected to this pod: all, and those that were not asked to leave.
+    pub(super) fn on(&self, uid: &str) -> (i64, i64) {
+        let homes = self.clients.iter().filter_map(|client| client.home.as_ref());
+        homes
+            .filter(|home| home.uid == uid)
+            .fold((0, 0), |(all, unasked), home| {
+                (all + 1, unasked + i64::from(home.closes_at.is_none()))
+            })
+    }
+
+    pub(super) fn connected(&self) -> i64 {
+        let connected = self.clients.iter().filter(|client| client.home.is_some());
+        i64::try_from(connected.count()).unwrap()
+    }
+
+    /// Asks the client that has been there longest. False if there is none.
+    pub(super) fn ask_one(&mut self, uid: &str, clock: i64, random: &mut Random) -> bool {
+        let mut homes = self.clients.iter_mut().filter_map(|client| client.home.as_mut());
+        let Some(home) = homes.find(|home| home.uid == uid && home.closes_at.is_none()) else {
+            return false;
+        };
+        home.closes_at = Some(clock + random.seconds(4));
+        true
+    }
+
+    /// The process is gone, and with it all connections.
+    pub(super) fn cut(&mut self, uid: &str, clock: i64, random: &mut Random) {
+        for client in &mut self.clients {
+            if client.home.as_ref().is_some_and(|home| home.uid == uid) {
+                client.home = None;
+                client.retry_at = clock + random.seconds(3);
+            }
+        }
+    }
+
+    /// Agents take over what is published; who was asked goes; who is not connected tries.
+    pub(super) fn step(
+        &mut self,
+        clock: i64,
+        published: Option<&BackendSet>,
+        servers: &mut BTreeMap<String, Server>,
+        uids: &BTreeMap<String, String>,
+        random: &mut Random,
+    ) -> Vec<String> {
+        for proxy in &mut self.proxies {
+            if proxy.stuck_until <= clock {
+                proxy.applied = published.cloned();
+            }
+        }
+        let mut arrivals = Vec::new();
+        for index in 0..self.clients.len() {
+            let client = &mut self.clients[index];
+            let closed = client.home.as_ref().and_then(|home| home.closes_at);
+            if closed.is_some_and(|closes_at| closes_at <= clock) {
+                client.home = None;
+                client.retry_at = clock + random.seconds(6);
+            }
+            if client.home.is_some() || client.retry_at > clock {
+                continue;
+            }
+            let home = self.route(clock, servers, uids, random);
+            arrivals.extend(home.as_ref().map(|home| home.uid.clone()));
+            let client = &mut self.clients[index];
+            (client.home, client.retry_at) = (home, clock + 1);
+        }
+        arrivals
+    }
+
+    /// Fewest connections first, and the next one if it refuses.
+    fn route(
+        &self,
+        clock: i64,
+        servers: &mut BTreeMap<String, Server>,
+        uids: &BTreeMap<String, String>,
+        random: &mut Random,
+    ) -> Option<Home> {
+        let proxy = random.below(self.proxies.len());
+        let applied = self.proxies[proxy].applied.as_ref()?;
+        let ready = applied
+            .servers
+            .iter()
+            .filter(|server| server.state == ServerState::Ready);
+        let mut ready: Vec<_> = ready.filter_map(|server| uids.get(&server.name)).collect();
+        ready.sort_by_key(|uid| self.on(uid).0);
+        for uid in ready {
+            let full = self.on(uid).0 >= CAPACITY;
+            let Some(server) = servers.get_mut(uid).filter(|server| server.serves(clock)) else {
+                continue;
+            };
+            if full {
+                server.refused_full += 1;
+            } else if !server.cordoned && server.leaving_since.is_none() {
+                return Some(Home {
+                    uid: uid.clone(),
+                    proxy,
+                    closes_at: None,
+                });
+            }
+        }
+        None
+    }
+
+    /// The operator asks the agents.
+    pub(super) fn ask_agents(
+        &mut self,
+        clock: i64,
+        servers: &BTreeMap<String, Server>,
+        uids: &BTreeMap<String, String>,
+        lost_percent: usize,
+        random: &mut Random,
+    ) {
+        for index in 0..self.proxies.len() {
+            if self.proxies[index].stuck_until <= clock && !random.chance(lost_percent) {
+                let answer = self.agent(index, clock, servers, uids);
+                self.proxies[index].heard = Some(answer);
+            }
+        }
+    }
+
+    fn agent(
+        &self,
+        index: usize,
+        clock: i64,
+        servers: &BTreeMap<String, Server>,
+        uids: &BTreeMap<String, String>,
+    ) -> AgentView {
+        let applied = self.proxies[index].applied.as_ref();
+        let sessions = |uid: &String| {
+            let homes = self.clients.iter().filter_map(|client| client.home.as_ref());
+            let here = homes.filter(|home| home.uid == *uid && home.proxy == index);
+            i64::try_from(here.count()).unwrap()
+        };
+        let views = applied.into_iter().flat_map(|set| &set.servers).map(|server| {
+            let uid = uids.get(&server.name);
+            let process = uid.and_then(|uid| servers.get(uid));
+            let view = AgentServer {
+                sessions: uid.map_or(0, sessions),
+                maint: server.state == ServerState::Maint,
+                up: process.is_some_and(|process| process.serves(clock)),
+            };
+            (server.name.clone(), view)
+        });
+        AgentView {
+            at: at(clock),
+            haproxy_version: "3.0".to_owned(),
+            applied_hash: applied.map_or_else(String::new, |set| set.hash.clone()),
+            applied_structure: applied.map_or_else(String::new, |set| set.structure.clone()),
+            synced: true,
+            refusal: None,
+            servers: views.collect(),
+        }
+    }
+
+    /// What the operator knows of the proxies.
+    pub(super) fn proxy_views(&self, clock: i64) -> Vec<ProxyView> {
+        let proxies = self.proxies.iter().enumerate();
+        proxies
+            .map(|(index, proxy)| ProxyView {
+                name: format!("chat-proxy-{index}"),
+                ready: true,
+                terminating: false,
+                agent: proxy
+                    .heard
+                    .clone()
+                    .filter(|agent| at(clock).duration_since(agent.at).as_secs() <= 15),
+            })
+            .collect()
+    }
+
+    /// A new operator has heard nothing yet.
+    pub(super) fn forget(&mut self) {
+        for proxy in &mut self.proxies {
+            proxy.heard = None;
+        }
+    }
+
+    pub(super) fn all_ready(&self, pods: &BTreeMap<String, PodView>) -> bool {
+        self.proxies.iter().all(|proxy| {
+            let servers = proxy.applied.iter().flat_map(|set| &set.servers);
+            let ready = servers.filter(|server| server.state == ServerState::Ready);
+            ready.count() == pods.len()
+        })
+    }
+}

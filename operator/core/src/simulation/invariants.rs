@@ -1,0 +1,252 @@
+//! The invariants of the design, asked of every plan and of what it does to the world.
+
+use std::collections::BTreeSet;
+
+use wsc_api::v1alpha1::{OnDeadline, ScalingMode};
+
+use super::world::{CAPACITY, MOST_DRAINS, MOVES_PER_SECOND, TARGET, World, at};
+use crate::observed::{Observed, PodPhase, PodState, PodView};
+use crate::plan::{ControlVerb, Plan};
+
+/// After so long without a word from a pod, the deadline deletes it all the same.
+const LAST_RESORT: i64 = 60;
+const FRESH_SECONDS: i64 = 15;
+
+/// Moves that servers have accepted, with their times; those of deadlines are not the budget's.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    grants: Vec<(i64, i64)>,
+}
+
+impl Ledger {
+    pub(super) fn granted(&mut self, clock: i64, moves: i64, by_deadline: bool) {
+        if moves > 0 && !by_deadline {
+            self.grants.push((clock, moves));
+        }
+    }
+
+    /// I2: in every window at most what the rate is worth, and one burst of five seconds.
+    pub(super) fn check(&self) {
+        let burst = MOVES_PER_SECOND * 5.0;
+        let (mut level, mut last) = (burst, 0);
+        for (clock, moves) in &self.grants {
+            let worth = crate::numbers::float(clock - last) * MOVES_PER_SECOND;
+            level = burst.min(level + worth) - crate::numbers::float(*moves);
+            last = *clock;
+            assert!(
+                level > -0.001,
+                "I2: {moves} moves at {clock} were beyond the budget"
+            );
+        }
+    }
+}
+
+/// Its deadline is over, and the deadline closes.
+pub(super) fn is_overdue(world: &World, uid: &str) -> bool {
+    let pod = world.api.pods.values().find(|pod| pod.uid == uid);
+    let drain = pod.and_then(|pod| pod.drain);
+    let close = world.spec.on_deadline == OnDeadline::Close;
+    close && drain.is_some_and(|drain| drain.deadline <= at(world.clock))
+}
+
+/// I7: nobody new comes to a pod that sheds, so it never moves more than those who were there.
+pub(super) fn arrived(world: &World, uid: &str) {
+    let pod = world.api.pods.values().find(|pod| pod.uid == uid);
+    let sheds = world.servers[uid].granted && pod.is_some_and(|pod| pod.state.is_draining());
+    assert!(
+        !sheds || is_overdue(world, uid),
+        "I7: a client came to {uid}, which sheds"
+    );
+}
+
+/// Every plan, before it is applied.
+pub(super) fn check(world: &World, observed: &Observed, plan: &Plan) {
+    nothing_on_stale_data(observed, plan);
+    one_operation_per_pod(plan);
+    deletions_hit_nobody(world, plan);
+    shrinks_on_fresh_data_only(world, observed, plan);
+    leaves_enough(world, observed, plan);
+    few_drains(world, plan);
+    no_twins(world, plan);
+}
+
+fn nothing_on_stale_data(observed: &Observed, plan: &Plan) {
+    let touches = !plan.create_pods.is_empty()
+        || !plan.mark_pods.is_empty()
+        || !plan.delete_pods.is_empty()
+        || !plan.calls.is_empty()
+        || !plan.apply.is_empty();
+    assert!(observed.watches_fresh || !touches, "I8: acts on a silent watch");
+}
+
+/// I4.
+fn one_operation_per_pod(plan: &Plan) {
+    let marked = plan.mark_pods.iter().map(|mark| &mark.name);
+    let deleted = plan.delete_pods.iter().map(|delete| &delete.name);
+    let mut seen = BTreeSet::new();
+    for name in marked.chain(deleted) {
+        assert!(seen.insert(name), "I4: two operations on {name}");
+    }
+    for call in &plan.calls {
+        let verbs = plan.calls.iter().filter(|other| other.pod == call.pod);
+        let contrary = verbs.filter(|other| {
+            matches!(
+                (&call.verb, &other.verb),
+                (ControlVerb::Cordon, ControlVerb::Uncordon)
+            )
+        });
+        assert_eq!(contrary.count(), 0, "I4: {} is cordoned and uncordoned", call.pod);
+    }
+}
+
+/// I1.
+fn deletions_hit_nobody(world: &World, plan: &Plan) {
+    for delete in &plan.delete_pods {
+        let (all, unasked) = world.crowd.on(&delete.uid);
+        if all == 0 {
+            continue;
+        }
+        let Some(pod) = world.api.pods.get(&delete.name) else {
+            continue;
+        };
+        let name = &delete.name;
+        assert!(
+            is_overdue(world, &pod.uid),
+            "I1: {name} is deleted with {all} clients"
+        );
+        let deadline = pod
+            .drain
+            .map_or(0, |drain| drain.deadline.duration_since(at(0)).as_secs());
+        let heard_at = world.servers[&pod.uid].heard_at;
+        let known_since = heard_at.max(deadline).max(world.operator.started_at);
+        let silent = world.clock - known_since >= LAST_RESORT;
+        assert!(
+            unasked == 0 || silent,
+            "I1: {name} is deleted, and {unasked} of its {all} clients were not asked"
+        );
+    }
+}
+
+/// Pods that begin to drain for scale-down though they serve.
+fn begins(observed: &Observed, plan: &Plan, reason: &str) -> Vec<String> {
+    let marks = plan.mark_pods.iter().filter(|mark| {
+        let before = observed.pods.get(&mark.name);
+        let broken = plan
+            .events
+            .iter()
+            .any(|event| event.reason == "PodIsBroken" && event.note.contains(&format!(" {},", mark.name)));
+        mark.state == PodState::Cordoned
+            && mark.drain.is_some_and(|drain| drain.reason.as_str() == reason)
+            && before.is_some_and(|pod| !pod.state.is_draining())
+            && !broken
+    });
+    marks.map(|mark| mark.name.clone()).collect()
+}
+
+/// I8.
+fn shrinks_on_fresh_data_only(world: &World, observed: &Observed, plan: &Plan) {
+    let status = &plan.status;
+    let fewer = world.spec.mode == ScalingMode::Connections
+        && status.desired_replicas < observed.status.desired_replicas
+        && status.desired_replicas < world.spec.max_replicas;
+    let drains = begins(observed, plan, "ScaleDown");
+    if drains.is_empty() && !fewer {
+        return;
+    }
+    let mut counted = observed
+        .pods
+        .values()
+        .filter(|pod| pod.state != PodState::Starting && !pod.terminating && pod.phase == PodPhase::Running);
+    let blind = counted.find(|pod| {
+        let sample = observed
+            .samples
+            .get(&pod.name)
+            .filter(|sample| sample.pod_uid == pod.uid);
+        sample.is_none_or(|sample| at(world.clock).duration_since(sample.at).as_secs() > FRESH_SECONDS)
+    });
+    assert!(
+        blind.is_none(),
+        "I8: shrinks ({drains:?}, {} wanted after {}) without a fresh sample of {}",
+        status.desired_replicas,
+        observed.status.desired_replicas,
+        blind.unwrap().name
+    );
+}
+
+/// I3, for what the operator does on its own: a drain that begins leaves room for everybody that it can know of.
+fn leaves_enough(world: &World, observed: &Observed, plan: &Plan) {
+    let (down, roll) = (
+        begins(observed, plan, "ScaleDown"),
+        begins(observed, plan, "Rollout"),
+    );
+    if down.is_empty() && roll.is_empty() {
+        return;
+    }
+    let stays = |pod: &&PodView| {
+        let known = observed.pods.get(&pod.name);
+        let server = world.servers.get(&pod.uid);
+        // HAProxy may find it up while its kubelet is silent; and a death may not be seen yet.
+        let up =
+            server.is_some_and(|server| server.serves(world.clock)) || known.is_some_and(|pod| pod.ready);
+        let in_rotation = matches!(pod.state, PodState::Active | PodState::Starting) && up;
+        // A person deleted it a moment ago.
+        let unseen = pod.terminating && known.is_some_and(|pod| !pod.terminating && !pod.state.is_draining());
+        (in_rotation && !pod.terminating || unseen) && !down.contains(&pod.name) && !roll.contains(&pod.name)
+    };
+    let stay = i64::try_from(world.api.pods.values().filter(stays).count()).unwrap();
+    let sampled: i64 = observed.samples.values().map(|sample| sample.connections).sum();
+    let demand = sampled.min(world.crowd.connected());
+    // Above the maximum the person who set it has decided.
+    let above = stay >= i64::from(world.spec.max_replicas);
+    assert!(
+        above || demand <= stay * CAPACITY,
+        "I3: {down:?} and {roll:?} drain, {stay} pods stay for {demand} clients"
+    );
+    let by_replicas = world.spec.mode == ScalingMode::Replicas;
+    assert!(
+        down.is_empty() || above || by_replicas || demand * 100 <= stay * TARGET * 90,
+        "I3: {down:?} drain to shrink, {stay} pods stay for {demand} clients"
+    );
+}
+
+/// `maxConcurrentDrains`, in truth, not only in the operator's view.
+fn few_drains(world: &World, plan: &Plan) {
+    let marked = |name: &str| plan.mark_pods.iter().find(|mark| mark.name == name);
+    let draining = world.api.living().filter(|pod| {
+        let state = marked(&pod.name).map_or(pod.state, |mark| mark.state);
+        state.is_draining() && !world.servers.get(&pod.uid).is_some_and(|server| server.hurt)
+    });
+    let begins = plan.mark_pods.iter().any(|mark| {
+        mark.state == PodState::Cordoned
+            && world
+                .api
+                .pods
+                .get(&mark.name)
+                .is_some_and(|pod| !pod.state.is_draining())
+    });
+    let count = draining.count();
+    assert!(
+        !begins || count <= MOST_DRAINS,
+        "{count} pods drain at the same time"
+    );
+}
+
+/// No twins: pods that nobody asked for, made because a watch was late.
+fn no_twins(world: &World, plan: &Plan) {
+    if plan.create_pods.is_empty() {
+        return;
+    }
+    let there = world.api.living().filter(|pod| {
+        let server = world.servers.get(&pod.uid);
+        let leaves = plan.delete_pods.iter().any(|delete| delete.name == pod.name);
+        // Who looks at one of these may rightly think that it is no capacity.
+        let doubtful = server.is_some_and(|server| server.hurt || server.ready_at.is_none());
+        !pod.state.is_draining() && !leaves && !doubtful
+    });
+    let wanted = i64::from(plan.status.desired_replicas) + 1;
+    let after = i64::try_from(there.count() + plan.create_pods.len()).unwrap();
+    assert!(
+        after <= wanted,
+        "twins: {after} pods, {wanted} wanted with a surge"
+    );
+}

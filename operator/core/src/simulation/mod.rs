@@ -1,0 +1,33 @@
+//! A small world that the plan drives: pods with clients, proxies with agents, an API server, and an operator that forgets, is late
+//! and loses writes. Time is a counter, chance is a seed: what fails can be played again.
+//!
+//! The invariants are those of the design (`docs/architecture.md` tells their story): I1 a pod with clients is deleted only by its
+//! deadline, after the last client was asked; I2 moves stay in their budget; I3 no drain of ours takes room that clients need; I4 one
+//! operation per pod; I5 whatever happens and wherever the operator ends, all comes to one state; I6 no write when nothing changed;
+//! I7 nobody comes to a pod that sheds; I8 nothing shrinks on missing or old data.
+
+mod api;
+mod clients;
+mod invariants;
+mod operator;
+mod random;
+mod script;
+mod server;
+mod tests;
+mod world;
+
+use crate::observed::{PodPhase, PodState, PodView};
+
+/// A pod as it is right after its creation.
+fn pod_view(name: &str, serial: i64) -> PodView {
+    PodView {
+        name: name.to_owned(),
+        serial,
+        state: PodState::Starting,
+        phase: PodPhase::Pending,
+        ready: false,
+        ready_since: None,
+        ip: None,
+        ..crate::testing::pod(serial)
+    }
+}

@@ -1,0 +1,186 @@
+//! What happens to the world, and when.
+
+use proptest::prelude::*;
+
+use super::world::{Faults, World};
+use wsc_api::v1alpha1::{OnDeadline, ScalingMode};
+
+use super::world::Spec;
+
+/// One thing that happens; pods are meant by their place among those that live.
+#[derive(Clone, Debug)]
+pub(super) enum Action {
+    Wait,
+    Arrive(usize),
+    Leave(usize),
+    Template(u8),
+    MaxReplicas(i32),
+    Replicas(i32),
+    OnDeadline(OnDeadline),
+    KillServer(usize),
+    DeletePod(usize),
+    LoseKubelet(usize, i64),
+    CutControl(usize, i64),
+    StickAgent(usize, i64),
+    RedisDown(i64),
+    WatchStalls(i64),
+    SamplesLost(usize, i64),
+    WritesLost(usize, i64),
+    CallsLost(usize, i64),
+    StartsFail(i64),
+    OperatorEnds,
+    OperatorEndsAtWrite(u64, bool),
+}
+
+/// What happens, and how long nothing else does.
+pub(super) type Script = Vec<(Action, i64)>;
+
+impl World {
+    pub(super) fn play(&mut self, script: &Script) {
+        for (action, seconds) in script {
+            self.log.push(format!("{:>5} {action:?}", self.clock));
+            self.happen(action);
+            self.run(*seconds);
+        }
+    }
+
+    fn happen(&mut self, action: &Action) {
+        match *action {
+            Action::Wait => {}
+            Action::Arrive(clients) => self.crowd.arrive(clients),
+            Action::Leave(clients) => self.crowd.leave(clients, &mut self.random),
+            Action::Template(template) => self.respec(|spec| spec.template = template),
+            Action::MaxReplicas(most) => self.respec(|spec| spec.max_replicas = most),
+            Action::Replicas(replicas) => self.respec(|spec| spec.replicas = replicas),
+            Action::OnDeadline(on_deadline) => self.respec(|spec| spec.on_deadline = on_deadline),
+            Action::KillServer(index) => self.kill(index),
+            Action::DeletePod(index) => self.delete(index),
+            Action::LoseKubelet(..) | Action::CutControl(..) | Action::StickAgent(..) => self.lose(action),
+            Action::RedisDown(seconds) => self.faults.redis_down_until = self.clock + seconds,
+            Action::WatchStalls(seconds) => {
+                let since = self.faults.watch_stalled_since.unwrap_or(self.clock);
+                self.fail(seconds, |faults| faults.watch_stalled_since = Some(since));
+            }
+            Action::SamplesLost(percent, seconds) => {
+                self.fail(seconds, |faults| faults.samples_lost_percent = percent);
+            }
+            Action::WritesLost(percent, seconds) => {
+                self.fail(seconds, |faults| faults.writes_lost_percent = percent);
+            }
+            Action::CallsLost(percent, seconds) => {
+                self.fail(seconds, |faults| faults.calls_lost_percent = percent);
+            }
+            Action::StartsFail(seconds) => self.fail(seconds, |faults| faults.starts_fail = true),
+            Action::OperatorEnds => self.crash(),
+            Action::OperatorEndsAtWrite(write, after) => self.operator.dies_in = Some((write, after)),
+        }
+    }
+
+    fn fail(&mut self, seconds: i64, change: impl FnOnce(&mut Faults)) {
+        change(&mut self.faults);
+        self.faults.until = self.clock + seconds;
+    }
+
+    /// Uid and name of one of the pods that live.
+    fn choose(&self, index: usize) -> Option<(String, String)> {
+        let living: Vec<_> = self.api.living().collect();
+        let pod = living.get(index % living.len().max(1))?;
+        let known = self.servers.contains_key(&pod.uid);
+        known.then(|| (pod.uid.clone(), pod.name.clone()))
+    }
+
+    fn kill(&mut self, index: usize) {
+        let clock = self.clock;
+        if let Some((uid, _)) = self.choose(index) {
+            let server = self.servers.get_mut(&uid).unwrap();
+            if server.ready_at.is_some_and(|at| at <= clock) {
+                (server.down_until, server.hurt) = (Some(clock + 3), true);
+                self.crowd.cut(&uid, clock, &mut self.random);
+            }
+        }
+    }
+
+    fn delete(&mut self, index: usize) {
+        if let Some((uid, name)) = self.choose(index) {
+            self.servers.get_mut(&uid).unwrap().hurt = true;
+            self.api.touch(&name, |pod| pod.terminating = true);
+        }
+    }
+
+    fn lose(&mut self, action: &Action) {
+        match *action {
+            Action::LoseKubelet(index, seconds) => {
+                let until = self.clock + seconds;
+                if let Some((uid, _)) = self.choose(index) {
+                    let server = self.servers.get_mut(&uid).unwrap();
+                    (server.kubelet_lost_until, server.hurt) = (until, true);
+                }
+            }
+            Action::CutControl(index, seconds) => {
+                let until = self.clock + seconds;
+                if let Some((uid, _)) = self.choose(index) {
+                    self.servers.get_mut(&uid).unwrap().cut_until = until;
+                }
+            }
+            Action::StickAgent(index, seconds) => {
+                let proxies = self.crowd.proxies.len();
+                self.crowd.proxies[index % proxies].stuck_until = self.clock + seconds;
+            }
+            _ => {}
+        }
+    }
+}
+
+pub(super) fn specs() -> impl Strategy<Value = Spec> {
+    let mode = prop_oneof![4 => Just(ScalingMode::Connections), 1 => Just(ScalingMode::Replicas)];
+    let on_deadline = prop_oneof![3 => Just(OnDeadline::Close), 1 => Just(OnDeadline::Wait)];
+    (mode, on_deadline, 2..8_i32, 4..9_i32).prop_map(|(mode, on_deadline, replicas, max_replicas)| Spec {
+        mode,
+        on_deadline,
+        replicas,
+        max_replicas,
+        template: 0,
+    })
+}
+
+/// Clients come and go, people change the resource; nothing fails.
+fn ordinary() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        2 => Just(Action::Wait),
+        6 => (1..60_usize).prop_map(Action::Arrive),
+        6 => (1..60_usize).prop_map(Action::Leave),
+        2 => (0..3_u8).prop_map(Action::Template),
+        1 => (2..9_i32).prop_map(Action::MaxReplicas),
+        1 => (0..9_i32).prop_map(Action::Replicas),
+        1 => prop_oneof![Just(OnDeadline::Close), Just(OnDeadline::Wait)].prop_map(Action::OnDeadline),
+    ]
+}
+
+fn faults() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        (0..8_usize).prop_map(Action::KillServer),
+        (0..8_usize).prop_map(Action::DeletePod),
+        (0..8_usize, 10..400_i64).prop_map(|(pod, seconds)| Action::LoseKubelet(pod, seconds)),
+        (0..8_usize, 5..400_i64).prop_map(|(pod, seconds)| Action::CutControl(pod, seconds)),
+        (0..2_usize, 5..200_i64).prop_map(|(proxy, seconds)| Action::StickAgent(proxy, seconds)),
+        (1..60_i64).prop_map(Action::RedisDown),
+        (2..200_i64).prop_map(Action::WatchStalls),
+        (10..=100_usize, 5..120_i64).prop_map(|(percent, seconds)| Action::SamplesLost(percent, seconds)),
+        (10..80_usize, 5..60_i64).prop_map(|(percent, seconds)| Action::WritesLost(percent, seconds)),
+        (10..60_usize, 5..60_i64).prop_map(|(percent, seconds)| Action::CallsLost(percent, seconds)),
+        (5..60_i64).prop_map(Action::StartsFail),
+        Just(Action::OperatorEnds),
+        (0..12_u64, any::<bool>()).prop_map(|(write, after)| Action::OperatorEndsAtWrite(write, after)),
+    ]
+}
+
+/// Many ordinary things and some faults, close together and far apart.
+pub(super) fn scripts() -> impl Strategy<Value = Script> {
+    let action = prop_oneof![3 => ordinary().boxed(), 2 => faults().boxed()];
+    let pause = prop_oneof![3 => 1..20_i64, 2 => 20..90_i64];
+    let begin = (10..80_usize).prop_map(|clients| (Action::Arrive(clients), 40));
+    (begin, prop::collection::vec((action, pause), 4..24)).prop_map(|(begin, mut rest)| {
+        rest.insert(0, begin);
+        rest
+    })
+}
