@@ -237,7 +237,8 @@ fn more_than_five_percent_of_excluded_pairs_fail() {
         let mut record = moved(Some(1012));
         let back = &mut record.clients[2].connections[1];
         back.opened = seconds(50.5 + minutes_away);
-        back.delivered.retain(|id| Duration::from_secs(*id) > seconds(49.5 + minutes_away));
+        back.delivered
+            .retain(|id| Duration::from_secs(*id) > seconds(49.5 + minutes_away));
         record
             .messages
             .retain(|message| message.client != 2 || message.id < 50 || message.id > 70);

@@ -64,13 +64,13 @@ fn victims_are_the_emptiest_that_are_neither_young_nor_protected() {
     );
     let now = scene.now + SignedDuration::from_secs(301);
     scene.pod(3).protected = true;
-    scene.pod(2).created = now - SignedDuration::from_secs(119);
+    scene.pod(0).created = now - SignedDuration::from_secs(119);
     let plan = scene.tick(301);
     let names: Vec<_> = marked(&plan).into_iter().map(|(name, _)| name).collect();
     assert_eq!(
         names,
-        ["chat-1", "chat-5", "chat-0", "chat-4"],
-        "of two alike the newer goes first"
+        ["chat-2", "chat-1"],
+        "of two alike the newer goes first, and nobody fuller than the young one goes instead of it"
     );
     assert_eq!(plan.status.desired_replicas, 2);
 }
