@@ -1,7 +1,8 @@
 //! Judges a demo by its record alone. Pure: equal records get equal verdicts.
 //!
 //! A delivery is expected for each message and each client of the room that was connected (upgrade answered, no close begun) from
-//! before the send until after the arrival bound. What only partly overlaps is excluded and counted, and there must be little of it.
+//! before the send until after the arrival bound. Around a move or a goodbye nothing can be said: such pairs are
+//! excluded and counted, and there must be few.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -257,8 +258,9 @@ fn pair(record: &Record, client: &Client, message: &Message, bound: Duration) ->
     {
         return Pair::Expected;
     }
+    // Somebody who came later had nothing to get yet; somebody who was between two connections had.
     let gone = client.left.unwrap_or(Duration::MAX);
-    if message.sent + bound > first.opened && message.sent < gone {
+    if first.opened <= message.sent && message.sent < gone {
         Pair::Excluded
     } else {
         Pair::Absent
@@ -409,7 +411,8 @@ fn steady(record: &Record, rules: &Rules, verdict: &mut Verdict) {
             .connections
             .iter()
             .any(|connection| !connection.delivered.is_empty());
-        client.steady && client.in_room && client.left.is_none() && heard && senders.contains(index)
+        let stayed = client.left.is_none_or(|left| left >= record.until);
+        client.steady && client.in_room && stayed && heard && senders.contains(index)
     };
     let steady = record.clients.iter().enumerate().filter(stayed).count();
     if steady < rules.least_steady {

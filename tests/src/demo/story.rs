@@ -34,10 +34,10 @@ const COME_PER_SECOND: u32 = 7;
 const LEAVE_PER_SECOND: u32 = 10;
 /// While new pods are awaited, somebody looks in this often, so that a pod is found soon after it can be.
 const LOOK_IN: Duration = Duration::from_millis(100);
-/// How long the pool stays at its largest.
-const HOLD: Duration = Duration::from_secs(5);
-/// From the end of that to the end of the demo, roughly: a pod has to be two minutes old before it may leave.
-const REST: Duration = Duration::from_secs(150);
+/// How long the pool stays at its largest: until its first pods have the two minutes that a pod has to be old before it may leave.
+const HOLD: Duration = Duration::from_secs(40);
+/// From the end of that to the end of the demo, roughly.
+const REST: Duration = Duration::from_secs(100);
 /// Clients of each pod that go and come back with their cookie.
 const TRIES_PER_POD: usize = 8;
 /// Far longer than a message takes on a busy machine, far shorter than a client stays.

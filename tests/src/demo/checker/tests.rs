@@ -323,6 +323,33 @@ fn a_delivery_must_come_until_the_close_only_if_the_bound_lies_before_it() {
 }
 
 #[test]
+fn who_comes_later_has_nothing_to_get_from_before() {
+    let mut record = clean();
+    record.clients.push(Client {
+        in_room: true,
+        connections: vec![Connection {
+            // Messages 0 to 49 are sent at 1 to 50 s; the last of them may still be on its way.
+            opened: seconds(50.5),
+            delivered: (50..MESSAGES).collect(),
+            ..Connection::default()
+        }],
+        ..Client::default()
+    });
+    for first in [50, 49] {
+        record.clients[3].connections[0].delivered = (first..MESSAGES).collect();
+        let verdict = check(&record, &rules());
+        assert_eq!(verdict.failures, Vec::<String>::new());
+        assert_eq!(
+            (
+                verdict.numbers.deliveries_expected,
+                verdict.numbers.pairs_excluded
+            ),
+            (350, 0)
+        );
+    }
+}
+
+#[test]
 fn what_a_leaving_client_sent_counts_as_soon_as_one_got_it() {
     // Client 2 sends message 50 at 51 s in vain: its close began at 50.5 s, and the send was on the old connection.
     let silent = |heard_by: &[usize]| {
@@ -440,6 +467,12 @@ fn clients_that_leave_stay_silent_or_hear_nothing_are_not_steady() {
     silent.messages.retain(|message| message.client != 0);
     let mut restless = clean();
     restless.clients[0].steady = false;
+    let mut said_goodbye = clean();
+    said_goodbye.clients[0].left = Some(said_goodbye.until);
+    assert!(
+        check(&said_goodbye, &rules()).passed(),
+        "after the record was closed"
+    );
     for record in [left, restless] {
         fails(&record, "2 clients stayed, published and received: 3 are needed");
     }
