@@ -4,9 +4,10 @@ use anyhow::{Context, Result, ensure};
 use wsc_api::names::Component;
 use wsc_api::v1alpha1::WebSocketCluster;
 use wsc_tests::client::EndKind;
+use wsc_tests::cluster::eventually;
 
 use crate::crowd::Crowd;
-use crate::stage::{Stage, play};
+use crate::stage::{PATIENCE, Stage, play};
 
 const SMALL: &str = "
 scaling: {minReplicas: 2, maxReplicas: 5, buffer: 0, behavior: {scaleDown: {stabilizationWindowSeconds: 5}}}
@@ -124,7 +125,7 @@ async fn kubectl_scale_decides_in_mode_replicas_within_the_limits() -> Result<()
     .await
 }
 
-/// A pod that has become ready is connected to without any wait of ours: the watch is what moves everything.
+/// A cookie of one proxy is good at the other, and leads to its own pod every time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stickiness_brings_every_client_back_to_its_pod() -> Result<()> {
     play("sticky", async |stage| {
@@ -135,6 +136,18 @@ async fn stickiness_brings_every_client_back_to_its_pod() -> Result<()> {
             )
             .await?;
         let endpoint = stage.ready("chat").await?;
+        // Ready needs one proxy; a client may come through either of them.
+        eventually(PATIENCE, "both proxies find all three pods up", || async {
+            let agents = stage.agents("chat").await?;
+            let knows_all = |agent: &serde_json::Value| {
+                let servers = agent["servers"].as_array();
+                servers.is_some_and(|servers| {
+                    servers.len() == 3 && servers.iter().all(|server| server["up"] == true)
+                })
+            };
+            Ok((agents.len() == 2 && agents.iter().all(knows_all)).then_some(()))
+        })
+        .await?;
         let mut crowd = Crowd::new(&endpoint, "lobby");
         crowd.join(12).await?;
         let pods = stage.pods_of_cookies("chat").await?;

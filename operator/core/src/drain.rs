@@ -327,6 +327,8 @@ fn need(draft: &mut Draft<'_>, member: &Member<'_>, drain: Drain) -> Option<Need
     let sample = member.sample?;
     let total = granted_total(draft, sample);
     if sample.shed_target < total {
+        // It arrives only now: what was saved up since it was granted would come on top of it.
+        draft.memory.budget.tokens = draft.memory.budget.tokens.min(0.0);
         let per_second = f64::from(draft.cluster.disruption.max_moves_per_second).min(1.0);
         send(draft, member.view, sample, total, per_second);
         return None;

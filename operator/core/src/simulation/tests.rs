@@ -1,5 +1,5 @@
 use proptest::prelude::*;
-use proptest::test_runner::TestCaseError;
+use proptest::test_runner::{RngSeed, TestCaseError};
 
 use super::script::{Script, scripts, specs};
 use super::world::{CAPACITY, Spec, TARGET, World};
@@ -96,6 +96,9 @@ fn tell(world: &World) -> String {
     lines.cloned().collect::<Vec<_>>().join("\n")
 }
 
+/// Of the lives that are looked at.
+const SEED: u64 = 1;
+
 fn live(seed: u64, spec: Spec, script: &Script) -> Result<(), TestCaseError> {
     let mut world = World::new(seed, spec);
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -111,7 +114,8 @@ fn live(seed: u64, spec: Spec, script: &Script) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 400, ..ProptestConfig::default() })]
+    // The same lives in every run, so that a commit that passed once passes again; another seed here looks at others.
+    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 400, rng_seed: RngSeed::Fixed(SEED), ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_the_invariants_hold_and_all_comes_to_rest(
