@@ -5,27 +5,10 @@ use std::time::Duration;
 use anyhow::Result;
 use wsc_haproxy::Server;
 use wsc_tests::cluster::eventually;
-use wsc_tests::faults::Direction;
+use wsc_tests::faults::{Direction, StreamProxy};
 use wsc_tests::haproxy::{PodOptions, ProxyPod, Signal, Status};
 
-use crate::pool::{Backend, WAIT, answers, come_back, connect, given, pool, ready};
-
-fn with_faults() -> PodOptions {
-    PodOptions {
-        faults: true,
-        ..PodOptions::default()
-    }
-}
-
-/// Waits until the agent has tried so many times.
-async fn tries(pod: &ProxyPod, count: u64) -> Result<()> {
-    let faults = pod.runtime_faults()?;
-    let before = faults.connections();
-    eventually(WAIT, "tries of the agent", || async {
-        Ok((faults.connections() >= before + count).then_some(()))
-    })
-    .await
-}
+use crate::pool::{Backend, WAIT, answers, come_back, connect, given, pool, ready, tries, with_faults};
 
 #[tokio::test]
 async fn a_killed_worker_comes_back_with_the_newest_servers() {
@@ -233,34 +216,48 @@ async fn a_socket_that_ends_after_k_questions_is_gone_on_with() {
     assert!(answers(&client, "hello").await);
 }
 
+/// Whether the pod stays ready while the agent asks so many more times.
+async fn stays_ready(pod: &ProxyPod, asked: &StreamProxy, count: u64) -> Result<bool> {
+    let enough = asked.connections() + count;
+    eventually(WAIT, "questions of the agent", || async {
+        let ready = pod.admin("/readyz").await?.0 == 200;
+        Ok((!ready || asked.connections() >= enough).then_some(ready))
+    })
+    .await
+}
+
 #[tokio::test]
 async fn a_master_that_hangs_holds_up_no_server() {
     let backends = pool(2).await.unwrap();
-    let mut pod = ProxyPod::start(with_faults(), &ready(&backends[..1]))
-        .await
-        .unwrap();
-    pod.master_faults().unwrap().stall(Direction::ToClient);
-    // Longer than the age of an answer that still counts: enough rounds in which the master was waited for.
-    let faults = pod.master_faults().unwrap();
-    let before = faults.connections();
-    eventually(WAIT, "rounds without the master", || async {
-        Ok((faults.connections() >= before + 4).then_some(()))
-    })
-    .await
-    .unwrap();
-    assert_eq!(pod.admin("/readyz").await.unwrap().0, 200);
+    let options = PodOptions {
+        // As in a real pod: with less the age of HAProxy's last answer could not tell.
+        recheck_ms: 2_000,
+        ..with_faults()
+    };
+    let mut pod = ProxyPod::start(options, &ready(&backends[..1])).await.unwrap();
+    let master = pod.master_faults().unwrap();
+    master.stall(Direction::ToClient);
+    assert!(
+        stays_ready(&pod, master, 3).await.unwrap(),
+        "nobody waits for the master"
+    );
     let set = pod.publish(&ready(&backends)).unwrap();
     pod.synced(&set).await.unwrap();
     assert_eq!(given(&come_back(&pod, &backends[1]).await.unwrap()), None);
 
-    // A reload is the master's, so it waits.
+    // A reload is the master's, so it waits; the worker does not.
     pod.change(|settings| settings.timeouts.tunnel_seconds = 1800);
-    let set = pod.publish(&ready(&backends)).unwrap();
+    let set = pod.publish(&ready(&backends[1..])).unwrap();
     let status = pod
         .wait("a structure", |status| status.wanted_structure == set.structure)
         .await
         .unwrap();
     assert!(!status.synced);
+    let runtime = pod.runtime_faults().unwrap();
+    assert!(
+        stays_ready(&pod, runtime, 12).await.unwrap(),
+        "the worker answers during a reload"
+    );
     pod.master_faults().unwrap().release(Direction::ToClient);
     pod.synced(&set).await.unwrap();
 }

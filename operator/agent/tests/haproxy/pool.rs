@@ -10,7 +10,7 @@ use serde_json::Value;
 use wsc_haproxy::{Server, ServerState};
 use wsc_tests::client::{Client, Options};
 use wsc_tests::cluster::eventually;
-use wsc_tests::haproxy::{ProxyPod, Signal, program};
+use wsc_tests::haproxy::{PodOptions, ProxyPod, Signal, program};
 use wsc_tests::server;
 
 /// For a state that a machine under load may take long for.
@@ -129,6 +129,24 @@ pub(crate) fn given(client: &Client) -> Option<String> {
 pub(crate) async fn is_ready(pod: &ProxyPod) -> Result<()> {
     eventually(WAIT, "a ready pod", || async {
         Ok((pod.admin("/readyz").await?.0 == StatusCode::OK).then_some(()))
+    })
+    .await
+}
+
+/// Fault proxies before both sockets of HAProxy.
+pub(crate) fn with_faults() -> PodOptions {
+    PodOptions {
+        faults: true,
+        ..PodOptions::default()
+    }
+}
+
+/// Waits until the agent has asked HAProxy so many more times.
+pub(crate) async fn tries(pod: &ProxyPod, count: u64) -> Result<()> {
+    let faults = pod.runtime_faults()?;
+    let before = faults.connections();
+    eventually(WAIT, "tries of the agent", || async {
+        Ok((faults.connections() >= before + count).then_some(()))
     })
     .await
 }

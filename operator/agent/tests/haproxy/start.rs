@@ -1,9 +1,12 @@
 //! How a proxy begins, with and without an API server.
 
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixListener;
+use tokio::sync::mpsc;
 use wsc_haproxy::Published;
 use wsc_tests::cluster::eventually;
 use wsc_tests::faults::{Address, StreamProxy};
-use wsc_tests::haproxy::{PodOptions, ProxyPod, Source};
+use wsc_tests::haproxy::{PodOptions, ProxyPod, Source, Status};
 
 use crate::api_server::{ApiServer, kubeconfig};
 use crate::pool::{WAIT, answers, come_back, connect, given, pool, ready};
@@ -138,4 +141,42 @@ async fn init_says_why_a_configuration_cannot_be_used() {
     pod.publish_text(&rendered.text, &set.to_json()).unwrap();
     let error = pod.init().await.unwrap_err().to_string();
     assert!(error.contains("structure"), "{error}");
+}
+
+#[tokio::test]
+async fn a_haproxy_that_is_too_old_is_told_and_left_alone() {
+    let mut pod = ProxyPod::prepare(PodOptions::default()).unwrap();
+    let listener = UnixListener::bind(pod.run("haproxy.sock")).unwrap();
+    let (heard, mut lines) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let mut stream = BufReader::new(stream);
+            let mut line = String::new();
+            // What goes wrong here is missed by the agent, and so by the test.
+            let _ = stream.read_line(&mut line).await;
+            let answer = if line.starts_with("show info") {
+                "Version: 2.9.1\nPid: 7\nUptime_sec: 4\nMaxconn: 10\nUlimit-n: 100\nCurrConns: 0\n\n"
+            } else {
+                "# svname,scur,status,addr,cookie,\n\n"
+            };
+            let _ = stream.write_all(answer.as_bytes()).await;
+            let _ = heard.send(line);
+        }
+    });
+    let backends = pool(1).await.unwrap();
+    let set = pod.publish(&ready(&backends)).unwrap();
+    pod.start_agent().unwrap();
+    let is_told = |status: &Status| {
+        let refusal = status.refusal.as_ref();
+        status.wanted_hash == set.hash
+            && refusal.is_some_and(|refusal| refusal.message.contains("2.9.1 is too old"))
+    };
+    let status = pod.wait("a refusal", is_told).await.unwrap();
+    assert!(!status.synced && status.applied_hash.is_empty());
+    assert_eq!(pod.admin("/readyz").await.unwrap().0, 503);
+    for _ in 0..10 {
+        let line = lines.recv().await.unwrap();
+        assert!(line.starts_with("show "), "{line}");
+        assert!(is_told(&pod.status().await.unwrap()), "it does not flicker");
+    }
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use wsc_haproxy::{BackendSet, ServerOptions, ServerState, structure_of};
 use wsc_tests::haproxy::{PodOptions, ProxyPod, Status};
 
-use crate::pool::{answers, come_back, connect, given, is_ready, pool, ready};
+use crate::pool::{answers, come_back, connect, given, is_ready, pool, ready, tries, with_faults};
 
 /// The published pair with one line of its configuration replaced, and hashes that fit.
 fn with_line(text: &str, set: &BackendSet, old: &str, new: &str) -> (String, BackendSet) {
@@ -81,7 +81,7 @@ async fn a_new_structure_is_reloaded_and_nobody_is_cut() {
 #[tokio::test]
 async fn a_refused_structure_never_replaces_the_running_one() {
     let backends = pool(2).await.unwrap();
-    let mut pod = ProxyPod::start(PodOptions::default(), &[backends[0].ready()])
+    let mut pod = ProxyPod::start(with_faults(), &[backends[0].ready()])
         .await
         .unwrap();
     let client = connect(&pod).await.unwrap();
@@ -109,6 +109,7 @@ async fn a_refused_structure_never_replaces_the_running_one() {
         .await
         .expect("a refused configuration takes no proxy away");
     assert!(answers(&client, "hello").await);
+    tries(&pod, 6).await.unwrap();
     let (_, metrics) = pod.admin("/metrics").await.unwrap();
     assert!(
         metrics.contains("wsc_proxy_refusals_total 1\n"),
