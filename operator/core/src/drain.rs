@@ -321,17 +321,16 @@ fn ungranted(draft: &Draft<'_>, sample: &Sample) -> i64 {
     }
 }
 
-/// Connections that were not granted yet. A pod whose last grant has not arrived gets that one again instead; one that the status
-/// does not list gets none, since its moves could not be counted.
+/// Connections that were not granted yet. A grant that did not arrive is void and is paid again: sent again later, it would come on top
+/// of what the budget was worth meanwhile. A pod that the status does not list gets none, since its moves could not be counted.
 fn need(draft: &mut Draft<'_>, member: &Member<'_>, drain: Drain) -> Option<Need> {
     let sample = member.sample?;
-    let total = granted_total(draft, sample);
-    if sample.shed_target < total {
-        // It arrives only now: what was saved up since it was granted would come on top of it.
-        draft.memory.budget.tokens = draft.memory.budget.tokens.min(0.0);
-        let per_second = f64::from(draft.cluster.disruption.max_moves_per_second).min(1.0);
-        send(draft, member.view, sample, total, per_second);
-        return None;
+    if sample.shed_target < granted_total(draft, sample) {
+        let unheard = granted_to(draft, sample).is_some_and(|granted| sample.at <= granted.at);
+        if unheard {
+            return None;
+        }
+        draft.memory.granted.remove(&sample.pod_uid);
     }
     let moves = ungranted(draft, sample);
     (moves > 0 && is_listed(draft, member.view)).then(|| Need {
