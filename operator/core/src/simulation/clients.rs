@@ -79,14 +79,17 @@ impl Crowd {
         true
     }
 
-    /// The process is gone, and with it all connections.
-    pub(super) fn cut(&mut self, uid: &str, clock: i64, random: &mut Random) {
+    /// The process is gone, and with it all connections: so many.
+    pub(super) fn cut(&mut self, uid: &str, clock: i64, random: &mut Random) -> usize {
+        let mut cut = 0;
         for client in &mut self.clients {
             if client.home.as_ref().is_some_and(|home| home.uid == uid) {
                 client.home = None;
                 client.retry_at = clock + random.seconds(3);
+                cut += 1;
             }
         }
+        cut
     }
 
     /// Agents take over what is published; who was asked goes; who is not connected tries.

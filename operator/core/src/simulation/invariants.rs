@@ -16,6 +16,10 @@ const FRESH_SECONDS: i64 = 15;
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     grants: Vec<(i64, i64)>,
+    /// Clients whose pod went away under them.
+    pub(super) cut: usize,
+    /// How often `Ready` turned from true.
+    pub(super) ready_lost: usize,
 }
 
 impl Ledger {

@@ -328,6 +328,9 @@ fn write(
     act: impl FnOnce(&mut World) -> Result<(), Refusal>,
 ) -> Result<Result<(), Failed>, Dead> {
     let dies = match &mut world.operator.dies_in {
+        _ if world.ends_at_write.is_some_and(|(at, _)| at == world.writes) => {
+            world.ends_at_write.take().map(|(_, after)| after)
+        }
         Some((0, after)) => Some(*after),
         Some((left, _)) => {
             *left -= 1;

@@ -174,9 +174,17 @@ fn faults() -> impl Strategy<Value = Action> {
     ]
 }
 
+/// Only what people and clients do.
+pub(super) fn ordinary_scripts() -> impl Strategy<Value = Script> {
+    lives(ordinary().boxed())
+}
+
 /// Many ordinary things and some faults, close together and far apart.
 pub(super) fn scripts() -> impl Strategy<Value = Script> {
-    let action = prop_oneof![3 => ordinary().boxed(), 2 => faults().boxed()];
+    lives(prop_oneof![3 => ordinary(), 2 => faults()].boxed())
+}
+
+fn lives(action: BoxedStrategy<Action>) -> impl Strategy<Value = Script> {
     let pause = prop_oneof![3 => 1..20_i64, 2 => 20..90_i64];
     let begin = (10..80_usize).prop_map(|clients| (Action::Arrive(clients), 40));
     (begin, prop::collection::vec((action, pause), 4..24)).prop_map(|(begin, mut rest)| {

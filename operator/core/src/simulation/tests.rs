@@ -1,17 +1,20 @@
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestCaseError};
 
-use super::script::{Script, scripts, specs};
+use super::script::{Action, Script, ordinary_scripts, scripts, specs};
 use super::world::{CAPACITY, Spec, TARGET, World};
 use crate::observed::PodState;
-use wsc_api::v1alpha1::ScalingMode;
+use wsc_api::v1alpha1::{OnDeadline, ScalingMode};
 
-/// Longer than any deadline, grace and doubt of the operator together.
-const QUIET_SECONDS: i64 = 1500;
+/// Longer than anything that the operator waits for before it writes again.
+const QUIET_SECONDS: i64 = 400;
+/// Several drains one after the other, each up to its deadline.
+const REST_SECONDS: i64 = 4000;
 
-/// Nothing fails any more, nobody comes or goes: after a while nothing moves.
+/// Nothing fails any more, nobody comes or goes: after a while nothing is written any more (I6).
 fn settle(world: &mut World) {
     world.faults.until = 0;
+    (world.faults.redis_down_until, world.faults.watch_stalled_since) = (0, None);
     // A pool that is too full for a rollout waits, and is right to.
     let pods = match world.spec.mode {
         ScalingMode::Connections => world.spec.max_replicas,
@@ -27,10 +30,18 @@ fn settle(world: &mut World) {
     for proxy in &mut world.crowd.proxies {
         proxy.stuck_until = 0;
     }
-    world.run(QUIET_SECONDS);
+    let until = world.clock + REST_SECONDS;
+    let (mut writes, mut since) = (world.writes, world.clock);
+    while world.clock - since < QUIET_SECONDS {
+        assert!(world.clock < until, "I6: it never comes to rest");
+        world.run(20);
+        if world.writes != writes {
+            (writes, since) = (world.writes, world.clock);
+        }
+    }
 }
 
-/// I5 and I6, and what a person expects.
+/// I5, and what a person expects.
 fn check_settled(world: &mut World) {
     let status = &world.api.resource.status;
     let pods: Vec<_> = world.api.pods.values().collect();
@@ -63,9 +74,6 @@ fn check_settled(world: &mut World) {
         world.crowd.all_ready(&world.api.pods),
         "a proxy has other servers"
     );
-    let before = world.writes;
-    world.run(120);
-    assert_eq!(world.writes, before, "I6: writes though nothing changed");
     world.ledger.check();
 }
 
@@ -99,17 +107,17 @@ fn tell(world: &World) -> String {
 /// Of the lives that are looked at.
 const SEED: u64 = 1;
 
-fn live(seed: u64, spec: Spec, script: &Script) -> Result<(), TestCaseError> {
-    let mut world = World::new(seed, spec);
+/// Plays, settles and checks. What fails is told with the operator's decisions before it.
+fn live(world: &mut World, script: &Script) -> Result<(), TestCaseError> {
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         world.play(script);
-        settle(&mut world);
-        check_settled(&mut world);
+        settle(world);
+        check_settled(world);
     }));
     outcome.map_err(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        TestCaseError::fail(format!("{}\n{}", text.unwrap_or_default(), tell(&world)))
+        TestCaseError::fail(format!("{}\n{}", text.unwrap_or_default(), tell(world)))
     })
 }
 
@@ -123,6 +131,61 @@ proptest! {
         spec in specs(),
         script in scripts(),
     ) {
-        live(seed, spec, &script)?;
+        live(&mut World::new(seed, spec), &script)?;
+    }
+
+    #[test]
+    fn scaling_and_rollouts_never_turn_ready_and_cut_nobody(
+        seed in any::<u64>(),
+        spec in specs(),
+        script in ordinary_scripts(),
+    ) {
+        let mut world = World::new(seed, spec);
+        live(&mut world, &script)?;
+        prop_assert_eq!(world.ledger.cut, 0, "clients were cut\n{}", tell(&world));
+        prop_assert_eq!(world.ledger.ready_lost, 0, "Ready turned\n{}", tell(&world));
+    }
+}
+
+/// A life with everything in it that writes: growth, a drain that is cancelled, one that ends, a rollout.
+fn life() -> (Spec, Script) {
+    let spec = Spec {
+        mode: ScalingMode::Connections,
+        on_deadline: OnDeadline::Close,
+        replicas: 2,
+        max_replicas: 6,
+        template: 0,
+    };
+    let script = vec![
+        (Action::Arrive(40), 150),
+        (Action::Leave(25), 50),
+        (Action::Arrive(25), 40),
+        (Action::Leave(30), 120),
+        (Action::Template(1), 200),
+    ];
+    (spec, script)
+}
+
+/// I5: the operator ends at its k-th write, before or after it, and another one takes over.
+#[test]
+fn wherever_the_operator_ends_the_end_is_the_same() {
+    let ends = |dies_at: Option<(u64, bool)>| {
+        let (spec, script) = life();
+        let mut world = World::new(7, spec);
+        world.ends_at_write = dies_at;
+        live(&mut world, &script).unwrap_or_else(|failure| panic!("{dies_at:?}: {failure}"));
+        let status = &world.api.resource.status;
+        let end = (
+            status.desired_replicas,
+            status.replicas,
+            status.update_revision.clone(),
+        );
+        (end, world.writes)
+    };
+    let (wanted, writes) = ends(None);
+    assert!(writes > 60, "{writes} writes are no life");
+    for write in 0..writes {
+        let after = write % 2 == 0;
+        assert_eq!(ends(Some((write, after))).0, wanted, "ended at write {write}");
     }
 }

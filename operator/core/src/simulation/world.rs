@@ -90,6 +90,9 @@ pub(super) struct World {
     /// Writes that the API server has taken or refused.
     pub(super) writes: u64,
     pub(super) log: Vec<String>,
+    /// The operator ends at this write of all, before or after it.
+    pub(super) ends_at_write: Option<(u64, bool)>,
+    was_ready: bool,
     in_flight: Vec<Event>,
     boots: u64,
 }
@@ -111,6 +114,8 @@ impl World {
             ledger: Ledger::default(),
             writes: 0,
             log: Vec::new(),
+            ends_at_write: None,
+            was_ready: false,
             in_flight: Vec::new(),
             boots: 0,
         };
@@ -170,6 +175,11 @@ impl World {
         }
         self.watch();
         self.operate();
+        let conditions = &self.api.resource.status.conditions;
+        let mut ready = conditions.iter().filter(|condition| condition.type_ == "Ready");
+        let is_ready = ready.any(|condition| condition.status == "True");
+        self.ledger.ready_lost += usize::from(self.was_ready && !is_ready);
+        self.was_ready = is_ready;
     }
 
     /// Makes the pod what its kubelet makes of it.
@@ -218,7 +228,7 @@ impl World {
             self.crowd.ask_one(&pod.uid, clock, &mut self.random);
         }
         if self.crowd.on(&pod.uid).0 == 0 || clock - since >= GRACE {
-            self.crowd.cut(&pod.uid, clock, &mut self.random);
+            self.ledger.cut += self.crowd.cut(&pod.uid, clock, &mut self.random);
             self.servers.remove(&pod.uid);
             self.api.gone(&pod.name);
         }
