@@ -277,8 +277,14 @@ async fn install_crd(cluster: &Cluster) -> Result<()> {
         .run(["apply", "--server-side", "--force-conflicts", "-f", &*file])
         .await?;
     let crd = "crd/websocketclusters.websocket-operator.io";
-    let wait = ["wait", "--for=condition=Established", crd, "--timeout=60s"];
-    cluster.kubectl().run(wait).await.map(drop)
+    // kubectl gives up on a CRD that is too new to have conditions.
+    let established = || async {
+        let wait = ["wait", "--for=condition=Established", crd, "--timeout=10s"];
+        cluster.kubectl().run(wait).await.map(Some)
+    };
+    eventually(PATIENCE, "the CRD is established", established)
+        .await
+        .map(drop)
 }
 
 pub(crate) fn uid(pod: &Pod) -> &str {

@@ -157,10 +157,14 @@ fn shrinks_on_fresh_data_only(world: &World, observed: &Observed, plan: &Plan) {
     if drains.is_empty() && !fewer {
         return;
     }
-    let mut counted = observed
-        .pods
-        .values()
-        .filter(|pod| pod.state != PodState::Starting && !pod.terminating && pod.phase == PodPhase::Running);
+    // The operator may know that a pod is gone before the watch shows it: it deleted it.
+    let exists = |pod: &&PodView| {
+        let there = world.api.pods.get(&pod.name);
+        there.is_some_and(|there| there.uid == pod.uid && !there.terminating)
+    };
+    let mut counted = observed.pods.values().filter(exists).filter(|pod| {
+        pod.state != PodState::Starting && !pod.terminating && pod.phase == PodPhase::Running
+    });
     let blind = counted.find(|pod| {
         let sample = observed
             .samples
