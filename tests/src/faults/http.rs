@@ -87,7 +87,7 @@ struct Proxy {
 }
 
 impl HttpProxy {
-    /// Starts it; `hook` is asked once for each request, in the order of their arrival.
+    /// Starts it; `hook` is asked once for each request when all of it is here, in the order of their arrival.
     ///
     /// # Errors
     /// If there is no port.
@@ -169,6 +169,15 @@ async fn accept(listener: TcpListener, proxy: Arc<Proxy>) {
 
 /// An error ends the connection without an answer.
 async fn answer(proxy: &Proxy, request: Request<Incoming>) -> Result<Answer, Error> {
+    let (head, body) = request.into_parts();
+    // Before the hook, which may stop the process that sends it.
+    let Ok(body) = Limited::new(body, REQUEST_LIMIT).collect().await else {
+        return Ok(plain(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too large for the fault proxy",
+        ));
+    };
+    let request = Request::from_parts(head, body.to_bytes());
     let call = Call {
         number: proxy.calls.fetch_add(1, Ordering::SeqCst) + 1,
         method: request.method().clone(),
@@ -196,20 +205,17 @@ async fn answer(proxy: &Proxy, request: Request<Incoming>) -> Result<Answer, Err
     }
 }
 
-async fn forward(upstream: &Upstream, request: Request<Incoming>) -> Answer {
+async fn forward(upstream: &Upstream, request: Request<Bytes>) -> Answer {
     let (mut head, body) = request.into_parts();
-    let Ok(body) = Limited::new(body, REQUEST_LIMIT).collect().await else {
-        return plain(StatusCode::PAYLOAD_TOO_LARGE, "too large for the fault proxy");
-    };
     strip(&mut head.headers);
     let answer = match upstream {
         Upstream::Kube(client) => {
             // It adds its own.
             head.headers.remove(HOST);
-            let request = Request::from_parts(head, body.to_bytes().into());
+            let request = Request::from_parts(head, body.into());
             client.send(request).await.map(boxed).map_err(anyhow::Error::from)
         }
-        Upstream::Address(address) => send(*address, Request::from_parts(head, Full::new(body.to_bytes())))
+        Upstream::Address(address) => send(*address, Request::from_parts(head, Full::new(body)))
             .await
             .map(boxed),
     };

@@ -38,6 +38,7 @@ pub(super) async fn reserve(
     state.serials.reserve(first..end, Instant::now());
     match status::put(target, resource, &status, state).await {
         Ok(written) => {
+            state.serials.hold(end);
             *resource = written;
             Ok(())
         }

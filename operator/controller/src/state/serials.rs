@@ -1,5 +1,5 @@
 //! Serials that were reserved and whose pods are not seen yet: each counts as a pod that starts, until the API server itself says
-//! that there is none. So a watch that lags makes no twins.
+//! that there is none. So neither a watch that lags nor a second operator makes twins.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -13,20 +13,24 @@ const LOOKED_UP_AFTER_START: i64 = 16;
 
 #[derive(Debug, Default)]
 pub struct Serials {
-    started: bool,
+    /// The first serial that nobody had reserved when we last looked; none before the first look.
+    next: Option<i64>,
     /// When to ask for each next.
     pending: BTreeMap<i64, Instant>,
 }
 
 impl Serials {
-    /// Called with each look at the cluster. The first one after a start takes up what an earlier process may have left.
+    /// Called with each look at the cluster. The first one after a start takes up what an earlier process may have left, later ones
+    /// what another operator has reserved since.
     pub fn look(&mut self, next_serial: i64, seen: impl Fn(i64) -> bool, now: Instant) {
-        if !self.started {
-            self.started = true;
-            let first = (next_serial - LOOKED_UP_AFTER_START).max(0);
-            self.pending
-                .extend((first..next_serial).map(|serial| (serial, now)));
+        let (first, ask_at) = match self.next {
+            None => ((next_serial - LOOKED_UP_AFTER_START).max(0), now),
+            Some(next) => (next, now + ASK_EVERY),
+        };
+        for serial in first..next_serial {
+            self.pending.entry(serial).or_insert(ask_at);
         }
+        self.next = self.next.max(Some(next_serial));
         self.pending.retain(|serial, _| !seen(*serial));
     }
 
@@ -34,6 +38,11 @@ impl Serials {
     pub fn reserve(&mut self, serials: Range<i64>, now: Instant) {
         self.pending
             .extend(serials.map(|serial| (serial, now + ASK_EVERY)));
+    }
+
+    /// The reservation up to here is written, and ours.
+    pub fn hold(&mut self, end: i64) {
+        self.next = self.next.max(Some(end));
     }
 
     /// There is no such pod, and no create of it is under way.
@@ -91,5 +100,37 @@ mod tests {
         }
         serials.look(100, |_| false, now);
         assert!(serials.pending().is_empty(), "only once");
+    }
+
+    #[test]
+    fn what_another_operator_reserves_counts_as_well() {
+        let now = Instant::now();
+        let mut serials = Serials::default();
+        serials.look(0, |_| false, now);
+        serials.reserve(0..2, now);
+        serials.hold(2);
+        // The create of one was refused.
+        serials.release(1);
+        serials.look(2, |_| false, now);
+        assert_eq!(serials.pending(), [0], "a refused create is not waited for");
+        serials.look(4, |serial| serial == 3, now);
+        assert_eq!(
+            serials.pending(),
+            [0, 2],
+            "2 is about to be created by somebody else"
+        );
+        assert!(serials.due(now).is_empty());
+        assert_eq!(serials.due(now + ASK_EVERY), [0, 2]);
+    }
+
+    #[test]
+    fn a_reservation_that_another_operator_wrote_first_counts_as_theirs() {
+        let now = Instant::now();
+        let mut serials = Serials::default();
+        serials.look(5, |_| true, now);
+        serials.reserve(5..6, now);
+        serials.release(5);
+        serials.look(6, |_| false, now);
+        assert_eq!(serials.pending(), [5]);
     }
 }

@@ -162,9 +162,10 @@ fn shrinks_on_fresh_data_only(world: &World, observed: &Observed, plan: &Plan) {
         let there = world.api.pods.get(&pod.name);
         there.is_some_and(|there| there.uid == pod.uid && !there.terminating)
     };
-    let mut counted = observed.pods.values().filter(exists).filter(|pod| {
-        pod.state != PodState::Starting && !pod.terminating && pod.phase == PodPhase::Running
-    });
+    let mut counted =
+        observed.pods.values().filter(exists).filter(|pod| {
+            pod.state != PodState::Starting && !pod.terminating && pod.phase == PodPhase::Running
+        });
     let blind = counted.find(|pod| {
         let sample = observed
             .samples
