@@ -43,6 +43,9 @@ pub struct Options {
     /// Leave the operator and the pool running at the end
     #[arg(long)]
     pub keep: bool,
+    /// Remove nothing at the end, because the whole Kubernetes goes with the demo
+    #[arg(long)]
+    pub disposable: bool,
     /// Write the report, as JSON
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
@@ -94,7 +97,7 @@ pub async fn run(options: &Options) -> Result<Ending> {
     };
     if options.keep && ending != Ending::Interrupted {
         say_where_to_look(&stage);
-    } else {
+    } else if !options.disposable {
         clean_up(&stage, &mut stop).await;
     }
     Ok(ending)

@@ -1,15 +1,13 @@
 //! `cargo xtask demo`: a Kubernetes, the images, and then the demo program where it can reach both.
 
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 
 use crate::cache::Cache;
 use crate::cluster::{self, Cluster};
 use crate::commands::DemoArgs;
-use crate::images::Images;
 use crate::steps::Steps;
 use crate::{cargo, environment, images, interrupt, machine};
 
@@ -22,10 +20,19 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
     machine::packages(&steps)?;
     machine::need_root("the demo")?;
     interrupt::hold()?;
-    let outcome = demo(&cache, &steps, args);
-    // With --keep the cluster stays for looking around, unless the demo was broken off.
-    if !args.keep || interrupt::happened() {
-        cluster::down(&cache, &steps)?;
+    let whose = if Cluster::running(&cache).is_ok() {
+        Whose::Theirs
+    } else {
+        Whose::Ours
+    };
+    let outcome = demo(&cache, &steps, args, whose);
+    match whose {
+        // With --keep the cluster stays for looking around, unless the demo was broken off.
+        Whose::Ours if args.keep && !interrupt::happened() => {}
+        Whose::Ours => cluster::down(&cache, &steps)?,
+        Whose::Theirs => {
+            steps.note("the cluster ran before and stays: `cargo xtask cluster down` ends it");
+        }
     }
     if interrupt::happened() {
         return Ok(ExitCode::from(INTERRUPTED));
@@ -33,14 +40,30 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
     outcome
 }
 
-fn demo(cache: &Cache, steps: &Steps, args: &DemoArgs) -> Result<ExitCode> {
+/// Who started the cluster, and so decides when it ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    /// This demo.
+    Ours,
+    /// It ran before.
+    Theirs,
+}
+
+fn demo(cache: &Cache, steps: &Steps, args: &DemoArgs, whose: Whose) -> Result<ExitCode> {
     let programs = step(steps, "cargo build --release", cargo::programs)?;
     let cluster = cluster::up(cache, steps, None)?;
     going_on()?;
     let images = images::provide(cache, steps, &programs, &cluster)?;
     going_on()?;
     let _in_use = cache.in_use()?;
-    play(cache, &cluster, &images, programs.path("wsc-demo")?, args)
+    let mut command = cluster.client(programs.path("wsc-demo")?)?;
+    command
+        .envs(environment::of_cluster(cache, &cluster)?)
+        .envs(environment::of_images(&images));
+    if whose == Whose::Ours {
+        command.arg("--disposable");
+    }
+    play(command, args)
 }
 
 fn step<T>(steps: &Steps, name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
@@ -57,17 +80,7 @@ fn going_on() -> Result<()> {
 }
 
 /// Runs the demo program on this terminal.
-fn play(
-    cache: &Cache,
-    cluster: &Cluster,
-    images: &Images,
-    program: &Path,
-    args: &DemoArgs,
-) -> Result<ExitCode> {
-    let mut command = cluster.client(program)?;
-    command
-        .envs(environment::of_cluster(cache, cluster)?)
-        .envs(environment::of_images(images));
+fn play(mut command: Command, args: &DemoArgs) -> Result<ExitCode> {
     if args.keep {
         command.arg("--keep");
     }

@@ -35,6 +35,8 @@ pub struct Rules {
     pub least_try_pods: usize,
     /// Pods that the pool grows by.
     pub least_growth: usize,
+    /// Clients that are asked to move, since otherwise nothing is proven about moves.
+    pub least_moved: u64,
     /// Moves a second that the resource allows.
     pub moves_per_second: f64,
 }
@@ -313,6 +315,13 @@ fn closes(record: &Record, rules: &Rules, verdict: &mut Verdict) {
         verdict.numbers.clients_moved += u64::from(moved);
     }
     unasked.end("unasked closes");
+    let moved = verdict.numbers.clients_moved;
+    if moved < rules.least_moved {
+        verdict.failures.push(format!(
+            "only {moved} clients had to move, {} are needed",
+            rules.least_moved
+        ));
+    }
     let asked = asked_at.len() as u64;
     verdict.numbers.closes_asked = asked;
     let counted = record.counted;

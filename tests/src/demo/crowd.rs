@@ -1,5 +1,6 @@
 //! The clients of the demo, and what they are told.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -72,25 +73,29 @@ impl Crowd {
 
     /// Sends up to `most` of the clients that hold this cookie away, to come back with it; how many these are.
     pub fn send_back(&self, cookie: &str, most: usize) -> usize {
-        let holders = self.book.holders(cookie);
-        let passing = self.members.iter().filter(|member| !member.steady);
-        let mut sent = 0;
-        for member in passing
-            .filter(|member| holders.contains(&member.index))
-            .take(most)
-        {
-            member.order.send_replace(Order::Return);
-            sent += 1;
+        let sent = self.passing(&self.book.holders(cookie), most);
+        for member in &self.members {
+            if sent.contains(&member.index) {
+                member.order.send_replace(Order::Return);
+            }
         }
-        sent
+        sent.len()
     }
 
-    /// Lets one client go that is not to stay; false if there is none left.
-    pub fn let_one_go(&self) -> bool {
-        let next = self
+    /// Up to `most` of these clients, none of which is steady.
+    pub fn passing(&self, among: &[usize], most: usize) -> BTreeSet<usize> {
+        let passing = self
             .members
             .iter()
-            .find(|member| !member.steady && *member.order.borrow() != Order::Leave);
+            .filter(|member| !member.steady && among.contains(&member.index));
+        passing.take(most).map(|member| member.index).collect()
+    }
+
+    /// Lets one client go that is neither steady nor one of these; false if there is none left.
+    pub fn let_one_go(&self, lingering: &BTreeSet<usize>) -> bool {
+        let next = self.members.iter().find(|member| {
+            !member.steady && !lingering.contains(&member.index) && *member.order.borrow() != Order::Leave
+        });
         next.map(|member| member.order.send_replace(Order::Leave))
             .is_some()
     }

@@ -64,7 +64,7 @@ impl Example {
 mod tests {
     use serde_yaml::Value;
 
-    use super::super::story::{RAMP, STEADY};
+    use super::super::story::{LINGER, RAMP, STEADY};
     use super::*;
 
     fn repository() -> PathBuf {
@@ -109,14 +109,14 @@ mod tests {
         assert_eq!(scaling.buffer, IntOrString::Int(1));
         let wanted = |clients: usize| clients.div_ceil(target) + 1;
         let most = usize::try_from(scaling.max_replicas).unwrap();
-        assert_eq!(wanted(STEADY), example.minimum());
+        assert_eq!(wanted(STEADY + LINGER), example.minimum());
         assert!(wanted(STEADY + RAMP) >= example.minimum() + 2);
         assert!(
             wanted(STEADY + RAMP) <= most,
             "it grows by demand, not to a limit"
         );
         // The operator shrinks a pool only while its clients fit into nine tenths of the target.
-        assert!(STEADY * 10 <= example.minimum() * target * 9);
+        assert!((STEADY + LINGER) * 10 <= example.minimum() * target * 9);
         assert!((example.moves_per_second(0) - 1.5).abs() < 1e-9);
         assert_eq!(example.proxies(), 2);
     }

@@ -25,7 +25,9 @@ use crate::cluster::{Cluster, eventually};
 /// Clients that stay for the whole demo and all publish.
 pub const STEADY: usize = 54;
 /// Clients that come, listen, and leave.
-pub const RAMP: usize = 140;
+pub const RAMP: usize = 180;
+/// Of these, the ones on new pods that stay until they have had to move.
+pub const LINGER: usize = 16;
 
 /// Of all clients that publish, together.
 const MESSAGES_PER_SECOND: u32 = 8;
@@ -48,6 +50,7 @@ const LEAST_STEADY: usize = 50;
 const LEAST_TRIES: u64 = 20;
 const LEAST_TRY_PODS: usize = 3;
 const LEAST_GROWTH: usize = 2;
+const LEAST_MOVED: u64 = 10;
 
 /// Deadlines of the phases, on a machine that is busy with something else too.
 const READY: Duration = Duration::from_mins(3);
@@ -105,7 +108,7 @@ pub async fn play(stage: &Stage) -> Result<Played> {
         first_connection(board, &book, &first_pods).context("no new pod met a client")?;
     hold(stage).await;
     let tries = come_back(board, &book, &crowd).await?;
-    others_leave(board, &crowd).await;
+    others_leave(board, &book, &crowd, &first_pods).await;
     shrink(stage).await?;
     let until = fall_silent(board, &book).await;
     let counted = agree(stage, &book).await;
@@ -141,6 +144,7 @@ fn rules(stage: &Stage) -> Rules {
         least_tries: LEAST_TRIES,
         least_try_pods: LEAST_TRY_PODS,
         least_growth: LEAST_GROWTH,
+        least_moved: LEAST_MOVED,
         moves_per_second: stage.example.moves_per_second(STEADY + RAMP),
     }
 }
@@ -317,9 +321,31 @@ fn accepted(board: &Board) -> BTreeMap<String, u64> {
     })
 }
 
-async fn others_leave(board: &Board, crowd: &Crowd) {
-    board.phase(format!("{RAMP} clients leave, {LEAVE_PER_SECOND} a second"));
-    while crowd.let_one_go() {
+/// All leave but a few on pods that are not needed any more: these will be asked to move.
+async fn others_leave(board: &Board, book: &Book, crowd: &Crowd, first_pods: &BTreeSet<String>) {
+    let new: Vec<String> = board.pool(|pool| {
+        let new = pool.pods.keys().filter(|name| !first_pods.contains(*name));
+        new.filter_map(|name| pool.cookie_of(name).map(str::to_owned))
+            .collect()
+    });
+    let mut on_new: Vec<BTreeSet<usize>> = new
+        .iter()
+        .map(|cookie| crowd.passing(&book.holders(cookie), LINGER))
+        .collect();
+    // A pod that came last may have met nobody: the others keep more.
+    on_new.sort_by_key(BTreeSet::len);
+    let pods = on_new.len();
+    let mut lingering = BTreeSet::new();
+    for (at, clients) in on_new.into_iter().enumerate() {
+        let share = (LINGER - lingering.len()) / (pods - at);
+        lingering.extend(clients.into_iter().take(share));
+    }
+    board.phase(format!(
+        "{} clients leave, {LEAVE_PER_SECOND} a second; {} stay on the new pods",
+        RAMP - lingering.len(),
+        lingering.len()
+    ));
+    while crowd.let_one_go(&lingering) {
         sleep(Duration::from_secs(1) / LEAVE_PER_SECOND).await;
     }
 }

@@ -18,6 +18,7 @@ fn rules() -> Rules {
         least_tries: 2,
         least_try_pods: 2,
         least_growth: 2,
+        least_moved: 0,
         moves_per_second: 1.0,
     }
 }

@@ -117,6 +117,19 @@ fn too_few_messages_prove_nothing() {
 }
 
 #[test]
+fn a_demo_in_which_nobody_moves_proves_nothing_about_moves() {
+    let rules = Rules {
+        least_moved: 1,
+        ..rules()
+    };
+    assert!(check(&moved(Some(MOVED)), &rules).passed());
+    assert_eq!(
+        check(&clean(), &rules).failures,
+        ["only 0 clients had to move, 1 are needed"]
+    );
+}
+
+#[test]
 fn only_the_first_failures_of_a_kind_are_told() {
     let mut record = clean();
     record.clients[1].connections[0].delivered.clear();
