@@ -26,7 +26,7 @@ pub(super) fn remove() -> Result<()> {
 }
 
 /// One per controller (version 1), or the one (version 2).
-fn parents() -> Vec<PathBuf> {
+pub(super) fn parents() -> Vec<PathBuf> {
     let root = Path::new("/sys/fs/cgroup");
     let controllers = fs::read_dir(root)
         .into_iter()

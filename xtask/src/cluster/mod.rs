@@ -5,6 +5,7 @@
 
 pub(crate) mod api_tier;
 mod cgroups;
+pub(crate) mod checks;
 pub(crate) mod forward;
 mod health;
 mod processes;

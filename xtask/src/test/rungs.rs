@@ -116,11 +116,30 @@ fn e2e(cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outcome> {
     let ours = steps.run("building programs", cargo::programs)?;
     let was_running = Cluster::running(cache).is_ok();
     let outcome = on_cluster(cache, steps, filter, &executables, &ours);
-    // Who had no cluster before has none after; who had one keeps it.
-    if !was_running {
-        cluster::down(cache, steps)?;
+    // Who had a cluster before keeps it, as it is.
+    if was_running {
+        return outcome;
     }
-    outcome
+    let checked = filter.is_none().then(|| cluster_commands(cache, steps));
+    cluster::down(cache, steps)?;
+    let mut total = outcome?;
+    total += checked.unwrap_or_default();
+    Ok(total)
+}
+
+/// The cluster's own commands, each check as a test.
+fn cluster_commands(cache: &Cache, steps: &Steps) -> Outcome {
+    let mut total = Outcome::default();
+    for (name, check) in cluster::checks::CHECKS {
+        let outcome = check(cache, steps);
+        if let Err(err) = &outcome {
+            println!("{err:#}");
+        }
+        let outcome = Outcome::of(outcome.is_ok());
+        println!("   cluster: {name:<32} {outcome}");
+        total += outcome;
+    }
+    total
 }
 
 fn on_cluster(
