@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper_util::client::legacy::Client as HttpClient;
@@ -11,15 +11,19 @@ use hyper_util::rt::TokioExecutor;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{Api, ListParams};
 use serde_json::Value;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, RwLock};
 use wsc_api::names::{self, Component};
 use wsc_api::v1alpha1::WebSocketCluster;
 use wsc_tests::cluster::{Cluster, Images, Namespace, eventually, within};
+
+use crate::crowd::Crowd;
 
 /// Pods start within seconds; several tests share two cores.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(3);
 /// One call.
 const CALL: Duration = Duration::from_secs(20);
+/// Two proxies share clients evenly: so many on one of them is no accident.
+const MOST_TO_MEET_BOTH: usize = 200;
 /// The field of the operator's image in the chart's values, and of those that it runs.
 const IMAGE_VALUES: [&str; 4] = [
     "image",
@@ -28,11 +32,25 @@ const IMAGE_VALUES: [&str; 4] = [
     "operand.images.redis",
 ];
 
+/// Plays share the cluster; one that breaks it has it alone.
+static TURN: RwLock<()> = RwLock::const_new(());
+
 /// The CRD is the cluster's: the first test of the process installs it.
 static CRD: OnceCell<()> = OnceCell::const_new();
 
 /// Opens a stage, plays on it, and shows what is on it when the play fails.
 pub(crate) async fn play(prefix: &str, test: impl AsyncFnOnce(&Stage) -> Result<()>) -> Result<()> {
+    let _turn = TURN.read().await;
+    perform(prefix, test).await
+}
+
+/// The same while no other play is on.
+pub(crate) async fn play_alone(prefix: &str, test: impl AsyncFnOnce(&Stage) -> Result<()>) -> Result<()> {
+    let _turn = TURN.write().await;
+    perform(prefix, test).await
+}
+
+async fn perform(prefix: &str, test: impl AsyncFnOnce(&Stage) -> Result<()>) -> Result<()> {
     let stage = Stage::open(prefix).await?;
     let result = test(&stage).await;
     if let Err(error) = &result {
@@ -231,13 +249,58 @@ impl Stage {
         Ok(all)
     }
 
-    /// What an operator's pod serves under `/metrics`, for one counter of a cluster.
-    pub(crate) async fn moves_granted(&self, name: &str) -> Result<i64> {
+    /// Waits until all proxies of a resource that has two are ready.
+    pub(crate) async fn both_proxies(&self, name: &str) -> Result<()> {
+        let deployment = format!("deployment/{name}-proxy");
+        let both = "--for=jsonpath={.status.readyReplicas}=2";
+        self.kubectl(&["wait", both, &deployment, "--timeout=150s"])
+            .await
+            .map(drop)
+    }
+
+    /// Clients come until both proxies have some: the Service needs a moment to know the second one.
+    pub(crate) async fn join_through_both(&self, name: &str, crowd: &mut Crowd) -> Result<()> {
+        while self.used_proxies(name).await?.len() < 2 {
+            ensure!(
+                crowd.clients.len() < MOST_TO_MEET_BOTH,
+                "all clients came through one proxy"
+            );
+            crowd.join(20).await?;
+        }
+        Ok(())
+    }
+
+    /// How many connections came through each proxy, by what the servers say. (They count a tunnel until they see its end.)
+    async fn used_proxies(&self, name: &str) -> Result<BTreeMap<String, u64>> {
+        let mut counts = BTreeMap::new();
+        for pod in self.pods(name, Component::Server).await?.values() {
+            let stats = self.stats(pod).await?;
+            let via = stats["via"].as_object().context("no via in /stats")?;
+            for (proxy, count) in via {
+                *counts.entry(proxy.clone()).or_default() += count.as_u64().unwrap_or_default();
+            }
+        }
+        Ok(counts)
+    }
+
+    /// Connections that came through other proxies than this one.
+    pub(crate) async fn via_others(&self, name: &str, proxy: &str) -> Result<u64> {
+        let used = self.used_proxies(name).await?;
+        let others = used.iter().filter(|(name, _)| !name.starts_with(proxy));
+        Ok(others.map(|(_, count)| count).sum())
+    }
+
+    /// The operator's pod.
+    pub(crate) async fn operator(&self) -> Result<Pod> {
         let api: Api<Pod> = self.api();
         let labels = ListParams::default().labels("websocket-operator.io/component=operator");
         let pods = within(CALL, "listing operators", api.list(&labels)).await?;
-        let pod = pods.items.first().context("no operator pod")?;
-        let text = get(&address(pod)?, 8080, "/metrics").await?;
+        pods.items.into_iter().next().context("no operator pod")
+    }
+
+    /// What an operator's pod serves under `/metrics`, for one counter of a cluster.
+    pub(crate) async fn moves_granted(&self, name: &str) -> Result<i64> {
+        let text = get(&address(&self.operator().await?)?, 8080, "/metrics").await?;
         let start = format!(
             "wsc_operator_moves_granted_total{{namespace=\"{}\",cluster=\"{name}\"}} ",
             self.name()
@@ -291,7 +354,7 @@ pub(crate) fn uid(pod: &Pod) -> &str {
     pod.metadata.uid.as_deref().unwrap_or_default()
 }
 
-fn address(pod: &Pod) -> Result<String> {
+pub(crate) fn address(pod: &Pod) -> Result<String> {
     let ip = pod.status.as_ref().and_then(|status| status.pod_ip.clone());
     ip.context("the pod has no address")
 }

@@ -12,8 +12,8 @@ use super::small;
 use crate::support::differences;
 use crate::support::stage::{Stage, uid};
 
-/// The promise, and as much again for a machine that runs many tests at once.
-const RESTORED: Duration = Duration::from_secs(20);
+/// The promise.
+const RESTORED: Duration = Duration::from_secs(10);
 
 /// What somebody does to the object: a merge patch.
 fn edits() -> Vec<(&'static str, &'static str, Value)> {

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 /// Paths of the Kubernetes under test and of what is installed in it.
 #[derive(Clone, Debug)]
@@ -39,6 +39,15 @@ impl Environment {
             chart: variable("WSC_CHART")?.into(),
             repository: variable("WSC_REPO")?.into(),
         })
+    }
+
+    /// `WSC_CLUSTER_PID`: process 1 of the local Kubernetes, on the machine.
+    ///
+    /// # Errors
+    /// When `cargo xtask` did not name it, as for the API tier.
+    pub fn process_1() -> Result<i32> {
+        let pid = variable("WSC_CLUSTER_PID")?;
+        pid.to_string_lossy().parse().context("WSC_CLUSTER_PID")
     }
 
     /// One of our own programs, for a test that runs it as a process: `operator`, `proxy-agent` or `server`.

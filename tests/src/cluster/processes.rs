@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Where the containers of the local Kubernetes are: cgroups version 1, then 2.
@@ -22,6 +22,13 @@ pub struct Process {
 
 /// All processes of the pod with this uid, without its pause container, the oldest first.
 pub fn of_pod(uid: &str) -> Vec<Process> {
+    let mut found = of_pod_and_sandbox(uid);
+    found.retain(|process| process.name != "pause");
+    found
+}
+
+/// The same with its pause container: without that one the kubelet starts the whole pod anew, as after a restart of its node.
+pub fn of_pod_and_sandbox(uid: &str) -> Vec<Process> {
     let mut found = Vec::new();
     for group in PARENTS
         .iter()
@@ -30,8 +37,22 @@ pub fn of_pod(uid: &str) -> Vec<Process> {
         collect(&group, &mut found);
     }
     found.sort_by_key(|process: &Process| process.pid);
-    found.retain(|process| process.name != "pause");
     found
+}
+
+/// The program with this name (its first 15 characters) among all that this process and its children have started.
+///
+/// # Errors
+/// When there is none.
+pub fn below(ancestor: i32, name: &str) -> Result<Process> {
+    let mut left = children(ancestor);
+    while let Some(process) = left.pop() {
+        if process.name == name {
+            return Ok(process);
+        }
+        left.extend(children(process.pid));
+    }
+    bail!("no {name} below process {ancestor}")
 }
 
 /// All processes that this one has started and that have not ended, the oldest first.
@@ -116,6 +137,8 @@ mod tests {
         let process = read(i32::try_from(child.id()).unwrap()).unwrap();
         assert_eq!(process.parent, i32::try_from(std::process::id()).unwrap());
         assert!(children(process.parent).contains(&process));
+        assert_eq!(below(process.parent, "sleep").unwrap().name, "sleep");
+        assert!(below(process.parent, "no-such-program").is_err());
         kill(&process).unwrap();
         assert!(!child.wait().unwrap().success());
         assert!(kill(&process).is_err());
