@@ -10,8 +10,9 @@ use crate::bus::BusConfig;
 use crate::bus::publisher::MAX_MESSAGE_BYTES;
 use crate::bus::redis::RedisConfig;
 use crate::config::{Config, Limits};
+use crate::frame::encode::MAX_HEADER_BYTES;
 use crate::origin::OriginPolicy;
-use crate::outbox::MESSAGE_OVERHEAD_BYTES;
+use crate::outbox::FRAME_OVERHEAD_BYTES;
 
 /// A WebSocket server: what a client sends to a room reaches every member of the room, on every pod.
 #[derive(Debug, Parser)]
@@ -197,7 +198,7 @@ impl Args {
         if !(1..=MAX_MESSAGE_BYTES).contains(&self.max_message_bytes) {
             return Err(format!("--max-message-bytes must be 1 to {MAX_MESSAGE_BYTES}"));
         }
-        let least = self.max_message_bytes + MESSAGE_OVERHEAD_BYTES;
+        let least = self.max_message_bytes + MAX_HEADER_BYTES + FRAME_OVERHEAD_BYTES;
         if !(least..=64 << 20).contains(&self.outbox_bytes) {
             return Err(format!(
                 "--outbox-bytes must be {least} (one largest message) to 67108864"
@@ -326,10 +327,10 @@ mod tests {
                 bytes,
             ])
         };
-        assert!(with("1064").is_ok());
-        let error = with("1063").expect_err("too small");
+        assert!(with("1074").is_ok());
+        let error = with("1073").expect_err("too small");
         assert!(
-            matches!(&error, Exit::Usage(line) if line.contains("1064")),
+            matches!(&error, Exit::Usage(line) if line.contains("1074")),
             "{error:?}"
         );
     }

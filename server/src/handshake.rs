@@ -3,26 +3,24 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::{FromRequestParts, Request, State};
+use axum::body::Body;
+use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
 use serde::Serialize;
+use tokio::net::TcpStream;
 
 use crate::app::Server;
 use crate::listen::SocketPermit;
 use crate::protocol::refusal::{RETRY_AFTER_SECONDS, Refusal};
 use crate::protocol::{raw, request};
 use crate::session::connection::Connection;
-use crate::session::{self, socket::AxumSocket};
-
-/// Enough for a small frame and its header; a connection holds it all its life.
-const READ_BUFFER_BYTES: usize = 2 << 10;
-/// Frames that wait together for one write.
-const WRITE_BUFFER_BYTES: usize = 4 << 10;
+use crate::session::{self, lane::Lane};
 
 /// The body of every error.
 #[derive(Debug, Serialize)]
@@ -60,7 +58,7 @@ async fn handshake(
 ) -> Response {
     let (mut parts, _body) = request.into_parts();
     match admit(&server, &parts, permit.map(|p| p.0)).await {
-        Ok(connection) => upgrade(&mut parts, connection).await,
+        Ok(connection) => upgrade(&mut parts, connection),
         Err(refusal) => refuse(&server, refusal),
     }
 }
@@ -104,21 +102,44 @@ fn check_origin(server: &Server, headers: &axum::http::HeaderMap) -> Result<(), 
     }
 }
 
-async fn upgrade(parts: &mut Parts, connection: Connection) -> Response {
-    let upgrade = match WebSocketUpgrade::from_request_parts(parts, &()).await {
-        Ok(upgrade) => upgrade,
-        Err(rejection) => {
-            tracing::debug!(%rejection, "upgrade");
-            return refuse(&connection.server, Refusal::UpgradeRequired);
-        }
+/// Answers the handshake; the connection lives on in a task of its own.
+fn upgrade(parts: &mut Parts, connection: Connection) -> Response {
+    let (Some(upgrade), Some(key)) = (
+        parts.extensions.remove::<OnUpgrade>(),
+        parts.headers.get(header::SEC_WEBSOCKET_KEY),
+    ) else {
+        return refuse(&connection.server, Refusal::UpgradeRequired);
     };
-    let limits = connection.server.config.limits;
-    upgrade
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(WRITE_BUFFER_BYTES)
-        .max_message_size(limits.message_bytes)
-        .max_frame_size(limits.message_bytes)
-        .on_upgrade(move |socket| session::run(AxumSocket::new(socket), connection))
+    let accept = request::accept(key.as_bytes());
+    tokio::spawn(async move {
+        match upgrade.await {
+            Ok(upgraded) => open(upgraded, connection).await,
+            Err(error) => tracing::debug!(%error, "upgrade"),
+        }
+    });
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    response
+}
+
+/// Takes the socket back from the HTTP library, with what it has read ahead. What is no plain socket stays in its box.
+async fn open(upgraded: Upgraded, connection: Connection) {
+    let limit = connection.server.config.limits.message_bytes;
+    match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => {
+            let lane = Lane::new(parts.io.into_inner(), &parts.read_buf, limit);
+            session::run(lane, connection).await;
+        }
+        Err(upgraded) => {
+            // Large, and rare.
+            let lane = Lane::new(TokioIo::new(upgraded), &[], limit);
+            Box::pin(session::run(lane, connection)).await;
+        }
+    }
 }
 
 fn refuse(server: &Server, refusal: Refusal) -> Response {

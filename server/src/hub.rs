@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use crate::frame::encode;
 use crate::outbox::{Outbox, Push};
 use crate::protocol::envelope::Envelope;
 use crate::protocol::{RoomName, Sender};
@@ -105,11 +106,13 @@ impl Hub {
         let Some(members) = members else {
             return delivery;
         };
+        // Once for all of them.
+        let frame = encode::message(&envelope.message);
         for member in lock(&members).values() {
             if !member.echo && member.sender == envelope.sender {
                 continue;
             }
-            match member.outbox.push(&envelope.message) {
+            match member.outbox.push(&frame) {
                 Push::Queued => delivery.queued += 1,
                 Push::Overflow => delivery.overflowed += 1,
                 Push::Closed => {}
@@ -156,9 +159,8 @@ mod tests {
 
     fn drain(outbox: &Outbox) -> Vec<u32> {
         std::iter::from_fn(|| match outbox.next() {
-            Next::Message(m) => Some(u32::from_be_bytes(
-                m.payload.as_ref().try_into().expect("four bytes"),
-            )),
+            // A header of two bytes, then the number.
+            Next::Frame(frame) => Some(u32::from_be_bytes(frame[2..].try_into().expect("four bytes"))),
             _ => None,
         })
         .collect()

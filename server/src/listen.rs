@@ -15,7 +15,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::metrics::counter::Counter;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt;
 
@@ -94,6 +95,9 @@ pub async fn accept(
             }
         };
         if let Ok(permit) = Arc::clone(&sockets).try_acquire_owned() {
+            // A socket that is gone already fails here; hyper finds that out by itself.
+            let _ = stream.set_nodelay(true);
+            let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, USER_TIMEOUT_MS);
             tokio::spawn(serve(stream, router.clone(), SocketPermit(Arc::new(permit))));
         } else {
             refused.inc();
@@ -101,10 +105,11 @@ pub async fn accept(
     }
 }
 
-async fn serve(stream: TcpStream, router: Router, permit: SocketPermit) {
-    // A socket that is gone already fails here; hyper finds that out by itself.
-    let _ = stream.set_nodelay(true);
-    let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, USER_TIMEOUT_MS);
+/// One connection until its end or its upgrade.
+async fn serve<I>(stream: I, router: Router, permit: SocketPermit)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(permit.clone());
         call(router.clone(), request.map(Body::new))
@@ -124,4 +129,37 @@ async fn serve(stream: TcpStream, router: Router, permit: SocketPermit) {
 
 async fn call(router: Router, request: Request) -> Result<Response, Infallible> {
     router.oneshot(request).await
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::{SinkExt, StreamExt};
+    use tokio::io::duplex;
+    use tokio_tungstenite::client_async;
+    use tokio_tungstenite::tungstenite::Message;
+
+    use super::*;
+    use crate::app::Server;
+    use crate::args::Args;
+    use crate::handshake;
+
+    /// TLS or a pipe in place of the plain socket: the lane has to do without taking it back.
+    #[tokio::test]
+    async fn a_stream_that_is_no_socket_is_served_too() {
+        let args = ["wsc-server", "--bus", "memory"].map(Into::into);
+        let server = Server::new(Args::read(args).unwrap().config().unwrap());
+        let (ours, theirs) = duplex(1 << 10);
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let router = handshake::router(Arc::clone(&server));
+        tokio::spawn(serve(ours, router, SocketPermit(Arc::new(permit))));
+        let (mut client, response) = client_async("ws://localhost/ws", theirs).await.unwrap();
+        assert_eq!(response.status(), 101);
+        let large = Message::text("x".repeat(10_000));
+        client.send(large.clone()).await.unwrap();
+        assert_eq!(client.next().await.unwrap().unwrap(), large);
+        client.close(None).await.unwrap();
+        while let Some(Ok(_)) = client.next().await {}
+        server.departed.notified().await;
+        assert_eq!((server.capacity.taken(), server.closed()), (0, 1));
+    }
 }

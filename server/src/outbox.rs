@@ -1,4 +1,4 @@
-//! The messages that wait for one client: bounded by bytes, shared by whoever delivers and the one session that writes.
+//! The frames that wait for one client: bounded by bytes, shared by whoever delivers and the one session that writes.
 //!
 //! Invariants: the queue never holds more than the limit; after a close was asked for nothing is queued any more; the
 //! first close that is asked for is the one that happens.
@@ -7,13 +7,14 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
+use bytes::Bytes;
 use futures::task::AtomicWaker;
 
-use crate::protocol::Message;
+use crate::frame::Violation;
 
-/// What a queued message costs on top of its payload, in bytes; bounds floods of empty messages too.
-pub const MESSAGE_OVERHEAD_BYTES: usize = 64;
-/// A queue that had to grow beyond this many messages gives its memory back when it is empty.
+/// What a queued frame costs on top of its bytes; bounds floods of empty messages too.
+pub const FRAME_OVERHEAD_BYTES: usize = 64;
+/// A queue that had to grow beyond this many frames gives its memory back when it is empty.
 const KEPT_CAPACITY: usize = 16;
 
 /// Why the server ends a connection.
@@ -28,6 +29,8 @@ pub enum CloseRequest {
     },
     /// The client does not read fast enough.
     Slow,
+    /// The client broke the protocol or a limit.
+    Violation(Violation),
 }
 
 impl CloseRequest {
@@ -36,6 +39,18 @@ impl CloseRequest {
         match self {
             Self::Moved { .. } => "moved",
             Self::Slow => "slow",
+            Self::Violation(Violation::TooLarge) => "too_large",
+            Self::Violation(Violation::Utf8) => "utf8",
+            Self::Violation(_) => "protocol",
+        }
+    }
+
+    /// The code and the reason that the client is told.
+    pub fn into_parts(self) -> (u16, String) {
+        match self {
+            Self::Moved { code, reason } => (code, reason),
+            Self::Slow => (1013, "slow".to_owned()),
+            Self::Violation(violation) => (violation.code(), violation.to_string()),
         }
     }
 }
@@ -43,22 +58,22 @@ impl CloseRequest {
 /// What the session has to write next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next {
-    /// A message.
-    Message(Message),
+    /// A complete frame, shared with others.
+    Frame(Bytes),
     /// The last thing to write: everything that was queued before it has been handed out.
     Close(CloseRequest),
     /// Nothing now; the registered waker is called when that changes.
     Idle,
 }
 
-/// What became of a pushed message.
+/// What became of a pushed frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Push {
     /// It waits for the client.
     Queued,
     /// It did not fit: the queue was dropped and the client will be closed as slow.
     Overflow,
-    /// The connection is closing; the message is not for it.
+    /// The connection is closing; the frame is not for it.
     Closed,
 }
 
@@ -72,7 +87,7 @@ pub struct Outbox {
 
 #[derive(Debug, Default)]
 struct Inner {
-    queue: VecDeque<Message>,
+    queue: VecDeque<Bytes>,
     bytes: usize,
     close: Close,
 }
@@ -95,13 +110,13 @@ impl Outbox {
         }
     }
 
-    /// Queues a message, or gives the client up as slow.
-    pub fn push(&self, message: &Message) -> Push {
+    /// Queues a frame, or gives the client up as slow.
+    pub fn push(&self, frame: &Bytes) -> Push {
         let mut inner = self.lock();
         if !matches!(inner.close, Close::No) {
             return Push::Closed;
         }
-        let bytes = inner.bytes + message.payload.len() + MESSAGE_OVERHEAD_BYTES;
+        let bytes = inner.bytes + frame.len() + FRAME_OVERHEAD_BYTES;
         let outcome = if bytes > self.limit_bytes {
             *inner = Inner {
                 close: Close::Asked(CloseRequest::Slow),
@@ -110,7 +125,7 @@ impl Outbox {
             Push::Overflow
         } else {
             inner.bytes = bytes;
-            inner.queue.push_back(message.clone());
+            inner.queue.push_back(frame.clone());
             Push::Queued
         };
         drop(inner);
@@ -153,9 +168,9 @@ impl Outbox {
     /// Takes what has to be written next.
     pub fn next(&self) -> Next {
         let mut inner = self.lock();
-        if let Some(message) = inner.queue.pop_front() {
-            inner.bytes -= message.payload.len() + MESSAGE_OVERHEAD_BYTES;
-            return Next::Message(message);
+        if let Some(frame) = inner.queue.pop_front() {
+            inner.bytes -= frame.len() + FRAME_OVERHEAD_BYTES;
+            return Next::Frame(frame);
         }
         if inner.queue.capacity() > KEPT_CAPACITY {
             inner.queue = VecDeque::new();
@@ -183,15 +198,10 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::Opcode;
-    use bytes::Bytes;
     use proptest::prelude::*;
 
-    fn message(len: usize, tag: u8) -> Message {
-        Message {
-            opcode: Opcode::Binary,
-            payload: Bytes::from(vec![tag; len]),
-        }
+    fn frame(len: usize, tag: u8) -> Bytes {
+        Bytes::from(vec![tag; len])
     }
 
     fn moved() -> CloseRequest {
@@ -204,11 +214,11 @@ mod tests {
     #[test]
     fn a_close_comes_after_what_was_queued_and_once() {
         let outbox = Outbox::new(1000);
-        assert_eq!(outbox.push(&message(1, 7)), Push::Queued);
+        assert_eq!(outbox.push(&frame(1, 7)), Push::Queued);
         assert!(outbox.ask_close(moved()));
         assert!(!outbox.ask_close(moved()), "the second is refused");
-        assert_eq!(outbox.push(&message(1, 8)), Push::Closed);
-        assert_eq!(outbox.next(), Next::Message(message(1, 7)));
+        assert_eq!(outbox.push(&frame(1, 8)), Push::Closed);
+        assert_eq!(outbox.next(), Next::Frame(frame(1, 7)));
         assert_eq!(outbox.next(), Next::Close(moved()));
         assert_eq!(outbox.next(), Next::Idle);
         assert!(!outbox.ask_close(moved()));
@@ -216,10 +226,10 @@ mod tests {
 
     #[test]
     fn a_slow_client_loses_its_queue_and_is_closed() {
-        let outbox = Outbox::new(2 * MESSAGE_OVERHEAD_BYTES + 10);
-        assert_eq!(outbox.push(&message(5, 1)), Push::Queued);
-        assert_eq!(outbox.push(&message(5, 2)), Push::Queued);
-        assert_eq!(outbox.push(&message(0, 3)), Push::Overflow);
+        let outbox = Outbox::new(2 * FRAME_OVERHEAD_BYTES + 10);
+        assert_eq!(outbox.push(&frame(5, 1)), Push::Queued);
+        assert_eq!(outbox.push(&frame(5, 2)), Push::Queued);
+        assert_eq!(outbox.push(&frame(0, 3)), Push::Overflow);
         assert_eq!(outbox.next(), Next::Close(CloseRequest::Slow));
         assert_eq!(outbox.next(), Next::Idle);
     }
@@ -227,11 +237,11 @@ mod tests {
     #[test]
     fn finish_ends_everything() {
         let outbox = Outbox::new(1000);
-        outbox.push(&message(1, 1));
+        outbox.push(&frame(1, 1));
         assert!(outbox.finish());
         assert!(!outbox.finish() && !outbox.ask_close(moved()));
         assert_eq!(
-            (outbox.next(), outbox.push(&message(1, 2))),
+            (outbox.next(), outbox.push(&frame(1, 2))),
             (Next::Idle, Push::Closed)
         );
     }
@@ -246,17 +256,17 @@ mod tests {
             let mut model = VecDeque::new();
             for (index, step) in steps.into_iter().enumerate() {
                 let tag = u8::try_from(index % 251).expect("small");
-                let pushed = step.map(|len| (len, outbox.push(&message(len, tag))));
+                let pushed = step.map(|len| (len, outbox.push(&frame(len, tag))));
                 match pushed {
-                    None => prop_assert_eq!(outbox.next(), model.pop_front().map_or(Next::Idle, Next::Message)),
-                    Some((len, Push::Queued)) => model.push_back(message(len, tag)),
+                    None => prop_assert_eq!(outbox.next(), model.pop_front().map_or(Next::Idle, Next::Frame)),
+                    Some((len, Push::Queued)) => model.push_back(frame(len, tag)),
                     Some((_, Push::Overflow)) => {
                         prop_assert_eq!(outbox.next(), Next::Close(CloseRequest::Slow));
                         return Ok(());
                     }
                     Some((_, Push::Closed)) => prop_assert!(false, "nobody closed it"),
                 }
-                let held = outbox.lock().queue.iter().map(|m| m.payload.len() + MESSAGE_OVERHEAD_BYTES).sum::<usize>();
+                let held = outbox.lock().queue.iter().map(|frame| frame.len() + FRAME_OVERHEAD_BYTES).sum::<usize>();
                 prop_assert!(held <= limit);
                 prop_assert_eq!(held, outbox.lock().bytes);
             }

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use anyhow::Result;
 
+use crate::autobahn::Autobahn;
 use crate::cache::Cache;
 use crate::cargo::Programs;
 use crate::cluster::Cluster;
@@ -70,6 +71,14 @@ pub(crate) fn of_ladder(ladder: &Ladder) -> Environment {
         ("WSC_HAPROXY", ladder.path("haproxy").into_os_string()),
         ("WSC_REDIS_SERVER", ladder.path("redis-server").into_os_string()),
         ("WSC_REDIS_CLI", ladder.path("redis-cli").into_os_string()),
+    ]
+}
+
+/// The Autobahn test suite.
+pub(crate) fn of_autobahn(autobahn: &Autobahn) -> Environment {
+    vec![
+        ("WSC_PYTHON2", autobahn.python.clone().into_os_string()),
+        ("WSC_AUTOBAHN", autobahn.packages.clone().into_os_string()),
     ]
 }
 

@@ -5,6 +5,7 @@
     reason = "a command for people at a terminal"
 )]
 
+mod autobahn;
 mod cache;
 mod cargo;
 mod cluster;

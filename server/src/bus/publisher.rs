@@ -1,6 +1,6 @@
 //! The publish queue and the task that pipelines it into Redis.
 //!
-//! Bounds: 1 MiB of messages, each at most one second old when it is sent. A message is sent at most once: after an
+//! Bounds: 1 MiB of messages or one larger one, each at most one second old when it is sent. A message is sent at most once: after an
 //! error nobody knows whether Redis had it, and a raw client prefers a loss to a double.
 
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use crate::metrics::Metrics;
 
 /// The bound of the queue.
 const QUEUE_BYTES: usize = 1 << 20;
-/// The largest single message that may be configured, so that some always fit together.
-pub const MAX_MESSAGE_BYTES: usize = QUEUE_BYTES / 2;
+/// The largest single message that may be configured. One that is larger than the queue has it for itself.
+pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
 /// What a message costs on top of its bytes; bounds floods of empty messages.
 const OVERHEAD_BYTES: usize = 256;
 /// The oldest message that is still sent.

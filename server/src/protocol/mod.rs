@@ -28,6 +28,24 @@ pub struct Message {
     pub payload: Bytes,
 }
 
+impl Message {
+    /// Text.
+    pub fn text(payload: Bytes) -> Self {
+        Self {
+            opcode: Opcode::Text,
+            payload,
+        }
+    }
+
+    /// Bytes.
+    pub fn binary(payload: Bytes) -> Self {
+        Self {
+            opcode: Opcode::Binary,
+            payload,
+        }
+    }
+}
+
 /// Who published: unique over all pods, because the process number is random.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Sender {

@@ -1,6 +1,9 @@
 //! Checks of a handshake's method and headers.
 
-use http::{HeaderMap, HeaderName, Method, Version, header};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
+use sha1::{Digest, Sha1};
 
 use super::refusal::Refusal;
 
@@ -8,6 +11,8 @@ use super::refusal::Refusal;
 pub const SERVER_HEADER: &str = "x-wsc-server";
 /// The proxy pod that a connection came through.
 pub const VIA_HEADER: &str = "x-wsc-via";
+/// What RFC 6455 has a server add to the key.
+const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// The longest proxy name that is recorded, in bytes: that of a Kubernetes object.
 const MAX_VIA_BYTES: usize = 253;
 
@@ -83,6 +88,13 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
         .any(|t| t.trim().eq_ignore_ascii_case(token))
 }
 
+/// The value of `Sec-WebSocket-Accept` for a key: RFC 6455, section 4.2.2.
+pub fn accept(key: &[u8]) -> HeaderValue {
+    let digest = Sha1::new().chain_update(key).chain_update(ACCEPT_GUID).finalize();
+    // Base64 is what a header may hold.
+    HeaderValue::from_str(&BASE64.encode(digest)).unwrap_or(HeaderValue::from_static(""))
+}
+
 fn is_nonce(key: &[u8]) -> bool {
     let (digits, padding) = key.split_at(key.len().saturating_sub(2));
     let base64 = |b: &u8| b.is_ascii_alphanumeric() || *b == b'+' || *b == b'/';
@@ -92,7 +104,6 @@ fn is_nonce(key: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
@@ -101,6 +112,14 @@ mod tests {
             map.append(name, HeaderValue::from_str(value).expect("value"));
         }
         map
+    }
+
+    #[test]
+    fn the_example_of_the_rfc_is_accepted() {
+        assert_eq!(
+            accept(b"dGhlIHNhbXBsZSBub25jZQ=="),
+            "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+        );
     }
 
     const GOOD: [(&str, &str); 4] = [

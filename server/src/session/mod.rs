@@ -3,7 +3,7 @@
 //! One task, polled by hand: it reads, writes, pings and closes, and each poll does a bounded amount of each.
 
 pub mod connection;
-pub mod socket;
+pub mod lane;
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -15,8 +15,9 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use self::connection::Connection;
 use crate::bus::publisher::Reservation;
+use crate::frame::Violation;
 use crate::outbox::{CloseRequest, Next};
-use crate::protocol::{Message, Opcode, envelope};
+use crate::protocol::{Message, envelope};
 
 /// From the wish to close to the hard end: for what is queued, the close frame and the client's answer.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
@@ -41,8 +42,8 @@ pub enum Incoming {
 /// What a client is sent.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outgoing {
-    /// A message.
-    Message(Message),
+    /// A complete frame with a message.
+    Frame(Bytes),
     /// A ping.
     Ping,
     /// The last frame.
@@ -57,12 +58,8 @@ pub enum Outgoing {
 /// How a socket fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SocketError {
-    /// A message over the limit.
-    TooLarge,
-    /// Text that is not UTF-8.
-    Utf8,
-    /// Frames that break RFC 6455.
-    Protocol,
+    /// The client broke the protocol or a limit. From now on the socket reads without understanding, until the client is gone.
+    Violation(Violation),
     /// It is gone.
     Lost,
 }
@@ -123,6 +120,8 @@ struct Closing {
     frame: Option<(u16, String)>,
     sent: bool,
     answered: bool,
+    /// The client's answer could not be understood: after our close nothing is written, which the client sees.
+    last_words: bool,
 }
 
 /// Ready with the reason of the end, a word for metrics.
@@ -155,11 +154,16 @@ impl<S: Socket> Session<S> {
             let incoming = match ready!(self.socket.poll_next_unpin(cx)) {
                 Some(Ok(incoming)) => incoming,
                 Some(Err(SocketError::Lost)) | None => return Poll::Ready(self.why("lost")),
-                Some(Err(error)) => {
-                    self.reading = false;
-                    let (why, code, reason) = close_of(error);
-                    self.begin_close(why, Some((code, reason.to_owned())));
-                    return Poll::Pending;
+                Some(Err(SocketError::Violation(violation))) => {
+                    // After what is queued: it may be the answer to what came before.
+                    let request = CloseRequest::Violation(violation);
+                    let why = request.why();
+                    self.connection.outbox.ask_close(request);
+                    self.begin_close(why, None);
+                    if let Some(closing) = &mut self.closing {
+                        closing.last_words = true;
+                    }
+                    continue;
                 }
             };
             self.last_heard = Instant::now();
@@ -245,8 +249,8 @@ impl<S: Socket> Session<S> {
                 closing.sent = true;
             }
             frames += 1;
-            if let Outgoing::Message(message) = &frame {
-                bytes += message.payload.len();
+            if let Outgoing::Frame(frame) = &frame {
+                bytes += frame.len();
             }
             self.unflushed = true;
             if Pin::new(&mut self.socket).start_send(frame).is_err() {
@@ -265,14 +269,11 @@ impl<S: Socket> Session<S> {
             return Some(Outgoing::Ping);
         }
         match self.connection.outbox.next() {
-            Next::Message(message) => Some(Outgoing::Message(message)),
+            Next::Frame(frame) => Some(Outgoing::Frame(frame)),
             Next::Idle => None,
             Next::Close(request) => {
                 self.begin_close(request.why(), None);
-                let (code, reason) = match request {
-                    CloseRequest::Moved { code, reason } => (code, reason),
-                    CloseRequest::Slow => (1013, "slow".to_owned()),
-                };
+                let (code, reason) = request.into_parts();
                 Some(Outgoing::Close { code, reason })
             }
         }
@@ -288,6 +289,11 @@ impl<S: Socket> Session<S> {
         }
         match &self.closing {
             Some(closing) if closing.answered => Poll::Ready(closing.why),
+            Some(closing) if closing.sent && closing.last_words => {
+                // The end is the client's, or the timer's.
+                let _ = Pin::new(&mut self.socket).poll_close(cx);
+                Poll::Pending
+            }
             _ => Poll::Pending,
         }
     }
@@ -330,39 +336,13 @@ impl<S: Socket> Session<S> {
             frame,
             sent: false,
             answered: false,
+            last_words: false,
         });
         self.timer.as_mut().reset(Instant::now() + CLOSE_WAIT);
     }
 
     fn why(&self, otherwise: &'static str) -> &'static str {
         self.closing.as_ref().map_or(otherwise, |c| c.why)
-    }
-}
-
-/// The word for the metrics, the close code and its reason.
-fn close_of(error: SocketError) -> (&'static str, u16, &'static str) {
-    match error {
-        SocketError::TooLarge => ("too_large", 1009, "message too large"),
-        SocketError::Utf8 => ("utf8", 1007, "text is not utf-8"),
-        SocketError::Protocol | SocketError::Lost => ("protocol", 1002, "protocol error"),
-    }
-}
-
-impl Message {
-    /// Text.
-    pub fn text(payload: Bytes) -> Self {
-        Self {
-            opcode: Opcode::Text,
-            payload,
-        }
-    }
-
-    /// Bytes.
-    pub fn binary(payload: Bytes) -> Self {
-        Self {
-            opcode: Opcode::Binary,
-            payload,
-        }
     }
 }
 

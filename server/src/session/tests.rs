@@ -115,14 +115,14 @@ async fn a_silent_client_is_pinged_then_told_then_dropped() {
 async fn a_move_comes_after_what_was_queued_and_waits_for_the_answer() {
     let (server, wire) = (server(), Arc::<Mutex<Wire>>::default());
     let connection = join(&server);
-    let message = Message::text(Bytes::from_static(b"last words"));
-    assert_eq!(connection.outbox.push(&message), Push::Queued);
+    let frame = Bytes::from_static(b"last words");
+    assert_eq!(connection.outbox.push(&frame), Push::Queued);
     connection.outbox.ask_close(moved());
     let took = run_to_end(&wire, &server, connection).await;
     assert_eq!(took.as_secs(), CLOSE_WAIT.as_secs(), "nobody answered");
     assert_eq!(
         wire.lock().expect("wire").sent,
-        [Outgoing::Message(message), close(1012, "shed;retry=7")]
+        [Outgoing::Frame(frame), close(1012, "shed;retry=7")]
     );
     assert_eq!(server.metrics.closed("moved").get(), 1);
 }

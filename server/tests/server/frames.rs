@@ -107,7 +107,10 @@ async fn broken_frames_end_with_a_code_and_nothing_else_happens() {
     .concat();
     let fragments = [frame(BINARY, &[7; 600]), frame(FIN, &[7; 600])].concat();
     let cut_text = [frame(TEXT, "ä".as_bytes().split_at(1).0), frame(FIN, b"x")].concat();
-    let cases: [(&str, u16, Vec<u8>); 13] = [
+    let code = |code: u16, reason: &[u8]| frame(FIN | CLOSE, &[&code.to_be_bytes()[..], reason].concat());
+    let long_form = [&[FIN | TEXT, MASKED | 0x7e, 0, 1, 0, 0, 0, 0][..], b"x"].concat();
+    let negative = [&[FIN | BINARY, MASKED | 0x7f][..], &(1_u64 << 63).to_be_bytes()].concat();
+    let cases: [(&str, u16, Vec<u8>); 21] = [
         ("unmasked", 1002, unmasked),
         ("reserved bit", 1002, frame(FIN | 0x40 | TEXT, b"x")),
         ("reserved opcode", 1002, frame(FIN | 0x3, b"x")),
@@ -125,6 +128,14 @@ async fn broken_frames_end_with_a_code_and_nothing_else_happens() {
         ("a frame over the limit", 1009, frame(FIN | TEXT, &[b'x'; 1001])),
         ("fragments over the limit together", 1009, fragments),
         ("an endless frame", 1009, endless),
+        ("a length with its first bit set", 1002, negative),
+        ("a length in a longer form than it needs", 1002, long_form),
+        ("a close of one byte", 1002, frame(FIN | CLOSE, b"x")),
+        ("a close with code 999", 1002, code(999, b"")),
+        ("a close with code 1005", 1002, code(1005, b"")),
+        ("a close with code 1006", 1002, code(1006, b"")),
+        ("a close with code 2999", 1002, code(2999, b"")),
+        ("a close whose reason is not utf-8", 1007, code(1000, &[0xff])),
     ];
     for (what, code, bytes) in cases {
         let mut raw = Raw::connect(&server).await;
@@ -133,16 +144,88 @@ async fn broken_frames_end_with_a_code_and_nothing_else_happens() {
         drop(raw);
         server.wait_connections(1, SOON).await.unwrap();
     }
-    // A close of one byte is broken too; who cannot even say goodbye may get none.
-    let mut raw = Raw::connect(&server).await;
-    raw.send(&frame(FIN | CLOSE, b"x")).await;
-    assert!(matches!(raw.close_code().await, None | Some(1002)));
+    for (reason, count) in [("protocol", 15), ("utf8", 3), ("too_large", 3)] {
+        let closed = format!("wsc_server_closed_total{{reason=\"{reason}\"}}");
+        assert_eq!(server.metric(&closed).await.unwrap(), count, "{reason}");
+    }
     neighbour.send_text("last").await.unwrap();
     assert!(neighbour.wait_received(1, SOON).await);
     assert_eq!(
         (neighbour.texts(), neighbour.ended()),
         (vec!["last".to_owned()], None)
     );
+}
+
+/// What came before the violation is answered before the close.
+#[tokio::test]
+async fn a_violation_takes_nothing_back() {
+    let server = alone(&[]).await;
+    let mut raw = Raw::connect(&server).await;
+    let bytes = [frame(FIN | TEXT, b"good"), frame(FIN | 0x3, b"bad")].concat();
+    raw.send(&bytes).await;
+    assert_eq!(raw.next().await, Some((FIN | TEXT, b"good".to_vec())));
+    let (first, payload) = raw.next().await.unwrap();
+    assert_eq!(
+        (first, &payload[2..]),
+        (FIN | CLOSE, &b"the opcode is reserved"[..])
+    );
+    assert_eq!(raw.next().await, None, "the server ends the stream");
+}
+
+#[tokio::test]
+async fn data_after_a_close_reaches_nobody() {
+    let server = alone(&[]).await;
+    let neighbour = connect(&server, "/ws/raw").await;
+    let mut raw = Raw::connect(&server).await;
+    let close = frame(FIN | CLOSE, &1000_u16.to_be_bytes());
+    raw.send(&[close, frame(FIN | TEXT, b"late")].concat()).await;
+    assert_eq!(raw.close_code().await, Some(1000));
+    server.wait_connections(1, SOON).await.unwrap();
+    neighbour.send_text("next").await.unwrap();
+    assert!(neighbour.wait_received(1, SOON).await);
+    assert_eq!(neighbour.texts(), ["next"]);
+}
+
+#[tokio::test]
+async fn a_million_fragments_of_one_byte_are_one_message_or_too_many() {
+    let server = alone(&[]).await;
+    let pieces = |count: usize| {
+        let mut bytes = frame(BINARY, b"x");
+        for _ in 1..count {
+            bytes.extend(frame(0, b"x"));
+        }
+        bytes.extend(frame(FIN, b""));
+        bytes
+    };
+    let mut raw = Raw::connect(&server).await;
+    raw.send(&pieces(64 << 10)).await;
+    let (first, payload) = raw.next().await.unwrap();
+    assert_eq!((first, payload.len()), (FIN | BINARY, 64 << 10));
+    let mut raw = Raw::connect(&server).await;
+    raw.send(&pieces(1_000_000)).await;
+    assert_eq!(raw.close_code().await, Some(1009));
+    server.wait_connections(1, SOON).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_flood_of_pings_is_answered_as_fast_as_its_sender_reads() {
+    const PINGS: usize = 20_000;
+    let server = alone(&[]).await;
+    let neighbour = connect(&server, "/ws/raw").await;
+    let mut raw = Raw::connect(&server).await;
+    let (mut read, mut write) = raw.0.split();
+    let flood = frame(FIN | PING, &[7; 125]).repeat(PINGS);
+    let mut answers = vec![0; (2 + 125) * PINGS];
+    let (written, answered) = tokio::join!(write.write_all(&flood), read.read_exact(&mut answers));
+    written.unwrap();
+    answered.unwrap();
+    assert!(
+        answers
+            .chunks(2 + 125)
+            .all(|pong| pong[..2] == [FIN | PONG, 125] && pong[2..] == [7; 125])
+    );
+    neighbour.send_text("undisturbed").await.unwrap();
+    assert!(neighbour.wait_received(1, SOON).await);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
     reason = "a test fails by a panic, in its helpers too"
 )]
 
+mod autobahn;
 mod broadcast;
 mod capacity;
 mod command_line;

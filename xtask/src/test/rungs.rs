@@ -16,7 +16,7 @@ use crate::cluster::Cluster;
 use crate::cluster::api_tier::ApiTier;
 use crate::environment::{self, Environment};
 use crate::steps::Steps;
-use crate::{cluster, images, kubernetes, ladder, machine};
+use crate::{autobahn, cluster, images, kubernetes, ladder, machine};
 
 const PURE_LIMIT: Duration = Duration::from_mins(5);
 const COMPONENT_LIMIT: Duration = Duration::from_mins(15);
@@ -70,6 +70,7 @@ fn component(cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outco
     machine::packages(steps)?;
     let mut environment = environment::of_repository();
     environment.extend(environment::of_ladder(&ladder::ladder(cache, steps)?));
+    environment.extend(environment::of_autobahn(&autobahn::provide(cache, steps)?));
     let executables = steps.run("building component tests", || {
         cargo::integration_tests(&["wsc-proxy-agent", "wsc-server"])
     })?;

@@ -2,6 +2,7 @@
 
 mod api_server;
 mod configurations;
+mod conformance;
 mod failures;
 mod headers;
 mod pool;

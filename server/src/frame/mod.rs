@@ -1,0 +1,74 @@
+//! WebSocket frames as RFC 6455 has them, as pure functions on bytes: the socket is somewhere else.
+//!
+//! [`decode`] reads what clients send, strictly; [`encode`] makes complete frames that many clients can share.
+
+pub mod decode;
+pub mod encode;
+mod header;
+mod utf8;
+
+use bytes::Bytes;
+
+use crate::protocol::Message;
+
+/// What a client sent, once all of it is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A whole message; text is valid UTF-8.
+    Message(Message),
+    /// A ping, to be answered with the same bytes.
+    Ping(Bytes),
+    /// A pong.
+    Pong,
+    /// The close with its code, if it had one. Nothing that comes after it counts.
+    Close(Option<u16>),
+}
+
+/// What a client did that RFC 6455 forbids or that is over a limit. Its connection is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// A set RSV bit: no extension was negotiated.
+    #[error("reserved bits are set")]
+    ReservedBits,
+    /// An opcode that RFC 6455 keeps for later.
+    #[error("the opcode is reserved")]
+    ReservedOpcode,
+    /// Clients mask.
+    #[error("frames from clients are masked")]
+    Unmasked,
+    /// A length that fits into fewer bytes, or whose first bit is set.
+    #[error("the length is not in its shortest form")]
+    Length,
+    /// A control frame in pieces.
+    #[error("a control frame is not fragmented")]
+    FragmentedControl,
+    /// A control frame over 125 bytes.
+    #[error("a control frame has at most 125 bytes")]
+    LongControl,
+    /// A continuation of nothing.
+    #[error("a continuation needs a beginning")]
+    Continuation,
+    /// A new message within a fragmented one.
+    #[error("a fragmented message is not finished")]
+    Interleaved,
+    /// A close with one byte, or with a code that nobody may send.
+    #[error("the close code is not allowed")]
+    CloseCode,
+    /// Text or a close reason.
+    #[error("text is not utf-8")]
+    Utf8,
+    /// Over the limit, all fragments together.
+    #[error("message too large")]
+    TooLarge,
+}
+
+impl Violation {
+    /// The close code that tells the client.
+    pub fn code(self) -> u16 {
+        match self {
+            Self::Utf8 => 1007,
+            Self::TooLarge => 1009,
+            _ => 1002,
+        }
+    }
+}
