@@ -106,8 +106,11 @@ pub fn router(server: Arc<Server>) -> Router {
 }
 
 /// A process that answers is alive: Redis has no say, or its restart would restart every pod.
-async fn livez() -> &'static str {
-    "ok\n"
+async fn livez(State(server): State<Arc<Server>>) -> Response {
+    if server.pulse.goes_on() {
+        return "ok\n".into_response();
+    }
+    error(StatusCode::SERVICE_UNAVAILABLE, "still", "a shard stands still")
 }
 
 /// False until a message made the round trip once, and after SIGTERM; nothing else flips it.

@@ -1,12 +1,13 @@
 //! The server as a whole: what its parts share, and its life from the listeners to the last client.
 
 use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 use crate::bus::Bus;
@@ -17,6 +18,7 @@ use crate::hub::Hub;
 use crate::listen::{Listeners, accept};
 use crate::metrics::Metrics;
 use crate::protocol::refusal::Refusal;
+use crate::shards::{Port, Pulse, Shards};
 use crate::shed::{ShedRequest, Shedding};
 use crate::{admin, drain, handshake};
 
@@ -46,6 +48,8 @@ pub struct Server {
     pub departed: Notify,
     /// Told when the shedding may have something to do.
     pub shed_wake: Notify,
+    /// Whether the shards go on.
+    pub pulse: Arc<Pulse>,
     started: Instant,
     connections: AtomicU64,
     closed: AtomicU64,
@@ -73,7 +77,8 @@ pub struct Refused {
 impl Server {
     /// A server that has no listeners yet. Call it within a tokio runtime.
     pub fn new(config: Config) -> Arc<Self> {
-        let (hub, metrics) = (Arc::new(Hub::default()), Arc::new(Metrics::new()));
+        let hub = Arc::new(Hub::new(config.limits.outboxes_bytes));
+        let metrics = Arc::new(Metrics::new());
         let bus = Bus::start(&config.bus, Arc::clone(&hub), Arc::clone(&metrics));
         metrics
             .capacity
@@ -82,6 +87,7 @@ impl Server {
             process: rand::random(),
             capacity: Capacity::new(config.capacity),
             shedding: Mutex::new(Shedding::new(config.max_sheds_per_second)),
+            pulse: Arc::new(Pulse::new(config.shards)),
             config,
             hub,
             bus,
@@ -202,24 +208,29 @@ impl Server {
 }
 
 /// Serves until `shutdown` is over and every client was asked to leave; new handshakes get 503 meanwhile.
-pub async fn serve(listeners: Listeners, server: Arc<Server>, shutdown: impl Future<Output = ()>) {
+///
+/// # Errors
+/// If a shard cannot be started.
+pub async fn serve(
+    listeners: Listeners,
+    server: Arc<Server>,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
     let slots = usize::try_from(server.capacity.max()).unwrap_or(usize::MAX);
-    let clients = handshake::router(Arc::clone(&server));
-    let control = admin::router(Arc::clone(&server));
-    let sockets = slots.saturating_add(SPARE_SOCKETS);
-    let refused = |port| server.metrics.refused(port);
+    let sockets = slots.saturating_add(SPARE_SOCKETS).min(Semaphore::MAX_PERMITS);
+    let clients = Port {
+        router: handshake::router(Arc::clone(&server)),
+        sockets: Arc::new(Semaphore::new(sockets)),
+        refused: server.metrics.refused("client_sockets"),
+        pulse: Arc::clone(&server.pulse),
+    };
+    let shards = Shards::start(listeners.clients, &clients)?;
     let tasks = [
         tokio::spawn(accept(
-            listeners.clients,
-            clients,
-            sockets,
-            refused("client_sockets"),
-        )),
-        tokio::spawn(accept(
             listeners.control,
-            control,
-            CONTROL_SOCKETS,
-            refused("control_sockets"),
+            admin::router(Arc::clone(&server)),
+            Arc::new(Semaphore::new(CONTROL_SOCKETS)),
+            server.metrics.refused("control_sockets"),
         )),
         tokio::spawn(shed_forever(Arc::clone(&server))),
     ];
@@ -228,6 +239,8 @@ pub async fn serve(listeners: Listeners, server: Arc<Server>, shutdown: impl Fut
     for task in tasks {
         task.abort();
     }
+    shards.end();
+    Ok(())
 }
 
 async fn shed_forever(server: Arc<Server>) -> Infallible {

@@ -13,6 +13,7 @@ use crate::config::{Config, Limits};
 use crate::frame::encode::MAX_HEADER_BYTES;
 use crate::origin::OriginPolicy;
 use crate::outbox::FRAME_OVERHEAD_BYTES;
+use crate::{memory, shards};
 
 /// A WebSocket server: what a client sends to a room reaches every member of the room, on every pod.
 #[derive(Debug, Parser)]
@@ -40,6 +41,9 @@ pub struct Args {
     #[arg(long, env = "WSC_MAX_CONNECTIONS", default_value_t = 10_000, value_name = "N",
           value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub max_connections: u64,
+    /// Threads that serve clients (default: as many as there are CPUs for the process, up to 4)
+    #[arg(long, env = "WSC_SHARDS", value_name = "N", value_parser = clap::value_parser!(u64).range(1..=64))]
+    pub shards: Option<u64>,
     /// How messages travel: `redis` between pods, `memory` within this process alone; has to be said when POD_NAME is set
     #[arg(long, env = "WSC_BUS", value_enum)]
     pub bus: Option<BusKind>,
@@ -93,6 +97,10 @@ pub struct Args {
     /// The outgoing queue of one client; a client that lets it overflow is closed with 1013
     #[arg(long, env = "WSC_OUTBOX_BYTES", default_value_t = Limits::default().outbox_bytes, value_name = "BYTES")]
     pub outbox_bytes: usize,
+    /// All outgoing queues together; beyond it the clients with the longest ones are closed with 1013 (default: a quarter of the memory
+    /// limit, 1 GiB without one)
+    #[arg(long, env = "WSC_OUTBOXES_BYTES", value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1 << 20..))]
+    pub outboxes_bytes: Option<u64>,
     /// A client that was silent for this long is pinged, and is dead after 10 s more
     #[arg(long, env = "WSC_HEARTBEAT_SECONDS", default_value_t = 25, value_name = "SECONDS",
           value_parser = clap::value_parser!(u64).range(1..=3600))]
@@ -150,6 +158,10 @@ impl Args {
             pod: self.pod_name.clone().filter(|p| !p.is_empty()),
             path: self.path.clone(),
             capacity: self.max_connections,
+            shards: self
+                .shards
+                .and_then(|shards| usize::try_from(shards).ok())
+                .unwrap_or_else(shards::default_count),
             bus: self.bus().map_err(Exit::Usage)?,
             origins: OriginPolicy::parse(&self.origins)
                 .map_err(|e| Exit::Usage(format!("--origins: {e}")))?,
@@ -207,6 +219,8 @@ impl Args {
         Ok(Limits {
             message_bytes: self.max_message_bytes,
             outbox_bytes: self.outbox_bytes,
+            outboxes_bytes: usize::try_from(self.outboxes_bytes.unwrap_or_else(memory::default_outboxes))
+                .unwrap_or(usize::MAX),
             heartbeat: Duration::from_secs(self.heartbeat_seconds),
             ..Limits::default()
         })

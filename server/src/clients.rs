@@ -108,11 +108,16 @@ impl Drop for Registration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outbox::Budget;
+
+    fn outbox() -> Outbox {
+        Outbox::new(100, Arc::new(Budget::new(usize::MAX)))
+    }
 
     #[test]
     fn oldest_first_once_and_by_proxy() {
         let clients = Arc::new(Clients::default());
-        let outboxes: Vec<_> = (0..4).map(|_| Arc::new(Outbox::new(100))).collect();
+        let outboxes: Vec<_> = (0..4).map(|_| Arc::new(outbox())).collect();
         let vias = [Some("p-a"), Some("p-b"), None, Some("p-a")];
         let mut registrations: Vec<_> = (0..4)
             .map(|i| clients.register(i as u64, vias[i], Arc::clone(&outboxes[i])))
@@ -142,7 +147,7 @@ mod tests {
     fn proxy_names_are_bounded() {
         let clients = Arc::new(Clients::default());
         let held: Vec<_> = (0..1000)
-            .map(|n| clients.register(n, Some(&format!("p-{n}")), Arc::new(Outbox::new(1))))
+            .map(|n| clients.register(n, Some(&format!("p-{n}")), Arc::new(outbox())))
             .collect();
         assert!(clients.vias().len() <= MAX_VIAS + 1);
         assert_eq!(clients.vias().values().sum::<u64>(), 1000);

@@ -14,6 +14,8 @@ pub struct Config {
     pub path: String,
     /// Connection slots.
     pub capacity: u64,
+    /// Threads that serve clients.
+    pub shards: usize,
     /// How messages travel.
     pub bus: BusConfig,
     /// Which web pages may connect.
@@ -39,6 +41,8 @@ pub struct Limits {
     pub message_bytes: usize,
     /// The bound of the outgoing queue, in bytes.
     pub outbox_bytes: usize,
+    /// The bound of all outgoing queues together, in bytes.
+    pub outboxes_bytes: usize,
     /// A client that was silent for this long is pinged.
     pub heartbeat: Duration,
     /// A client that does not answer a ping for this long is dead.
@@ -50,6 +54,7 @@ impl Default for Limits {
         Self {
             message_bytes: 64 << 10,
             outbox_bytes: 256 << 10,
+            outboxes_bytes: 1 << 30,
             heartbeat: Duration::from_secs(25),
             pong_wait: Duration::from_secs(10),
         }

@@ -10,7 +10,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::{self, OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use tokio::net::TcpStream;
@@ -113,7 +113,7 @@ fn upgrade(parts: &mut Parts, connection: Connection) -> Response {
     let accept = request::accept(key.as_bytes());
     tokio::spawn(async move {
         match upgrade.await {
-            Ok(upgraded) => open(upgraded, connection).await,
+            Ok(upgraded) => open(upgraded, connection),
             Err(error) => tracing::debug!(%error, "upgrade"),
         }
     });
@@ -126,18 +126,18 @@ fn upgrade(parts: &mut Parts, connection: Connection) -> Response {
     response
 }
 
-/// Takes the socket back from the HTTP library, with what it has read ahead. What is no plain socket stays in its box.
-async fn open(upgraded: Upgraded, connection: Connection) {
+/// Takes the socket back from the HTTP library, with what it has read ahead. What is no plain socket stays in its box. The session is
+/// a task of its own: this one is larger.
+fn open(upgraded: Upgraded, connection: Connection) {
     let limit = connection.server.config.limits.message_bytes;
     match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => {
-            let lane = Lane::new(parts.io.into_inner(), &parts.read_buf, limit);
-            session::run(lane, connection).await;
+        Ok(upgrade::Parts { io, read_buf, .. }) => {
+            let lane = Lane::new(io.into_inner(), &read_buf, limit);
+            tokio::spawn(session::run(lane, connection));
         }
         Err(upgraded) => {
-            // Large, and rare.
             let lane = Lane::new(TokioIo::new(upgraded), &[], limit);
-            Box::pin(session::run(lane, connection)).await;
+            tokio::spawn(session::run(lane, connection));
         }
     }
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::frame::encode;
-use crate::outbox::{Outbox, Push};
+use crate::outbox::{Budget, Outbox, Push};
 use crate::protocol::envelope::Envelope;
 use crate::protocol::{RoomName, Sender};
 
@@ -34,12 +34,33 @@ pub struct Delivery {
 type Room = Mutex<BTreeMap<u64, Member>>;
 
 /// The registry. Its size is bounded by the connections: a member is one connection in one room.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Hub {
     rooms: RwLock<HashMap<RoomName, Arc<Room>>>,
+    budget: Arc<Budget>,
+}
+
+impl Default for Hub {
+    /// Without a limit for all outboxes together.
+    fn default() -> Self {
+        Self::new(usize::MAX)
+    }
 }
 
 impl Hub {
+    /// Without rooms; all outboxes of its members together may hold so many bytes.
+    pub fn new(outboxes_bytes: usize) -> Self {
+        Self {
+            rooms: RwLock::default(),
+            budget: Arc::new(Budget::new(outboxes_bytes)),
+        }
+    }
+
+    /// What the outboxes of its members are charged to.
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
     /// Adds a member. True if the room is new to this process.
     pub fn join(&self, room: &RoomName, member: Member) -> bool {
         let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
@@ -92,6 +113,34 @@ impl Hub {
     /// Whether nobody is in any room.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Gives up the clients with the longest queues until so many bytes are free; how many these were.
+    pub fn give_up(&self, excess: usize) -> u64 {
+        let rooms: Vec<_> = {
+            let rooms = self.rooms.read().unwrap_or_else(PoisonError::into_inner);
+            rooms.values().cloned().collect()
+        };
+        let mut queues = Vec::new();
+        for room in rooms {
+            let members = lock(&room);
+            let outboxes = members
+                .values()
+                .map(|member| (member.outbox.bytes(), Arc::clone(&member.outbox)));
+            queues.extend(outboxes.filter(|(bytes, _)| *bytes > 0));
+        }
+        queues.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+        let (mut freed, mut given_up) = (0, 0);
+        for (bytes, outbox) in queues {
+            if freed >= excess {
+                break;
+            }
+            if outbox.give_up() {
+                freed += bytes;
+                given_up += 1;
+            }
+        }
+        given_up
     }
 
     /// Queues a message for everybody in the room. Callers deliver the messages of one room one after the other.
@@ -157,6 +206,10 @@ mod tests {
         }
     }
 
+    fn outbox(limit_bytes: usize) -> Arc<Outbox> {
+        Arc::new(Outbox::new(limit_bytes, Arc::new(Budget::new(usize::MAX))))
+    }
+
     fn drain(outbox: &Outbox) -> Vec<u32> {
         std::iter::from_fn(|| match outbox.next() {
             // A header of two bytes, then the number.
@@ -179,7 +232,7 @@ mod tests {
                         if members.contains_key(&c) {
                             continue;
                         }
-                        let outbox = Arc::new(Outbox::new(1 << 20));
+                        let outbox = outbox(1 << 20);
                         let appeared = hub.join(&rooms[room], Member { sender: sender(c), outbox: outbox.clone(), echo });
                         prop_assert_eq!(appeared, !members.values().any(|m| m.0 == room));
                         members.insert(c, (room, echo, outbox, Vec::new()));
@@ -215,7 +268,7 @@ mod tests {
     fn a_slow_member_does_not_disturb_its_neighbours() {
         let room = RoomName::parse("r").expect("room");
         let hub = Hub::default();
-        let (slow, fast) = (Arc::new(Outbox::new(100)), Arc::new(Outbox::new(1 << 20)));
+        let (slow, fast) = (outbox(100), outbox(1 << 20));
         for (id, outbox) in [(1, &slow), (2, &fast)] {
             hub.join(
                 &room,
@@ -271,7 +324,7 @@ mod tests {
         };
         let come_and_go = |connection: u64| {
             while published.load(Ordering::SeqCst) < MESSAGES {
-                let outbox = Arc::new(Outbox::new(1 << 30));
+                let outbox = outbox(1 << 30);
                 let member = Member {
                     sender: sender(connection),
                     outbox: Arc::clone(&outbox),
@@ -304,7 +357,7 @@ mod tests {
     fn two_threads_see_one_order() {
         let room = RoomName::parse("r").expect("room");
         let hub = Hub::default();
-        let outboxes: Vec<_> = (0..2).map(|_| Arc::new(Outbox::new(1 << 20))).collect();
+        let outboxes: Vec<_> = (0..2).map(|_| outbox(1 << 20)).collect();
         for (id, outbox) in (0..).zip(&outboxes) {
             hub.join(
                 &room,
@@ -339,5 +392,29 @@ mod tests {
         let (first, second) = (drain(&outboxes[0]), drain(&outboxes[1]));
         assert_eq!(first.len(), 1000);
         assert_eq!(first, second);
+    }
+
+    #[test]
+    fn the_longest_queues_are_given_up_first() {
+        let hub = Hub::default();
+        let boxes: Vec<_> = (0..4).map(|_| outbox(1 << 20)).collect();
+        for (id, outbox) in (0..).zip(&boxes) {
+            let room = RoomName::parse(&format!("r{}", id % 2)).expect("room");
+            let member = Member {
+                sender: sender(id),
+                outbox: Arc::clone(outbox),
+                echo: true,
+            };
+            hub.join(&room, member);
+            let length = [0, 100, 300, 200][usize::try_from(id).expect("small")];
+            if length > 0 {
+                outbox.push(&vec![0; length].into());
+            }
+        }
+        let all = boxes.iter().map(|outbox| outbox.bytes()).sum::<usize>();
+        assert_eq!(hub.give_up(350), 2);
+        let slow: Vec<_> = boxes.iter().map(|outbox| outbox.asked_close()).collect();
+        assert_eq!(slow, [None, None, Some("slow"), Some("slow")]);
+        assert_eq!((hub.give_up(all), hub.give_up(all)), (1, 0));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,8 +38,8 @@ pub struct SocketPermit(#[expect(dead_code, reason = "held for its drop")] Arc<O
 /// The two ports of a server.
 #[derive(Debug)]
 pub struct Listeners {
-    /// For clients.
-    pub clients: TcpListener,
+    /// For clients: one a shard, all on one port.
+    pub clients: Vec<StdListener>,
     /// For health, metrics and the operator.
     pub control: TcpListener,
 }
@@ -49,42 +49,54 @@ impl Listeners {
     ///
     /// # Errors
     /// Names the port that cannot be had.
-    pub fn bind(port: u16, control_port: u16) -> io::Result<Self> {
+    pub fn bind(port: u16, control_port: u16, shards: usize) -> io::Result<Self> {
         let named = |port: u16| move |e: io::Error| io::Error::new(e.kind(), format!("port {port}: {e}"));
-        let clients = bind_all(port).map_err(named(port))?;
-        let control = bind_all(control_port).map_err(named(control_port))?;
+        let clients = bind_shards(port, shards).map_err(named(port))?;
+        let control = bind_all(control_port, false).map_err(named(control_port))?;
         Ok(Self { clients, control })
     }
 }
 
+/// The kernel shares new connections out among all sockets that listen on the port and say that they share it.
+fn bind_shards(port: u16, shards: usize) -> io::Result<Vec<StdListener>> {
+    // Who says so gets a port that another process shares: only one that asks for it alone hears that it is taken.
+    let alone = bind_all(port, false)?;
+    if shards <= 1 {
+        return Ok(vec![alone.into_std()?]);
+    }
+    let port = alone.local_addr()?.port();
+    drop(alone);
+    (0..shards).map(|_| bind_all(port, true)?.into_std()).collect()
+}
+
 /// `[::]`, which takes IPv4 as well, or `0.0.0.0` where there is no IPv6.
-fn bind_all(port: u16) -> io::Result<TcpListener> {
+fn bind_all(port: u16, shared: bool) -> io::Result<TcpListener> {
     let v6 = TcpSocket::new_v6().and_then(|socket| {
         rustix::net::sockopt::set_ipv6_v6only(&socket, false)?;
-        listen(socket, (Ipv6Addr::UNSPECIFIED, port).into())
+        listen(socket, (Ipv6Addr::UNSPECIFIED, port).into(), shared)
     });
     match v6 {
         Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
-            listen(TcpSocket::new_v4()?, (Ipv4Addr::UNSPECIFIED, port).into())
+            listen(TcpSocket::new_v4()?, (Ipv4Addr::UNSPECIFIED, port).into(), shared)
         }
         other => other,
     }
 }
 
-fn listen(socket: TcpSocket, address: SocketAddr) -> io::Result<TcpListener> {
+fn listen(socket: TcpSocket, address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
+    socket.set_reuseport(shared)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-/// Accepts until it is dropped. Beyond `max_sockets` a connection is closed at once and counted.
+/// Accepts until it is dropped. When there is no socket left, a connection is closed at once and counted.
 pub async fn accept(
     listener: TcpListener,
     router: Router,
-    max_sockets: usize,
+    sockets: Arc<Semaphore>,
     refused: Counter,
 ) -> Infallible {
-    let sockets = Arc::new(Semaphore::new(max_sockets));
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,

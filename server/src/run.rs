@@ -84,12 +84,13 @@ pub async fn serve(args: &Args, config: Config) -> anyhow::Result<()> {
             _ = interrupt.recv() => {}
         }
     };
-    let listeners = Listeners::bind(args.port, args.control_port)?;
+    let listeners = Listeners::bind(args.port, args.control_port, config.shards)?;
     tracing::info!(
-        clients = %listeners.clients.local_addr()?,
+        clients = %listeners.clients.first().context("no listener")?.local_addr()?,
         control = %listeners.control.local_addr()?,
         path = config.path,
         capacity = config.capacity,
+        shards = config.shards,
         "serving"
     );
     let (asked, shutdown) = tokio::sync::oneshot::channel::<()>();
@@ -103,7 +104,7 @@ pub async fn serve(args: &Args, config: Config) -> anyhow::Result<()> {
         ask().await;
     };
     tokio::select! {
-        () = app::serve(listeners, Server::new(config), shutdown) => {}
+        served = app::serve(listeners, Server::new(config), shutdown) => served?,
         () = signals => tracing::warn!("second signal: ending without goodbyes"),
     }
     Ok(())

@@ -2,6 +2,7 @@
 //! processes on free ports, a real local Kubernetes, and a fault proxy to put in front of any of them.
 
 pub mod autobahn;
+pub mod bench;
 pub mod client;
 pub mod cluster;
 pub mod demo;

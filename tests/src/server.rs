@@ -197,6 +197,11 @@ impl Server {
         lock(&self.log).clone()
     }
 
+    /// The process; 0 when it has ended.
+    pub fn pid(&self) -> u32 {
+        self.child.id().unwrap_or(0)
+    }
+
     /// Sends a signal.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use crate::cluster::{self, Cluster};
 use crate::environment;
 use crate::steps::Steps;
 use crate::test::{self, Rung};
-use crate::{demo, r#gen, images};
+use crate::{bench, demo, r#gen, images};
 
 /// Everything that this repository can do, each with all of its own set-up.
 #[derive(Parser)]
@@ -33,6 +33,9 @@ enum Command {
     Cluster(ClusterCommand),
     /// Builds the images and loads them into the local Kubernetes when it runs
     Images(ImagesArgs),
+    /// Measures, beside a floor in the same run
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Writes the CRD and the reference from operator/api
     Gen(GenArgs),
     /// The forwarder that `cluster up` starts
@@ -52,6 +55,26 @@ pub(crate) struct DemoArgs {
     /// Aim at a run of this many seconds
     #[arg(long, value_name = "N")]
     pub(crate) seconds: Option<u32>,
+}
+
+#[derive(Subcommand)]
+enum BenchCommand {
+    /// The server: memory of a connection, broadcasts, start
+    Server(BenchArgs),
+}
+
+/// What the bench of the server is told.
+#[derive(Args)]
+pub(crate) struct BenchArgs {
+    /// One measure only: memory, broadcast, start or size
+    #[arg(long, value_name = "MEASURE")]
+    pub(crate) only: Option<String>,
+    /// Write the rows, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Publish the rows in docs/benchmarks.md
+    #[arg(long, conflicts_with = "only")]
+    pub(crate) docs: bool,
 }
 
 #[derive(Args)]
@@ -108,6 +131,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Test(args) => return test::run(args.rung, args.filter.as_deref()),
         Command::Cluster(command) => return cluster(command),
         Command::Images(args) => images::run(args.export.as_deref())?,
+        Command::Bench(BenchCommand::Server(args)) => return bench::server(&args),
         Command::Gen(args) => r#gen::run(args.check)?,
         Command::Forward { state, cluster } => cluster::forward::run(&state, cluster)?,
     }

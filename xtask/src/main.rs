@@ -6,6 +6,7 @@
 )]
 
 mod autobahn;
+mod bench;
 mod cache;
 mod cargo;
 mod cluster;

@@ -38,4 +38,10 @@ pub(super) fn deliver(hub: &Hub, metrics: &Metrics, room: &RoomName, bytes: &Byt
     let delivery = hub.deliver(room, &envelope);
     metrics.deliveries.inc_by(delivery.queued);
     metrics.overflows.inc_by(delivery.overflowed);
+    let excess = hub.budget().excess();
+    if excess > 0 {
+        let given_up = hub.give_up(excess);
+        tracing::warn!(excess, given_up, "all outboxes together are over their limit");
+        metrics.overflows.inc_by(given_up);
+    }
 }

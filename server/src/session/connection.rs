@@ -36,7 +36,10 @@ impl Connection {
         via: Option<String>,
         permit: Option<SocketPermit>,
     ) -> Self {
-        let outbox = Arc::new(Outbox::new(server.config.limits.outbox_bytes));
+        let outbox = Arc::new(Outbox::new(
+            server.config.limits.outbox_bytes,
+            Arc::clone(server.hub.budget()),
+        ));
         let sender = Sender {
             process: server.process,
             connection: server.next_connection(),

@@ -22,7 +22,7 @@ const SCRATCH_BYTES: usize = 16 << 10;
 /// With so much waiting to be written, nothing more is taken and nothing more is read.
 const HIGH_WATER_BYTES: usize = 16 << 10;
 /// Frames that one write takes together.
-const FRAMES_PER_WRITE: usize = 32;
+const FRAMES_PER_WRITE: usize = 64;
 /// Reads of one poll of a client whose bytes do not count any more.
 const DEAF_READS: usize = 16;
 

@@ -5,6 +5,7 @@
 pub mod connection;
 pub mod lane;
 
+use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -21,8 +22,10 @@ use crate::protocol::{Message, envelope};
 
 /// From the wish to close to the hard end: for what is queued, the close frame and the client's answer.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
-/// The most frames that one poll reads, and the most that it writes, so that one client cannot hold a worker.
-const FRAMES_PER_POLL: usize = 16;
+/// The most frames that one poll reads, so that one client cannot hold a shard.
+const READS_PER_POLL: usize = 16;
+/// The most that it writes: what has piled up goes out together.
+const WRITES_PER_POLL: usize = 64;
 /// The same for large messages: after this many bytes of payload it is another client's turn.
 const BYTES_PER_POLL: usize = 64 << 10;
 
@@ -75,12 +78,12 @@ impl<S> Socket for S where
 {
 }
 
-/// Runs the connection to its end.
-pub async fn run<S: Socket>(socket: S, mut connection: Connection) {
+/// The connection until its end: a future by itself and not an `async fn`, which would hold its arguments twice.
+pub fn run<S: Socket>(socket: S, mut connection: Connection) -> Session<S> {
     connection.open();
     let now = Instant::now();
     let first_ping = now + connection.server.config.limits.heartbeat;
-    let mut session = Session {
+    Session {
         socket,
         connection,
         timer: Box::pin(sleep_until(first_ping)),
@@ -91,12 +94,12 @@ pub async fn run<S: Socket>(socket: S, mut connection: Connection) {
         reading: true,
         pending: None,
         closing: None,
-    };
-    let ended = std::future::poll_fn(|cx| session.poll(cx)).await;
-    session.connection.server.metrics.closed(ended).inc();
+    }
 }
 
-struct Session<S> {
+/// An open connection.
+#[derive(Debug)]
+pub struct Session<S> {
     socket: S,
     connection: Connection,
     timer: Pin<Box<Sleep>>,
@@ -105,8 +108,9 @@ struct Session<S> {
     ping_due: bool,
     unflushed: bool,
     reading: bool,
-    pending: Option<Pending>,
-    closing: Option<Closing>,
+    // Both are rare, so they are not in every session.
+    pending: Option<Box<Pending>>,
+    closing: Option<Box<Closing>>,
 }
 
 /// A message that waits for room in the publish queue; the client is not read meanwhile.
@@ -115,6 +119,15 @@ struct Pending {
     room: Pin<Box<dyn Future<Output = Option<Reservation>> + Send>>,
 }
 
+impl fmt::Debug for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending")
+            .field("message", &self.message)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
 struct Closing {
     why: &'static str,
     frame: Option<(u16, String)>,
@@ -127,8 +140,19 @@ struct Closing {
 /// Ready with the reason of the end, a word for metrics.
 type Ended = Poll<&'static str>;
 
+impl<S: Socket> Future for Session<S> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let session = self.get_mut();
+        let ended = ready!(session.step(cx));
+        session.connection.server.metrics.closed(ended).inc();
+        Poll::Ready(())
+    }
+}
+
 impl<S: Socket> Session<S> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Ended {
+    fn step(&mut self, cx: &mut Context<'_>) -> Ended {
         self.connection.outbox.register(cx.waker());
         if self.closing.is_none()
             && let Some(why) = self.connection.outbox.asked_close()
@@ -147,7 +171,7 @@ impl<S: Socket> Session<S> {
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Ended {
         let (mut frames, mut bytes) = (0, 0);
-        while frames < FRAMES_PER_POLL && bytes < BYTES_PER_POLL {
+        while frames < READS_PER_POLL && bytes < BYTES_PER_POLL {
             if !self.poll_pending(cx) || !self.reading {
                 return Poll::Pending;
             }
@@ -202,7 +226,7 @@ impl<S: Socket> Session<S> {
             self.publish(reservation, &message);
         } else {
             let room = Box::pin(server.bus.reserve(message.payload.len()));
-            self.pending = Some(Pending { message, room });
+            self.pending = Some(Box::new(Pending { message, room }));
         }
     }
 
@@ -214,9 +238,9 @@ impl<S: Socket> Session<S> {
         let Poll::Ready(reservation) = pending.room.as_mut().poll(cx) else {
             return false;
         };
-        if let Some(Pending { message, .. }) = self.pending.take() {
+        if let Some(pending) = self.pending.take() {
             match reservation {
-                Some(reservation) => self.publish(reservation, &message),
+                Some(reservation) => self.publish(reservation, &pending.message),
                 None => {
                     self.connection.server.metrics.dropped("queue_full").inc();
                 }
@@ -235,7 +259,7 @@ impl<S: Socket> Session<S> {
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Ended {
         let (mut frames, mut bytes) = (0, 0);
-        while frames < FRAMES_PER_POLL && bytes < BYTES_PER_POLL {
+        while frames < WRITES_PER_POLL && bytes < BYTES_PER_POLL {
             if self.closing.as_ref().is_some_and(|c| c.sent) {
                 return self.poll_flushed(cx);
             }
@@ -331,13 +355,13 @@ impl<S: Socket> Session<S> {
         if frame.is_some() {
             self.connection.finish();
         }
-        self.closing = Some(Closing {
+        self.closing = Some(Box::new(Closing {
             why,
             frame,
             sent: false,
             answered: false,
             last_words: false,
-        });
+        }));
         self.timer.as_mut().reset(Instant::now() + CLOSE_WAIT);
     }
 

@@ -162,7 +162,7 @@ async fn a_socket_that_takes_nothing_ends_two_seconds_after_the_wish() {
 
 #[tokio::test(start_paused = true)]
 async fn one_poll_reads_and_writes_a_bounded_amount() {
-    for (bytes, per_poll) in [(0, FRAMES_PER_POLL), (BYTES_PER_POLL / 4, 4), (BYTES_PER_POLL, 1)] {
+    for (bytes, per_poll) in [(0, READS_PER_POLL), (BYTES_PER_POLL / 4, 4), (BYTES_PER_POLL, 1)] {
         let (server, wire) = (server(), Arc::<Mutex<Wire>>::default());
         let message = Message::binary(vec![0; bytes].into());
         let (own, other) = (join(&server), join(&server));

@@ -10,12 +10,12 @@ use wsc_tests::server::Server;
 use crate::{SOON, alone, connect};
 
 const TEXT: u8 = 0x1;
-const BINARY: u8 = 0x2;
+pub(crate) const BINARY: u8 = 0x2;
 const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
 const PONG: u8 = 0xa;
 /// The bit of a message's last frame.
-const FIN: u8 = 0x80;
+pub(crate) const FIN: u8 = 0x80;
 /// The bit of a frame with a mask, beside its length.
 const MASKED: u8 = 0x80;
 
@@ -23,7 +23,7 @@ const HANDSHAKE: &str = "GET /ws/raw HTTP/1.1\r\nhost: x\r\nconnection: upgrade\
     sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
 /// A frame as a client sends it; the mask is zero, so the payload is as it is.
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut out = vec![first];
     match u16::try_from(payload.len()) {
         Ok(len) if len < 126 => out.push(MASKED | u8::try_from(len).unwrap()),
@@ -42,10 +42,10 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// A client that knows no rules.
-struct Raw(TcpStream);
+pub(crate) struct Raw(TcpStream);
 
 impl Raw {
-    async fn connect(server: &Server) -> Self {
+    pub(crate) async fn connect(server: &Server) -> Self {
         let mut stream = TcpStream::connect(("127.0.0.1", server.port())).await.unwrap();
         stream.write_all(HANDSHAKE.as_bytes()).await.unwrap();
         let mut head = Vec::new();
@@ -62,13 +62,13 @@ impl Raw {
         Self(stream)
     }
 
-    async fn send(&mut self, bytes: &[u8]) {
+    pub(crate) async fn send(&mut self, bytes: &[u8]) {
         // The server may have closed in the middle of it.
         let _ = self.0.write_all(bytes).await;
     }
 
     /// First byte and payload of the next frame; `None` at the end of the stream.
-    async fn next(&mut self) -> Option<(u8, Vec<u8>)> {
+    pub(crate) async fn next(&mut self) -> Option<(u8, Vec<u8>)> {
         let read = async {
             let first = self.0.read_u8().await?;
             let len = match self.0.read_u8().await? {

@@ -91,3 +91,47 @@ async fn a_client_that_wakes_up_in_time_is_told_that_it_was_too_slow() {
         (EndKind::Unasked, Some(1013), "slow")
     );
 }
+
+/// Each of them could wait for much more; together they may not.
+#[tokio::test]
+async fn clients_that_do_not_read_share_one_limit_and_who_reads_is_spared() {
+    let server = alone(&[
+        ("WSC_OUTBOX_BYTES", "67108864"),
+        ("WSC_OUTBOXES_BYTES", "2097152"),
+    ])
+    .await;
+    let fast = connect(&server, "/ws/r").await;
+    let sender = connect(&server, "/ws/r?echo=0").await;
+    let mut slow = Vec::new();
+    for _ in 0..4 {
+        let client = connect(&server, "/ws/r").await;
+        client.set_reading(false).await.unwrap();
+        slow.push(client);
+    }
+    let mut sent = 0;
+    while server.metric("wsc_server_overflows_total").await.unwrap() == 0 {
+        for _ in 0..4 {
+            sender.send_binary(vec![0; 60_000]).await.unwrap();
+        }
+        sent += 4;
+        assert!(fast.wait_received(sent, SOON).await, "{:?}", fast.ended());
+        assert!(sent < 4000, "nothing overflows");
+    }
+    for client in &slow {
+        client.set_reading(true).await.unwrap();
+    }
+    let ended =
+        async |client: &wsc_tests::client::Client| client.wait_end(std::time::Duration::from_secs(5)).await;
+    let mut closed = 0;
+    for client in &slow {
+        if let Some(end) = ended(client).await {
+            assert_eq!((end.code, end.reason.as_str()), (Some(1013), "slow"));
+            closed += 1;
+        }
+    }
+    assert!(
+        (1..4).contains(&closed),
+        "{closed} of 4 were closed, for a tenth of room"
+    );
+    assert_eq!(fast.ended(), None);
+}

@@ -15,6 +15,7 @@ mod drain;
 mod frames;
 mod handshake;
 mod limits;
+mod memory;
 mod redis_access;
 mod redis_faults;
 

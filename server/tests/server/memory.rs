@@ -1,0 +1,71 @@
+//! What an open connection costs while it is idle, also after it was not.
+
+use std::fs;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use wsc_tests::server::Server;
+
+use crate::alone;
+use crate::frames::{BINARY, FIN, Raw, frame};
+
+const CONNECTIONS: usize = 4000;
+/// Published is 1.5 KiB, measured with more connections (`docs/server.md`). A buffer that is kept, or the HTTP library's task, is more
+/// than all of the rest of this.
+const MOST_BYTES: usize = 2 << 10;
+
+/// A connection that this process holds besides those is a file too.
+fn allow_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    setrlimit(Resource::Nofile, raised).unwrap();
+}
+
+/// Resident memory of the server, in bytes.
+fn resident(server: &Server) -> usize {
+    let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", server.pid())).unwrap();
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:")).unwrap();
+    let kib: usize = line.trim().trim_end_matches(" kB").parse().unwrap();
+    kib << 10
+}
+
+async fn connect(server: &Server, count: usize) -> Vec<Raw> {
+    let mut all = Vec::with_capacity(count);
+    for _ in 0..count {
+        all.push(Raw::connect(server).await);
+    }
+    all
+}
+
+async fn broadcast(clients: &mut [Raw], times: usize) {
+    let payload = vec![7; 1 << 10];
+    for _ in 0..times {
+        clients[0].send(&frame(FIN | BINARY, &payload)).await;
+    }
+    for client in clients {
+        for _ in 0..times {
+            assert_eq!(client.next().await, Some((FIN | BINARY, payload.clone())));
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_idle_connection_costs_little_also_after_it_was_busy() {
+    allow_files();
+    let server = alone(&[]).await;
+    drop(connect(&server, 200).await);
+    let before = resident(&server);
+    let mut clients = connect(&server, CONNECTIONS).await;
+    let each = |what: &str| {
+        let bytes = resident(&server).saturating_sub(before) / CONNECTIONS;
+        assert!(bytes <= MOST_BYTES, "{bytes} bytes each {what}");
+    };
+    each("at first");
+    broadcast(&mut clients, 1).await;
+    broadcast(&mut clients, 1).await;
+    each("after two broadcasts");
+    broadcast(&mut clients, 10).await;
+    each("after a burst");
+}

@@ -1,0 +1,30 @@
+//! The bench of the server: our program beside a floor that no program on sockets can beat, in the same run.
+//!
+//! [`pairs`] judges, [`measures`] takes the samples, [`report`] tells. A [`crowd`] and a [`floor`] are processes of their own, so that
+//! each has its own files and its own CPU time.
+
+pub mod cpu;
+pub mod crowd;
+pub mod floor;
+pub mod helper;
+pub mod measures;
+pub mod pairs;
+pub mod report;
+
+/// A count as a number to calculate with.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "bytes and deliveries stay far below 2^53"
+)]
+pub fn real(count: u64) -> f64 {
+    count as f64
+}
+
+/// Payload of the messages of the broadcast measures, in bytes.
+pub const PAYLOAD: usize = 128;
+/// Header of a frame with that payload, as servers send it.
+pub const HEADER: usize = 4;
+/// The CPU that the measured programs run on, and the one of everybody else.
+pub const SERVER_CPU: u32 = 0;
+/// See [`SERVER_CPU`].
+pub const CLIENT_CPU: u32 = 1;

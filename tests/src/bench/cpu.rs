@@ -1,0 +1,95 @@
+//! CPU time of a process, and what else a CPU did.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+/// All threads of the process that live, since its start: `schedstat` counts nanoseconds where `stat` counts ticks.
+///
+/// # Errors
+/// When there is no such process.
+pub fn of_process(pid: u32) -> Result<Duration> {
+    let mut sum = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task")).with_context(|| format!("process {pid}"))? {
+        // A thread may end meanwhile.
+        let stat = fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
+        sum += stat
+            .split_whitespace()
+            .next()
+            .and_then(|word| word.parse::<u64>().ok())
+            .unwrap_or(0);
+    }
+    Ok(Duration::from_nanos(sum))
+}
+
+/// The kernel thread that does a CPU's network work when there is too much of it: it works for the one who sends.
+///
+/// # Errors
+/// When it cannot be found.
+pub fn of_softirq(cpu: u32) -> Result<Duration> {
+    let name = format!("ksoftirqd/{cpu}");
+    let pid = fs::read_dir("/proc")?
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+        .find(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name));
+    of_process(pid.with_context(|| format!("no {name}"))?)
+}
+
+/// Time that the CPU was not idle, since the machine's start, in ticks of 10 ms.
+///
+/// # Errors
+/// When the kernel does not say.
+pub fn busy(cpu: u32) -> Result<Duration> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let name = format!("cpu{cpu} ");
+    let line = stat
+        .lines()
+        .find_map(|line| line.strip_prefix(&name))
+        .with_context(|| format!("no {name}in /proc/stat"))?;
+    let ticks: Vec<u64> = line
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    // user nice system idle iowait irq softirq steal: what is not idle, up to the guests that are counted twice.
+    let busy: u64 = ticks
+        .iter()
+        .take(8)
+        .enumerate()
+        .filter(|(field, _)| ![3, 4].contains(field))
+        .map(|(_, ticks)| ticks)
+        .sum();
+    Ok(Duration::from_millis(busy * 10))
+}
+
+/// Resident memory of the process, in bytes.
+///
+/// # Errors
+/// When there is no such process.
+pub fn resident(pid: u32) -> Result<u64> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let line = rollup
+        .lines()
+        .find_map(|line| line.strip_prefix("Rss:"))
+        .context("no Rss")?;
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kib << 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_has_used_some() {
+        let pid = std::process::id();
+        let before = of_process(pid).unwrap();
+        let mut sum = 0_u64;
+        while of_process(pid).unwrap() == before {
+            sum = std::hint::black_box(sum.wrapping_add(1));
+        }
+        assert!(busy(0).unwrap() > Duration::ZERO);
+        assert!(resident(pid).unwrap() > 1 << 20);
+        assert!(of_process(u32::MAX).is_err());
+    }
+}

@@ -1,0 +1,75 @@
+//! What paired samples say. The floor itself drifts by 40 % within an hour on a shared machine, so only samples that were taken one
+//! right after the other are compared, and the median of the ratios decides.
+
+/// The least number of pairs.
+pub const PAIRS: usize = 15;
+/// A wider spread, from the 10th to the 90th percentile and as a share of the median, is no verdict.
+const NOISY: f64 = 0.10;
+
+/// The middle of the ratios, and how far they lie apart.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Verdict {
+    /// The median ratio.
+    pub ratio: f64,
+    /// 90th percentile less 10th, as a share of the median.
+    pub spread: f64,
+}
+
+impl Verdict {
+    /// Of each pair the first number over the second one; none without pairs.
+    pub fn of(pairs: &[(f64, f64)]) -> Option<Self> {
+        let mut ratios: Vec<f64> = pairs.iter().map(|(ours, theirs)| ours / theirs).collect();
+        ratios.sort_by(f64::total_cmp);
+        let ratio = percentile(&ratios, 50)?;
+        Some(Self {
+            ratio,
+            spread: (percentile(&ratios, 90)? - percentile(&ratios, 10)?) / ratio,
+        })
+    }
+
+    /// Whether the machine was too busy for a verdict.
+    pub fn is_noisy(&self) -> bool {
+        self.spread > NOISY
+    }
+}
+
+/// The middle of some numbers.
+pub fn median(numbers: &[f64]) -> Option<f64> {
+    let mut sorted = numbers.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    percentile(&sorted, 50)
+}
+
+/// Of sorted numbers, by the nearest rank.
+fn percentile(sorted: &[f64], percent: usize) -> Option<f64> {
+    let rank = (sorted.len() * percent).div_ceil(100).max(1);
+    sorted.get(rank - 1).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_of_ratios_does_not_see_the_drift() {
+        let pairs: Vec<_> = (1..=15)
+            .map(|n| (90.0 * f64::from(n), 100.0 * f64::from(n)))
+            .collect();
+        let verdict = Verdict::of(&pairs).unwrap();
+        assert!((verdict.ratio - 0.9).abs() < 1e-9 && verdict.spread < 1e-9);
+        assert!(!verdict.is_noisy());
+    }
+
+    #[test]
+    fn a_wide_spread_is_noise_and_one_outlier_is_not() {
+        let mut pairs = vec![(1.0, 1.0); 15];
+        pairs[3] = (2.0, 1.0);
+        assert!(!Verdict::of(&pairs).unwrap().is_noisy());
+        for pair in pairs.iter_mut().take(4) {
+            *pair = (1.2, 1.0);
+        }
+        assert!(Verdict::of(&pairs).unwrap().is_noisy());
+        assert_eq!(Verdict::of(&[]), None);
+        assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
+    }
+}

@@ -1,0 +1,132 @@
+//! The rows of a run, on a terminal, as JSON and in the documentation.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+
+/// One number of one subject.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    /// What was measured.
+    pub measure: String,
+    /// Of whom: `ours`, or the floor.
+    pub subject: String,
+    /// The number.
+    pub value: f64,
+    /// Its unit.
+    pub unit: &'static str,
+    /// Over the floor of the same run.
+    pub ratio: Option<f64>,
+    /// What it has to be, in words.
+    pub target: Option<String>,
+    /// Whether it is; none where there is no target, or no verdict.
+    pub met: Option<bool>,
+    /// The machine was too busy for a verdict.
+    pub noisy: bool,
+}
+
+impl Row {
+    /// A number without a target.
+    pub fn plain(measure: &str, subject: &str, value: f64, unit: &'static str) -> Self {
+        Self {
+            measure: measure.to_owned(),
+            subject: subject.to_owned(),
+            value,
+            unit,
+            ratio: None,
+            target: None,
+            met: None,
+            noisy: false,
+        }
+    }
+
+    /// One of ours that is to be at most `most`.
+    pub fn at_most(measure: &str, value: f64, unit: &'static str, most: f64) -> Self {
+        Self {
+            target: Some(format!("<= {} {unit}", number(most))),
+            met: Some(value <= most),
+            ..Self::plain(measure, "ours", value, unit)
+        }
+    }
+
+    fn verdict(&self) -> &'static str {
+        match (self.noisy, self.met) {
+            (true, _) => "noisy: no verdict",
+            (false, Some(true)) => "met",
+            (false, Some(false)) => "NOT MET",
+            (false, None) => "",
+        }
+    }
+
+    fn cells(&self) -> [String; 6] {
+        [
+            self.measure.clone(),
+            self.subject.clone(),
+            format!("{} {}", number(self.value), self.unit),
+            self.ratio.map_or(String::new(), |ratio| format!("{ratio:.2}")),
+            self.target.clone().unwrap_or_default(),
+            self.verdict().to_owned(),
+        ]
+    }
+}
+
+/// With as many digits as say something.
+fn number(value: f64) -> String {
+    if value >= 100.0 || value.fract() == 0.0 {
+        format!("{value:.0}")
+    } else {
+        format!("{value:.2}")
+    }
+}
+
+const HEAD: [&str; 6] = ["measure", "subject", "value", "of the floor", "target", "verdict"];
+
+/// Columns for a terminal; our rows are marked.
+pub fn table(rows: &[Row]) -> String {
+    let head = HEAD.map(str::to_owned);
+    let cells: Vec<[String; 6]> = std::iter::once(head).chain(rows.iter().map(Row::cells)).collect();
+    let width = |column: usize| cells.iter().map(|row| row[column].chars().count()).max();
+    let widths: Vec<usize> = (0..HEAD.len()).map(|column| width(column).unwrap_or(0)).collect();
+    let mut out = String::new();
+    for row in &cells {
+        out.push_str(if row[1] == "ours" { "> " } else { "  " });
+        for (cell, width) in row.iter().zip(&widths) {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "{cell:<width$}  ");
+        }
+        out.truncate(out.trim_end().len());
+        out.push('\n');
+    }
+    out
+}
+
+/// The same in Markdown.
+pub fn markdown(rows: &[Row]) -> String {
+    let line = |cells: [String; 6]| format!("| {} |\n", cells.join(" | "));
+    let mut out = line(HEAD.map(str::to_owned)) + "|---|---|---|---|---|---|\n";
+    for row in rows {
+        out.push_str(&line(row.cells()));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_says_whether_its_target_is_met() {
+        let good = Row::at_most("size", 7.5, "MB", 8.0);
+        let bad = Row::at_most("size", 8.5, "MB", 8.0);
+        let noisy = Row {
+            noisy: true,
+            ..bad.clone()
+        };
+        let text = table(&[good, bad, noisy, Row::plain("size", "floor", 1.0, "MB")]);
+        let verdicts: Vec<_> = text.lines().skip(1).map(str::trim_end).collect();
+        assert!(verdicts[0].starts_with("> size") && verdicts[0].ends_with("met"));
+        assert!(verdicts[1].ends_with("NOT MET") && verdicts[2].ends_with("no verdict"));
+        assert!(verdicts[3].starts_with("  size") && verdicts[3].ends_with("1 MB"));
+        assert_eq!(markdown(&[]).lines().count(), 2);
+    }
+}
