@@ -412,7 +412,7 @@ mod tests {
             }
         }
         let all = boxes.iter().map(|outbox| outbox.bytes()).sum::<usize>();
-        assert_eq!(hub.give_up(350), 2);
+        assert_eq!(hub.give_up(400), 2);
         let slow: Vec<_> = boxes.iter().map(|outbox| outbox.asked_close()).collect();
         assert_eq!(slow, [None, None, Some("slow"), Some("slow")]);
         assert_eq!((hub.give_up(all), hub.give_up(all)), (1, 0));

@@ -122,9 +122,11 @@ pub struct Outbox {
     waker: AtomicWaker,
 }
 
+/// Mostly at most one frame waits, which needs no memory of its own.
 #[derive(Debug, Default)]
 struct Inner {
-    queue: VecDeque<Bytes>,
+    first: Option<Bytes>,
+    rest: VecDeque<Bytes>,
     bytes: usize,
     close: Close,
 }
@@ -161,7 +163,11 @@ impl Outbox {
         } else {
             self.budget.charge(inner.bytes, bytes);
             inner.bytes = bytes;
-            inner.queue.push_back(frame.clone());
+            if inner.first.is_none() {
+                inner.first = Some(frame.clone());
+            } else {
+                inner.rest.push_back(frame.clone());
+            }
             Push::Queued
         };
         drop(inner);
@@ -227,14 +233,16 @@ impl Outbox {
     /// Takes what has to be written next.
     pub fn next(&self) -> Next {
         let mut inner = self.lock();
-        if let Some(frame) = inner.queue.pop_front() {
+        if let Some(frame) = inner.first.take() {
+            inner.first = inner.rest.pop_front();
+            if inner.first.is_none() {
+                inner.rest = VecDeque::new();
+            }
             let bytes = inner.bytes - (frame.len() + FRAME_OVERHEAD_BYTES);
             self.budget.charge(inner.bytes, bytes);
             inner.bytes = bytes;
             return Next::Frame(frame);
         }
-        // Most clients have nothing in their queue most of the time.
-        inner.queue = VecDeque::new();
         match std::mem::replace(&mut inner.close, Close::Taken) {
             Close::No => {
                 inner.close = Close::No;
@@ -265,6 +273,13 @@ impl Drop for Outbox {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    impl Outbox {
+        fn frames(&self) -> Vec<Bytes> {
+            let inner = self.lock();
+            inner.first.iter().chain(&inner.rest).cloned().collect()
+        }
+    }
 
     fn outbox(limit_bytes: usize) -> Outbox {
         Outbox::new(limit_bytes, Arc::new(Budget::new(usize::MAX)))
@@ -355,7 +370,7 @@ mod tests {
                     }
                     Some((_, Push::Closed)) => prop_assert!(false, "nobody closed it"),
                 }
-                let held = outbox.lock().queue.iter().map(|frame| frame.len() + FRAME_OVERHEAD_BYTES).sum::<usize>();
+                let held = outbox.frames().iter().map(|frame| frame.len() + FRAME_OVERHEAD_BYTES).sum::<usize>();
                 prop_assert!(held <= limit);
                 prop_assert_eq!((held, held), (outbox.bytes(), outbox.budget.used()));
             }

@@ -37,18 +37,15 @@ pub struct Lane<I> {
     decoder: Decoder,
     /// Read, and not decoded yet.
     unread: BytesMut,
-    out: Option<Box<Out>>,
+    /// What waits to be written: a frame that may be begun, those behind it, and all their bytes. Mostly one frame waits for an
+    /// instant, and needs no more than its place here.
+    front: Bytes,
+    behind: VecDeque<Bytes>,
+    waiting: usize,
     /// A close of ours is on its way: another one would be one too many.
     closed: bool,
     /// The client broke the protocol, so that what it sends has no meaning any more.
     deaf: bool,
-}
-
-/// What waits to be written; the first frame may be begun.
-#[derive(Debug, Default)]
-struct Out {
-    frames: VecDeque<Bytes>,
-    bytes: usize,
 }
 
 impl<I: AsyncRead + AsyncWrite + Unpin> Lane<I> {
@@ -58,41 +55,58 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Lane<I> {
             io,
             decoder: Decoder::new(limit),
             unread: BytesMut::from(read_ahead),
-            out: None,
+            front: Bytes::new(),
+            behind: VecDeque::new(),
+            waiting: 0,
             closed: false,
             deaf: false,
         }
     }
 
-    fn waiting(&self) -> usize {
-        self.out.as_ref().map_or(0, |out| out.bytes)
-    }
-
+    /// Frames are never empty.
     fn put(&mut self, frame: Bytes) {
-        let out = self.out.get_or_insert_default();
-        out.bytes += frame.len();
-        out.frames.push_back(frame);
+        self.waiting += frame.len();
+        if self.front.is_empty() {
+            self.front = frame;
+        } else {
+            self.behind.push_back(frame);
+        }
     }
 
     /// Writes until nothing waits.
     fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some(out) = &mut self.out {
-            let mut slices = [IoSlice::new(&[]); FRAMES_PER_WRITE];
-            let mut count = 0;
-            for (slice, frame) in slices.iter_mut().zip(&out.frames) {
-                *slice = IoSlice::new(frame);
-                count += 1;
-            }
-            let written = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, &slices[..count]))?;
+        while !self.front.is_empty() {
+            let io = Pin::new(&mut self.io);
+            let written = if self.behind.is_empty() {
+                ready!(io.poll_write(cx, &self.front))?
+            } else {
+                let mut slices = [IoSlice::new(&[]); FRAMES_PER_WRITE];
+                let frames = std::iter::once(&self.front).chain(&self.behind);
+                let mut count = 0;
+                for (slice, frame) in slices.iter_mut().zip(frames) {
+                    *slice = IoSlice::new(frame);
+                    count += 1;
+                }
+                ready!(io.poll_write_vectored(cx, &slices[..count]))?
+            };
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            out.written(written);
-            if out.frames.is_empty() {
-                self.out = None;
-            }
+            self.written(written);
+        }
+        if self.behind.capacity() > 0 {
+            self.behind = VecDeque::new();
         }
         Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn written(&mut self, mut written: usize) {
+        self.waiting -= written;
+        while written >= self.front.len() && !self.front.is_empty() {
+            written -= self.front.len();
+            self.front = self.behind.pop_front().unwrap_or_default();
+        }
+        self.front.advance(written);
     }
 
     /// Decodes what is there, then reads; `None` at the end of the stream.
@@ -153,20 +167,6 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Lane<I> {
     }
 }
 
-impl Out {
-    fn written(&mut self, mut written: usize) {
-        self.bytes -= written;
-        while let Some(frame) = self.frames.front_mut() {
-            if frame.len() > written {
-                frame.advance(written);
-                return;
-            }
-            written -= frame.len();
-            self.frames.pop_front();
-        }
-    }
-}
-
 impl<I: AsyncRead + AsyncWrite + Unpin> Stream for Lane<I> {
     type Item = Result<Incoming, SocketError>;
 
@@ -176,7 +176,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Stream for Lane<I> {
             return lane.poll_deaf(cx).map(|()| None);
         }
         // Who sends pings and does not read the answers is not read either.
-        if lane.waiting() >= HIGH_WATER_BYTES && ready!(lane.poll_out(cx)).is_err() {
+        if lane.waiting >= HIGH_WATER_BYTES && ready!(lane.poll_out(cx)).is_err() {
             return Poll::Ready(Some(Err(SocketError::Lost)));
         }
         let Some(event) = ready!(lane.poll_event(cx)) else {
@@ -212,7 +212,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Sink<Outgoing> for Lane<I> {
 
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
         let lane = self.get_mut();
-        if lane.waiting() < HIGH_WATER_BYTES {
+        if lane.waiting < HIGH_WATER_BYTES {
             return Poll::Ready(Ok(()));
         }
         lane.poll_out(cx).map_err(|_| SocketError::Lost)

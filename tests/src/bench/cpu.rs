@@ -4,6 +4,17 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+/// This process, and what it starts, runs on this CPU from now on.
+///
+/// # Errors
+/// When there is no such CPU.
+pub fn stay_on(cpu: u32) -> Result<()> {
+    let mut set = CpuSet::new();
+    set.set(usize::try_from(cpu)?);
+    sched_setaffinity(None, &set).with_context(|| format!("CPU {cpu}: the bench needs two"))
+}
 
 /// All threads of the process that live, since its start: `schedstat` counts nanoseconds where `stat` counts ticks.
 ///

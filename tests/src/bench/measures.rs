@@ -117,6 +117,7 @@ async fn memory(progress: &mut dyn FnMut(&str)) -> Result<Vec<Row>> {
         clients.tell(&format!("put 1024 {times}"))?;
         clients.done()?;
     }
+    tokio::time::sleep(SETTLE).await;
     rows.push(each("after 2 broadcasts and a burst of 10, 1 KiB each")?);
     progress("all leave");
     drop(clients);
@@ -186,11 +187,14 @@ impl Floor {
 struct Paired {
     ours: Vec<f64>,
     floor: Vec<f64>,
+    /// Pairs in which somebody else was on the CPU, and whether these were too many.
+    spoilt: usize,
     foreign: bool,
 }
 
 impl Paired {
-    fn verdict(&self) -> Option<(f64, bool)> {
+    /// The ratio and whether it is none, with the reason.
+    fn verdict(&self) -> Option<(f64, Option<String>)> {
         let pairs: Vec<_> = self
             .ours
             .iter()
@@ -198,16 +202,24 @@ impl Paired {
             .zip(self.floor.iter().copied())
             .collect();
         let verdict = Verdict::of(&pairs)?;
-        Some((verdict.ratio, verdict.is_noisy() || self.foreign))
+        let why = if self.foreign {
+            Some(format!("{} of {PAIRS} pairs with somebody else", self.spoilt))
+        } else {
+            verdict
+                .is_noisy()
+                .then(|| format!("ratios {:.0} % apart", verdict.spread * 100.0))
+        };
+        Some((verdict.ratio, why))
     }
 
     fn row(&self, measure: &str, least: f64) -> Result<Row> {
-        let (ratio, noisy) = self.verdict().context("no pairs")?;
+        let (ratio, noise) = self.verdict().context("no pairs")?;
         Ok(Row {
             ratio: Some(ratio),
             target: Some(format!(">= {least} of the floor")),
-            met: (!noisy).then_some(ratio >= least),
-            noisy,
+            met: noise.is_none().then_some(ratio >= least),
+            noisy: noise.is_some(),
+            noise,
             ..Row::plain(measure, "ours", middle(&self.ours)?, "deliveries/core-s")
         })
     }
@@ -226,6 +238,7 @@ fn pairs(
         ours: Vec::new(),
         floor: Vec::new(),
         foreign: false,
+        spoilt: 0,
     };
     let mut spoilt = 0;
     for pair in 0..PAIRS {
@@ -243,6 +256,7 @@ fn pairs(
     }
     // A median bears a few.
     paired.foreign = spoilt * 3 > PAIRS;
+    paired.spoilt = spoilt;
     Ok(paired)
 }
 

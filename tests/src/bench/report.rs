@@ -23,6 +23,8 @@ pub struct Row {
     pub met: Option<bool>,
     /// The machine was too busy for a verdict.
     pub noisy: bool,
+    /// By what that was seen.
+    pub noise: Option<String>,
 }
 
 impl Row {
@@ -37,6 +39,7 @@ impl Row {
             target: None,
             met: None,
             noisy: false,
+            noise: None,
         }
     }
 
@@ -49,12 +52,12 @@ impl Row {
         }
     }
 
-    fn verdict(&self) -> &'static str {
-        match (self.noisy, self.met) {
-            (true, _) => "noisy: no verdict",
-            (false, Some(true)) => "met",
-            (false, Some(false)) => "NOT MET",
-            (false, None) => "",
+    fn verdict(&self) -> String {
+        match (&self.noise, self.met) {
+            (Some(noise), _) => format!("noisy, no verdict: {noise}"),
+            (None, Some(true)) => "met".to_owned(),
+            (None, Some(false)) => "NOT MET".to_owned(),
+            (None, None) => String::new(),
         }
     }
 
@@ -65,7 +68,7 @@ impl Row {
             format!("{} {}", number(self.value), self.unit),
             self.ratio.map_or(String::new(), |ratio| format!("{ratio:.2}")),
             self.target.clone().unwrap_or_default(),
-            self.verdict().to_owned(),
+            self.verdict(),
         ]
     }
 }
@@ -120,12 +123,15 @@ mod tests {
         let bad = Row::at_most("size", 8.5, "MB", 8.0);
         let noisy = Row {
             noisy: true,
+            noise: Some("ratios 12 % apart".to_owned()),
             ..bad.clone()
         };
         let text = table(&[good, bad, noisy, Row::plain("size", "floor", 1.0, "MB")]);
         let verdicts: Vec<_> = text.lines().skip(1).map(str::trim_end).collect();
         assert!(verdicts[0].starts_with("> size") && verdicts[0].ends_with("met"));
-        assert!(verdicts[1].ends_with("NOT MET") && verdicts[2].ends_with("no verdict"));
+        assert!(
+            verdicts[1].ends_with("NOT MET") && verdicts[2].ends_with("noisy, no verdict: ratios 12 % apart")
+        );
         assert!(verdicts[3].starts_with("  size") && verdicts[3].ends_with("1 MB"));
         assert_eq!(markdown(&[]).lines().count(), 2);
     }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use wsc_tests::bench::measures::{MEASURES, take};
-use wsc_tests::bench::{crowd, floor, report};
+use wsc_tests::bench::{CLIENT_CPU, cpu, crowd, floor, report};
 use wsc_tests::demo::output::say;
 
 #[derive(Parser)]
@@ -42,6 +42,8 @@ fn main() -> Result<ExitCode> {
         Some(HelperKind::Crowd { port, clients }) => crowd::run(port, clients)?,
         Some(HelperKind::Floor { clients }) => floor::run(clients)?,
         None => {
+            // Redis too; what is measured is put elsewhere.
+            cpu::stay_on(CLIENT_CPU)?;
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
