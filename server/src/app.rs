@@ -15,15 +15,20 @@ use crate::capacity::Capacity;
 use crate::clients::Clients;
 use crate::config::Config;
 use crate::hub::Hub;
+use crate::hub::shard::Turn;
 use crate::listen::{Listeners, accept};
+use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::protocol::refusal::Refusal;
 use crate::shards::{Port, Pulse, Shards};
 use crate::shed::{ShedRequest, Shedding};
+use crate::wheel::Wheel;
 use crate::{admin, drain, handshake};
 
 /// Sockets of the client port beyond the slots: checks of the proxy, handshakes that get a 503.
 const SPARE_SOCKETS: usize = 128;
+/// How often the memory is looked at; a handshake takes about 6 KiB with the kernel's part.
+const MEMORY_LOOK: Duration = Duration::from_millis(500);
 /// Sockets of the control port.
 const CONTROL_SOCKETS: usize = 64;
 
@@ -49,7 +54,10 @@ pub struct Server {
     /// Told when the shedding may have something to do.
     pub shed_wake: Notify,
     /// Whether the shards go on.
-    pub pulse: Arc<Pulse>,
+    pub pulse: Pulse,
+    wheels: Vec<Wheel>,
+    /// Whether there is memory for more clients.
+    pub memory: Memory,
     started: Instant,
     connections: AtomicU64,
     closed: AtomicU64,
@@ -62,7 +70,7 @@ pub struct Server {
 /// Handshakes refused since the start, as `/stats` tells them apart.
 #[derive(Debug, Default)]
 pub struct Refused {
-    /// No slot left.
+    /// No slot or no memory left.
     pub full: AtomicU64,
     /// Cordoned or leaving.
     pub draining: AtomicU64,
@@ -77,7 +85,12 @@ pub struct Refused {
 impl Server {
     /// A server that has no listeners yet. Call it within a tokio runtime.
     pub fn new(config: Config) -> Arc<Self> {
-        let hub = Arc::new(Hub::new(config.limits.outboxes_bytes));
+        let limits = config.limits;
+        let hub = Arc::new(Hub::new(
+            config.shards,
+            limits.outbox_bytes,
+            limits.outboxes_bytes,
+        ));
         let metrics = Arc::new(Metrics::new());
         let bus = Bus::start(&config.bus, Arc::clone(&hub), Arc::clone(&metrics));
         metrics
@@ -87,7 +100,9 @@ impl Server {
             process: rand::random(),
             capacity: Capacity::new(config.capacity),
             shedding: Mutex::new(Shedding::new(config.max_sheds_per_second)),
-            pulse: Arc::new(Pulse::new(config.shards)),
+            pulse: Pulse::new(config.shards),
+            memory: Memory::new(config.memory_limit),
+            wheels: (0..config.shards).map(|_| Wheel::default()).collect(),
             config,
             hub,
             bus,
@@ -165,7 +180,7 @@ impl Server {
     /// Counts a refused handshake.
     pub fn count_refusal(&self, refusal: Refusal) {
         let counter = match refusal {
-            Refusal::Full => &self.refused.full,
+            Refusal::Full | Refusal::Memory => &self.refused.full,
             Refusal::Draining => &self.refused.draining,
             Refusal::WrongPod => &self.refused.wrong_pod,
             Refusal::Origin => &self.refused.origin,
@@ -199,11 +214,48 @@ impl Server {
         self.shed_wake.notify_one();
     }
 
+    /// What wakes the sessions of a shard.
+    pub fn wheel(&self, shard: usize) -> &Wheel {
+        &self.wheels[shard % self.wheels.len()]
+    }
+
+    /// Wakes the sessions of a shard in time, forever.
+    pub async fn turn(&self, shard: usize) -> Infallible {
+        let lag = self.metrics.loop_lag(shard);
+        self.wheel(shard)
+            .turn(|late| lag.observe(late.as_secs_f64()))
+            .await
+    }
+
+    /// Brings the messages of a shard to its members, forever; only on the shard's own thread.
+    pub async fn walk(&self, shard: usize) -> Infallible {
+        self.hub.shard(shard).walk(|turn| self.account(&turn)).await
+    }
+
+    fn account(&self, turn: &Turn) {
+        self.metrics.deliveries.inc_by(turn.delivered);
+        self.metrics.delivered_bytes.inc_by(turn.bytes);
+        for members in &turn.walks {
+            self.metrics.walk_members.observe(real(*members));
+        }
+        self.metrics.overflows.inc_by(turn.overflowed);
+        let excess = self.hub.budget().excess();
+        if excess > 0 {
+            let given_up = self.clients.give_up(excess);
+            tracing::warn!(excess, given_up, "all outboxes together are over their limit");
+            self.metrics.overflows.inc_by(given_up);
+        }
+    }
+
     /// Brings the gauges up to date, for a scrape.
     pub fn refresh_gauges(&self) {
         let gauge = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         self.metrics.connections.set(gauge(self.capacity.taken()));
         self.metrics.rooms.set(gauge(self.hub.len() as u64));
+        let outboxes = self.hub.budget().used() as u64;
+        self.metrics.outbox_bytes.set(gauge(outboxes));
+        self.metrics.backlog_bytes.set(gauge(self.hub.backlog() as u64));
+        self.metrics.memory_bytes.set(gauge(self.memory.used()));
     }
 }
 
@@ -219,20 +271,22 @@ pub async fn serve(
     let slots = usize::try_from(server.capacity.max()).unwrap_or(usize::MAX);
     let sockets = slots.saturating_add(SPARE_SOCKETS).min(Semaphore::MAX_PERMITS);
     let clients = Port {
+        server: Arc::clone(&server),
         router: handshake::router(Arc::clone(&server)),
         sockets: Arc::new(Semaphore::new(sockets)),
         refused: server.metrics.refused("client_sockets"),
-        pulse: Arc::clone(&server.pulse),
     };
     let shards = Shards::start(listeners.clients, &clients)?;
     let tasks = [
         tokio::spawn(accept(
             listeners.control,
+            0,
             admin::router(Arc::clone(&server)),
             Arc::new(Semaphore::new(CONTROL_SOCKETS)),
             server.metrics.refused("control_sockets"),
         )),
         tokio::spawn(shed_forever(Arc::clone(&server))),
+        tokio::spawn(look_at_memory(Arc::clone(&server))),
     ];
     shutdown.await;
     drain::leave(&server).await;
@@ -241,6 +295,18 @@ pub async fn serve(
     }
     shards.end();
     Ok(())
+}
+
+/// A number of members to calculate with.
+fn real(members: usize) -> f64 {
+    u32::try_from(members).map_or(f64::INFINITY, f64::from)
+}
+
+async fn look_at_memory(server: Arc<Server>) -> Infallible {
+    loop {
+        server.memory.look();
+        tokio::time::sleep(MEMORY_LOOK).await;
+    }
 }
 
 async fn shed_forever(server: Arc<Server>) -> Infallible {

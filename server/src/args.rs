@@ -11,6 +11,7 @@ use crate::bus::publisher::MAX_MESSAGE_BYTES;
 use crate::bus::redis::RedisConfig;
 use crate::config::{Config, Limits};
 use crate::frame::encode::MAX_HEADER_BYTES;
+use crate::memory::Limit;
 use crate::origin::OriginPolicy;
 use crate::outbox::FRAME_OVERHEAD_BYTES;
 use crate::{memory, shards};
@@ -101,6 +102,9 @@ pub struct Args {
     /// limit, 1 GiB without one)
     #[arg(long, env = "WSC_OUTBOXES_BYTES", value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1 << 20..))]
     pub outboxes_bytes: Option<u64>,
+    /// Handshakes get 503 while more than 85 % of it is resident (default: the memory limit of the cgroup and its use, if it has one)
+    #[arg(long, env = "WSC_MEMORY_LIMIT_BYTES", value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1 << 20..))]
+    pub memory_limit_bytes: Option<u64>,
     /// A client that was silent for this long is pinged, and is dead after 10 s more
     #[arg(long, env = "WSC_HEARTBEAT_SECONDS", default_value_t = 25, value_name = "SECONDS",
           value_parser = clap::value_parser!(u64).range(1..=3600))]
@@ -162,6 +166,7 @@ impl Args {
                 .shards
                 .and_then(|shards| usize::try_from(shards).ok())
                 .unwrap_or_else(shards::default_count),
+            memory_limit: self.memory_limit(),
             bus: self.bus().map_err(Exit::Usage)?,
             origins: OriginPolicy::parse(&self.origins)
                 .map_err(|e| Exit::Usage(format!("--origins: {e}")))?,
@@ -206,6 +211,12 @@ impl Args {
         Ok(BusConfig::Redis(Box::new(config)))
     }
 
+    fn memory_limit(&self) -> Limit {
+        let said = self.memory_limit_bytes.map(Limit::Said);
+        let cgroup = || memory::cgroup_limit().map(Limit::Cgroup);
+        said.or_else(cgroup).unwrap_or(Limit::None)
+    }
+
     fn limits(&self) -> Result<Limits, String> {
         if !(1..=MAX_MESSAGE_BYTES).contains(&self.max_message_bytes) {
             return Err(format!("--max-message-bytes must be 1 to {MAX_MESSAGE_BYTES}"));
@@ -216,11 +227,14 @@ impl Args {
                 "--outbox-bytes must be {least} (one largest message) to 67108864"
             ));
         }
+        let memory = self.memory_limit().bytes();
+        let outboxes = self
+            .outboxes_bytes
+            .unwrap_or_else(|| memory::default_outboxes(memory));
         Ok(Limits {
             message_bytes: self.max_message_bytes,
             outbox_bytes: self.outbox_bytes,
-            outboxes_bytes: usize::try_from(self.outboxes_bytes.unwrap_or_else(memory::default_outboxes))
-                .unwrap_or(usize::MAX),
+            outboxes_bytes: usize::try_from(outboxes).unwrap_or(usize::MAX),
             heartbeat: Duration::from_secs(self.heartbeat_seconds),
             ..Limits::default()
         })

@@ -73,6 +73,29 @@ impl Clients {
         inner.open.remove(&number).map(|client| client.outbox)
     }
 
+    /// Gives up those with the longest queues until so many bytes are free; how many these were.
+    pub fn give_up(&self, excess: usize) -> u64 {
+        let inner = self.lock();
+        let mut queues: Vec<_> = inner
+            .open
+            .values()
+            .map(|client| (client.outbox.bytes(), &client.outbox))
+            .filter(|(bytes, _)| *bytes > 0)
+            .collect();
+        queues.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+        let (mut freed, mut given_up) = (0, 0);
+        for (bytes, outbox) in queues {
+            if freed >= excess {
+                break;
+            }
+            if outbox.give_up() {
+                freed += bytes;
+                given_up += 1;
+            }
+        }
+        given_up
+    }
+
     /// Connections that can still be taken.
     pub fn open(&self) -> u64 {
         self.lock().open.len() as u64
@@ -141,6 +164,27 @@ mod tests {
         );
         drop(registrations);
         assert!(clients.vias().is_empty());
+    }
+
+    #[test]
+    fn the_longest_queues_are_given_up_first() {
+        let clients = Arc::new(Clients::default());
+        let new = || Arc::new(Outbox::new(1 << 20, Arc::new(Budget::new(usize::MAX))));
+        let boxes: Vec<_> = (0..4).map(|_| new()).collect();
+        let _held: Vec<_> = (0..4)
+            .zip(&boxes)
+            .map(|(n, outbox)| clients.register(n, None, Arc::clone(outbox)))
+            .collect();
+        for (outbox, length) in boxes.iter().zip([0, 100, 300, 200]) {
+            if length > 0 {
+                outbox.push(&vec![0; length].into());
+            }
+        }
+        let all = boxes.iter().map(|outbox| outbox.bytes()).sum::<usize>();
+        assert_eq!(clients.give_up(400), 2);
+        let slow: Vec<_> = boxes.iter().map(|outbox| outbox.asked_close()).collect();
+        assert_eq!(slow, [None, None, Some("slow"), Some("slow")]);
+        assert_eq!((clients.give_up(all), clients.give_up(all)), (1, 0));
     }
 
     #[test]

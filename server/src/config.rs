@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::bus::BusConfig;
+use crate::memory::Limit;
 use crate::origin::OriginPolicy;
 
 /// The settings of one server process.
@@ -16,6 +17,8 @@ pub struct Config {
     pub capacity: u64,
     /// Threads that serve clients.
     pub shards: usize,
+    /// What memory there is.
+    pub memory_limit: Limit,
     /// How messages travel.
     pub bus: BusConfig,
     /// Which web pages may connect.

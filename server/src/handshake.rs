@@ -16,11 +16,13 @@ use serde::Serialize;
 use tokio::net::TcpStream;
 
 use crate::app::Server;
-use crate::listen::SocketPermit;
+use crate::listen::Arrival;
 use crate::protocol::refusal::{RETRY_AFTER_SECONDS, Refusal};
 use crate::protocol::{raw, request};
+use crate::session;
 use crate::session::connection::Connection;
-use crate::session::{self, lane::Lane};
+use crate::session::lane::Lane;
+use crate::session::tcp::Tcp;
 
 /// The body of every error.
 #[derive(Debug, Serialize)]
@@ -45,7 +47,7 @@ async fn load_balancer(State(server): State<Arc<Server>>, headers: axum::http::H
         // Not counted: it is a check and no handshake.
         return answer(Refusal::WrongPod);
     }
-    if server.capacity.is_out_of_rotation() || !server.admits() {
+    if server.capacity.is_out_of_rotation() || server.memory.is_full() || !server.admits() {
         return (StatusCode::NOT_FOUND, "no new connections\n").into_response();
     }
     (StatusCode::OK, "ok\n").into_response()
@@ -53,22 +55,18 @@ async fn load_balancer(State(server): State<Arc<Server>>, headers: axum::http::H
 
 async fn handshake(
     State(server): State<Arc<Server>>,
-    permit: Option<Extension<SocketPermit>>,
+    Extension(arrival): Extension<Arrival>,
     request: Request,
 ) -> Response {
     let (mut parts, _body) = request.into_parts();
-    match admit(&server, &parts, permit.map(|p| p.0)).await {
+    match admit(&server, &parts, arrival).await {
         Ok(connection) => upgrade(&mut parts, connection),
         Err(refusal) => refuse(&server, refusal),
     }
 }
 
 /// Checks the handshake, takes a slot and joins the room, so that the client misses nothing from its upgrade on.
-async fn admit(
-    server: &Arc<Server>,
-    parts: &Parts,
-    permit: Option<SocketPermit>,
-) -> Result<Connection, Refusal> {
+async fn admit(server: &Arc<Server>, parts: &Parts, arrival: Arrival) -> Result<Connection, Refusal> {
     let target = raw::parse_target(&server.config.path, parts.uri.path(), parts.uri.query())?;
     request::check_upgrade(&parts.method, parts.version, &parts.headers)?;
     if !request::is_for(server.config.pod.as_deref(), &parts.headers) {
@@ -78,9 +76,12 @@ async fn admit(
     if !server.admits() {
         return Err(Refusal::Draining);
     }
+    if server.memory.is_full() {
+        return Err(Refusal::Memory);
+    }
     let slot = server.capacity.reserve().ok_or(Refusal::Full)?;
     let via = request::via(&parts.headers).map(str::to_owned);
-    let connection = Connection::join(server, slot, target, via, permit);
+    let connection = Connection::join(server, slot, target, via, arrival);
     if server.config.trust_proxy {
         let client = request::forwarded_for(&parts.headers).unwrap_or("unknown");
         tracing::debug!(client, connection = connection.number(), "handshake");
@@ -132,7 +133,9 @@ fn open(upgraded: Upgraded, connection: Connection) {
     let limit = connection.server.config.limits.message_bytes;
     match upgraded.downcast::<TokioIo<TcpStream>>() {
         Ok(upgrade::Parts { io, read_buf, .. }) => {
-            let lane = Lane::new(io.into_inner(), &read_buf, limit);
+            let socket = Tcp::new(io.into_inner());
+            connection.outbox.connect(socket.direct());
+            let lane = Lane::new(socket, &read_buf, limit);
             tokio::spawn(session::run(lane, connection));
         }
         Err(upgraded) => {

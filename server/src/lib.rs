@@ -25,3 +25,4 @@ pub mod run;
 pub mod session;
 pub mod shards;
 pub mod shed;
+pub mod wheel;

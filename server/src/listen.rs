@@ -31,9 +31,14 @@ const USER_TIMEOUT_MS: u32 = 30_000;
 /// The pause after a failed accept, which mostly means no files left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// A share of the sockets that one port may have; it travels with the connection through its upgrade.
-#[derive(Debug, Clone)]
-pub struct SocketPermit(#[expect(dead_code, reason = "held for its drop")] Arc<OwnedSemaphorePermit>);
+/// How a connection came in, and its share of the sockets that the port may have; both go along through the upgrade.
+#[derive(Debug, Clone, Default)]
+pub struct Arrival {
+    /// The shard that accepted it, and keeps it.
+    pub shard: usize,
+    #[expect(dead_code, reason = "held for its drop")]
+    permit: Option<Arc<OwnedSemaphorePermit>>,
+}
 
 /// The two ports of a server.
 #[derive(Debug)]
@@ -93,6 +98,7 @@ fn listen(socket: TcpSocket, address: SocketAddr, shared: bool) -> io::Result<Tc
 /// Accepts until it is dropped. When there is no socket left, a connection is closed at once and counted.
 pub async fn accept(
     listener: TcpListener,
+    shard: usize,
     router: Router,
     sockets: Arc<Semaphore>,
     refused: Counter,
@@ -110,7 +116,8 @@ pub async fn accept(
             // A socket that is gone already fails here; hyper finds that out by itself.
             let _ = stream.set_nodelay(true);
             let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, USER_TIMEOUT_MS);
-            tokio::spawn(serve(stream, router.clone(), SocketPermit(Arc::new(permit))));
+            let permit = Some(Arc::new(permit));
+            tokio::spawn(serve(stream, router.clone(), Arrival { shard, permit }));
         } else {
             refused.inc();
         }
@@ -118,12 +125,12 @@ pub async fn accept(
 }
 
 /// One connection until its end or its upgrade.
-async fn serve<I>(stream: I, router: Router, permit: SocketPermit)
+async fn serve<I>(stream: I, router: Router, arrival: Arrival)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(permit.clone());
+        request.extensions_mut().insert(arrival.clone());
         call(router.clone(), request.map(Body::new))
     });
     let connection = http1::Builder::new()
@@ -161,9 +168,10 @@ mod tests {
         let args = ["wsc-server", "--bus", "memory"].map(Into::into);
         let server = Server::new(Args::read(args).unwrap().config().unwrap());
         let (ours, theirs) = duplex(1 << 10);
-        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let router = handshake::router(Arc::clone(&server));
-        tokio::spawn(serve(ours, router, SocketPermit(Arc::new(permit))));
+        tokio::spawn(serve(ours, router, Arrival::default()));
+        let walking = Arc::clone(&server);
+        tokio::spawn(async move { walking.walk(0).await });
         let (mut client, response) = client_async("ws://localhost/ws", theirs).await.unwrap();
         assert_eq!(response.status(), 101);
         let large = Message::text("x".repeat(10_000));

@@ -1,31 +1,162 @@
-//! The memory that this process may use, by the word of its cgroup.
+//! The memory that this process may use, by the word of its cgroup or of its user, and whether there is some left for new clients.
 
 use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Where the limit is: cgroups version 2, then 1.
-const FILES: [&str; 2] = [
-    "/sys/fs/cgroup/memory.max",
-    "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-];
-/// Version 1 says "no limit" by a number of this kind.
-const NO_LIMIT: u64 = 1 << 60;
+use rustix::param::page_size;
+
 /// Of a limit, this part is for what waits to be written to clients.
 const OUTBOXES_PART: u64 = 4;
 /// The same where there is no limit.
 const OUTBOXES_WITHOUT_LIMIT: u64 = 1 << 30;
+/// Above this share of the limit nobody new comes in, so that who is in can stay; and below that one they do again.
+const CLOSED_PERCENT: u64 = 85;
+const OPEN_PERCENT: u64 = 82;
 
-/// What all outboxes together may hold when nobody says it: a quarter of the memory limit, or 1 GiB.
-pub fn default_outboxes() -> u64 {
-    let said = FILES.iter().find_map(|file| fs::read_to_string(file).ok());
-    outboxes(said.as_deref().and_then(limit))
+/// Where a cgroup says what it may use, what it uses, and what of that it could do without.
+struct Files {
+    limit: &'static str,
+    used: &'static str,
+    stat: &'static str,
+    cache: &'static str,
 }
 
-fn outboxes(limit: Option<u64>) -> u64 {
+/// cgroups version 2, then 1.
+const CGROUPS: [Files; 2] = [
+    Files {
+        limit: "/sys/fs/cgroup/memory.max",
+        used: "/sys/fs/cgroup/memory.current",
+        stat: "/sys/fs/cgroup/memory.stat",
+        cache: "inactive_file",
+    },
+    Files {
+        limit: "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        used: "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+        stat: "/sys/fs/cgroup/memory/memory.stat",
+        cache: "total_inactive_file",
+    },
+];
+/// Version 1 says "no limit" by a number of this kind.
+const NO_LIMIT: u64 = 1 << 60;
+
+/// The limit of the cgroup, in bytes.
+pub fn cgroup_limit() -> Option<u64> {
+    let said = CGROUPS
+        .iter()
+        .find_map(|files| fs::read_to_string(files.limit).ok());
+    limit(&said?)
+}
+
+/// What all outboxes together may hold when nobody says it: a quarter of the limit, or 1 GiB.
+pub fn default_outboxes(limit: Option<u64>) -> u64 {
     limit.map_or(OUTBOXES_WITHOUT_LIMIT, |limit| limit / OUTBOXES_PART)
 }
 
 fn limit(said: &str) -> Option<u64> {
     said.trim().parse().ok().filter(|limit| *limit < NO_LIMIT)
+}
+
+/// What the cgroup uses and cannot do without.
+fn cgroup_used() -> Option<u64> {
+    CGROUPS.iter().find_map(|files| {
+        let used: u64 = fs::read_to_string(files.used).ok()?.trim().parse().ok()?;
+        let stat = fs::read_to_string(files.stat).ok()?;
+        Some(used.saturating_sub(field(&stat, files.cache)?))
+    })
+}
+
+/// A number of `memory.stat`.
+fn field(stat: &str, name: &str) -> Option<u64> {
+    stat.lines().find_map(|line| {
+        let (key, value) = line.split_once(' ')?;
+        (key == name).then(|| value.parse().ok())?
+    })
+}
+
+/// Resident memory of this process.
+fn resident() -> Option<u64> {
+    let statm = fs::read_to_string(Path::new("/proc/self/statm")).ok()?;
+    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * page_size() as u64)
+}
+
+/// Whose word counts for a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// There is none.
+    None,
+    /// Of everything in the cgroup.
+    Cgroup(u64),
+    /// Of what is resident of this process.
+    Said(u64),
+}
+
+impl Limit {
+    /// In bytes.
+    pub fn bytes(self) -> Option<u64> {
+        match self {
+            Self::None => None,
+            Self::Cgroup(bytes) | Self::Said(bytes) => Some(bytes),
+        }
+    }
+
+    fn used(self) -> Option<u64> {
+        match self {
+            Self::Cgroup(_) => cgroup_used(),
+            Self::None | Self::Said(_) => resident(),
+        }
+    }
+}
+
+/// Looks from time to time.
+#[derive(Debug)]
+pub struct Memory {
+    limit: Limit,
+    used: AtomicU64,
+    full: AtomicBool,
+}
+
+impl Memory {
+    /// Nobody has looked yet.
+    pub fn new(limit: Limit) -> Self {
+        Self {
+            limit,
+            used: AtomicU64::new(0),
+            full: AtomicBool::new(false),
+        }
+    }
+
+    /// Looks; what is not to be seen stays as it was.
+    pub fn look(&self) {
+        if let Some(used) = self.limit.used() {
+            self.is_used(used);
+        }
+    }
+
+    fn is_used(&self, used: u64) {
+        self.used.store(used, Ordering::Relaxed);
+        let Some(limit) = self.limit.bytes() else {
+            return;
+        };
+        let was_full = self.is_full();
+        let percent = if was_full { OPEN_PERCENT } else { CLOSED_PERCENT };
+        let full = used > limit / 100 * percent;
+        self.full.store(full, Ordering::Relaxed);
+        if full != was_full {
+            tracing::warn!(used, limit, full, "memory");
+        }
+    }
+
+    /// Whether there is no memory for new clients.
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    /// Bytes in use, at the last look.
+    pub fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
 }
 
 #[cfg(test)]
@@ -40,7 +171,36 @@ mod tests {
             ("", OUTBOXES_WITHOUT_LIMIT),
             ("536870912\n", 128 << 20),
         ] {
-            assert_eq!(outboxes(limit(said)), bytes, "{said:?}");
+            assert_eq!(default_outboxes(limit(said)), bytes, "{said:?}");
         }
+    }
+
+    #[test]
+    fn full_above_85_percent_until_82() {
+        let memory = Memory::new(Limit::Said(1000));
+        let full = |used| {
+            memory.is_used(used);
+            memory.is_full()
+        };
+        assert_eq!(
+            [850, 851, 840, 821, 820, 850].map(full),
+            [false, true, true, true, false, false]
+        );
+        assert_eq!(memory.used(), 850);
+        let memory = Memory::new(Limit::None);
+        memory.is_used(u64::MAX);
+        assert!(!memory.is_full());
+    }
+
+    #[test]
+    fn what_is_read_is_what_the_kernel_says() {
+        assert_eq!(
+            field("anon 5\ninactive_file 77\nx 1\n", "inactive_file"),
+            Some(77)
+        );
+        assert_eq!(field("anon 5\n", "inactive_file"), None);
+        let memory = Memory::new(Limit::None);
+        memory.look();
+        assert!((1 << 20..1 << 36).contains(&memory.used()), "{}", memory.used());
     }
 }

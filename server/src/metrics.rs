@@ -1,4 +1,4 @@
-//! The numbers of `GET /metrics`; docs/server.md lists them.
+//! The numbers of `GET /metrics`; docs/metrics.md is written from them.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -14,6 +14,12 @@ pub struct Reason {
     reason: &'static str,
 }
 
+/// The one label of what each shard says.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Shard {
+    shard: usize,
+}
+
 type ByReason = Family<Reason, Counter>;
 
 /// Each reason is there from the start with 0: a query for the increase of a counter that appears with 1 finds nothing.
@@ -27,19 +33,20 @@ const CLOSED: [&str; 8] = [
     "utf8",
     "protocol",
 ];
-const REFUSED: [&str; 10] = [
+const REFUSED: [&str; 11] = [
     "bad_request",
     "origin",
     "not_found",
     "method",
     "upgrade_required",
     "full",
+    "memory",
     "draining",
     "wrong_pod",
     "client_sockets",
     "control_sockets",
 ];
-const DROPPED: [&str; 4] = ["expired", "queue_full", "failed", "malformed"];
+const DROPPED: [&str; 5] = ["expired", "queue_full", "failed", "malformed", "backlog"];
 
 /// Every metric of the server. Labels are words of the program, never of a client.
 #[derive(Debug)]
@@ -51,6 +58,12 @@ pub struct Metrics {
     pub capacity: Gauge,
     /// Rooms with members.
     pub rooms: Gauge,
+    /// Bytes that wait for clients that read slowly.
+    pub outbox_bytes: Gauge,
+    /// Bytes of messages that wait for their walk.
+    pub backlog_bytes: Gauge,
+    /// Memory in use.
+    pub memory_bytes: Gauge,
     /// Upgrades answered.
     pub accepted: Counter,
     closed: ByReason,
@@ -58,10 +71,19 @@ pub struct Metrics {
     dropped: ByReason,
     /// Messages that clients sent.
     pub received: Counter,
+    /// Their payload.
+    pub received_bytes: Counter,
+    /// Messages, pings, pongs and closes that clients sent.
+    pub frames_received: Counter,
     /// Messages handed to the bus.
     pub published: Counter,
     /// Messages queued for a client.
     pub deliveries: Counter,
+    /// Bytes of all their frames.
+    pub delivered_bytes: Counter,
+    /// Members of a room at the end of a walk through it.
+    pub walk_members: Histogram,
+    loop_lag: Family<Shard, Histogram, fn() -> Histogram>,
     /// Clients that were too slow for a message.
     pub overflows: Counter,
     /// Connections closed because `/shed` asked for it.
@@ -92,13 +114,23 @@ impl Metrics {
             connections: Gauge::default(),
             capacity: Gauge::default(),
             rooms: Gauge::default(),
+            outbox_bytes: Gauge::default(),
+            backlog_bytes: Gauge::default(),
+            memory_bytes: Gauge::default(),
             accepted: Counter::default(),
             closed: Family::default(),
             refused: Family::default(),
             dropped: Family::default(),
             received: Counter::default(),
+            received_bytes: Counter::default(),
+            frames_received: Counter::default(),
             published: Counter::default(),
             deliveries: Counter::default(),
+            delivered_bytes: Counter::default(),
+            // 1 to 16,384.
+            walk_members: Histogram::new(exponential_buckets(1.0, 4.0, 8)),
+            // 1 ms, which the timer of the runtime takes, to 4 s.
+            loop_lag: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.002, 3.0, 8))),
             overflows: Counter::default(),
             shed: Counter::default(),
             drained: Counter::default(),
@@ -123,59 +155,43 @@ impl Metrics {
 
     fn register(&mut self) {
         let registry = &mut self.registry;
-        registry.register(
-            "connections",
-            "Connections that hold a slot",
-            self.connections.clone(),
-        );
-        registry.register("capacity", "Connection slots", self.capacity.clone());
-        registry.register("rooms", "Rooms with members on this pod", self.rooms.clone());
-        registry.register("accepted", "Upgrades answered", self.accepted.clone());
-        registry.register("closed", "Connections ended, by reason", self.closed.clone());
-        registry.register("refused", "Handshakes refused, by reason", self.refused.clone());
-        registry.register(
-            "messages_dropped",
-            "Messages not published or not delivered, by reason",
-            self.dropped.clone(),
-        );
-        registry.register(
-            "messages_received",
-            "Messages that clients sent",
-            self.received.clone(),
-        );
-        registry.register(
-            "messages_published",
-            "Messages handed to the bus",
-            self.published.clone(),
-        );
-        registry.register(
-            "deliveries",
-            "Messages queued for a client",
-            self.deliveries.clone(),
-        );
-        registry.register(
-            "overflows",
-            "Clients too slow for a message",
-            self.overflows.clone(),
-        );
-        registry.register("shed", "Closes begun because /shed asked", self.shed.clone());
-        registry.register("drained", "Closes begun because of SIGTERM", self.drained.clone());
-        registry.register("bus_up", "1 while messages travel", self.bus_up.clone());
-        registry.register(
-            "bus_losses",
-            "Times that a working bus was lost",
-            self.bus_losses.clone(),
-        );
-        registry.register(
-            "bus_attempts",
-            "Attempts to reach Redis",
-            self.bus_attempts.clone(),
-        );
-        registry.register(
-            "bus_probe_seconds",
-            "Round trips through the bus",
-            self.probe_seconds.clone(),
-        );
+        macro_rules! register {
+            ($($metric:ident: $name:literal, $help:literal;)*) => {
+                $(registry.register($name, $help, self.$metric.clone());)*
+            };
+        }
+        register! {
+            connections: "connections", "Slots taken, handshakes under way included";
+            capacity: "capacity", "Connection slots";
+            rooms: "rooms", "Rooms with members on this pod";
+            accepted: "accepted", "Upgrades answered";
+            refused: "refused", "Handshakes refused, by the error that the client got; and sockets closed at once, because the port had too many";
+            closed: "closed", "Connections ended, by reason";
+            frames_received: "frames_received", "Messages, pings, pongs and closes that clients sent";
+            received: "messages_received", "Messages that clients sent";
+            received_bytes: "received_bytes", "Payload of the messages that clients sent";
+            published: "messages_published", "Messages that the bus took";
+            dropped: "messages_dropped", "Messages not published or not delivered, by reason";
+            deliveries: "deliveries", "Messages written to a client, or queued for it";
+            delivered_bytes: "delivered_bytes", "Bytes of the frames of these messages";
+            walk_members: "walk_members", "Members of a room, each time that messages were brought to all of them";
+            backlog_bytes: "backlog_bytes", "Bytes of messages that wait to be brought to the members of their room";
+            outbox_bytes: "outbox_bytes", "Bytes that wait for clients that read slowly, 64 bytes a frame included";
+            overflows: "overflows", "Clients too slow for a message, closed with 1013";
+            shed: "shed", "Clients asked to move by /shed";
+            drained: "drained", "Clients asked to move by SIGTERM";
+            loop_lag: "loop_lag_seconds", "How late a shard came to a tick of its timer, ten times a second; an idle machine takes 1 to 2 ms";
+            memory_bytes: "memory_bytes", "Memory in use: of the cgroup if that has a limit, else of the process";
+            bus_up: "bus_up", "1 while messages travel";
+            bus_losses: "bus_losses", "Times that a working Redis was lost";
+            bus_attempts: "bus_attempts", "Attempts to reach Redis, the first one included";
+            probe_seconds: "bus_probe_seconds", "Round trips through Redis";
+        }
+    }
+
+    /// How late a shard comes to what it has to do.
+    pub fn loop_lag(&self, shard: usize) -> Histogram {
+        self.loop_lag.get_or_create_owned(&Shard { shard })
     }
 
     /// Connections ended for this reason.
@@ -204,30 +220,119 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write;
+
     use super::*;
 
-    #[test]
-    fn every_metric_and_every_reason_is_in_the_documentation() {
-        let documentation = include_str!("../../docs/server.md");
-        let page = Metrics::new().page();
-        let mut count = 0;
-        for line in page.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
-            let (name, kind) = line.split_once(' ').expect("a name and a type");
-            let total = if kind == "counter" { "_total" } else { "" };
-            let documented = ["`", "{reason}`"].map(|end| format!("`{name}{total}{end}"));
-            assert!(
-                documented.iter().any(|word| documentation.contains(word)),
-                "{name} is not in docs/server.md"
-            );
-            count += 1;
+    const INTRODUCTION: &str = "# Metrics of the server
+
+Generated from the program's registry: `WSC_UPDATE_DOCS=1 cargo xtask test pure metrics`. `GET /metrics` on the control port answers them in the
+OpenMetrics text format. Labels are words of the program, never of a client; each `reason` is there from the start with 0. What the words of
+`refused` mean is in the table of errors of [server.md](server.md). Those of the operator are in [operator.md](operator.md).
+
+| name | type | |
+|---|---|---|
+";
+    const REASONS: &str = "
+| `reason` | of | |
+|---|---|---|
+";
+
+    /// What the labels mean, which the registry does not know.
+    const MEANINGS: [(&str, &str, &str); 15] = [
+        ("client", "closed", "the client closed"),
+        ("lost", "closed", "gone without a close"),
+        ("moved", "closed", "asked to move, by `/shed` or SIGTERM"),
+        ("slow", "closed", "did not read fast enough"),
+        ("heartbeat", "closed", "did not answer a ping"),
+        ("too_large", "closed", "a message over `--max-message-bytes`"),
+        ("utf8", "closed", "text that is not UTF-8"),
+        ("protocol", "closed", "any other break of RFC 6455"),
+        (
+            "client_sockets",
+            "refused",
+            "no socket left on the port of the clients",
+        ),
+        ("control_sockets", "refused", "no socket left on the control port"),
+        (
+            "expired",
+            "messages_dropped",
+            "waited for 1 s while Redis was away",
+        ),
+        (
+            "queue_full",
+            "messages_dropped",
+            "found no room in the queue to Redis within 1 s",
+        ),
+        (
+            "failed",
+            "messages_dropped",
+            "failed on the way to Redis; may have arrived",
+        ),
+        (
+            "malformed",
+            "messages_dropped",
+            "came from Redis and was not ours",
+        ),
+        (
+            "backlog",
+            "messages_dropped",
+            "came while 32 MiB waited to be brought to the members of a shard",
+        ),
+    ];
+
+    fn document(metrics: &Metrics) -> String {
+        let page = metrics.page();
+        let mut document = INTRODUCTION.to_owned();
+        let mut help = "";
+        for line in page.lines() {
+            if let Some(rest) = line.strip_prefix("# HELP ") {
+                help = rest.split_once(' ').expect("a name and a text").1;
+            } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = rest.split_once(' ').expect("a name and a type");
+                let total = if kind == "counter" { "_total" } else { "" };
+                let sample = format!("{name}{total}{{");
+                let label = page
+                    .lines()
+                    .find_map(|line| line.strip_prefix(&sample)?.split_once('='));
+                let label = match label {
+                    Some((label, _)) if label != "le" => format!("{{{label}}}"),
+                    _ => String::new(),
+                };
+                let help = help.trim_end_matches('.');
+                writeln!(document, "| `{name}{total}{label}` | {kind} | {help} |").expect("a string");
+            }
         }
+        document += REASONS;
+        for (reason, of, meaning) in MEANINGS {
+            writeln!(document, "| `{reason}` | `{of}` | {meaning} |").expect("a string");
+        }
+        document
+    }
+
+    #[test]
+    fn the_documentation_is_what_the_registry_says() {
+        let metrics = Metrics::new();
+        metrics.loop_lag(0);
+        let (path, document) = (
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md"),
+            document(&metrics),
+        );
+        if std::env::var_os("WSC_UPDATE_DOCS").is_some() {
+            std::fs::write(path, &document).expect("writing docs/metrics.md");
+        }
+        let written = std::fs::read_to_string(path).expect("docs/metrics.md");
+        assert_eq!(written, document, "WSC_UPDATE_DOCS=1 writes it anew");
+    }
+
+    #[test]
+    fn every_reason_is_explained_and_there_from_the_start() {
+        let (page, errors) = (Metrics::new().page(), include_str!("../../docs/server.md"));
         for reason in CLOSED.iter().chain(&REFUSED).chain(&DROPPED) {
-            assert!(
-                documentation.contains(&format!("`{reason}`")),
-                "{reason} is not in docs/server.md"
-            );
+            let meant = MEANINGS.iter().any(|(word, _, _)| word == reason);
+            assert!(meant || errors.contains(&format!("`{reason}`")), "{reason}");
             assert!(page.contains(&format!("{{reason=\"{reason}\"}} 0")), "{page}");
         }
-        assert!(count > 15 && page.ends_with("# EOF\n"), "{page}");
+        assert!(page.ends_with("# EOF\n"), "{page}");
     }
 }

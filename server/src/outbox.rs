@@ -1,11 +1,15 @@
 //! The frames that wait for one client: bounded by bytes, shared by whoever delivers and the one session that writes.
 //!
+//! While nothing waits, here or in the session, who delivers writes to the client's socket at once and wakes nobody. Both do so on the
+//! one thread of the client's shard, so that no frame comes into the middle of another one.
+//!
 //! Invariants: the queue never holds more than the limit; after a close was asked for nothing is queued any more; the
 //! first close that is asked for is the one that happens. All queues together are charged to one [`Budget`].
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 
 use bytes::Bytes;
@@ -68,6 +72,8 @@ pub enum Next {
 /// What became of a pushed frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Push {
+    /// It is on its way.
+    Written,
     /// It waits for the client.
     Queued,
     /// It did not fit: the queue was dropped and the client will be closed as slow.
@@ -113,12 +119,22 @@ impl Budget {
     }
 }
 
+/// A socket that takes bytes without a wait.
+pub trait Direct: std::fmt::Debug + Send + Sync {
+    /// Writes what goes in now.
+    ///
+    /// # Errors
+    /// `WouldBlock` for nothing at all; otherwise the client is gone.
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
+}
+
 /// The queue of one client.
 #[derive(Debug)]
 pub struct Outbox {
     limit_bytes: usize,
     budget: Arc<Budget>,
     inner: Mutex<Inner>,
+    direct: OnceLock<Arc<dyn Direct>>,
     waker: AtomicWaker,
 }
 
@@ -129,6 +145,10 @@ struct Inner {
     rest: VecDeque<Bytes>,
     bytes: usize,
     close: Close,
+    /// The first one is the end of what was begun: whatever happens, it has to be written.
+    begun: bool,
+    /// The session has frames that are not written yet.
+    held: bool,
 }
 
 #[derive(Debug, Default)]
@@ -146,27 +166,51 @@ impl Outbox {
             limit_bytes,
             budget,
             inner: Mutex::default(),
+            direct: OnceLock::new(),
             waker: AtomicWaker::new(),
         }
     }
 
-    /// Queues a frame, or gives the client up as slow.
+    /// From now on frames are written to this socket while nothing waits.
+    pub fn connect(&self, socket: Arc<dyn Direct>) {
+        // A client has one socket.
+        let _ = self.direct.set(socket);
+    }
+
+    /// The session has frames that are not written yet, or has none any more.
+    pub fn hold(&self, held: bool) {
+        self.lock().held = held;
+    }
+
+    /// Writes whole frames or queues them, or gives the client up as slow. Only on the thread of the client's session.
     pub fn push(&self, frame: &Bytes) -> Push {
         let mut inner = self.lock();
         if !matches!(inner.close, Close::No) {
             return Push::Closed;
         }
+        let written = if inner.first.is_none() && !inner.held {
+            // The session finds out itself what is wrong with a socket.
+            let direct = self.direct.get();
+            direct.map_or(0, |socket| socket.try_write(frame).unwrap_or_default())
+        } else {
+            0
+        };
+        if written > 0 && written == frame.len() {
+            return Push::Written;
+        }
+        inner.begun |= written > 0;
+        let frame = frame.slice(written..);
         let bytes = inner.bytes + frame.len() + FRAME_OVERHEAD_BYTES;
-        let outcome = if bytes > self.limit_bytes {
+        let outcome = if bytes > self.limit_bytes && written == 0 {
             self.replace(&mut inner, Close::Asked(CloseRequest::Slow));
             Push::Overflow
         } else {
             self.budget.charge(inner.bytes, bytes);
             inner.bytes = bytes;
             if inner.first.is_none() {
-                inner.first = Some(frame.clone());
+                inner.first = Some(frame);
             } else {
-                inner.rest.push_back(frame.clone());
+                inner.rest.push_back(frame);
             }
             Push::Queued
         };
@@ -213,34 +257,43 @@ impl Outbox {
         first
     }
 
-    /// Drops what is queued.
+    /// Drops what is queued, but for the end of what was begun.
     fn replace(&self, inner: &mut Inner, close: Close) {
-        self.budget.charge(inner.bytes, 0);
+        let first = inner.first.take().filter(|_| inner.begun);
+        let bytes = first
+            .as_ref()
+            .map_or(0, |frame| frame.len() + FRAME_OVERHEAD_BYTES);
+        self.budget.charge(inner.bytes, bytes);
         *inner = Inner {
+            first,
+            bytes,
             close,
+            begun: inner.begun,
+            held: inner.held,
             ..Inner::default()
         };
     }
 
-    /// Why the connection is to end, once that was asked for and before [`Outbox::next`] has handed it out.
-    pub fn asked_close(&self) -> Option<&'static str> {
-        match &self.lock().close {
+    /// What comes before everything else: the end of what was begun; and why the connection is to end, once that was asked for and
+    /// before [`Outbox::next`] has handed it out.
+    pub fn urgent(&self) -> (Option<Bytes>, Option<&'static str>) {
+        let mut inner = self.lock();
+        let why = match &inner.close {
             Close::Asked(request) => Some(request.why()),
             Close::No | Close::Taken => None,
-        }
+        };
+        let begun = if inner.begun {
+            self.take_first(&mut inner)
+        } else {
+            None
+        };
+        (begun, why)
     }
 
     /// Takes what has to be written next.
     pub fn next(&self) -> Next {
         let mut inner = self.lock();
-        if let Some(frame) = inner.first.take() {
-            inner.first = inner.rest.pop_front();
-            if inner.first.is_none() {
-                inner.rest = VecDeque::new();
-            }
-            let bytes = inner.bytes - (frame.len() + FRAME_OVERHEAD_BYTES);
-            self.budget.charge(inner.bytes, bytes);
-            inner.bytes = bytes;
+        if let Some(frame) = self.take_first(&mut inner) {
             return Next::Frame(frame);
         }
         match std::mem::replace(&mut inner.close, Close::Taken) {
@@ -251,6 +304,24 @@ impl Outbox {
             Close::Asked(request) => Next::Close(request),
             Close::Taken => Next::Idle,
         }
+    }
+
+    fn take_first(&self, inner: &mut Inner) -> Option<Bytes> {
+        let frame = inner.first.take()?;
+        inner.begun = false;
+        inner.first = inner.rest.pop_front();
+        if inner.first.is_none() {
+            inner.rest = VecDeque::new();
+        }
+        let bytes = inner.bytes - (frame.len() + FRAME_OVERHEAD_BYTES);
+        self.budget.charge(inner.bytes, bytes);
+        inner.bytes = bytes;
+        Some(frame)
+    }
+
+    /// Wakes the session.
+    pub fn wake(&self) {
+        self.waker.wake();
     }
 
     /// Who is woken by the next push or close; call it before [`Outbox::next`].
@@ -265,7 +336,8 @@ impl Outbox {
 
 impl Drop for Outbox {
     fn drop(&mut self) {
-        self.finish();
+        let bytes = self.lock().bytes;
+        self.budget.charge(bytes, 0);
     }
 }
 
@@ -275,6 +347,11 @@ mod tests {
     use proptest::prelude::*;
 
     impl Outbox {
+        /// Why the connection is to end.
+        pub fn asked_close(&self) -> Option<&'static str> {
+            self.urgent().1
+        }
+
         fn frames(&self) -> Vec<Bytes> {
             let inner = self.lock();
             inner.first.iter().chain(&inner.rest).cloned().collect()
@@ -350,7 +427,108 @@ mod tests {
         assert_eq!(budget.used(), 0);
     }
 
+    /// A socket that takes so many bytes at each try, and nothing after that.
+    #[derive(Debug, Default)]
+    struct Socket {
+        room: Mutex<VecDeque<usize>>,
+        bytes: Mutex<Vec<u8>>,
+    }
+
+    impl Direct for Socket {
+        fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+            let room = self.room.lock().expect("room").pop_front().unwrap_or(0);
+            if room == 0 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let taken = &bytes[..room.min(bytes.len())];
+            self.bytes.lock().expect("bytes").extend_from_slice(taken);
+            Ok(taken.len())
+        }
+    }
+
+    fn connected(limit_bytes: usize, room: &[usize]) -> (Outbox, Arc<Socket>) {
+        let outbox = outbox(limit_bytes);
+        let socket = Arc::<Socket>::default();
+        socket.room.lock().expect("room").extend(room);
+        outbox.connect(Arc::clone(&socket) as Arc<dyn Direct>);
+        (outbox, socket)
+    }
+
+    #[test]
+    fn a_frame_is_written_at_once_while_nothing_waits() {
+        let (outbox, socket) = connected(1000, &[5, 5, 0, 5]);
+        assert_eq!(outbox.push(&frame(5, 1)), Push::Written);
+        outbox.hold(true);
+        assert_eq!(
+            outbox.push(&frame(5, 2)),
+            Push::Queued,
+            "the session has something"
+        );
+        outbox.hold(false);
+        assert_eq!(outbox.push(&frame(5, 3)), Push::Queued, "something waits here");
+        assert_eq!(outbox.next(), Next::Frame(frame(5, 2)));
+        assert_eq!(outbox.next(), Next::Frame(frame(5, 3)));
+        assert_eq!(outbox.push(&frame(5, 4)), Push::Written);
+        assert_eq!(outbox.push(&frame(5, 5)), Push::Queued, "nothing goes in");
+        outbox.ask_close(moved());
+        assert_eq!(outbox.push(&frame(5, 6)), Push::Closed);
+        assert_eq!(*socket.bytes.lock().expect("bytes"), [[1; 5], [4; 5]].concat());
+    }
+
+    #[test]
+    fn what_was_begun_comes_to_its_end_even_if_the_client_is_given_up() {
+        for give_up in [true, false] {
+            let (outbox, socket) = connected(2 * FRAME_OVERHEAD_BYTES + 10, &[2]);
+            assert_eq!(outbox.push(&frame(5, 1)), Push::Queued);
+            assert_eq!(outbox.push(&frame(5, 2)), Push::Queued);
+            if give_up {
+                assert!(outbox.give_up());
+            } else {
+                assert_eq!(outbox.push(&frame(5, 3)), Push::Overflow);
+            }
+            assert_eq!(outbox.bytes(), FRAME_OVERHEAD_BYTES + 3);
+            assert_eq!(outbox.urgent(), (Some(frame(3, 1)), Some("slow")));
+            assert_eq!(outbox.urgent(), (None, Some("slow")));
+            assert_eq!(
+                (outbox.next(), outbox.bytes()),
+                (Next::Close(CloseRequest::Slow), 0)
+            );
+            assert_eq!(*socket.bytes.lock().expect("bytes"), [1; 2]);
+        }
+    }
+
     proptest! {
+        /// A session that takes over whenever it is its turn, and who delivers, write every byte once and in order.
+        #[test]
+        fn two_who_write_make_one_stream(
+            steps in prop::collection::vec((1_usize..200, 0_usize..300, any::<bool>()), 1..100),
+        ) {
+            let (outbox, socket) = connected(1 << 20, &[]);
+            let mut expected = Vec::new();
+            for (index, (length, room, session)) in steps.into_iter().enumerate() {
+                let tag = u8::try_from(index % 251).expect("small");
+                socket.room.lock().expect("room").push_back(room);
+                outbox.push(&frame(length, tag));
+                expected.extend_from_slice(&frame(length, tag));
+                socket.room.lock().expect("room").clear();
+                if session {
+                    let begun = outbox.urgent().0;
+                    let rest = std::iter::from_fn(|| match outbox.next() {
+                        Next::Frame(frame) => Some(frame),
+                        _ => None,
+                    });
+                    for frame in begun.into_iter().chain(rest) {
+                        socket.bytes.lock().expect("bytes").extend_from_slice(&frame);
+                    }
+                    prop_assert_eq!(&*socket.bytes.lock().expect("bytes"), &expected);
+                }
+            }
+            let written = socket.bytes.lock().expect("bytes").clone();
+            prop_assert!(expected.starts_with(&written));
+            let waiting = outbox.frames().iter().map(Bytes::len).sum::<usize>();
+            prop_assert_eq!(written.len() + waiting, expected.len());
+        }
+
         #[test]
         fn never_beyond_its_bound_and_in_order(
             limit in 64_usize..4096,
@@ -368,7 +546,7 @@ mod tests {
                         prop_assert_eq!(outbox.next(), Next::Close(CloseRequest::Slow));
                         return Ok(());
                     }
-                    Some((_, Push::Closed)) => prop_assert!(false, "nobody closed it"),
+                    Some((_, Push::Written | Push::Closed)) => prop_assert!(false, "it has no socket, and nobody closed it"),
                 }
                 let held = outbox.frames().iter().map(|frame| frame.len() + FRAME_OVERHEAD_BYTES).sum::<usize>();
                 prop_assert!(held <= limit);

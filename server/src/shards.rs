@@ -1,6 +1,7 @@
 //! Threads of the client port: each has its own listener on the port, and keeps the connections that it accepted to itself, so that
 //! what a connection allocates is freed by the thread that allocated it.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::TcpListener as StdListener;
 use std::sync::Arc;
@@ -12,9 +13,11 @@ use axum::Router;
 use prometheus_client::metrics::counter::Counter;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::app::Server;
 use crate::listen::accept;
 
 /// The most that are started by themselves; with more, waking each other costs more than they bring.
@@ -58,9 +61,9 @@ impl Pulse {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    async fn beat(&self, shard: usize) {
-        while let Some(beat) = self.beats.get(shard) {
-            beat.store(self.millis(), Ordering::Relaxed);
+    async fn beat(&self, shard: usize) -> Infallible {
+        loop {
+            self.beats[shard % self.beats.len()].store(self.millis(), Ordering::Relaxed);
             nudge_allocator();
             sleep(BEAT).await;
         }
@@ -76,23 +79,30 @@ fn nudge_allocator() {
 /// What the shards share.
 #[derive(Debug, Clone)]
 pub struct Port {
+    /// The process.
+    pub server: Arc<Server>,
     /// What answers a request.
     pub router: Router,
     /// Sockets of all shards together.
     pub sockets: Arc<Semaphore>,
     /// Counts who finds none.
     pub refused: Counter,
-    /// Where they say that they go on.
-    pub pulse: Arc<Pulse>,
 }
 
-/// One shard: accepts until it is dropped.
+/// One shard: serves until it is dropped. What it does are tasks like the sessions, so that all have their turn one after the other.
 async fn shard(index: usize, listener: StdListener, port: Port) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
-    let accepting = accept(listener, port.router, port.sockets, port.refused);
-    tokio::select! {
-        never = accepting => match never {},
-        () = port.pulse.beat(index) => Ok(()),
+    let mut tasks = JoinSet::new();
+    tasks.spawn(accept(listener, index, port.router, port.sockets, port.refused));
+    let server = Arc::clone(&port.server);
+    tasks.spawn(async move { server.walk(index).await });
+    let server = Arc::clone(&port.server);
+    tasks.spawn(async move { server.turn(index).await });
+    let server = port.server;
+    tasks.spawn(async move { server.pulse.beat(index).await });
+    match tasks.join_next().await {
+        Some(Err(error)) => Err(io::Error::other(error)),
+        _ => Ok(()),
     }
 }
 

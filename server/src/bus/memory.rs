@@ -1,4 +1,4 @@
-//! The bus of a single process: a publish is a delivery. The lock of the room makes the order.
+//! The bus of a single process: a publish is a delivery. The lock of the hub makes the order.
 
 use std::sync::Arc;
 
@@ -35,13 +35,7 @@ pub(super) fn deliver(hub: &Hub, metrics: &Metrics, room: &RoomName, bytes: &Byt
         metrics.dropped("malformed").inc();
         return;
     };
-    let delivery = hub.deliver(room, &envelope);
-    metrics.deliveries.inc_by(delivery.queued);
-    metrics.overflows.inc_by(delivery.overflowed);
-    let excess = hub.budget().excess();
-    if excess > 0 {
-        let given_up = hub.give_up(excess);
-        tracing::warn!(excess, given_up, "all outboxes together are over their limit");
-        metrics.overflows.inc_by(given_up);
+    if !hub.deliver(room, &envelope) {
+        metrics.dropped("backlog").inc();
     }
 }

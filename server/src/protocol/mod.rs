@@ -47,7 +47,7 @@ impl Message {
 }
 
 /// Who published: unique over all pods, because the process number is random.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sender {
     /// The random number of the server process.
     pub process: u64,

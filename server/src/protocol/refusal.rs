@@ -18,6 +18,8 @@ pub enum Refusal {
     UpgradeRequired,
     /// Every slot is taken.
     Full,
+    /// The process has no memory for more.
+    Memory,
     /// Cordoned, or the process is leaving.
     Draining,
     /// `X-Wsc-Server` names another pod.
@@ -33,7 +35,7 @@ impl Refusal {
             Self::NotFound => 404,
             Self::Method => 405,
             Self::UpgradeRequired => 426,
-            Self::Full | Self::Draining | Self::WrongPod => 503,
+            Self::Full | Self::Memory | Self::Draining | Self::WrongPod => 503,
         }
     }
 
@@ -46,6 +48,7 @@ impl Refusal {
             Self::Method => "method",
             Self::UpgradeRequired => "upgrade_required",
             Self::Full => "full",
+            Self::Memory => "memory",
             Self::Draining => "draining",
             Self::WrongPod => "wrong_pod",
         }
@@ -60,6 +63,7 @@ impl Refusal {
             Self::Method => "only GET is served here",
             Self::UpgradeRequired => "this path speaks WebSocket version 13 only",
             Self::Full => "every connection slot of this server is taken",
+            Self::Memory => "this server has no memory for more connections",
             Self::Draining => "this server takes no new connections",
             Self::WrongPod => "the request is meant for another server",
         }

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use crate::app::Server;
 use crate::capacity::Slot;
 use crate::clients::Registration;
-use crate::hub::Member;
-use crate::listen::SocketPermit;
+use crate::hub::{Member, Membership};
+use crate::listen::Arrival;
 use crate::outbox::Outbox;
 use crate::protocol::raw::Target;
 use crate::protocol::{RoomName, Sender};
@@ -20,21 +22,22 @@ pub struct Connection {
     pub outbox: Arc<Outbox>,
     sender: Sender,
     room: RoomName,
+    membership: Option<Membership>,
     via: Option<String>,
     registration: Option<Registration>,
     opened: bool,
     slot: Option<Slot>,
-    _permit: Option<SocketPermit>,
+    arrival: Arrival,
 }
 
 impl Connection {
-    /// Joins the room.
+    /// Joins the room, on the shard of this thread.
     pub fn join(
         server: &Arc<Server>,
         slot: Slot,
         target: Target,
         via: Option<String>,
-        permit: Option<SocketPermit>,
+        arrival: Arrival,
     ) -> Self {
         let outbox = Arc::new(Outbox::new(
             server.config.limits.outbox_bytes,
@@ -49,7 +52,8 @@ impl Connection {
             outbox: Arc::clone(&outbox),
             echo: target.echo,
         };
-        if server.hub.join(&target.room, member) {
+        let (membership, appeared) = server.hub.join(arrival.shard, &target.room, member);
+        if appeared {
             server.bus.interest_changed(&target.room);
         }
         Self {
@@ -57,11 +61,12 @@ impl Connection {
             outbox,
             sender,
             room: target.room,
+            membership: Some(membership),
             via,
             registration: None,
             opened: false,
             slot: Some(slot),
-            _permit: permit,
+            arrival,
         }
     }
 
@@ -76,10 +81,18 @@ impl Connection {
 
     /// The connection ends for a reason of its own: nobody may ask it to leave or send to it any more.
     pub fn finish(&mut self) -> bool {
-        if self.server.hub.leave(&self.room, self.sender.connection) {
+        if let Some(membership) = self.membership.take()
+            && self.server.hub.leave(&membership)
+        {
             self.server.bus.interest_changed(&self.room);
         }
         self.outbox.finish()
+    }
+
+    /// Has the session woken at this time, a little later or earlier; when is the answer.
+    pub fn wake_at(&self, time: Instant) -> Instant {
+        let wheel = self.server.wheel(self.arrival.shard);
+        wheel.wake_at(time, &self.outbox)
     }
 
     /// Its number; later connections have higher ones.

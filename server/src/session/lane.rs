@@ -1,4 +1,4 @@
-//! The socket itself: frames on a stream of bytes, taken back from the HTTP library after the upgrade.
+//! Frames on a stream of bytes, taken back from the HTTP library after the upgrade.
 //!
 //! While a connection is idle it holds no buffer: bytes are read into one scratch buffer per thread, and what waits to be written
 //! is there only while it waits.

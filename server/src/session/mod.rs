@@ -4,6 +4,7 @@
 
 pub mod connection;
 pub mod lane;
+pub mod tcp;
 
 use std::fmt;
 use std::pin::Pin;
@@ -12,13 +13,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Sink, Stream, StreamExt};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
 use self::connection::Connection;
 use crate::bus::publisher::Reservation;
 use crate::frame::Violation;
 use crate::outbox::{CloseRequest, Next};
 use crate::protocol::{Message, envelope};
+use crate::wheel::TICK;
 
 /// From the wish to close to the hard end: for what is queued, the close frame and the client's answer.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
@@ -82,16 +84,19 @@ impl<S> Socket for S where
 pub fn run<S: Socket>(socket: S, mut connection: Connection) -> Session<S> {
     connection.open();
     let now = Instant::now();
-    let first_ping = now + connection.server.config.limits.heartbeat;
+    let deadline = now + connection.server.config.limits.heartbeat;
     Session {
         socket,
+        woken: connection.wake_at(deadline),
         connection,
-        timer: Box::pin(sleep_until(first_ping)),
+        deadline,
         last_heard: now,
         pinged: None,
         ping_due: false,
         unflushed: false,
+        held: false,
         reading: true,
+        violation: None,
         pending: None,
         closing: None,
     }
@@ -102,12 +107,17 @@ pub fn run<S: Socket>(socket: S, mut connection: Connection) -> Session<S> {
 pub struct Session<S> {
     socket: S,
     connection: Connection,
-    timer: Pin<Box<Sleep>>,
+    /// When there is something to do that nobody else wakes it for, and when it is woken for that.
+    deadline: Instant,
+    woken: Instant,
     last_heard: Instant,
     pinged: Option<Instant>,
     ping_due: bool,
     unflushed: bool,
+    /// Whether the outbox knows that something is unflushed.
+    held: bool,
     reading: bool,
+    violation: Option<Violation>,
     // Both are rare, so they are not in every session.
     pending: Option<Box<Pending>>,
     closing: Option<Box<Closing>>,
@@ -153,23 +163,43 @@ impl<S: Socket> Future for Session<S> {
 
 impl<S: Socket> Session<S> {
     fn step(&mut self, cx: &mut Context<'_>) -> Ended {
+        let now = Instant::now();
         self.connection.outbox.register(cx.waker());
-        if self.closing.is_none()
-            && let Some(why) = self.connection.outbox.asked_close()
-        {
+        let (begun, asked) = self.connection.outbox.urgent();
+        if let Some(frame) = begun {
+            self.unflushed = true;
+            if Pin::new(&mut self.socket)
+                .start_send(Outgoing::Frame(frame))
+                .is_err()
+            {
+                return Poll::Ready(self.why("lost"));
+            }
+        }
+        if let Some(why) = asked {
             // Its frame comes out of the outbox, after what is queued there.
             self.begin_close(why, None);
         }
-        if let Poll::Ready(ended) = self.poll_read(cx) {
+        if let Some(violation) = self.violation.take() {
+            self.close_for(violation);
+        }
+        if let Poll::Ready(ended) = self.poll_read(cx, now) {
             return Poll::Ready(ended);
         }
-        if let Poll::Ready(ended) = self.poll_timer(cx) {
+        if let Poll::Ready(ended) = self.check_time(now) {
             return Poll::Ready(ended);
         }
-        self.poll_write(cx)
+        let ended = self.poll_write(cx);
+        if self.held != self.unflushed {
+            self.held = self.unflushed;
+            self.connection.outbox.hold(self.held);
+        }
+        if self.woken <= now || self.deadline + TICK < self.woken {
+            self.woken = self.connection.wake_at(self.deadline);
+        }
+        ended
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Ended {
+    fn poll_read(&mut self, cx: &mut Context<'_>, now: Instant) -> Ended {
         let (mut frames, mut bytes) = (0, 0);
         while frames < READS_PER_POLL && bytes < BYTES_PER_POLL {
             if !self.poll_pending(cx) || !self.reading {
@@ -179,18 +209,13 @@ impl<S: Socket> Session<S> {
                 Some(Ok(incoming)) => incoming,
                 Some(Err(SocketError::Lost)) | None => return Poll::Ready(self.why("lost")),
                 Some(Err(SocketError::Violation(violation))) => {
-                    // After what is queued: it may be the answer to what came before.
-                    let request = CloseRequest::Violation(violation);
-                    let why = request.why();
-                    self.connection.outbox.ask_close(request);
-                    self.begin_close(why, None);
-                    if let Some(closing) = &mut self.closing {
-                        closing.last_words = true;
-                    }
-                    continue;
+                    // What came before may be on its way back by now: the walker has its turn first.
+                    self.violation = Some(violation);
+                    break;
                 }
             };
-            self.last_heard = Instant::now();
+            self.last_heard = now;
+            self.connection.server.metrics.frames_received.inc();
             self.pinged = None;
             frames += 1;
             match incoming {
@@ -205,6 +230,17 @@ impl<S: Socket> Session<S> {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// The close comes after what is queued.
+    fn close_for(&mut self, violation: Violation) {
+        let request = CloseRequest::Violation(violation);
+        let why = request.why();
+        self.connection.outbox.ask_close(request);
+        self.begin_close(why, None);
+        if let Some(closing) = &mut self.closing {
+            closing.last_words = true;
+        }
     }
 
     /// A close after ours is the answer; otherwise the socket answers it by itself and only the flush is left.
@@ -222,6 +258,7 @@ impl<S: Socket> Session<S> {
     fn receive(&mut self, message: Message) {
         let server = &self.connection.server;
         server.metrics.received.inc();
+        server.metrics.received_bytes.inc_by(message.payload.len() as u64);
         if let Some(reservation) = server.bus.try_reserve(message.payload.len()) {
             self.publish(reservation, &message);
         } else {
@@ -322,14 +359,13 @@ impl<S: Socket> Session<S> {
         }
     }
 
-    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Ended {
-        while self.timer.as_mut().poll(cx).is_ready() {
+    fn check_time(&mut self, now: Instant) -> Ended {
+        while now >= self.deadline {
             if self.closing.is_some() {
                 return Poll::Ready(self.why("lost"));
             }
             let limits = self.connection.server.config.limits;
-            let now = Instant::now();
-            let next = match self.pinged {
+            self.deadline = match self.pinged {
                 Some(at) if now >= at + limits.pong_wait => {
                     self.begin_close("heartbeat", Some((1001, "no pong".to_owned())));
                     continue;
@@ -342,7 +378,6 @@ impl<S: Socket> Session<S> {
                 }
                 None => self.last_heard + limits.heartbeat,
             };
-            self.timer.as_mut().reset(next);
         }
         Poll::Pending
     }
@@ -362,7 +397,7 @@ impl<S: Socket> Session<S> {
             answered: false,
             last_words: false,
         }));
-        self.timer.as_mut().reset(Instant::now() + CLOSE_WAIT);
+        self.deadline = Instant::now() + CLOSE_WAIT;
     }
 
     fn why(&self, otherwise: &'static str) -> &'static str {

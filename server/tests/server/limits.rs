@@ -1,6 +1,11 @@
 //! Messages that are too large, clients that are too slow.
 
-use wsc_tests::client::EndKind;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use wsc_tests::client::{EndKind, Refused};
+use wsc_tests::cluster::eventually;
+use wsc_tests::http1;
 
 use crate::{SOON, alone, connect, end_of};
 
@@ -120,8 +125,7 @@ async fn clients_that_do_not_read_share_one_limit_and_who_reads_is_spared() {
     for client in &slow {
         client.set_reading(true).await.unwrap();
     }
-    let ended =
-        async |client: &wsc_tests::client::Client| client.wait_end(std::time::Duration::from_secs(5)).await;
+    let ended = async |client: &wsc_tests::client::Client| client.wait_end(Duration::from_secs(5)).await;
     let mut closed = 0;
     for client in &slow {
         if let Some(end) = ended(client).await {
@@ -134,4 +138,62 @@ async fn clients_that_do_not_read_share_one_limit_and_who_reads_is_spared() {
         "{closed} of 4 were closed, for a tenth of room"
     );
     assert_eq!(fast.ended(), None);
+}
+
+/// The kernel would end the process with all its clients; instead nobody new comes in.
+#[tokio::test]
+async fn who_comes_when_memory_is_short_goes_elsewhere_and_nobody_is_cut() {
+    let server = alone(&[
+        ("WSC_OUTBOX_BYTES", "67108864"),
+        ("WSC_OUTBOXES_BYTES", "1073741824"),
+        ("WSC_MEMORY_LIMIT_BYTES", "67108864"),
+    ])
+    .await;
+    let (slow, sender) = (
+        connect(&server, "/ws/r").await,
+        connect(&server, "/ws/r?echo=0").await,
+    );
+    slow.set_reading(false).await.unwrap();
+    let lb = async || {
+        http1::get(server.port(), "/wsc/lb")
+            .await
+            .unwrap()
+            .status
+            .as_u16()
+    };
+    assert_eq!(lb().await, 200);
+    let mut sent = 0;
+    while lb().await == 200 {
+        for _ in 0..16 {
+            sender.send_binary(vec![0; 60_000]).await.unwrap();
+        }
+        sent += 16;
+        assert!(
+            sent < 1500,
+            "{:?}",
+            server.metric("wsc_server_memory_bytes").await
+        );
+        sleep(Duration::from_millis(20)).await;
+    }
+    let refused = server.connect("/ws").await.expect_err("no memory");
+    let Refused::Status {
+        status,
+        headers,
+        body,
+    } = refused
+    else {
+        panic!("{refused}");
+    };
+    assert!(
+        status == 503 && headers.contains_key("retry-after") && body.contains("\"memory\""),
+        "{body}"
+    );
+    assert_eq!((slow.ended(), sender.ended()), (None, None));
+    slow.set_reading(true).await.unwrap();
+    assert!(slow.wait_received(sent, SOON).await, "{:?}", slow.ended());
+    let back = eventually(SOON, "there is memory again", async || {
+        Ok((lb().await == 200).then_some(()))
+    });
+    back.await.unwrap();
+    connect(&server, "/ws").await;
 }

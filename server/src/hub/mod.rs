@@ -1,0 +1,169 @@
+//! The rooms of this process and who is in them.
+//!
+//! Each shard keeps its own members and writes to them itself ([`shard`]); what they share is which room has members where. A message
+//! is posted to every shard with members in its room, under one lock: so each member gets exactly the messages between its join and
+//! its leave, once, in the one order of the bus.
+
+pub mod chunk;
+pub mod shard;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use self::chunk::Part;
+use self::shard::Shard;
+use crate::frame::encode;
+use crate::outbox::{Budget, Outbox};
+use crate::protocol::envelope::Envelope;
+use crate::protocol::{RoomName, Sender};
+
+/// More shards than this have no place in the map of who is where.
+pub const MAX_SHARDS: usize = 64;
+
+/// One connection in one room.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// Who it is.
+    pub sender: Sender,
+    /// Where its messages go.
+    pub outbox: Arc<Outbox>,
+    /// Whether it gets its own messages.
+    pub echo: bool,
+}
+
+/// A member's place, to leave it by.
+#[derive(Debug)]
+pub struct Membership {
+    shard: usize,
+    room: RoomName,
+    key: usize,
+}
+
+/// The registry. Its size is bounded by the connections: a member is one connection in one room.
+#[derive(Debug)]
+pub struct Hub {
+    /// The shards with members of a room, a bit each. Whoever posts holds the lock, which makes the one order.
+    rooms: Mutex<HashMap<RoomName, u64>>,
+    shards: Vec<Shard>,
+    budget: Arc<Budget>,
+}
+
+impl Hub {
+    /// Without rooms, for so many shards; a queue of one member may hold so many bytes, and all of them together.
+    pub fn new(shards: usize, outbox_bytes: usize, outboxes_bytes: usize) -> Self {
+        let shards = 0..shards.clamp(1, MAX_SHARDS);
+        Self {
+            rooms: Mutex::default(),
+            shards: shards.map(|_| Shard::new(outbox_bytes)).collect(),
+            budget: Arc::new(Budget::new(outboxes_bytes)),
+        }
+    }
+
+    /// What the outboxes of its members are charged to.
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
+    /// The part of one thread.
+    pub fn shard(&self, index: usize) -> &Shard {
+        &self.shards[index % self.shards.len()]
+    }
+
+    /// Bytes of messages that wait to be walked to the members.
+    pub fn backlog(&self) -> usize {
+        self.shards.iter().map(Shard::backlog).sum()
+    }
+
+    /// Adds a member that only this shard's thread writes to. True if the room is new to this process.
+    pub fn join(&self, shard: usize, room: &RoomName, member: Member) -> (Membership, bool) {
+        let shard = shard % self.shards.len();
+        let mut appeared = false;
+        let key = self.shards[shard].join(room, member, || {
+            let mut rooms = self.lock();
+            let shards = rooms.entry(room.clone()).or_default();
+            appeared = *shards == 0;
+            *shards |= 1 << shard;
+            // Under the lock: what is posted from here on is for the new member.
+            self.shards[shard].posted()
+        });
+        let room = room.clone();
+        (Membership { shard, room, key }, appeared)
+    }
+
+    /// Removes a member. True if the room is gone with it.
+    pub fn leave(&self, membership: &Membership) -> bool {
+        let Membership { shard, room, key } = membership;
+        let mut vanished = false;
+        self.shards[*shard].leave(room, *key, || {
+            let mut rooms = self.lock();
+            let Some(shards) = rooms.get_mut(room) else {
+                return;
+            };
+            *shards &= !(1 << shard);
+            if *shards == 0 {
+                rooms.remove(room);
+                shrink(&mut rooms);
+                vanished = true;
+            }
+        });
+        vanished
+    }
+
+    /// Posts a message to everybody in the room. False if a shard is too far behind to take it.
+    pub fn deliver(&self, room: &RoomName, envelope: &Envelope) -> bool {
+        // Once for all of them.
+        let mut frame = None;
+        let rooms = self.lock();
+        let shards = rooms.get(room).copied().unwrap_or_default();
+        let mut taken = true;
+        for (index, shard) in self.shards.iter().enumerate() {
+            if shards & (1 << index) == 0 {
+                continue;
+            }
+            let frame = frame.get_or_insert_with(|| encode::message(&envelope.message));
+            taken &= shard.post(
+                room,
+                Part {
+                    sequence: 0,
+                    sender: envelope.sender,
+                    frame: frame.clone(),
+                },
+            );
+        }
+        taken
+    }
+
+    /// Whether anybody is in the room.
+    pub fn has(&self, room: &RoomName) -> bool {
+        self.lock().contains_key(room)
+    }
+
+    /// The rooms with members.
+    pub fn rooms(&self) -> Vec<RoomName> {
+        self.lock().keys().cloned().collect()
+    }
+
+    /// How many rooms have members.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether nobody is in any room.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<RoomName, u64>> {
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Gives back what many more rooms once needed.
+fn shrink<T>(rooms: &mut HashMap<RoomName, T>) {
+    if rooms.capacity() > 8 * rooms.len().max(MAX_SHARDS) {
+        rooms.shrink_to(2 * rooms.len());
+    }
+}
+
+#[cfg(test)]
+mod tests;

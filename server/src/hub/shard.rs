@@ -1,0 +1,264 @@
+//! The members of one thread, and the walks that bring them their messages.
+//!
+//! Messages are posted from any thread; the walker of the shard takes them, joins what has piled up in a room, and walks the room's
+//! members, some at a time, so that the thread's other work goes on between. Per room there is one walk at a time; what is posted
+//! meanwhile makes the next chunk. A member that leaves in the middle leaves its place empty; one that comes has a start, before
+//! which nothing is for it: so it does not matter whose place it gets.
+
+use std::collections::{HashMap, VecDeque};
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use slab::Slab;
+use tokio::sync::Notify;
+
+use super::chunk::{CHUNK_BYTES, Chunk, Part};
+use super::{Member, shrink};
+use crate::protocol::RoomName;
+
+/// Sends of one turn; then the thread's reads, pings and handshakes have theirs. About 2 ms on the machine of the benchmarks.
+pub const SENDS_PER_TURN: usize = 256;
+/// A shard with so much to deliver takes no more: its members get messages faster than the thread can write.
+const BACKLOG_BYTES: usize = 32 << 20;
+
+/// What one turn did.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// Messages written to a member, or queued for it.
+    pub delivered: u64,
+    /// All their bytes.
+    pub bytes: u64,
+    /// Members of each room whose walk came to its end.
+    pub walks: Vec<usize>,
+    /// Members that were too slow and will be closed.
+    pub overflowed: u64,
+    /// Whether something is left to do.
+    pub more: bool,
+}
+
+/// One thread's part of the hub.
+#[derive(Debug)]
+pub struct Shard {
+    outbox_bytes: usize,
+    inbox: Mutex<Inbox>,
+    /// Bytes in the inbox, in the rooms' queues, and on their walk.
+    backlog: AtomicUsize,
+    posted: Notify,
+    /// Of this shard's thread, which therefore never waits for the lock.
+    rooms: Mutex<Rooms>,
+}
+
+#[derive(Debug, Default)]
+struct Inbox {
+    /// The number of the last post.
+    sequence: u64,
+    posts: Vec<(RoomName, Part)>,
+}
+
+#[derive(Debug, Default)]
+struct Rooms {
+    rooms: HashMap<RoomName, Room>,
+    /// Rooms with something to deliver, each once.
+    ready: VecDeque<RoomName>,
+}
+
+#[derive(Debug)]
+struct Room {
+    /// Members, and the number after which messages are for them.
+    members: Slab<(Member, u64)>,
+    pending: VecDeque<Part>,
+    /// In a box, since there is none in most rooms.
+    walk: Option<Box<Walk>>,
+}
+
+#[derive(Debug)]
+struct Walk {
+    chunk: Chunk,
+    next: usize,
+}
+
+impl Shard {
+    pub(super) fn new(outbox_bytes: usize) -> Self {
+        Self {
+            outbox_bytes,
+            inbox: Mutex::default(),
+            backlog: AtomicUsize::new(0),
+            posted: Notify::new(),
+            rooms: Mutex::default(),
+        }
+    }
+
+    /// The number of the last post.
+    pub(super) fn posted(&self) -> u64 {
+        self.inbox().sequence
+    }
+
+    /// Adds a member; `start` announces it and says after which post messages are for it.
+    pub(super) fn join(&self, room: &RoomName, member: Member, start: impl FnOnce() -> u64) -> usize {
+        let mut rooms = self.rooms();
+        let start = start();
+        let alone = || Room {
+            members: Slab::with_capacity(1),
+            pending: VecDeque::new(),
+            walk: None,
+        };
+        let room = rooms.rooms.entry(room.clone()).or_insert_with(alone);
+        room.members.insert((member, start))
+    }
+
+    /// Removes a member, and calls `last` if there is no other one.
+    pub(super) fn leave(&self, room: &RoomName, key: usize, last: impl FnOnce()) {
+        let mut rooms = self.rooms();
+        let Some(left) = rooms.rooms.get_mut(room) else {
+            return;
+        };
+        left.members.try_remove(key);
+        if !left.members.is_empty() {
+            return;
+        }
+        last();
+        if let Some(gone) = rooms.rooms.remove(room)
+            && gone.has_work()
+        {
+            self.backlog.fetch_sub(gone.backlog(), Ordering::Relaxed);
+            rooms.ready.retain(|name| name != room);
+        }
+        shrink(&mut rooms.rooms);
+    }
+
+    /// Takes a message for the members of a room. False if too much waits already.
+    pub(super) fn post(&self, room: &RoomName, part: Part) -> bool {
+        if self.backlog.load(Ordering::Relaxed) > BACKLOG_BYTES {
+            return false;
+        }
+        self.backlog.fetch_add(part.frame.len(), Ordering::Relaxed);
+        {
+            let mut inbox = self.inbox();
+            inbox.sequence += 1;
+            let sequence = inbox.sequence;
+            inbox.posts.push((room.clone(), Part { sequence, ..part }));
+        }
+        self.posted.notify_one();
+        true
+    }
+
+    /// Bytes that wait to be walked to the members.
+    pub fn backlog(&self) -> usize {
+        self.backlog.load(Ordering::Relaxed)
+    }
+
+    /// Walks forever; `done` hears of each turn. Only on the shard's own thread: it writes to the members' sockets.
+    pub async fn walk(&self, mut done: impl FnMut(Turn)) -> Infallible {
+        loop {
+            let turn = self.turn(SENDS_PER_TURN);
+            let more = turn.more;
+            done(turn);
+            if more {
+                tokio::task::yield_now().await;
+            } else {
+                self.posted.notified().await;
+            }
+        }
+    }
+
+    /// About so many sends, in the rooms that wait the longest.
+    pub fn turn(&self, most: usize) -> Turn {
+        let mut rooms = self.rooms();
+        let posts = std::mem::take(&mut self.inbox().posts);
+        for (name, part) in posts {
+            rooms.take_in(name, part, &self.backlog);
+        }
+        let (mut turn, mut sends) = (Turn::default(), 0);
+        while sends < most
+            && let Some(name) = rooms.ready.pop_front()
+        {
+            let Some(room) = rooms.rooms.get_mut(&name) else {
+                continue;
+            };
+            let done = room.go_on(most - sends, self.outbox_bytes, &mut turn);
+            sends += done.sends;
+            self.backlog.fetch_sub(done.bytes, Ordering::Relaxed);
+            if room.has_work() {
+                rooms.ready.push_back(name);
+            }
+        }
+        turn.more = !rooms.ready.is_empty();
+        turn
+    }
+
+    fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rooms(&self) -> MutexGuard<'_, Rooms> {
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Rooms {
+    fn take_in(&mut self, name: RoomName, part: Part, backlog: &AtomicUsize) {
+        let Some(room) = self.rooms.get_mut(&name) else {
+            // The last member left after the post.
+            backlog.fetch_sub(part.frame.len(), Ordering::Relaxed);
+            return;
+        };
+        let was_idle = !room.has_work();
+        room.pending.push_back(part);
+        if was_idle {
+            self.ready.push_back(name);
+        }
+    }
+}
+
+/// What one room used up of a turn.
+struct Done {
+    sends: usize,
+    bytes: usize,
+}
+
+impl Room {
+    fn has_work(&self) -> bool {
+        self.walk.is_some() || !self.pending.is_empty()
+    }
+
+    fn backlog(&self) -> usize {
+        let walk = self.walk.as_ref().map_or(0, |walk| walk.chunk.bytes());
+        walk + self.pending.iter().map(|part| part.frame.len()).sum::<usize>()
+    }
+
+    /// Goes on with the walk, or begins the next one.
+    fn go_on(&mut self, sends: usize, outbox_bytes: usize, turn: &mut Turn) -> Done {
+        let mut done = Done { sends: 0, bytes: 0 };
+        let next = || {
+            let chunk = Chunk::take(&mut self.pending, outbox_bytes)?;
+            Some(Box::new(Walk { chunk, next: 0 }))
+        };
+        let Some(mut walk) = self.walk.take().or_else(next) else {
+            return done;
+        };
+        // A large message takes as long as many small ones.
+        let price = 1 + walk.chunk.bytes() / CHUNK_BYTES;
+        while walk.next < self.members.capacity() {
+            if done.sends >= sends {
+                self.walk = Some(walk);
+                return done;
+            }
+            if let Some((member, start)) = self.members.get(walk.next) {
+                let given = walk.chunk.give(member, *start);
+                turn.delivered += given.messages;
+                turn.bytes += given.bytes;
+                turn.overflowed += u64::from(given.overflowed);
+                done.sends += price;
+            }
+            walk.next += 1;
+        }
+        done.bytes = walk.chunk.bytes();
+        turn.walks.push(self.members.len());
+        if self.pending.is_empty() {
+            // A burst is no reason to keep memory.
+            self.pending = VecDeque::new();
+        }
+        done
+    }
+}
