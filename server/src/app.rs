@@ -23,7 +23,7 @@ use crate::protocol::refusal::Refusal;
 use crate::shards::{Port, Pulse, Shards};
 use crate::shed::{ShedRequest, Shedding};
 use crate::wheel::Wheel;
-use crate::{admin, drain, handshake};
+use crate::{admin, drain};
 
 /// Sockets of the client port beyond the slots: checks of the proxy, handshakes that get a 503.
 const SPARE_SOCKETS: usize = 128;
@@ -272,7 +272,6 @@ pub async fn serve(
     let sockets = slots.saturating_add(SPARE_SOCKETS).min(Semaphore::MAX_PERMITS);
     let clients = Port {
         server: Arc::clone(&server),
-        router: handshake::router(Arc::clone(&server)),
         sockets: Arc::new(Semaphore::new(sockets)),
         refused: server.metrics.refused("client_sockets"),
     };

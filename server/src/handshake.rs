@@ -4,19 +4,17 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Extension, Router};
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, StatusCode, header};
+use hyper::body::Incoming;
 use hyper::upgrade::{self, OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use tokio::net::TcpStream;
 
 use crate::app::Server;
-use crate::listen::Arrival;
+use crate::listen::{Arrival, Service};
 use crate::protocol::refusal::{RETRY_AFTER_SECONDS, Refusal};
 use crate::protocol::{raw, request};
 use crate::session;
@@ -33,17 +31,30 @@ pub struct ErrorBody {
     pub message: String,
 }
 
-/// The router of the client port.
-pub fn router(server: Arc<Server>) -> Router {
-    Router::new()
-        .route("/wsc/lb", get(load_balancer))
-        .fallback(handshake)
-        .with_state(server)
+/// The answers of the client port. It has two paths, and a storm of handshakes: a router is not worth its price here.
+#[derive(Debug, Clone)]
+pub struct Handshakes(pub Arc<Server>);
+
+impl Service for Handshakes {
+    async fn answer(&self, request: Request<Incoming>, arrival: Arrival) -> Response {
+        let Self(server) = self;
+        let (mut parts, _body) = request.into_parts();
+        if parts.uri.path() == "/wsc/lb" {
+            return load_balancer(server, &parts);
+        }
+        match admit(server, &parts, arrival).await {
+            Ok(connection) => upgrade(&mut parts, connection),
+            Err(refusal) => refuse(server, refusal),
+        }
+    }
 }
 
 /// Whether the proxy should send new connections here.
-async fn load_balancer(State(server): State<Arc<Server>>, headers: axum::http::HeaderMap) -> Response {
-    if !request::is_for(server.config.pod.as_deref(), &headers) {
+fn load_balancer(server: &Server, parts: &Parts) -> Response {
+    if !matches!(parts.method, Method::GET | Method::HEAD) {
+        return answer(Refusal::Method);
+    }
+    if !request::is_for(server.config.pod.as_deref(), &parts.headers) {
         // Not counted: it is a check and no handshake.
         return answer(Refusal::WrongPod);
     }
@@ -51,18 +62,6 @@ async fn load_balancer(State(server): State<Arc<Server>>, headers: axum::http::H
         return (StatusCode::NOT_FOUND, "no new connections\n").into_response();
     }
     (StatusCode::OK, "ok\n").into_response()
-}
-
-async fn handshake(
-    State(server): State<Arc<Server>>,
-    Extension(arrival): Extension<Arrival>,
-    request: Request,
-) -> Response {
-    let (mut parts, _body) = request.into_parts();
-    match admit(&server, &parts, arrival).await {
-        Ok(connection) => upgrade(&mut parts, connection),
-        Err(refusal) => refuse(&server, refusal),
-    }
 }
 
 /// Checks the handshake, takes a slot and joins the room, so that the client misses nothing from its upgrade on.

@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::Request;
-use axum::response::Response;
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -95,11 +94,30 @@ fn listen(socket: TcpSocket, address: SocketAddr, shared: bool) -> io::Result<Tc
     socket.listen(BACKLOG)
 }
 
+/// What answers the requests of a port.
+pub trait Service: Clone + Send + Sync + 'static {
+    /// Every request has an answer.
+    fn answer(
+        &self,
+        request: Request<Incoming>,
+        arrival: Arrival,
+    ) -> impl Future<Output = Response<Body>> + Send;
+}
+
+impl Service for Router {
+    async fn answer(&self, request: Request<Incoming>, _: Arrival) -> Response<Body> {
+        match self.clone().oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+}
+
 /// Accepts until it is dropped. When there is no socket left, a connection is closed at once and counted.
 pub async fn accept(
     listener: TcpListener,
     shard: usize,
-    router: Router,
+    service: impl Service,
     sockets: Arc<Semaphore>,
     refused: Counter,
 ) -> Infallible {
@@ -117,7 +135,7 @@ pub async fn accept(
             let _ = stream.set_nodelay(true);
             let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, USER_TIMEOUT_MS);
             let permit = Some(Arc::new(permit));
-            tokio::spawn(serve(stream, router.clone(), Arrival { shard, permit }));
+            tokio::spawn(serve(stream, service.clone(), Arrival { shard, permit }));
         } else {
             refused.inc();
         }
@@ -125,13 +143,13 @@ pub async fn accept(
 }
 
 /// One connection until its end or its upgrade.
-async fn serve<I>(stream: I, router: Router, arrival: Arrival)
+async fn serve<I>(stream: I, service: impl Service, arrival: Arrival)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(arrival.clone());
-        call(router.clone(), request.map(Body::new))
+    let service = service_fn(|request| async {
+        let answer = service.answer(request, arrival.clone()).await;
+        Ok::<_, Infallible>(answer)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -144,10 +162,6 @@ where
     if let Err(error) = connection.await {
         tracing::debug!(%error, "http connection");
     }
-}
-
-async fn call(router: Router, request: Request) -> Result<Response, Infallible> {
-    router.oneshot(request).await
 }
 
 #[cfg(test)]
@@ -168,8 +182,8 @@ mod tests {
         let args = ["wsc-server", "--bus", "memory"].map(Into::into);
         let server = Server::new(Args::read(args).unwrap().config().unwrap());
         let (ours, theirs) = duplex(1 << 10);
-        let router = handshake::router(Arc::clone(&server));
-        tokio::spawn(serve(ours, router, Arrival::default()));
+        let service = handshake::Handshakes(Arc::clone(&server));
+        tokio::spawn(serve(ours, service, Arrival::default()));
         let walking = Arc::clone(&server);
         tokio::spawn(async move { walking.walk(0).await });
         let (mut client, response) = client_async("ws://localhost/ws", theirs).await.unwrap();

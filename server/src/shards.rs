@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use axum::Router;
 use prometheus_client::metrics::counter::Counter;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -18,6 +17,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::Server;
+use crate::handshake::Handshakes;
 use crate::listen::accept;
 
 /// The most that are started by themselves; with more, waking each other costs more than they bring.
@@ -81,8 +81,6 @@ fn nudge_allocator() {
 pub struct Port {
     /// The process.
     pub server: Arc<Server>,
-    /// What answers a request.
-    pub router: Router,
     /// Sockets of all shards together.
     pub sockets: Arc<Semaphore>,
     /// Counts who finds none.
@@ -92,8 +90,9 @@ pub struct Port {
 /// One shard: serves until it is dropped. What it does are tasks like the sessions, so that all have their turn one after the other.
 async fn shard(index: usize, listener: StdListener, port: Port) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
+    let handshakes = Handshakes(Arc::clone(&port.server));
     let mut tasks = JoinSet::new();
-    tasks.spawn(accept(listener, index, port.router, port.sockets, port.refused));
+    tasks.spawn(accept(listener, index, handshakes, port.sockets, port.refused));
     let server = Arc::clone(&port.server);
     tasks.spawn(async move { server.walk(index).await });
     let server = Arc::clone(&port.server);

@@ -95,8 +95,7 @@ pub fn run<S: Socket>(socket: S, mut connection: Connection) -> Session<S> {
         ping_due: false,
         unflushed: false,
         held: false,
-        reading: true,
-        violation: None,
+        input: Input::Open,
         pending: None,
         closing: None,
     }
@@ -116,11 +115,21 @@ pub struct Session<S> {
     unflushed: bool,
     /// Whether the outbox knows that something is unflushed.
     held: bool,
-    reading: bool,
-    violation: Option<Violation>,
+    input: Input,
     // Both are rare, so they are not in every session.
     pending: Option<Box<Pending>>,
     closing: Option<Box<Closing>>,
+}
+
+/// What may come from the client.
+#[derive(Debug)]
+enum Input {
+    /// Anything; or, after a violation that it was told of, nothing but the end.
+    Open,
+    /// Nothing until the close for this is on its way.
+    Broken(Violation),
+    /// Nothing: it said goodbye.
+    Ended,
 }
 
 /// A message that waits for room in the publish queue; the client is not read meanwhile.
@@ -179,7 +188,8 @@ impl<S: Socket> Session<S> {
             // Its frame comes out of the outbox, after what is queued there.
             self.begin_close(why, None);
         }
-        if let Some(violation) = self.violation.take() {
+        if let Input::Broken(violation) = self.input {
+            self.input = Input::Open;
             self.close_for(violation);
         }
         if let Poll::Ready(ended) = self.poll_read(cx, now) {
@@ -202,7 +212,7 @@ impl<S: Socket> Session<S> {
     fn poll_read(&mut self, cx: &mut Context<'_>, now: Instant) -> Ended {
         let (mut frames, mut bytes) = (0, 0);
         while frames < READS_PER_POLL && bytes < BYTES_PER_POLL {
-            if !self.poll_pending(cx) || !self.reading {
+            if !self.poll_pending(cx) || matches!(self.input, Input::Ended) {
                 return Poll::Pending;
             }
             let incoming = match ready!(self.socket.poll_next_unpin(cx)) {
@@ -210,7 +220,7 @@ impl<S: Socket> Session<S> {
                 Some(Err(SocketError::Lost)) | None => return Poll::Ready(self.why("lost")),
                 Some(Err(SocketError::Violation(violation))) => {
                     // What came before may be on its way back by now: the walker has its turn first.
-                    self.violation = Some(violation);
+                    self.input = Input::Broken(violation);
                     break;
                 }
             };
@@ -245,7 +255,7 @@ impl<S: Socket> Session<S> {
 
     /// A close after ours is the answer; otherwise the socket answers it by itself and only the flush is left.
     fn receive_close(&mut self) {
-        self.reading = false;
+        self.input = Input::Ended;
         self.begin_close("client", None);
         self.connection.finish();
         self.unflushed = true;
