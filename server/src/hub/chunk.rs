@@ -11,15 +11,30 @@ use crate::protocol::Sender;
 /// A send of so much costs hardly more than one of 128 bytes (9.9 instead of 8.9 us: research), one of more does.
 pub(super) const CHUNK_BYTES: usize = 16 << 10;
 
+/// What a message takes on top of its bytes while it waits; bounds floods of empty messages too.
+const PART_OVERHEAD_BYTES: usize = 128;
+
 /// One posted message.
-#[derive(Debug, Clone)]
-pub struct Part {
+#[derive(Debug)]
+pub(super) struct Part {
     /// Its number among all that was posted to the shard; later ones have higher numbers.
-    pub sequence: u64,
+    pub(super) sequence: u64,
     /// Who published it.
-    pub sender: Sender,
+    pub(super) sender: Sender,
     /// The complete frame.
-    pub frame: Bytes,
+    pub(super) frame: Bytes,
+}
+
+impl Part {
+    /// What it takes of a shard's backlog, in bytes.
+    pub(super) fn cost(&self) -> usize {
+        cost(&self.frame)
+    }
+}
+
+/// What a frame takes of a shard's backlog, in bytes.
+pub(super) fn cost(frame: &Bytes) -> usize {
+    frame.len() + PART_OVERHEAD_BYTES
 }
 
 /// What one walk brings to each member.
@@ -73,6 +88,11 @@ impl Chunk {
     /// Its size.
     pub(super) fn bytes(&self) -> usize {
         self.joined.len()
+    }
+
+    /// What its messages take of the shard's backlog.
+    pub(super) fn cost(&self) -> usize {
+        self.parts.iter().map(Part::cost).sum()
     }
 
     /// Gives a member what is for it: nothing from before it came, and perhaps nothing of its own.

@@ -4,13 +4,12 @@
 //! is posted to every shard with members in its room, under one lock: so each member gets exactly the messages between its join and
 //! its leave, once, in the one order of the bus.
 
-pub mod chunk;
+mod chunk;
 pub mod shard;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use self::chunk::Part;
 use self::shard::Shard;
 use crate::frame::encode;
 use crate::outbox::{Budget, Outbox};
@@ -121,14 +120,7 @@ impl Hub {
                 continue;
             }
             let frame = frame.get_or_insert_with(|| encode::message(&envelope.message));
-            taken &= shard.post(
-                room,
-                Part {
-                    sequence: 0,
-                    sender: envelope.sender,
-                    frame: frame.clone(),
-                },
-            );
+            taken &= shard.post(room, envelope.sender, frame);
         }
         taken
     }

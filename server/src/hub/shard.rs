@@ -10,16 +10,17 @@ use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use slab::Slab;
 use tokio::sync::Notify;
 
-use super::chunk::{CHUNK_BYTES, Chunk, Part};
+use super::chunk::{CHUNK_BYTES, Chunk, Part, cost};
 use super::{Member, shrink};
-use crate::protocol::RoomName;
+use crate::protocol::{RoomName, Sender};
 
 /// Sends of one turn; then the thread's reads, pings and handshakes have theirs. About 2 ms on the machine of the benchmarks.
 pub const SENDS_PER_TURN: usize = 256;
-/// A shard with so much to deliver takes no more: its members get messages faster than the thread can write.
+/// A shard with so much to deliver takes no more: messages come faster than the thread can write them.
 const BACKLOG_BYTES: usize = 32 << 20;
 
 /// What one turn did.
@@ -42,7 +43,7 @@ pub struct Turn {
 pub struct Shard {
     outbox_bytes: usize,
     inbox: Mutex<Inbox>,
-    /// Bytes in the inbox, in the rooms' queues, and on their walk.
+    /// Bytes in the inbox, in the rooms' queues, and on their walk, with what each message takes besides.
     backlog: AtomicUsize,
     posted: Notify,
     /// Of this shard's thread, which therefore never waits for the lock.
@@ -128,16 +129,20 @@ impl Shard {
     }
 
     /// Takes a message for the members of a room. False if too much waits already.
-    pub(super) fn post(&self, room: &RoomName, part: Part) -> bool {
+    pub(super) fn post(&self, room: &RoomName, sender: Sender, frame: &Bytes) -> bool {
         if self.backlog.load(Ordering::Relaxed) > BACKLOG_BYTES {
             return false;
         }
-        self.backlog.fetch_add(part.frame.len(), Ordering::Relaxed);
+        self.backlog.fetch_add(cost(frame), Ordering::Relaxed);
         {
             let mut inbox = self.inbox();
             inbox.sequence += 1;
-            let sequence = inbox.sequence;
-            inbox.posts.push((room.clone(), Part { sequence, ..part }));
+            let part = Part {
+                sequence: inbox.sequence,
+                sender,
+                frame: frame.clone(),
+            };
+            inbox.posts.push((room.clone(), part));
         }
         self.posted.notify_one();
         true
@@ -178,7 +183,7 @@ impl Shard {
             };
             let done = room.go_on(most - sends, self.outbox_bytes, &mut turn);
             sends += done.sends;
-            self.backlog.fetch_sub(done.bytes, Ordering::Relaxed);
+            self.backlog.fetch_sub(done.backlog, Ordering::Relaxed);
             if room.has_work() {
                 rooms.ready.push_back(name);
             }
@@ -200,7 +205,7 @@ impl Rooms {
     fn take_in(&mut self, name: RoomName, part: Part, backlog: &AtomicUsize) {
         let Some(room) = self.rooms.get_mut(&name) else {
             // The last member left after the post.
-            backlog.fetch_sub(part.frame.len(), Ordering::Relaxed);
+            backlog.fetch_sub(part.cost(), Ordering::Relaxed);
             return;
         };
         let was_idle = !room.has_work();
@@ -214,7 +219,7 @@ impl Rooms {
 /// What one room used up of a turn.
 struct Done {
     sends: usize,
-    bytes: usize,
+    backlog: usize,
 }
 
 impl Room {
@@ -223,13 +228,13 @@ impl Room {
     }
 
     fn backlog(&self) -> usize {
-        let walk = self.walk.as_ref().map_or(0, |walk| walk.chunk.bytes());
-        walk + self.pending.iter().map(|part| part.frame.len()).sum::<usize>()
+        let walk = self.walk.as_ref().map_or(0, |walk| walk.chunk.cost());
+        walk + self.pending.iter().map(Part::cost).sum::<usize>()
     }
 
     /// Goes on with the walk, or begins the next one.
     fn go_on(&mut self, sends: usize, outbox_bytes: usize, turn: &mut Turn) -> Done {
-        let mut done = Done { sends: 0, bytes: 0 };
+        let mut done = Done { sends: 0, backlog: 0 };
         let next = || {
             let chunk = Chunk::take(&mut self.pending, outbox_bytes)?;
             Some(Box::new(Walk { chunk, next: 0 }))
@@ -253,7 +258,7 @@ impl Room {
             }
             walk.next += 1;
         }
-        done.bytes = walk.chunk.bytes();
+        done.backlog = walk.chunk.cost();
         turn.walks.push(self.members.len());
         if self.pending.is_empty() {
             // A burst is no reason to keep memory.
