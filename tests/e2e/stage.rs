@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{Api, ListParams};
 use serde_json::Value;
 use tokio::sync::{OnceCell, RwLock};
+use tokio::time::sleep;
 use wsc_api::names::{self, Component};
 use wsc_api::v1alpha1::WebSocketCluster;
 use wsc_tests::cluster::{Cluster, Images, Namespace, eventually, within};
@@ -258,16 +259,22 @@ impl Stage {
             .map(drop)
     }
 
-    /// Clients come until both proxies have some: the Service needs a moment to know the second one.
+    /// Clients come until both proxies have some: the Service needs a moment to know the second one, on a busy machine a long one.
     pub(crate) async fn join_through_both(&self, name: &str, crowd: &mut Crowd) -> Result<()> {
-        while self.used_proxies(name).await?.len() < 2 {
+        let mut pause = Duration::from_millis(100);
+        loop {
+            crowd.join(20).await?;
+            let used = self.used_proxies(name).await?;
+            if used.len() == 2 {
+                return Ok(());
+            }
             ensure!(
                 crowd.clients.len() < MOST_TO_MEET_BOTH,
-                "all clients came through one proxy"
+                "all clients came through one proxy: {used:?}"
             );
-            crowd.join(20).await?;
+            sleep(pause).await;
+            pause *= 2;
         }
-        Ok(())
     }
 
     /// How many connections came through each proxy, by what the servers say. (They count a tunnel until they see its end.)
