@@ -44,7 +44,16 @@ pub(super) fn run(cache: &Cache, steps: &Steps) -> Result<Outcome> {
         check(name, work(), began);
     };
     timed("cargo fmt", &mut || {
-        said(repository::cargo().args(["fmt", "--all", "--check", "--", "--color=never"]))
+        said(repository::cargo().args(["fmt", "--all", "--check", "--", "--color=never"]))?;
+        let beside = [
+            "fmt",
+            "--manifest-path",
+            modules::BESIDE,
+            "--check",
+            "--",
+            "--color=never",
+        ];
+        said(repository::cargo().args(beside))
     });
     timed("clippy", &mut || clippy(cache));
     timed("cargo deny", &mut || {

@@ -10,11 +10,25 @@ use serde_json::Value;
 use crate::process::output;
 use crate::repository;
 
+/// What is no member of the workspace: the fuzz targets want a nightly compiler.
+pub(super) const BESIDE: &str = "server/fuzz/Cargo.toml";
+
 /// An error lists the files of `sources` that belong to no module.
 pub(super) fn check(sources: &[PathBuf]) -> Result<()> {
-    let metadata =
-        output(repository::cargo().args(["metadata", "--no-deps", "--format-version=1", "--locked"]))?;
-    let reached = reached(&roots(&serde_json::from_str(&metadata)?))?;
+    let mut all = Vec::new();
+    for manifest in ["Cargo.toml", BESIDE] {
+        let mut cargo = repository::cargo();
+        cargo.args([
+            "metadata",
+            "--no-deps",
+            "--format-version=1",
+            "--locked",
+            "--manifest-path",
+            manifest,
+        ]);
+        all.extend(roots(&serde_json::from_str(&output(&mut cargo)?)?));
+    }
+    let reached = reached(&all)?;
     let orphans: Vec<String> = sources
         .iter()
         .filter(|path| !reached.contains(*path))

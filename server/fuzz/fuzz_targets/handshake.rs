@@ -1,0 +1,8 @@
+//! The body is in `server/tests/server/fuzz/handshake.rs`.
+#![no_main]
+#![allow(dead_code, reason = "each target calls one of the bodies")]
+
+#[path = "../../tests/server/fuzz/mod.rs"]
+mod fuzz;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| fuzz::handshake::check(input));
