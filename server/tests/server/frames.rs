@@ -9,10 +9,10 @@ use wsc_tests::server::Server;
 
 use crate::{SOON, alone, connect};
 
-const TEXT: u8 = 0x1;
+pub(crate) const TEXT: u8 = 0x1;
 pub(crate) const BINARY: u8 = 0x2;
 const CLOSE: u8 = 0x8;
-const PING: u8 = 0x9;
+pub(crate) const PING: u8 = 0x9;
 const PONG: u8 = 0xa;
 /// The bit of a message's last frame.
 pub(crate) const FIN: u8 = 0x80;
@@ -62,6 +62,11 @@ impl Raw {
         Self(stream)
     }
 
+    /// For what is not frames.
+    pub(crate) fn stream(&mut self) -> &mut TcpStream {
+        &mut self.0
+    }
+
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
         // The server may have closed in the middle of it.
         let _ = self.0.write_all(bytes).await;
@@ -84,7 +89,7 @@ impl Raw {
     }
 
     /// The code of the close frame that comes next; `None` if the stream just ends.
-    async fn close_code(&mut self) -> Option<u16> {
+    pub(crate) async fn close_code(&mut self) -> Option<u16> {
         while let Some((first, payload)) = self.next().await {
             if first == FIN | CLOSE {
                 return payload.first_chunk().map(|code| u16::from_be_bytes(*code));

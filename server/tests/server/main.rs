@@ -20,6 +20,7 @@ mod limits;
 mod memory;
 mod redis_access;
 mod redis_faults;
+mod refused;
 
 use std::path::Path;
 use std::time::Duration;
