@@ -13,6 +13,7 @@ mod command_line;
 mod control;
 mod corpus;
 mod drain;
+mod edges;
 mod frames;
 mod fuzz;
 mod handshake;

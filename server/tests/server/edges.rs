@@ -1,0 +1,125 @@
+//! At the edges: messages of exactly the limit and one byte more, peers that half leave or leave in the middle of something.
+
+use std::time::Duration;
+
+use rustix::net::sockopt::set_socket_linger;
+use tokio::io::AsyncWriteExt;
+use wsc_tests::server::Server;
+
+use crate::frames::{BINARY, FIN, PING, Raw, frame};
+use crate::{SOON, alone, connect};
+
+/// The default of `--max-message-bytes`.
+const LIMIT: usize = 64 << 10;
+
+async fn closed(server: &Server, reason: &str) -> u64 {
+    let name = format!("wsc_server_closed_total{{reason=\"{reason}\"}}");
+    server.wait_metric(&name, 1, SOON).await.unwrap()
+}
+
+#[tokio::test]
+async fn one_byte_over_the_limit_is_too_many_in_one_frame_and_in_many() {
+    let server = alone(&[]).await;
+    let neighbour = connect(&server, "/ws/raw").await;
+    let in_many = |bytes: usize| {
+        let payload = vec![7; bytes];
+        let mut pieces = payload.chunks(4096);
+        let mut sent = frame(BINARY, pieces.next().unwrap());
+        pieces.for_each(|piece| sent.extend(frame(0, piece)));
+        sent.extend(frame(FIN, b""));
+        sent
+    };
+    let in_one = |bytes: usize| frame(FIN | BINARY, &vec![7; bytes]);
+    let whole = (FIN | BINARY, vec![7; LIMIT]);
+    for (fits, over) in [
+        (in_one(LIMIT), in_one(LIMIT + 1)),
+        (in_many(LIMIT), in_many(LIMIT + 1)),
+    ] {
+        let mut raw = Raw::connect(&server).await;
+        raw.send(&fits).await;
+        assert_eq!(raw.next().await.as_ref(), Some(&whole));
+        raw.send(&over).await;
+        assert_eq!(raw.close_code().await, Some(1009));
+    }
+    assert!(neighbour.wait_received(2, SOON).await);
+    assert_eq!((neighbour.received(), neighbour.ended()), (2, None));
+    server.wait_connections(1, SOON).await.unwrap();
+    assert_eq!(closed(&server, "too_large").await, 2);
+}
+
+#[tokio::test]
+async fn a_reset_in_the_middle_of_a_frame_takes_nobody_along() {
+    let server = alone(&[]).await;
+    let neighbour = connect(&server, "/ws/raw").await;
+    let whole = frame(FIN | BINARY, &[7; 1000]);
+    let fragment = frame(BINARY, &[7; 1000]);
+    let cuts = [
+        &whole[..1],
+        &whole[..7],
+        &whole[..500],
+        &whole[..whole.len() - 1],
+        &fragment,
+    ];
+    for bytes in cuts {
+        let mut raw = Raw::connect(&server).await;
+        raw.send(bytes).await;
+        server.wait_connections(2, SOON).await.unwrap();
+        // Not to linger is to reset.
+        set_socket_linger(raw.stream(), Some(Duration::ZERO)).unwrap();
+        drop(raw);
+        server.wait_connections(1, SOON).await.unwrap();
+    }
+    assert_eq!(closed(&server, "lost").await, cuts.len() as u64);
+    neighbour.send_text("well").await.unwrap();
+    assert!(neighbour.wait_received(1, SOON).await);
+    assert_eq!(
+        (neighbour.texts(), neighbour.ended()),
+        (vec!["well".to_owned()], None)
+    );
+}
+
+#[tokio::test]
+async fn who_says_that_nothing_more_comes_is_gone() {
+    let server = alone(&[]).await;
+    let neighbour = connect(&server, "/ws/raw").await;
+    let mut raw = Raw::connect(&server).await;
+    raw.send(&frame(FIN | BINARY, b"last")).await;
+    assert_eq!(raw.next().await, Some((FIN | BINARY, b"last".to_vec())));
+    raw.stream().shutdown().await.unwrap();
+    assert_eq!(raw.next().await, None, "the other half ends too");
+    server.wait_connections(1, SOON).await.unwrap();
+    assert_eq!(closed(&server, "lost").await, 1);
+    assert_eq!((neighbour.received(), neighbour.ended()), (1, None));
+}
+
+/// The window of its socket is zero soon, then the server's answers wait, then nothing is read of it, and its silence is its end.
+#[tokio::test]
+async fn who_floods_and_reads_nothing_is_not_read_and_ends_as_dead() {
+    let server = alone(&[("WSC_HEARTBEAT_SECONDS", "1")]).await;
+    // In another room: what is said here would be too much for who does not read.
+    let neighbour = connect(&server, "/ws").await;
+    let mut raw = Raw::connect(&server).await;
+    let flood = frame(FIN | PING, &[7; 125]).repeat(1000);
+    let sent = async {
+        let mut sent = 0;
+        while raw.stream().write_all(&flood).await.is_ok() {
+            sent += flood.len();
+        }
+        sent
+    };
+    let talk = async {
+        let mut said = 0;
+        // It is pinged after 1 s, and has 10 s to answer and 2 s to go.
+        while server.stats().await.unwrap()["connections"] == 2 {
+            neighbour.send_text("well").await.unwrap();
+            said += 1;
+            assert!(neighbour.wait_received(said, SOON).await);
+        }
+    };
+    let (sent, ()) = tokio::time::timeout(SOON * 3, async { tokio::join!(sent, talk) })
+        .await
+        .expect("an end");
+    assert!(sent < 64 << 20, "{sent} bytes were read of it");
+    assert_eq!(closed(&server, "heartbeat").await, 1);
+    assert_eq!(neighbour.ended(), None);
+}
