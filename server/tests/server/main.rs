@@ -19,6 +19,7 @@ mod fuzz;
 mod handshake;
 mod limits;
 mod memory;
+mod paced;
 mod redis_access;
 mod redis_faults;
 mod refused;

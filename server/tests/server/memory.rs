@@ -3,6 +3,7 @@
 use std::fs;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use wsc_tests::server::Server;
 
 use crate::alone;
@@ -12,6 +13,15 @@ const CONNECTIONS: usize = 4000;
 /// Published is 1.5 KiB, measured with more connections (`docs/server.md`). A buffer that is kept, or the HTTP library's task, is more
 /// than all of the rest of this.
 const MOST_BYTES: usize = 2 << 10;
+
+/// Connections that tests with many of them may have together; the rest of the limit of 20,000 is for the others.
+static SOCKETS: Semaphore = Semaphore::const_new(18_500);
+
+/// Waits until this process may open so many.
+pub(crate) async fn sockets(count: usize) -> SemaphorePermit<'static> {
+    allow_files();
+    SOCKETS.acquire_many(u32::try_from(count).unwrap()).await.unwrap()
+}
 
 /// A connection that this process holds besides those is a file too.
 fn allow_files() {
@@ -53,7 +63,7 @@ async fn broadcast(clients: &mut [Raw], times: usize) {
 
 #[tokio::test]
 async fn an_idle_connection_costs_little_also_after_it_was_busy() {
-    allow_files();
+    let _sockets = sockets(CONNECTIONS + 200).await;
     let server = alone(&[]).await;
     drop(connect(&server, 200).await);
     let before = resident(&server);
