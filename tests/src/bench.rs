@@ -10,6 +10,7 @@ pub mod helper;
 pub mod measures;
 pub mod pairs;
 pub mod report;
+pub mod stalled;
 
 /// A count as a number to calculate with.
 #[expect(
