@@ -24,9 +24,9 @@ const STALLED: usize = 10;
 const MESSAGES: usize = 100;
 /// What fills the window of who does not read, and both buffers of the kernel, so that the rest waits in the server.
 const FILL: usize = 60_000;
-const FILLS: usize = 10;
-/// The receive buffer of who stalls, in bytes.
-const NARROW: usize = 4096;
+const FILLS: usize = 40;
+/// The receive buffer of who stalls, in bytes: fixed, so that it does not grow from round to round.
+const NARROW: usize = 1 << 16;
 /// For one message to everybody.
 const WAIT: Duration = Duration::from_secs(10);
 /// The slowest deliveries, one in a hundred, may take so much longer.
