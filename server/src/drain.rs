@@ -13,6 +13,9 @@ use crate::shed::Due;
 
 /// After the last client was asked to leave, this is for its goodbye; then the process ends anyway.
 const LAST_GOODBYE: Duration = Duration::from_secs(3);
+/// How late a turn may be and still be made good at once: as late as timers are. Who stood still for longer does not ask all at once whom
+/// it has missed.
+const CATCH_UP: Duration = Duration::from_millis(50);
 /// How often an emptying server looks for connections that were still in their handshake.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -74,8 +77,7 @@ pub async fn leave(server: &Server) {
         server.metrics.drained.inc();
         let left = u32::try_from(server.clients.open()).unwrap_or(u32::MAX);
         if left > 0 {
-            // Spread over what is left of the time, so that the last one is asked before it ends.
-            next += deadline.saturating_duration_since(next) / (left + 1);
+            next = next_turn(next, Instant::now(), deadline, left);
             wait_for(server, next).await;
         }
     }
@@ -84,6 +86,14 @@ pub async fn leave(server: &Server) {
         took_ms = start.elapsed().as_millis(),
         "drained"
     );
+}
+
+/// When the next of so many who are left is asked: spread over what is left of the time, so that the last one is asked before it ends.
+fn next_turn(last: Instant, now: Instant, deadline: Instant, left: u32) -> Instant {
+    let from = now
+        .checked_sub(CATCH_UP)
+        .map_or(last, |earliest| earliest.max(last));
+    from + deadline.saturating_duration_since(from) / (left + 1)
 }
 
 /// Until this moment, or until all clients are gone.
@@ -109,4 +119,49 @@ fn ask_oldest(server: &Server, word: &str, via: Option<&str>) -> bool {
         }
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const DRAIN: Duration = Duration::from_secs(30);
+    const CLIENTS: u32 = 9_000;
+
+    /// Closes in each second of the drain, when each turn comes late by these times, over and over, and the process stands still once.
+    fn seconds(late: &[Duration], still_at: Duration, still: Duration) -> Vec<u32> {
+        let start = Instant::now();
+        let (deadline, mut next, mut now) = (start + DRAIN, start, start);
+        let mut seconds = vec![0; 32];
+        let mut late = late.iter().cycle();
+        let mut stood = false;
+        for left in (0..CLIENTS).rev() {
+            let second = usize::try_from((now - start).as_secs()).unwrap();
+            seconds[second.min(31)] += 1;
+            next = next_turn(next, now, deadline, left);
+            now = now.max(next + *late.next().unwrap());
+            if !stood && now - start >= still_at {
+                stood = true;
+                now += still;
+            }
+        }
+        seconds
+    }
+
+    proptest! {
+        #[test]
+        fn no_second_has_many_more_than_the_others(
+            late_ms in prop::collection::vec(0_u64..10, 1..50),
+            still_at_ms in 0_u64..15_000,
+            still_ms in 0_u64..2_000,
+        ) {
+            let late: Vec<_> = late_ms.into_iter().map(Duration::from_millis).collect();
+            let seconds = seconds(&late, Duration::from_millis(still_at_ms), Duration::from_millis(still_ms));
+            let most = CLIENTS / 30 * 6 / 5;
+            prop_assert!(seconds.iter().all(|closes| *closes <= most), "{seconds:?}");
+            prop_assert_eq!(seconds[31], 0, "within the time");
+        }
+    }
 }
