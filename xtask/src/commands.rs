@@ -59,14 +59,14 @@ pub(crate) struct DemoArgs {
 
 #[derive(Subcommand)]
 enum BenchCommand {
-    /// The server: memory of a connection, broadcasts, start
+    /// The server beside a floor and peers: memory, handshakes, broadcasts, echo, 100,000 connections, two processes on Redis, start
     Server(BenchArgs),
 }
 
 /// What the bench of the server is told.
 #[derive(Args)]
 pub(crate) struct BenchArgs {
-    /// One measure only: memory, broadcast, start or size
+    /// One measure only: memory, handshake, broadcast, echo, hundred-thousand, redis, start or size
     #[arg(long, value_name = "MEASURE")]
     pub(crate) only: Option<String>,
     /// Write the rows, as JSON

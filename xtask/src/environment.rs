@@ -11,6 +11,7 @@ use crate::cluster::Cluster;
 use crate::cluster::api_tier::ApiTier;
 use crate::images::Images;
 use crate::ladder::Ladder;
+use crate::peers::Peers;
 use crate::{images, kubernetes, repository};
 
 /// Names and values.
@@ -71,6 +72,15 @@ pub(crate) fn of_ladder(ladder: &Ladder) -> Environment {
         ("WSC_HAPROXY", ladder.path("haproxy").into_os_string()),
         ("WSC_REDIS_SERVER", ladder.path("redis-server").into_os_string()),
         ("WSC_REDIS_CLI", ladder.path("redis-cli").into_os_string()),
+    ]
+}
+
+/// What the bench compares with.
+pub(crate) fn of_peers(peers: &Peers) -> Environment {
+    vec![
+        ("WSC_PEER_AXUM", peers.axum.clone().into_os_string()),
+        ("WSC_PEER_NODE", peers.node.clone().into_os_string()),
+        ("WSC_PEER_CENTRIFUGE", peers.centrifuge.clone().into_os_string()),
     ]
 }
 

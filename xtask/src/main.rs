@@ -20,6 +20,7 @@ mod interrupt;
 mod kubernetes;
 mod ladder;
 mod machine;
+mod peers;
 mod process;
 mod repository;
 mod steps;

@@ -12,10 +12,13 @@ use super::outcome::Outcome;
 use crate::cache::Cache;
 use crate::process::{logged, output};
 use crate::steps::Steps;
-use crate::{r#gen, kubernetes, machine, repository};
+use crate::{r#gen, kubernetes, machine, peers, repository};
 
 /// Checks licences, sources and doubled crates by `deny.toml`.
 const CARGO_DENY: &str = "0.20.2";
+
+/// Workspaces of their own: the fuzz targets want a nightly compiler, and the features of the peer are not for the server.
+const BESIDE: [&str; 2] = ["server/fuzz", peers::AXUM];
 
 /// A file has at most this many lines.
 const FILE_LINES: usize = 500;
@@ -45,15 +48,12 @@ pub(super) fn run(cache: &Cache, steps: &Steps) -> Result<Outcome> {
     };
     timed("cargo fmt", &mut || {
         said(repository::cargo().args(["fmt", "--all", "--check", "--", "--color=never"]))?;
-        let beside = [
-            "fmt",
-            "--manifest-path",
-            modules::BESIDE,
-            "--check",
-            "--",
-            "--color=never",
-        ];
-        said(repository::cargo().args(beside))
+        for folder in BESIDE {
+            let manifest = manifest(folder);
+            let format = ["fmt", "--manifest-path", &manifest, "--check", "--", "--color=never"];
+            said(repository::cargo().args(format))?;
+        }
+        Ok(())
     });
     timed("clippy", &mut || clippy(cache));
     timed("cargo deny", &mut || {
@@ -75,10 +75,21 @@ pub(super) fn run(cache: &Cache, steps: &Steps) -> Result<Outcome> {
     });
     timed("gen --check", &mut || r#gen::run(true));
     timed("gofmt", &mut gofmt);
-    timed("every file is in a module", &mut || modules::check(&sources));
+    timed("every file is in a module", &mut || {
+        let folders = [".", BESIDE[0], BESIDE[1]];
+        modules::check(&sources, &folders.map(manifest))
+    });
     timed("no test is ignored", &mut || no_ignored_test(&sources));
     timed("files are short", &mut || short_files(&sources));
     Ok(total)
+}
+
+/// The manifest in a folder of the checkout.
+fn manifest(folder: &str) -> String {
+    repository::path(folder)
+        .join("Cargo.toml")
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// Runs it; what it said is the error when it failed.
@@ -140,7 +151,7 @@ fn gofmt() -> Result<()> {
     let list = output(
         Command::new("gofmt")
             .arg("-l")
-            .arg(repository::path("tests/kubernetes")),
+            .args(["tests/kubernetes", "tests/peers/centrifuge"].map(repository::path)),
     )?;
     if !list.trim().is_empty() {
         bail!("not formatted:\n{list}");

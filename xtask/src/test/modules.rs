@@ -10,13 +10,10 @@ use serde_json::Value;
 use crate::process::output;
 use crate::repository;
 
-/// What is no member of the workspace: the fuzz targets want a nightly compiler.
-pub(super) const BESIDE: &str = "server/fuzz/Cargo.toml";
-
-/// An error lists the files of `sources` that belong to no module.
-pub(super) fn check(sources: &[PathBuf]) -> Result<()> {
+/// An error lists the files of `sources` that belong to no module of the packages that these manifests stand for.
+pub(super) fn check(sources: &[PathBuf], manifests: &[String]) -> Result<()> {
     let mut all = Vec::new();
-    for manifest in ["Cargo.toml", BESIDE] {
+    for manifest in manifests {
         let mut cargo = repository::cargo();
         cargo.args([
             "metadata",
