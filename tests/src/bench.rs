@@ -1,16 +1,25 @@
 //! The bench of the server: our program beside a floor that no program on sockets can beat, in the same run.
 //!
-//! [`pairs`] judges, [`measures`] takes the samples, [`report`] tells. A [`crowd`] and a [`floor`] are processes of their own, so that
-//! each has its own files and its own CPU time.
+//! [`measures`] says what is measured on which [`subjects`], [`rounds`] takes the samples in turn, [`pairs`] judges, [`report`] tells.
+//! Clients ([`crowd`], [`storm`], [`open_loop`]) and floors ([`floor`], [`door`]) are processes of their own, so that each has its own
+//! files and its own CPU time.
 
+pub mod client;
 pub mod cpu;
 pub mod crowd;
+pub mod door;
 pub mod floor;
 pub mod helper;
 pub mod measures;
+pub mod open_loop;
 pub mod pairs;
+pub mod progress;
 pub mod report;
+pub mod rounds;
 pub mod stalled;
+pub mod storm;
+pub mod subjects;
+pub mod tally;
 
 /// A count as a number to calculate with.
 #[expect(

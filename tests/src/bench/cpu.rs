@@ -6,14 +6,16 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-/// This process, and what it starts, runs on this CPU from now on.
+/// This process, and what it starts, runs on these CPUs from now on.
 ///
 /// # Errors
-/// When there is no such CPU.
-pub fn stay_on(cpu: u32) -> Result<()> {
+/// When there is none of them.
+pub fn stay_on(cpus: &[u32]) -> Result<()> {
     let mut set = CpuSet::new();
-    set.set(usize::try_from(cpu)?);
-    sched_setaffinity(None, &set).with_context(|| format!("CPU {cpu}: the bench needs two"))
+    for cpu in cpus {
+        set.set(usize::try_from(*cpu)?);
+    }
+    sched_setaffinity(None, &set).with_context(|| format!("CPUs {cpus:?}: the bench needs two"))
 }
 
 /// All threads of the process that live, since its start: `schedstat` counts nanoseconds where `stat` counts ticks.

@@ -1,33 +1,33 @@
 //! Many clients in one process. They answer pings and count the bytes of messages, since every subject sends the same frames.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::fd::OwnedFd;
 
-use super::helper::DONE;
+use super::client::{BINARY, MASK, PING, PONG, connect, frame};
+use super::helper::{DONE, Lines, say};
 
 /// Sockets of one look.
 const LOOK: usize = 1024;
 /// What stands for the standard input among the sockets.
 const INPUT: u64 = u64::MAX;
-/// First byte of a ping.
-const PING: u8 = 0x89;
-/// The answer, masked with zeros.
-const PONG: [u8; 6] = [0x8a, 0x80, 0, 0, 0, 0];
 
-/// Connects so many clients to a room, says that they are there, and does what it is told, one thing after the other:
+/// Connects so many clients to a path, in which `{}` is the number of the client, says that they are there, and does what it is told,
+/// one thing after the other:
 ///
-/// - `get BYTES`: waits until every client has so many more bytes
+/// - `get BYTES`: says at once that it has heard, and again when every client has so many more bytes
 /// - `put BYTES TIMES`: the first client says so much so many times, and everybody gets it
+/// - `echo BYTES MILLISECONDS`: for so long each client says so much again as soon as it has come back; how often, in all, is the answer
 ///
 /// # Errors
 /// When a client is refused or closed, or gets more than was sent.
-pub fn run(port: u16, clients: usize) -> Result<()> {
-    let mut crowd = Crowd::connect(port, clients)?;
-    say()?;
+pub fn run(port: u16, clients: usize, path: &str) -> Result<()> {
+    let mut crowd = Crowd::connect(port, clients, path)?;
+    say(DONE)?;
     let mut events = Vec::with_capacity(LOOK);
     loop {
         events.clear();
@@ -43,25 +43,28 @@ pub fn run(port: u16, clients: usize) -> Result<()> {
     }
 }
 
-fn say() -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{DONE}")?;
-    Ok(out.flush()?)
-}
-
 struct Crowd {
     clients: Vec<Client>,
     epoll: OwnedFd,
     /// Bytes that were sent to all of them and have not come.
     missing: usize,
     buffer: Vec<u8>,
-    /// A line that is not whole.
-    heard: String,
+    lines: Lines,
+    echo: Option<Echo>,
 }
 
 struct Client {
     socket: TcpStream,
     frames: Frames,
+    /// What has not come back of its own message.
+    owed: usize,
+}
+
+/// Messages that come back to who has said them.
+struct Echo {
+    frame: Vec<u8>,
+    end: Instant,
+    round_trips: usize,
 }
 
 /// Where one client is in what it reads.
@@ -116,16 +119,18 @@ impl Frames {
 }
 
 impl Crowd {
-    fn connect(port: u16, count: usize) -> Result<Self> {
+    fn connect(port: u16, count: usize, path: &str) -> Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let mut clients = Vec::with_capacity(count);
         for index in 0..count {
-            let socket = handshake(port).with_context(|| format!("client {index}"))?;
+            let path = path.replace("{}", &index.to_string());
+            let socket = connect(port, &path).with_context(|| format!("client {index}"))?;
             socket.set_nonblocking(true)?;
             epoll::add(&epoll, &socket, EventData::new_u64(index as u64), EventFlags::IN)?;
             clients.push(Client {
                 socket,
                 frames: Frames::default(),
+                owed: 0,
             });
         }
         epoll::add(
@@ -139,42 +144,59 @@ impl Crowd {
             epoll,
             missing: 0,
             buffer: vec![0; 1 << 16],
-            heard: String::new(),
+            lines: Lines::default(),
+            echo: None,
         })
     }
 
     /// Reads what it is told; false at the end.
     fn listen(&mut self) -> Result<bool> {
-        let mut bytes = [0; 256];
-        // Not by a reader with a buffer of its own, which epoll would not see.
-        let read = rustix::io::read(std::io::stdin(), &mut bytes)?;
-        self.heard.push_str(std::str::from_utf8(&bytes[..read])?);
-        while let Some((line, rest)) = self.heard.split_once('\n') {
-            let (line, rest) = (line.to_owned(), rest.to_owned());
-            self.heard = rest;
+        let Some(lines) = self.lines.read()? else {
+            return Ok(false);
+        };
+        for line in lines {
             self.obey(&line)?;
         }
-        Ok(read > 0)
+        Ok(true)
     }
 
     fn obey(&mut self, line: &str) -> Result<()> {
         let words: Vec<&str> = line.split_whitespace().collect();
         let number = |word: &str| word.parse::<usize>().context("not a number");
-        let each = match words[..] {
-            ["get", bytes] => number(bytes)?,
-            ["put", bytes, times] => {
-                let (frame, times) = (frame(number(bytes)?), number(times)?);
-                let first = self.clients.first_mut().context("nobody is there")?;
-                first
-                    .socket
-                    .write_all(&frame.repeat(times))
-                    .context("the server does not read")?;
-                // What servers send has no mask.
-                (frame.len() - 4) * times
+        match words[..] {
+            ["get", bytes] => {
+                self.missing += number(bytes)? * self.clients.len();
+                say(DONE)
             }
+            ["put", bytes, times] => self.put(number(bytes)?, number(times)?),
+            ["echo", bytes, millis] => self.echo(number(bytes)?, number(millis)?),
             _ => bail!("what is {line:?}?"),
-        };
-        self.missing += each * self.clients.len();
+        }
+    }
+
+    fn put(&mut self, bytes: usize, times: usize) -> Result<()> {
+        let frame = message(bytes);
+        let first = self.clients.first_mut().context("nobody is there")?;
+        first
+            .socket
+            .write_all(&frame.repeat(times))
+            .context("the server does not read")?;
+        self.missing += came_back(&frame) * times * self.clients.len();
+        Ok(())
+    }
+
+    fn echo(&mut self, bytes: usize, millis: usize) -> Result<()> {
+        let frame = message(bytes);
+        let end = Instant::now() + Duration::from_millis(millis as u64);
+        for client in &mut self.clients {
+            client.say(&frame)?;
+        }
+        self.missing += came_back(&frame) * self.clients.len();
+        self.echo = Some(Echo {
+            frame,
+            end,
+            round_trips: 0,
+        });
         Ok(())
     }
 
@@ -193,76 +215,62 @@ impl Crowd {
                 .write_all(&PONG)
                 .context("the server does not read")?;
         }
-        if came.message_bytes > 0 {
-            let left = self.missing.checked_sub(came.message_bytes);
-            self.missing = left.context("more came than was sent")?;
-            if self.missing == 0 {
-                say()?;
+        if came.message_bytes == 0 {
+            return Ok(());
+        }
+        if let Some(echo) = &mut self.echo {
+            let owed = client.owed.checked_sub(came.message_bytes);
+            client.owed = owed.context("more came back than was sent")?;
+            if client.owed == 0 {
+                echo.round_trips += 1;
+                if Instant::now() < echo.end {
+                    client.say(&echo.frame)?;
+                    self.missing += client.owed;
+                }
             }
         }
+        let left = self.missing.checked_sub(came.message_bytes);
+        self.missing = left.context("more came than was sent")?;
+        match (self.missing, self.echo.take_if(|_| self.missing == 0)) {
+            (0, Some(echo)) => say(&format!("{DONE} {}", echo.round_trips)),
+            (0, None) => say(DONE),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Client {
+    /// Something that will come back.
+    fn say(&mut self, frame: &[u8]) -> Result<()> {
+        self.socket.write_all(frame).context("the server does not read")?;
+        self.owed += came_back(frame);
         Ok(())
     }
 }
 
-fn handshake(port: u16) -> Result<TcpStream> {
-    let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    socket.set_nodelay(true)?;
-    let request = "GET /ws/bench HTTP/1.1\r\nhost: bench\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
-        sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-    socket.write_all(request.as_bytes())?;
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") {
-        socket.read_exact(&mut byte)?;
-        head.push(byte[0]);
-    }
-    ensure!(
-        head.starts_with(b"HTTP/1.1 101 "),
-        "refused: {}",
-        String::from_utf8_lossy(&head)
-    );
-    Ok(socket)
+fn message(bytes: usize) -> Vec<u8> {
+    frame(BINARY, &vec![b'x'; bytes])
 }
 
-/// A binary frame of a client, whose mask is zero.
-fn frame(bytes: usize) -> Vec<u8> {
-    let mut frame = vec![0x82];
-    match u16::try_from(bytes) {
-        Ok(length @ 0..=125) => frame.push(0x80 | length.to_be_bytes()[1]),
-        Ok(length) => {
-            frame.push(0x80 | 0x7e);
-            frame.extend(length.to_be_bytes());
-        }
-        Err(_) => {
-            frame.push(0x80 | 0x7f);
-            frame.extend((bytes as u64).to_be_bytes());
-        }
-    }
-    frame.extend([0; 4]);
-    frame.resize(frame.len() + bytes, b'x');
-    frame
+/// Length of the frame as a server sends it.
+fn came_back(frame: &[u8]) -> usize {
+    frame.len() - MASK
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::client::tests::unmasked;
     use super::*;
 
     #[test]
     fn messages_are_counted_with_their_headers_and_pings_are_not() {
-        let message = |length: usize| {
-            let mut sent = frame(length);
-            // As a server sends it.
-            sent[1] &= 0x7f;
-            let header = sent.len() - length - 4;
-            sent.drain(header..header + 4);
-            sent
-        };
         let mut bytes = Vec::new();
         let mut wanted = 0;
         for length in [0, 5, 125, 126, 65_535, 65_536] {
-            bytes.extend(message(length));
+            let message = unmasked(&vec![b'x'; length]);
+            bytes.extend(&message);
             bytes.extend([PING, 0]);
-            wanted += message(length).len();
+            wanted += message.len();
         }
         for step in [1, 7, 4096, bytes.len()] {
             let mut frames = Frames::default();

@@ -1,11 +1,11 @@
 //! The floor of a broadcast: one `send(2)` of bytes that are ready to as many sockets, and nothing else.
 
-use std::io::{BufRead, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
-use super::helper::DONE;
+use super::helper::{DONE, obey, say};
 use super::{HEADER, PAYLOAD};
 
 /// The answer to a handshake; nobody checks it.
@@ -24,19 +24,17 @@ pub fn run(clients: usize) -> Result<()> {
         sockets.push(accept(&listener)?);
     }
     say(DONE)?;
-    let mut line = String::new();
-    let mut input = std::io::stdin().lock();
-    while input.read_line(&mut line)? > 0 {
-        let frames = line.trim().parse().context("not a number of frames")?;
-        let bytes = frame().repeat(frames);
+    obey(|words| {
+        let [frames] = words else {
+            bail!("not a number of frames")
+        };
+        let bytes = frame().repeat(frames.parse()?);
         for socket in &mut sockets {
             let sent = socket.write(&bytes).context("a client does not read")?;
             ensure!(sent == bytes.len(), "a client does not read fast enough");
         }
-        say(DONE)?;
-        line.clear();
-    }
-    Ok(())
+        say(DONE)
+    })
 }
 
 fn accept(listener: &TcpListener) -> Result<TcpStream> {
@@ -60,10 +58,4 @@ fn frame() -> Vec<u8> {
     let mut frame = vec![0x82, 126, high, low];
     frame.resize(HEADER + PAYLOAD, b'x');
     frame
-}
-
-fn say(line: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}")?;
-    Ok(out.flush()?)
 }

@@ -11,8 +11,10 @@ const NOISY: f64 = 0.10;
 pub struct Verdict {
     /// The median ratio.
     pub ratio: f64,
-    /// 90th percentile less 10th, as a share of the median.
-    pub spread: f64,
+    /// The 10th percentile.
+    pub low: f64,
+    /// The 90th percentile.
+    pub high: f64,
 }
 
 impl Verdict {
@@ -20,16 +22,21 @@ impl Verdict {
     pub fn of(pairs: &[(f64, f64)]) -> Option<Self> {
         let mut ratios: Vec<f64> = pairs.iter().map(|(ours, theirs)| ours / theirs).collect();
         ratios.sort_by(f64::total_cmp);
-        let ratio = percentile(&ratios, 50)?;
         Some(Self {
-            ratio,
-            spread: (percentile(&ratios, 90)? - percentile(&ratios, 10)?) / ratio,
+            ratio: *percentile(&ratios, 50)?,
+            low: *percentile(&ratios, 10)?,
+            high: *percentile(&ratios, 90)?,
         })
+    }
+
+    /// 90th percentile less 10th, as a share of the median.
+    pub fn spread(&self) -> f64 {
+        (self.high - self.low) / self.ratio
     }
 
     /// Whether the machine was too busy for a verdict.
     pub fn is_noisy(&self) -> bool {
-        self.spread > NOISY
+        self.spread() > NOISY
     }
 }
 
@@ -37,13 +44,13 @@ impl Verdict {
 pub fn median(numbers: &[f64]) -> Option<f64> {
     let mut sorted = numbers.to_vec();
     sorted.sort_by(f64::total_cmp);
-    percentile(&sorted, 50)
+    percentile(&sorted, 50).copied()
 }
 
-/// Of sorted numbers, by the nearest rank.
-fn percentile(sorted: &[f64], percent: usize) -> Option<f64> {
+/// Of what is sorted, by the nearest rank.
+pub fn percentile<T>(sorted: &[T], percent: usize) -> Option<&T> {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
-    sorted.get(rank - 1).copied()
+    sorted.get(rank - 1)
 }
 
 #[cfg(test)]
@@ -56,7 +63,7 @@ mod tests {
             .map(|n| (90.0 * f64::from(n), 100.0 * f64::from(n)))
             .collect();
         let verdict = Verdict::of(&pairs).unwrap();
-        assert!((verdict.ratio - 0.9).abs() < 1e-9 && verdict.spread < 1e-9);
+        assert!((verdict.ratio - 0.9).abs() < 1e-9 && verdict.spread() < 1e-9);
         assert!(!verdict.is_noisy());
     }
 
@@ -71,5 +78,16 @@ mod tests {
         assert!(Verdict::of(&pairs).unwrap().is_noisy());
         assert_eq!(Verdict::of(&[]), None);
         assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
+    }
+
+    #[test]
+    fn a_percentile_is_one_of_the_numbers() {
+        let hundred: Vec<u64> = (1..=100).collect();
+        assert_eq!(
+            [0, 1, 50, 99, 100].map(|percent| percentile(&hundred, percent).copied()),
+            [1, 1, 50, 99, 100].map(Some)
+        );
+        assert_eq!(percentile(&hundred[..10], 99), Some(&10));
+        assert_eq!(percentile::<u64>(&[], 50), None);
     }
 }

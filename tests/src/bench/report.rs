@@ -9,13 +9,13 @@ use serde::Serialize;
 pub struct Row {
     /// What was measured.
     pub measure: String,
-    /// Of whom: `ours`, or the floor.
+    /// Of whom: `ours`, a peer, or the floor.
     pub subject: String,
     /// The number.
     pub value: f64,
     /// Its unit.
     pub unit: &'static str,
-    /// Over the floor of the same run.
+    /// Over the subject that the target names, in the same run.
     pub ratio: Option<f64>,
     /// What it has to be, in words.
     pub target: Option<String>,
@@ -52,6 +52,11 @@ impl Row {
         }
     }
 
+    /// Whether it is about our program.
+    fn is_ours(&self) -> bool {
+        self.subject.starts_with("ours")
+    }
+
     fn verdict(&self) -> String {
         match (&self.noise, self.met) {
             (Some(noise), _) => format!("noisy, no verdict: {noise}"),
@@ -82,7 +87,7 @@ fn number(value: f64) -> String {
     }
 }
 
-const HEAD: [&str; 6] = ["measure", "subject", "value", "of the floor", "target", "verdict"];
+const HEAD: [&str; 6] = ["measure", "subject", "value", "ratio", "target", "verdict"];
 
 /// Columns for a terminal; our rows are marked.
 pub fn table(rows: &[Row]) -> String {
@@ -91,8 +96,9 @@ pub fn table(rows: &[Row]) -> String {
     let width = |column: usize| cells.iter().map(|row| row[column].chars().count()).max();
     let widths: Vec<usize> = (0..HEAD.len()).map(|column| width(column).unwrap_or(0)).collect();
     let mut out = String::new();
-    for row in &cells {
-        out.push_str(if row[1] == "ours" { "> " } else { "  " });
+    let marked = std::iter::once(false).chain(rows.iter().map(Row::is_ours));
+    for (row, marked) in cells.iter().zip(marked) {
+        out.push_str(if marked { "> " } else { "  " });
         for (cell, width) in row.iter().zip(&widths) {
             // Writing to a String cannot fail.
             let _ = write!(out, "{cell:<width$}  ");
@@ -103,12 +109,16 @@ pub fn table(rows: &[Row]) -> String {
     out
 }
 
-/// The same in Markdown.
+/// The same in Markdown; ours are bold.
 pub fn markdown(rows: &[Row]) -> String {
     let line = |cells: [String; 6]| format!("| {} |\n", cells.join(" | "));
     let mut out = line(HEAD.map(str::to_owned)) + "|---|---|---|---|---|---|\n";
     for row in rows {
-        out.push_str(&line(row.cells()));
+        let mut cells = row.cells();
+        if row.is_ours() {
+            cells[1] = format!("**{}**", cells[1]);
+        }
+        out.push_str(&line(cells));
     }
     out
 }
@@ -133,6 +143,17 @@ mod tests {
             verdicts[1].ends_with("NOT MET") && verdicts[2].ends_with("noisy, no verdict: ratios 12 % apart")
         );
         assert!(verdicts[3].starts_with("  size") && verdicts[3].ends_with("1 MB"));
-        assert_eq!(markdown(&[]).lines().count(), 2);
+        let text = markdown(&[
+            Row::at_most("size", 7.5, "MB", 8.0),
+            Row::plain("size", "floor", 1.0, "MB"),
+        ]);
+        let lines: Vec<_> = text.lines().skip(2).collect();
+        assert_eq!(
+            lines,
+            [
+                "| size | **ours** | 7.50 MB |  | <= 8 MB | met |",
+                "| size | floor | 1 MB |  |  |  |"
+            ]
+        );
     }
 }

@@ -6,8 +6,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use wsc_tests::bench::measures::{MEASURES, take};
-use wsc_tests::bench::{CLIENT_CPU, cpu, crowd, floor, report};
+use wsc_tests::bench::measures::{MEASURES, Measure, take};
+use wsc_tests::bench::open_loop::{self, Tongue};
+use wsc_tests::bench::progress::Teller;
+use wsc_tests::bench::{CLIENT_CPU, cpu, crowd, door, floor, report, storm};
 use wsc_tests::demo::output::say;
 
 #[derive(Parser)]
@@ -16,7 +18,7 @@ struct Options {
     #[command(subcommand)]
     helper: Option<HelperKind>,
     /// One measure only
-    #[arg(long, value_name = "MEASURE", value_parser = MEASURES)]
+    #[arg(long, value_name = "MEASURE", value_parser = MEASURES.map(|measure| measure.name))]
     only: Option<String>,
     /// Write the rows, as JSON
     #[arg(long, value_name = "FILE")]
@@ -30,20 +32,44 @@ struct Options {
 enum HelperKind {
     /// Many clients
     #[command(hide = true)]
-    Crowd { port: u16, clients: usize },
+    Crowd { port: u16, clients: usize, path: String },
+    /// Clients that come and go
+    #[command(hide = true)]
+    Storm { port: u16, path: String },
+    /// Clients that publish without waiting
+    #[command(hide = true)]
+    Publishers {
+        tongue: Tongue,
+        rooms: usize,
+        members: usize,
+        one: u16,
+        other: u16,
+    },
     /// The least that a broadcast costs
     #[command(hide = true)]
     Floor { clients: usize },
+    /// The least that a handshake costs
+    #[command(hide = true)]
+    Door,
 }
 
 fn main() -> Result<ExitCode> {
     let options = Options::parse();
     match options.helper {
-        Some(HelperKind::Crowd { port, clients }) => crowd::run(port, clients)?,
+        Some(HelperKind::Crowd { port, clients, path }) => crowd::run(port, clients, &path)?,
+        Some(HelperKind::Storm { port, path }) => storm::run(port, &path)?,
+        Some(HelperKind::Publishers {
+            tongue,
+            rooms,
+            members,
+            one,
+            other,
+        }) => open_loop::run(tongue, rooms, members, [one, other])?,
         Some(HelperKind::Floor { clients }) => floor::run(clients)?,
+        Some(HelperKind::Door) => door::run()?,
         None => {
             // Redis too; what is measured is put elsewhere.
-            cpu::stay_on(CLIENT_CPU)?;
+            cpu::stay_on(&[CLIENT_CPU])?;
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
@@ -54,13 +80,15 @@ fn main() -> Result<ExitCode> {
 }
 
 async fn bench(options: &Options) -> Result<ExitCode> {
+    let chosen = |measure: &Measure| options.only.as_deref().is_none_or(|only| only == measure.name);
+    let measures: Vec<Measure> = MEASURES.into_iter().filter(chosen).collect();
+    let mut teller = Teller::new(&measures);
     let mut rows = Vec::new();
-    let chosen = MEASURES
-        .into_iter()
-        .filter(|measure| options.only.as_deref().is_none_or(|only| only == *measure));
-    for measure in chosen {
-        let taken = take(measure, &mut |what| say(&format!("{measure}: {what}"))).await;
-        rows.extend(taken.with_context(|| measure.to_owned())?);
+    for (place, measure) in measures.iter().enumerate() {
+        teller.begin(place);
+        let taken = take(measure.name, &mut |what| teller.tell(what)).await;
+        rows.extend(taken.with_context(|| measure.name.to_owned())?);
+        teller.end();
     }
     say(report::table(&rows).trim_end());
     if let Some(path) = &options.json {

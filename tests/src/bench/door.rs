@@ -1,0 +1,122 @@
+//! The floor of a handshake: accept, epoll, httparse, the answer, and nothing else.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+
+use anyhow::{Context, Result};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::fd::{AsRawFd, OwnedFd};
+use rustix::net::{SocketFlags, accept_with};
+use sha1::{Digest, Sha1};
+
+use super::helper::say;
+
+/// Sockets of one look.
+const LOOK: usize = 1024;
+/// What stands for the listener among the sockets.
+const LISTENER: u64 = u64::MAX;
+/// More headers than a client sends.
+const HEADERS: usize = 32;
+/// RFC 6455, section 1.3.
+const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// Says its port and answers handshakes until it is ended.
+///
+/// # Errors
+/// When the kernel does not do what it should.
+pub fn run() -> Result<()> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    listener.set_nonblocking(true)?;
+    let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+    epoll::add(&epoll, &listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
+    say(&listener.local_addr()?.port().to_string())?;
+    // By the number of the file.
+    let mut sockets: Vec<Option<TcpStream>> = Vec::new();
+    let mut events = Vec::with_capacity(LOOK);
+    let mut buffer = [0; 4096];
+    loop {
+        events.clear();
+        epoll::wait(&epoll, rustix::buffer::spare_capacity(&mut events), None)?;
+        for event in &events {
+            let who = event.data.u64();
+            if who == LISTENER {
+                accept(&listener, &epoll, &mut sockets)?;
+                continue;
+            }
+            let Some(place) = sockets.get_mut(usize::try_from(who)?) else {
+                continue;
+            };
+            if !place.as_mut().is_some_and(|socket| greet(socket, &mut buffer)) {
+                *place = None;
+            }
+        }
+    }
+}
+
+fn accept(listener: &TcpListener, epoll: &OwnedFd, sockets: &mut Vec<Option<TcpStream>>) -> Result<()> {
+    loop {
+        let socket = match accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+            Ok(socket) => TcpStream::from(socket),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error).context("accept"),
+        };
+        socket.set_nodelay(true)?;
+        let file = usize::try_from(socket.as_raw_fd())?;
+        epoll::add(epoll, &socket, EventData::new_u64(file as u64), EventFlags::IN)?;
+        if sockets.len() <= file {
+            sockets.resize_with(file + 1, || None);
+        }
+        sockets[file] = Some(socket);
+    }
+}
+
+/// Whether the client stays.
+fn greet(socket: &mut TcpStream, buffer: &mut [u8]) -> bool {
+    match socket.read(buffer) {
+        Ok(read) if read > 0 => {
+            answer(&buffer[..read]).is_some_and(|answer| socket.write_all(answer.as_bytes()).is_ok())
+        }
+        _ => false,
+    }
+}
+
+/// What a handshake is answered; none when it is no whole handshake.
+fn answer(request: &[u8]) -> Option<String> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS];
+    let mut parsed = httparse::Request::new(&mut headers);
+    if !parsed.parse(request).ok()?.is_complete() {
+        return None;
+    }
+    let header = |name: &str| {
+        let found = parsed.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name));
+        found.map(|header| header.value)
+    };
+    let upgrade = header("upgrade")?.eq_ignore_ascii_case(b"websocket");
+    if !upgrade || header("sec-websocket-version")? != b"13" {
+        return None;
+    }
+    let mut hash = Sha1::new();
+    hash.update(header("sec-websocket-key")?);
+    hash.update(GUID);
+    let accept = STANDARD.encode(hash.finalize());
+    Some(format!(
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: {accept}\r\n\r\n"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::answer;
+
+    #[test]
+    fn a_handshake_is_answered_as_the_rfc_has_it() {
+        let request = "GET /chat HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+        let said = answer(request.as_bytes()).unwrap();
+        assert!(said.contains("\r\nsec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"));
+        assert_eq!(answer(&request.as_bytes()[..request.len() - 1]), None);
+        assert_eq!(answer(request.replace("websocket\r", "tls\r").as_bytes()), None);
+    }
+}

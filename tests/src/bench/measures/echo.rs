@@ -1,0 +1,58 @@
+//! A message to its sender and back. Ours has no route for that: each client has a room of its own, and the memory bus carries it.
+
+use anyhow::{Context, Result};
+
+use super::super::helper::Helper;
+use super::super::report::Row;
+use super::super::rounds::{Bound, Lane, Meter, SAMPLE, Sample, compare};
+use super::super::subjects::{Bus, Kind, Ours, Peer, crowd};
+use super::super::{PAYLOAD, SERVER_CPU};
+use super::Progress;
+
+/// Each with one message under way.
+const CLIENTS: usize = 1_000;
+/// A room for each.
+const PATH: &str = "/ws/r{}";
+
+fn echo(pid: u32, clients: &mut Helper) -> Result<Sample> {
+    let pids = [pid];
+    let mut meter = Meter::new(&pids);
+    let count = meter.run(|| {
+        clients.tell(&format!("echo {PAYLOAD} {}", SAMPLE.as_millis()))?;
+        clients.report()?.parse().context("not a count of round trips")
+    })?;
+    Ok(meter.rate(count))
+}
+
+pub(super) async fn take(progress: Progress<'_>) -> Result<Vec<Row>> {
+    progress("subjects start");
+    let ours = Ours::start(Bus::Memory, &[]).await?;
+    let mut clients = crowd(ours.port(), CLIENTS, PATH)?;
+    let mut peers = Vec::new();
+    for kind in [Kind::AxumDefaults, Kind::AxumSmall, Kind::Node] {
+        let peer = Peer::start(kind, &[SERVER_CPU], None)?;
+        let mut clients = crowd(peer.port(), CLIENTS, PATH)?;
+        echo(peer.pid(), &mut clients)?;
+        // In the order of their ends.
+        peers.push((clients, peer));
+    }
+    echo(ours.pid(), &mut clients)?;
+    let mut lanes = vec![Lane::new("ours", || echo(ours.pid(), &mut clients))];
+    for (clients, peer) in &mut peers {
+        let (pid, name) = (peer.pid(), peer.kind().name());
+        let take = move || echo(pid, clients);
+        lanes.push(match peer.kind() {
+            Kind::Node => Lane::seldom(name, take),
+            _ => Lane::new(name, take),
+        });
+    }
+    let compared = compare("round trips/core-s", lanes, |what| progress(what))?;
+    let measure = format!("echo of {PAYLOAD} B, {CLIENTS} clients, a room each, memory bus");
+    let best = compared.best(|a, b| a > b)?;
+    let mut rows = vec![
+        compared.row(&measure, Kind::AxumDefaults.name(), Bound::AtLeast(2.0))?,
+        compared.row("the same, beside the best", best, Bound::AtLeast(0.92))?,
+    ];
+    rows.extend(compared.others(&measure)?);
+    Ok(rows)
+}

@@ -1,0 +1,355 @@
+//! Rounds: in each one all subjects are sampled, one right after the other, and what is compared is of one round.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::pairs::{PAIRS, Verdict, median};
+use super::report::Row;
+use super::{SERVER_CPU, cpu, real};
+
+/// The least time of a sample.
+pub const SAMPLE: Duration = Duration::from_secs(2);
+/// Peers that no target names are sampled in every so many rounds.
+pub const SELDOM: usize = 3;
+/// CPU time of somebody else, as a share of a sample's, that spoils it.
+const FOREIGN: f64 = 0.05;
+
+/// One number, and the share of the CPU that somebody else had meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    /// The number.
+    pub value: f64,
+    /// CPU time of others over that of who was sampled.
+    pub foreign: f64,
+}
+
+/// Adds up the CPU time of some processes on the servers' CPU, with what the kernel does there for them.
+#[derive(Debug)]
+pub struct Meter<'a> {
+    pids: &'a [u32],
+    spent: Duration,
+    busy: Duration,
+    running: Duration,
+}
+
+impl<'a> Meter<'a> {
+    /// Of these processes.
+    pub fn new(pids: &'a [u32]) -> Self {
+        Self {
+            pids,
+            spent: Duration::ZERO,
+            busy: Duration::ZERO,
+            running: Duration::ZERO,
+        }
+    }
+
+    /// Whether it has run for a sample.
+    pub fn is_full(&self) -> bool {
+        self.running >= SAMPLE
+    }
+
+    /// Counts what is used while `work` goes on.
+    ///
+    /// # Errors
+    /// Those of the work.
+    pub fn run<T>(&mut self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let (began, spent, busy) = (Instant::now(), self.used()?, cpu::busy(SERVER_CPU)?);
+        let done = work()?;
+        self.running += began.elapsed();
+        self.spent += self.used()?.saturating_sub(spent);
+        self.busy += cpu::busy(SERVER_CPU)?.saturating_sub(busy);
+        Ok(done)
+    }
+
+    /// So many things were done, per second of CPU time.
+    pub fn rate(&self, count: usize) -> Sample {
+        let spent = self.spent.as_secs_f64();
+        Sample {
+            value: real(count as u64) / spent,
+            foreign: (self.busy.as_secs_f64() - spent).max(0.0) / spent,
+        }
+    }
+
+    fn used(&self) -> Result<Duration> {
+        let mut sum = cpu::of_softirq(SERVER_CPU)?;
+        for pid in self.pids {
+            sum += cpu::of_process(*pid)?;
+        }
+        Ok(sum)
+    }
+}
+
+/// Does a thing again and again, which says how much it was each time.
+///
+/// # Errors
+/// Those of the thing.
+pub fn sample(pids: &[u32], mut round: impl FnMut() -> Result<usize>) -> Result<Sample> {
+    let mut meter = Meter::new(pids);
+    let count = meter.run(|| {
+        let (began, mut count) = (Instant::now(), 0);
+        while began.elapsed() < SAMPLE {
+            count += round()?;
+        }
+        Ok(count)
+    })?;
+    Ok(meter.rate(count))
+}
+
+/// A subject of a comparison.
+pub struct Lane<'a> {
+    name: &'a str,
+    every: usize,
+    take: Box<dyn FnMut() -> Result<Sample> + 'a>,
+}
+
+impl<'a> Lane<'a> {
+    /// Sampled in every round.
+    pub fn new(name: &'a str, take: impl FnMut() -> Result<Sample> + 'a) -> Self {
+        Self {
+            name,
+            every: 1,
+            take: Box::new(take),
+        }
+    }
+
+    /// Sampled in some rounds.
+    pub fn seldom(name: &'a str, take: impl FnMut() -> Result<Sample> + 'a) -> Self {
+        Self {
+            every: SELDOM,
+            ..Self::new(name, take)
+        }
+    }
+}
+
+/// The samples of all lanes.
+#[derive(Debug)]
+pub struct Compared {
+    unit: &'static str,
+    /// By name, one for each round, or none.
+    lanes: Vec<(String, Vec<Option<Sample>>)>,
+}
+
+/// What a ratio has to be.
+#[derive(Clone, Copy, Debug)]
+pub enum Bound {
+    /// More is better.
+    AtLeast(f64),
+    /// Less is better.
+    AtMost(f64),
+    /// Less than the other one, by whatever.
+    Below,
+}
+
+/// Takes the samples of all rounds; the lanes are in turn from first to last and from last to first.
+///
+/// # Errors
+/// Those of a sample.
+pub fn compare(
+    unit: &'static str,
+    mut lanes: Vec<Lane<'_>>,
+    mut progress: impl FnMut(&str),
+) -> Result<Compared> {
+    let mut samples = vec![Vec::new(); lanes.len()];
+    for round in 0..PAIRS {
+        progress(&format!("round {} of {PAIRS}", round + 1));
+        let mut order: Vec<usize> = (0..lanes.len()).collect();
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        for index in order {
+            let lane = &mut lanes[index];
+            let due = round % lane.every == 0;
+            let sample = due.then(|| (lane.take)().with_context(|| lane.name.to_owned()));
+            samples[index].push(sample.transpose()?);
+        }
+    }
+    let names = lanes.iter().map(|lane| lane.name.to_owned());
+    Ok(Compared {
+        unit,
+        lanes: names.zip(samples).collect(),
+    })
+}
+
+impl Compared {
+    /// The lane's samples by round.
+    fn lane(&self, name: &str) -> Result<&[Option<Sample>]> {
+        let found = self.lanes.iter().find(|(lane, _)| lane == name);
+        Ok(&found.with_context(|| format!("no lane {name}"))?.1)
+    }
+
+    /// The lane's middle.
+    ///
+    /// # Errors
+    /// When there is no such lane.
+    pub fn middle(&self, name: &str) -> Result<f64> {
+        let values: Vec<f64> = self.lane(name)?.iter().flatten().map(|s| s.value).collect();
+        median(&values).context("no samples")
+    }
+
+    /// The name of the best lane but the first.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn best(&self, better: impl Fn(f64, f64) -> bool) -> Result<&str> {
+        let mut best: Option<(&str, f64)> = None;
+        for (name, _) in self.lanes.iter().skip(1) {
+            let value = self.middle(name)?;
+            if best.is_none_or(|(_, so_far)| better(value, so_far)) {
+                best = Some((name, value));
+            }
+        }
+        Ok(best.context("nobody to compare with")?.0)
+    }
+
+    /// The first lane's row, beside another one.
+    ///
+    /// # Errors
+    /// When there is no such lane.
+    pub fn row(&self, measure: &str, other: &str, bound: Bound) -> Result<Row> {
+        let (ours, _) = self.lanes.first().context("no lanes")?;
+        let (verdict, noise) = self.verdict(ours, other)?;
+        let word = if other.starts_with("floor") {
+            "the floor"
+        } else {
+            other
+        };
+        let (target, met, noise) = match bound {
+            Bound::AtLeast(least) => (
+                format!(">= {least} of {word}"),
+                verdict.ratio >= least,
+                noise.or_else(|| spread(&verdict)),
+            ),
+            Bound::AtMost(most) => (
+                format!("<= {most} of {word}"),
+                verdict.ratio <= most,
+                noise.or_else(|| spread(&verdict)),
+            ),
+            // How far the ratios lie apart does not matter as long as they say the same.
+            Bound::Below => (
+                format!("below {word}"),
+                verdict.ratio < 1.0,
+                (verdict.low < 1.0 && verdict.high >= 1.0)
+                    .then(|| format!("ratios from {:.2} to {:.2}", verdict.low, verdict.high)),
+            ),
+        };
+        Ok(Row {
+            ratio: Some(verdict.ratio),
+            target: Some(target),
+            met: noise.is_none().then_some(met),
+            noisy: noise.is_some(),
+            noise,
+            ..Row::plain(measure, ours, self.middle(ours)?, self.unit)
+        })
+    }
+
+    /// The rows of all lanes but the first.
+    ///
+    /// # Errors
+    /// When one has no samples.
+    pub fn others(&self, measure: &str) -> Result<Vec<Row>> {
+        let names = self.lanes.iter().skip(1).map(|(name, _)| name);
+        names
+            .map(|name| Ok(Row::plain(measure, name, self.middle(name)?, self.unit)))
+            .collect()
+    }
+
+    /// The ratio, and whether somebody else was on the CPU in too many rounds: a median bears a few.
+    fn verdict(&self, ours: &str, other: &str) -> Result<(Verdict, Option<String>)> {
+        let both = self.lane(ours)?.iter().zip(self.lane(other)?);
+        let both: Vec<(Sample, Sample)> = both.filter_map(|(a, b)| a.zip(*b)).collect();
+        let values: Vec<(f64, f64)> = both.iter().map(|(a, b)| (a.value, b.value)).collect();
+        let foreign = |(a, b): &&(Sample, Sample)| a.foreign > FOREIGN || b.foreign > FOREIGN;
+        let spoilt = both.iter().filter(foreign).count();
+        let noise =
+            (spoilt * 3 > both.len()).then(|| format!("{spoilt} of {} pairs with somebody else", both.len()));
+        Ok((Verdict::of(&values).context("no pairs")?, noise))
+    }
+}
+
+fn spread(verdict: &Verdict) -> Option<String> {
+    let percent = verdict.spread() * 100.0;
+    verdict.is_noisy().then(|| format!("ratios {percent:.0} % apart"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quiet(value: f64) -> Sample {
+        Sample { value, foreign: 0.0 }
+    }
+
+    #[test]
+    fn rounds_go_there_and_back_and_some_lanes_are_seldom() {
+        let order = std::cell::RefCell::new(String::new());
+        let take = |name: char| {
+            let order = &order;
+            move || {
+                order.borrow_mut().push(name);
+                Ok(quiet(1.0))
+            }
+        };
+        let lanes = vec![
+            Lane::new("a", take('a')),
+            Lane::new("b", take('b')),
+            Lane::seldom("c", take('c')),
+        ];
+        let compared = compare("x", lanes, |_| {}).unwrap();
+        assert!(order.borrow().starts_with("abcbaabcbaabba"), "{}", order.borrow());
+        let seldom = compared.lane("c").unwrap().iter().flatten().count();
+        assert_eq!((seldom, compared.lane("a").unwrap().len()), (5, PAIRS));
+    }
+
+    #[test]
+    fn a_target_is_judged_by_the_ratios_of_rounds() {
+        let lane = |values: [f64; 6]| values.map(|value| Some(quiet(value))).to_vec();
+        let compared = Compared {
+            unit: "x",
+            lanes: vec![
+                ("ours".to_owned(), lane([2.0, 4.0, 2.0, 4.0, 2.0, 4.0])),
+                ("floor: b".to_owned(), lane([1.0, 2.0, 1.0, 2.0, 1.0, 2.0])),
+                ("c".to_owned(), lane([3.0, 5.0, 1.0, 5.0, 3.0, 5.0])),
+            ],
+        };
+        let row = compared.row("m", "floor: b", Bound::AtLeast(2.0)).unwrap();
+        assert_eq!((row.ratio, row.met), (Some(2.0), Some(true)));
+        assert_eq!(row.target.as_deref(), Some(">= 2 of the floor"));
+        assert_eq!(
+            compared.row("m", "floor: b", Bound::AtMost(1.9)).unwrap().met,
+            Some(false)
+        );
+        assert_eq!(
+            compared.row("m", "floor: b", Bound::Below).unwrap().met,
+            Some(false)
+        );
+        // 0.67 to 2: too far apart to say, and on both sides of 1.
+        let row = compared.row("m", "c", Bound::AtLeast(0.5)).unwrap();
+        assert_eq!((row.met, row.noisy), (None, true));
+        assert_eq!(compared.row("m", "c", Bound::Below).unwrap().met, None);
+        assert_eq!(compared.best(|a, b| a > b).unwrap(), "c");
+        assert!(compared.row("m", "d", Bound::Below).is_err());
+    }
+
+    #[test]
+    fn somebody_else_on_the_cpu_spoils_a_verdict_when_it_is_often() {
+        let spoilt = Sample {
+            value: 1.0,
+            foreign: 0.06,
+        };
+        let compared = |times: usize| Compared {
+            unit: "x",
+            lanes: vec![
+                ("ours".to_owned(), vec![Some(quiet(1.0)); 6]),
+                (
+                    "c".to_owned(),
+                    (0..6)
+                        .map(|n| Some(if n < times { spoilt } else { quiet(1.0) }))
+                        .collect(),
+                ),
+            ],
+        };
+        let met = |times| compared(times).row("m", "c", Bound::AtLeast(1.0)).unwrap().met;
+        assert_eq!((met(2), met(3)), (Some(true), None));
+    }
+}
