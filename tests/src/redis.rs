@@ -71,6 +71,11 @@ impl Redis {
         self.port
     }
 
+    /// Its process; 0 when it does not run.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().and_then(Child::id).unwrap_or(0)
+    }
+
     /// `redis://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)

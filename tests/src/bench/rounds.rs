@@ -24,9 +24,10 @@ pub struct Sample {
     pub foreign: f64,
 }
 
-/// Adds up the CPU time of some processes on the servers' CPU, with what the kernel does there for them.
+/// Adds up the CPU time of some processes, with what the kernel does for them on their CPUs.
 #[derive(Debug)]
 pub struct Meter<'a> {
+    cpus: &'a [u32],
     pids: &'a [u32],
     spent: Duration,
     busy: Duration,
@@ -34,9 +35,15 @@ pub struct Meter<'a> {
 }
 
 impl<'a> Meter<'a> {
-    /// Of these processes.
+    /// Of these processes on the servers' CPU.
     pub fn new(pids: &'a [u32]) -> Self {
+        Self::on(&[SERVER_CPU], pids)
+    }
+
+    /// On other CPUs.
+    pub fn on(cpus: &'a [u32], pids: &'a [u32]) -> Self {
         Self {
+            cpus,
             pids,
             spent: Duration::ZERO,
             busy: Duration::ZERO,
@@ -54,29 +61,35 @@ impl<'a> Meter<'a> {
     /// # Errors
     /// Those of the work.
     pub fn run<T>(&mut self, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        let (began, spent, busy) = (Instant::now(), self.used()?, cpu::busy(SERVER_CPU)?);
+        let (began, spent, busy) = (Instant::now(), self.used()?, self.busy()?);
         let done = work()?;
         self.running += began.elapsed();
         self.spent += self.used()?.saturating_sub(spent);
-        self.busy += cpu::busy(SERVER_CPU)?.saturating_sub(busy);
+        self.busy += self.busy()?.saturating_sub(busy);
         Ok(done)
     }
 
     /// So many things were done, per second of CPU time.
     pub fn rate(&self, count: usize) -> Sample {
+        self.sample(real(count as u64) / self.spent.as_secs_f64())
+    }
+
+    /// Another number was seen meanwhile.
+    pub fn sample(&self, value: f64) -> Sample {
         let spent = self.spent.as_secs_f64();
-        Sample {
-            value: real(count as u64) / spent,
-            foreign: (self.busy.as_secs_f64() - spent).max(0.0) / spent,
-        }
+        let foreign = (self.busy.as_secs_f64() - spent).max(0.0) / spent;
+        Sample { value, foreign }
     }
 
     fn used(&self) -> Result<Duration> {
-        let mut sum = cpu::of_softirq(SERVER_CPU)?;
-        for pid in self.pids {
-            sum += cpu::of_process(*pid)?;
-        }
-        Ok(sum)
+        let of_kernel = self.cpus.iter().map(|cpu| cpu::of_softirq(*cpu));
+        of_kernel
+            .chain(self.pids.iter().map(|pid| cpu::of_process(*pid)))
+            .sum()
+    }
+
+    fn busy(&self) -> Result<Duration> {
+        self.cpus.iter().map(|cpu| cpu::busy(*cpu)).sum()
     }
 }
 
@@ -208,38 +221,46 @@ impl Compared {
     /// When there is no such lane.
     pub fn row(&self, measure: &str, other: &str, bound: Bound) -> Result<Row> {
         let (ours, _) = self.lanes.first().context("no lanes")?;
-        let (verdict, noise) = self.verdict(ours, other)?;
+        let (verdict, foreign) = self.verdict(ours, other)?;
         let word = if other.starts_with("floor") {
             "the floor"
         } else {
             other
         };
+        let ratio = verdict.ratio;
         let (target, met, noise) = match bound {
-            Bound::AtLeast(least) => (
-                format!(">= {least} of {word}"),
-                verdict.ratio >= least,
-                noise.or_else(|| spread(&verdict)),
-            ),
-            Bound::AtMost(most) => (
-                format!("<= {most} of {word}"),
-                verdict.ratio <= most,
-                noise.or_else(|| spread(&verdict)),
-            ),
+            Bound::AtLeast(least) => (format!(">= {least} of"), ratio >= least, spread(&verdict)),
+            Bound::AtMost(most) => (format!("<= {most} of"), ratio <= most, spread(&verdict)),
             // How far the ratios lie apart does not matter as long as they say the same.
-            Bound::Below => (
-                format!("below {word}"),
-                verdict.ratio < 1.0,
-                (verdict.low < 1.0 && verdict.high >= 1.0)
-                    .then(|| format!("ratios from {:.2} to {:.2}", verdict.low, verdict.high)),
-            ),
+            Bound::Below => ("below".to_owned(), ratio < 1.0, sides(&verdict)),
         };
+        let noise = foreign.or(noise);
         Ok(Row {
             ratio: Some(verdict.ratio),
-            target: Some(target),
+            target: Some(format!("{target} {word}")),
             met: noise.is_none().then_some(met),
             noisy: noise.is_some(),
             noise,
             ..Row::plain(measure, ours, self.middle(ours)?, self.unit)
+        })
+    }
+
+    /// The first lane's row, which is to be at most `most`. Others on the CPU do not make it less: what is met in spite of them is met.
+    ///
+    /// # Errors
+    /// When there are no samples.
+    pub fn at_most(&self, measure: &str, most: f64) -> Result<Row> {
+        let (ours, samples) = self.lanes.first().context("no lanes")?;
+        let row = Row::at_most(measure, self.middle(ours)?, self.unit, most);
+        let noise = foreign(samples.iter().flatten().map(|sample| sample.foreign));
+        Ok(match noise {
+            Some(noise) if row.met == Some(false) => Row {
+                met: None,
+                noisy: true,
+                noise: Some(noise),
+                ..row
+            },
+            _ => row,
         })
     }
 
@@ -254,17 +275,27 @@ impl Compared {
             .collect()
     }
 
-    /// The ratio, and whether somebody else was on the CPU in too many rounds: a median bears a few.
+    /// The ratio, and whether somebody else was on the CPU.
     fn verdict(&self, ours: &str, other: &str) -> Result<(Verdict, Option<String>)> {
         let both = self.lane(ours)?.iter().zip(self.lane(other)?);
         let both: Vec<(Sample, Sample)> = both.filter_map(|(a, b)| a.zip(*b)).collect();
         let values: Vec<(f64, f64)> = both.iter().map(|(a, b)| (a.value, b.value)).collect();
-        let foreign = |(a, b): &&(Sample, Sample)| a.foreign > FOREIGN || b.foreign > FOREIGN;
-        let spoilt = both.iter().filter(foreign).count();
-        let noise =
-            (spoilt * 3 > both.len()).then(|| format!("{spoilt} of {} pairs with somebody else", both.len()));
+        let noise = foreign(both.iter().map(|(a, b)| a.foreign.max(b.foreign)));
         Ok((Verdict::of(&values).context("no pairs")?, noise))
     }
+}
+
+/// Says so when others were there in too many rounds: a median bears a few.
+fn foreign(shares: impl Iterator<Item = f64>) -> Option<String> {
+    let shares: Vec<f64> = shares.collect();
+    let spoilt = shares.iter().filter(|share| **share > FOREIGN).count();
+    (spoilt * 3 > shares.len()).then(|| format!("{spoilt} of {} rounds with somebody else", shares.len()))
+}
+
+/// Says so when it is now more, now less.
+fn sides(verdict: &Verdict) -> Option<String> {
+    let (low, high) = (verdict.low, verdict.high);
+    (low < 1.0 && high >= 1.0).then(|| format!("ratios from {low:.2} to {high:.2}"))
 }
 
 fn spread(verdict: &Verdict) -> Option<String> {
@@ -351,5 +382,12 @@ mod tests {
         };
         let met = |times| compared(times).row("m", "c", Bound::AtLeast(1.0)).unwrap().met;
         assert_eq!((met(2), met(3)), (Some(true), None));
+        // A time that is short enough in spite of somebody else is short enough.
+        let spoilt = Compared {
+            unit: "ms",
+            lanes: vec![("ours".to_owned(), vec![Some(spoilt); 3])],
+        };
+        let met = |most| spoilt.at_most("m", most).unwrap().met;
+        assert_eq!((met(1.0), met(0.9)), (Some(true), None));
     }
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use super::super::helper::Helper;
 use super::super::report::Row;
-use super::super::rounds::{Bound, Lane, SAMPLE, Sample, compare};
+use super::super::rounds::{Bound, Lane, Meter, SAMPLE, Sample, compare};
 use super::super::subjects::{Bus, Kind, Ours, Peer};
 use super::super::tally::Outcome;
 use super::super::{CLIENT_CPU, SERVER_CPU, cpu, real};
@@ -42,17 +42,20 @@ struct Count {
 /// The clients of a subject and what they have counted.
 struct Subject {
     clients: Helper,
+    /// Of all that work for it.
+    pids: [u32; 4],
     middles: Vec<f64>,
     count: Count,
 }
 
 impl Subject {
-    fn start(tongue: &str, ports: [u16; 2]) -> Result<Self> {
+    fn start(tongue: &str, ports: [u16; 2], pids: [u32; 2], redis: &Redis) -> Result<Self> {
         let [rooms, members] = [ROOMS, MEMBERS].map(|number| number.to_string());
         let [one, other] = ports.map(|port| port.to_string());
         let mut clients = Helper::start(&ALL_CPUS, &["publishers", tongue, &rooms, &members, &one, &other])?;
         clients.done()?;
         Ok(Self {
+            pids: [pids[0], pids[1], redis.pid(), clients.pid()],
             clients,
             middles: Vec::new(),
             count: Count::default(),
@@ -61,16 +64,15 @@ impl Subject {
 
     /// The 99th percentile, in milliseconds.
     fn sample(&mut self) -> Result<Sample> {
-        let outcome = self.run()?;
+        let pids = self.pids;
+        let mut meter = Meter::on(&ALL_CPUS, &pids);
+        let outcome = meter.run(|| self.run())?;
         self.middles.push(real(outcome.p50_us) / 1000.0);
         self.count.came += outcome.came;
         self.count.lost += outcome.lost;
         self.count.doubled += outcome.doubled;
         self.count.late_us = self.count.late_us.max(outcome.late_us);
-        Ok(Sample {
-            value: real(outcome.p99_us) / 1000.0,
-            foreign: 0.0,
-        })
+        Ok(meter.sample(real(outcome.p99_us) / 1000.0))
     }
 
     fn run(&mut self) -> Result<Outcome> {
@@ -101,13 +103,19 @@ async fn on_all_cpus(progress: Progress<'_>) -> Result<Vec<Row>> {
         Ok([start()?, start()?])
     };
     let (node, centrifuge) = (peers(Kind::Node)?, peers(Kind::Centrifuge)?);
+    let start = |tongue, ports, pids| Subject::start(tongue, ports, pids, &redis);
+    let of = |tongue, peers: &[Peer; 2]| {
+        start(
+            tongue,
+            peers.each_ref().map(Peer::port),
+            peers.each_ref().map(Peer::pid),
+        )
+    };
+    let (ports, pids) = (ours.each_ref().map(Ours::port), ours.each_ref().map(Ours::pid));
     let mut subjects = [
-        ("ours", Subject::start("raw", ours.each_ref().map(Ours::port))?),
-        (NODE, Subject::start("raw", node.each_ref().map(Peer::port))?),
-        (
-            CENTRIFUGE,
-            Subject::start("centrifuge", centrifuge.each_ref().map(Peer::port))?,
-        ),
+        ("ours", start("raw", ports, pids)?),
+        (NODE, of("raw", &node)?),
+        (CENTRIFUGE, of("centrifuge", &centrifuge)?),
     ];
     tokio::time::sleep(REST).await;
     for (name, subject) in &mut subjects {
@@ -120,7 +128,7 @@ async fn on_all_cpus(progress: Progress<'_>) -> Result<Vec<Row>> {
     let compared = compare("ms", lanes, |what| progress(what))?;
     let load = format!("2 processes and Redis, {RATE} publishes/s to {ROOMS} rooms of {MEMBERS}");
     let p99 = format!("{load}: 99th percentile");
-    let mut rows = vec![Row::at_most(&p99, compared.middle("ours")?, "ms", P99_MS)];
+    let mut rows = vec![compared.at_most(&p99, P99_MS)?];
     for peer in [NODE, CENTRIFUGE] {
         rows.push(compared.row(&format!("the same, beside {peer}"), peer, Bound::Below)?);
     }
