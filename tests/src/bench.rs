@@ -16,7 +16,6 @@ pub mod pairs;
 pub mod progress;
 pub mod report;
 pub mod rounds;
-pub mod stalled;
 pub mod storm;
 pub mod subjects;
 pub mod tally;

@@ -6,6 +6,7 @@ mod handshake;
 mod hundred_thousand;
 mod memory;
 mod redis;
+mod stalled;
 mod start;
 
 use std::time::Duration;
@@ -32,13 +33,14 @@ const fn measure(name: &'static str, takes: u64) -> Measure {
 }
 
 /// All of them, in the order of the table.
-pub const MEASURES: [Measure; 8] = [
+pub const MEASURES: [Measure; 9] = [
     measure("memory", 60),
     measure("handshake", 175),
     measure("broadcast", 370),
     measure("echo", 120),
     measure("hundred-thousand", 120),
     measure("redis", 125),
+    measure("stalled", 30),
     measure("start", 5),
     measure("size", 1),
 ];
@@ -60,6 +62,7 @@ pub async fn take(measure: &str, progress: Progress<'_>) -> Result<Vec<Row>> {
         "echo" => echo::take(progress).await,
         "hundred-thousand" => hundred_thousand::take(progress).await,
         "redis" => redis::take(progress).await,
+        "stalled" => stalled::take(progress).await,
         "start" => start::take(progress).await,
         _ => start::size(),
     }

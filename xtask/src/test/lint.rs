@@ -50,7 +50,14 @@ pub(super) fn run(cache: &Cache, steps: &Steps) -> Result<Outcome> {
         said(repository::cargo().args(["fmt", "--all", "--check", "--", "--color=never"]))?;
         for folder in BESIDE {
             let manifest = manifest(folder);
-            let format = ["fmt", "--manifest-path", &manifest, "--check", "--", "--color=never"];
+            let format = [
+                "fmt",
+                "--manifest-path",
+                &manifest,
+                "--check",
+                "--",
+                "--color=never",
+            ];
             said(repository::cargo().args(format))?;
         }
         Ok(())

@@ -9,13 +9,12 @@ use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::fd::OwnedFd;
 use rustix::net::sockopt::set_socket_recv_buffer_size;
-use tokio::process::Command;
 
-use super::helper::pinned;
-use super::pairs::{PAIRS, Verdict, median};
-use super::report::Row;
-use super::{HEADER, PAYLOAD, SERVER_CPU};
-use crate::server::Server;
+use super::super::pairs::{PAIRS, Verdict, median};
+use super::super::report::Row;
+use super::super::subjects::{Bus, Ours};
+use super::super::{HEADER, PAYLOAD};
+use super::Progress;
 
 /// Clients of the room, and the share that stalls: one in so many.
 const CLIENTS: usize = 1000;
@@ -32,24 +31,27 @@ const WAIT: Duration = Duration::from_secs(10);
 /// The slowest deliveries, one in a hundred, may take so much longer.
 const MOST: f64 = 1.1;
 
-/// Takes the measure.
-///
-/// # Errors
-/// When somebody is closed, or is not stalled.
-pub async fn stalled(progress: &mut dyn FnMut(&str)) -> Result<Vec<Row>> {
-    let server = Server::spawn(command()?).await?;
-    let mut crowd = Crowd::connect(server.port())?;
+/// Nobody is to be closed as slow, and pings would be counted as messages.
+const PATIENT: [(&str, &str); 3] = [
+    ("WSC_OUTBOX_BYTES", "67108864"),
+    ("WSC_OUTBOXES_BYTES", "1073741824"),
+    ("WSC_HEARTBEAT_SECONDS", "3600"),
+];
+
+pub(super) async fn take(progress: Progress<'_>) -> Result<Vec<Row>> {
+    let ours = Ours::start(Bus::Memory, &PATIENT).await?;
+    let mut crowd = Crowd::connect(ours.port())?;
     // One that does not count.
-    crowd.round(server.port())?;
+    crowd.round(ours.port())?;
     let mut pairs = Vec::new();
     for round in 0..PAIRS {
         progress(&format!("round {} of {PAIRS}", round + 1));
-        pairs.push(crowd.round(server.port())?);
+        pairs.push(crowd.round(ours.port())?);
     }
     let verdict = Verdict::of(&pairs).context("no rounds")?;
     let noise = verdict
         .is_noisy()
-        .then(|| format!("ratios {:.0} % apart", verdict.spread * 100.0));
+        .then(|| format!("ratios {:.0} % apart", verdict.spread() * 100.0));
     let name = format!(
         "p99 of a delivery to {} of {CLIENTS}",
         CLIENTS - CLIENTS / STALLED
@@ -68,22 +70,6 @@ pub async fn stalled(progress: &mut dyn FnMut(&str)) -> Result<Vec<Row>> {
             ..Row::plain(&format!("{name}, the others stalled"), "ours", during, "ms")
         },
     ])
-}
-
-fn command() -> Result<Command> {
-    let program = std::env::var_os("WSC_BIN_SERVER").context("WSC_BIN_SERVER is not set")?;
-    let mut command = Command::from(pinned(SERVER_CPU, &program));
-    command.env_remove("POD_NAME").envs([
-        ("WSC_BUS", "memory"),
-        ("WSC_PORT", "0"),
-        ("WSC_CONTROL_PORT", "0"),
-        // Nobody is to be closed as slow, and pings would be counted as messages.
-        ("WSC_OUTBOX_BYTES", "67108864"),
-        ("WSC_OUTBOXES_BYTES", "1073741824"),
-        ("WSC_HEARTBEAT_SECONDS", "3600"),
-        ("WSC_LOG_FORMAT", "json"),
-    ]);
-    Ok(command)
 }
 
 struct Crowd {
