@@ -9,10 +9,12 @@ use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use slab::Slab;
 use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
 
 use super::chunk::{CHUNK_BYTES, Chunk, Part, cost};
 use super::{Member, shrink};
@@ -20,6 +22,8 @@ use crate::protocol::{RoomName, Sender};
 
 /// Sends of one turn; then the thread's reads, pings and handshakes have theirs. About 2 ms on the machine of the benchmarks.
 pub const SENDS_PER_TURN: usize = 256;
+/// A room that takes more than a turn waits this long for what else comes, before a walk begins that takes many times as long.
+pub const GATHER: Duration = Duration::from_millis(1);
 /// A shard with so much to deliver takes no more: messages come faster than the thread can write them.
 const BACKLOG_BYTES: usize = 32 << 20;
 
@@ -34,8 +38,20 @@ pub struct Turn {
     pub walks: Vec<usize>,
     /// Members that were too slow and will be closed.
     pub overflowed: u64,
-    /// Whether something is left to do.
-    pub more: bool,
+    /// When the next turn is due.
+    pub next: Next,
+}
+
+/// When there is something to do.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// As soon as the others of the thread had their turn.
+    Now,
+    /// At this time, or when something is posted.
+    At(Instant),
+    /// When something is posted.
+    #[default]
+    Posted,
 }
 
 /// One thread's part of the hub.
@@ -62,6 +78,8 @@ struct Rooms {
     rooms: HashMap<RoomName, Room>,
     /// Rooms with something to deliver, each once.
     ready: VecDeque<RoomName>,
+    /// Large ones, and when they are ready.
+    gathering: VecDeque<(Instant, RoomName)>,
 }
 
 #[derive(Debug)]
@@ -124,6 +142,7 @@ impl Shard {
         {
             self.backlog.fetch_sub(gone.backlog(), Ordering::Relaxed);
             rooms.ready.retain(|name| name != room);
+            rooms.gathering.retain(|(_, name)| name != room);
         }
         shrink(&mut rooms.rooms);
     }
@@ -156,23 +175,32 @@ impl Shard {
     /// Walks forever; `done` hears of each turn. Only on the shard's own thread: it writes to the members' sockets.
     pub async fn walk(&self, mut done: impl FnMut(Turn)) -> Infallible {
         loop {
-            let turn = self.turn(SENDS_PER_TURN);
-            let more = turn.more;
+            let turn = self.turn(SENDS_PER_TURN, Instant::now());
+            let next = turn.next;
             done(turn);
-            if more {
-                tokio::task::yield_now().await;
-            } else {
-                self.posted.notified().await;
+            match next {
+                Next::Now => tokio::task::yield_now().await,
+                // What is posted meanwhile may be for a room that does not wait.
+                Next::At(time) => {
+                    let _ = timeout_at(time, self.posted.notified()).await;
+                }
+                Next::Posted => self.posted.notified().await,
             }
         }
     }
 
     /// About so many sends, in the rooms that wait the longest.
-    pub fn turn(&self, most: usize) -> Turn {
+    pub fn turn(&self, most: usize, now: Instant) -> Turn {
         let mut rooms = self.rooms();
         let posts = std::mem::take(&mut self.inbox().posts);
         for (name, part) in posts {
-            rooms.take_in(name, part, &self.backlog);
+            if let Some(part) = rooms.take_in(name, part, now) {
+                // The last member left after the post.
+                self.backlog.fetch_sub(part.cost(), Ordering::Relaxed);
+            }
+        }
+        while let Some((_, name)) = rooms.gathering.pop_front_if(|(time, _)| *time <= now) {
+            rooms.ready.push_back(name);
         }
         let (mut turn, mut sends) = (Turn::default(), 0);
         while sends < most
@@ -188,7 +216,11 @@ impl Shard {
                 rooms.ready.push_back(name);
             }
         }
-        turn.more = !rooms.ready.is_empty();
+        turn.next = match (rooms.ready.is_empty(), rooms.gathering.front()) {
+            (false, _) => Next::Now,
+            (true, Some((time, _))) => Next::At(*time),
+            (true, None) => Next::Posted,
+        };
         turn
     }
 
@@ -202,17 +234,19 @@ impl Shard {
 }
 
 impl Rooms {
-    fn take_in(&mut self, name: RoomName, part: Part, backlog: &AtomicUsize) {
+    /// Gives back what nobody is there for.
+    fn take_in(&mut self, name: RoomName, part: Part, now: Instant) -> Option<Part> {
         let Some(room) = self.rooms.get_mut(&name) else {
-            // The last member left after the post.
-            backlog.fetch_sub(part.cost(), Ordering::Relaxed);
-            return;
+            return Some(part);
         };
         let was_idle = !room.has_work();
         room.pending.push_back(part);
-        if was_idle {
+        if was_idle && room.members.len() > SENDS_PER_TURN {
+            self.gathering.push_back((now + GATHER, name));
+        } else if was_idle {
             self.ready.push_back(name);
         }
+        None
     }
 }
 

@@ -1,10 +1,12 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use tokio::time::Instant;
 
-use super::shard::{SENDS_PER_TURN, Turn};
+use super::shard::{GATHER, Next as Due, SENDS_PER_TURN, Turn};
 use super::*;
 use crate::outbox::Next;
 use crate::protocol::{Message, Opcode};
@@ -69,11 +71,13 @@ fn drain(outbox: &Outbox) -> Vec<u32> {
 fn settle(hub: &Hub) -> Turn {
     let mut sum = Turn::default();
     for shard in 0..SHARDS {
+        let mut now = Instant::now();
         loop {
-            let turn = hub.shard(shard).turn(SENDS_PER_TURN);
+            now += GATHER;
+            let turn = hub.shard(shard).turn(SENDS_PER_TURN, now);
             sum.delivered += turn.delivered;
             sum.overflowed += turn.overflowed;
-            if !turn.more {
+            if turn.next == Due::Posted {
                 break;
             }
         }
@@ -161,7 +165,7 @@ proptest! {
                     }
                 }
                 Step::Turn { shard, sends } => {
-                    hub.shard(shard).turn(sends);
+                    hub.shard(shard).turn(sends, Instant::now());
                 }
             }
         }
@@ -256,13 +260,41 @@ fn a_small_room_does_not_wait_for_the_walk_of_a_large_one() {
     let one = outbox(1 << 20);
     hub.join(0, &small, member(1000, &one, true));
     hub.deliver(&large, &numbered(0, 1));
+    let now = Instant::now();
+    let turn = |after: Duration| hub.shard(0).turn(SENDS_PER_TURN, now + after);
+    assert_eq!(turn(Duration::ZERO).next, Due::At(now + GATHER));
+    assert_eq!(turn(GATHER).delivered, 256);
     hub.deliver(&small, &numbered(0, 2));
-    let (first, second) = (
-        hub.shard(0).turn(SENDS_PER_TURN),
-        hub.shard(0).turn(SENDS_PER_TURN),
+    assert_eq!((turn(GATHER).delivered, drain(&one)), (256, vec![]));
+    assert_eq!(
+        (turn(GATHER).delivered, drain(&one)),
+        (256, vec![2]),
+        "between two parts of the walk"
     );
-    assert_eq!((first.delivered, second.delivered), (256, 256));
-    assert_eq!(drain(&one), [2], "in the second turn");
+}
+
+#[test]
+fn a_burst_in_a_large_room_is_one_walk_and_a_small_room_waits_for_nothing() {
+    let hub = hub();
+    let (large, small) = (room("large"), room("small"));
+    let crowd = outbox(1 << 30);
+    for id in 0..300 {
+        hub.join(0, &large, member(id, &crowd, true));
+    }
+    let one = outbox(1 << 20);
+    hub.join(0, &small, member(1000, &one, true));
+    let now = Instant::now();
+    hub.deliver(&large, &numbered(0, 1));
+    assert_eq!(hub.shard(0).turn(1000, now).next, Due::At(now + GATHER));
+    hub.deliver(&large, &numbered(0, 2));
+    hub.deliver(&small, &numbered(0, 3));
+    let turn = hub.shard(0).turn(1000, now + GATHER / 2);
+    assert_eq!((turn.delivered, turn.next), (1, Due::At(now + GATHER)));
+    let turn = hub.shard(0).turn(1000, now + GATHER);
+    assert_eq!(
+        (turn.delivered, turn.walks, turn.next),
+        (600, vec![300], Due::Posted)
+    );
 }
 
 #[test]
@@ -279,7 +311,7 @@ fn a_shard_that_is_too_far_behind_takes_no_more_until_it_has_caught_up() {
         taken, 2,
         "the second one goes over the bound, and is the last one"
     );
-    hub.shard(0).turn(1);
+    hub.shard(0).turn(1, Instant::now());
     assert!(hub.deliver(&room, &large));
     hub.leave(&membership);
     assert!(hub.is_empty() && hub.shard(0).backlog() > 0);
@@ -310,7 +342,7 @@ fn joins_and_leaves_beside_publishers_leave_no_hole() {
             let from = published.load(Ordering::SeqCst);
             std::thread::yield_now();
             let to = published.load(Ordering::SeqCst);
-            while hub.shard(shard).turn(3).more {}
+            while hub.shard(shard).turn(3, Instant::now()).next == Due::Now {}
             hub.leave(&membership);
             let heard = drain(&outbox);
             // The message under way at the join or the leave may be heard or not.

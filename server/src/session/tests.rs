@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use super::*;
 use crate::app::Server;
 use crate::args::Args;
-use crate::hub::shard::SENDS_PER_TURN;
+use crate::hub::shard::{self, SENDS_PER_TURN};
 use crate::listen::Arrival;
 use crate::outbox::Push;
 use crate::protocol::raw::parse_target;
@@ -195,7 +195,7 @@ async fn one_poll_reads_and_writes_a_bounded_amount() {
         assert!(futures::poll!(session.as_mut()).is_pending());
         assert_eq!(server.metrics.received.get(), per_poll as u64, "{bytes} bytes");
         // They come back by the bus, small ones joined.
-        while server.hub.shard(0).turn(SENDS_PER_TURN).more {}
+        while server.hub.shard(0).turn(SENDS_PER_TURN, Instant::now()).next == shard::Next::Now {}
         assert!(futures::poll!(session.as_mut()).is_pending());
         let sent: usize = wire.lock().expect("wire").sent.iter().map(size).sum();
         assert_eq!(sent, per_poll * (bytes + header), "{bytes} bytes");
