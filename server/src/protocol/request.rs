@@ -42,6 +42,10 @@ pub fn check_upgrade(method: &Method, version: Version, headers: &HeaderMap) -> 
             "Sec-WebSocket-Key must be given once and be 16 bytes in base64",
         ));
     }
+    // RFC 9112, section 3.2: who is meant, and whose page it is, must not depend on which of them is read.
+    if headers.get_all(header::HOST).iter().count() > 1 {
+        return Err(Refusal::BadRequest("Host is given twice"));
+    }
     if headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL) {
         return Err(Refusal::BadRequest("no offered subprotocol is known"));
     }

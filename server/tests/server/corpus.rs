@@ -202,6 +202,7 @@ fn the_corpus_of_handshakes_has_every_answer() {
             "target no such path",
             "target room must be 1 to 128 characters out of A-Z a-z 0-9 . _ ~ : -",
             "upgrade",
+            "upgrade Host is given twice",
             "upgrade Sec-WebSocket-Key must be given once and be 16 bytes in base64",
             "upgrade a handshake has no body",
             "upgrade no offered subprotocol is known",

@@ -18,7 +18,7 @@ use wsc_tests::cluster::eventually;
 use wsc_tests::haproxy::{PodOptions, ProxyPod};
 use wsc_tests::server::Server;
 
-use self::cases::{Case, GOOD, Gets, HTTP2, MOST_HEADERS, cases, good, many_headers, plus, version_8};
+use self::cases::{Case, GOOD, Gets, HTTP2, MOST_HEADERS, cases, good, many_headers, version_8};
 use crate::frames::{FIN, TEXT, frame};
 use crate::{SOON, alone};
 
@@ -234,19 +234,6 @@ async fn frames_behind_a_good_handshake_are_read_through_haproxy() {
         .expect("an echo")
         .unwrap();
     assert_eq!(&back, b"\x81\x05early");
-}
-
-#[tokio::test]
-async fn two_hosts_do_not_get_past_haproxy() {
-    let (server, pod) = behind_haproxy().await;
-    let mut neighbour = Neighbour::connect(&server, pod.port()).await;
-    let before = server.stats().await.unwrap()["accepted_total"].clone();
-    assert_eq!(
-        status(pod.port(), plus("Host: evil.example").as_bytes()).await,
-        400
-    );
-    neighbour.check("two hosts").await;
-    assert_eq!(server.stats().await.unwrap()["accepted_total"], before);
 }
 
 /// A byte now and then is no progress: what counts is the end of the head.

@@ -105,6 +105,7 @@ fn upgrade(method: &[u8], version: &[u8], headers: &HeaderMap) -> Result<(), Ref
             assert_eq!((&method, version), (&Method::GET, Version::HTTP_11));
             assert_eq!(keys.iter().map(|key| key.len()).collect::<Vec<_>>(), [24]);
             assert!(!headers.contains_key("transfer-encoding"));
+            assert!(headers.get_all("host").iter().count() < 2);
         }
         Err(refusal) => assert!(matches!(refusal.status(), 400 | 405 | 426), "{refusal:?}"),
     }

@@ -92,7 +92,7 @@ fn group<const N: usize>(status: u16, reason: &'static str, all: [(&'static str,
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    [upgrades(), keys(), bodies(), heads(), origins(), paths()].concat()
+    [upgrades(), keys(), bodies(), heads(), hosts(), origins(), paths()].concat()
 }
 
 fn upgrades() -> Vec<Case> {
@@ -153,6 +153,10 @@ fn heads() -> Vec<Case> {
         case("a TLS hello", TLS_HELLO, 400, "").not_past_http(),
         case("a line that is no header", plus("no colon"), 400, "").not_past_http(),
     ]
+}
+
+fn hosts() -> Vec<Case> {
+    vec![case("two Hosts", plus("Host: evil.example"), 400, "bad_request").not_past_haproxy(400)]
 }
 
 fn origins() -> Vec<Case> {
