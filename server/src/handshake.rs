@@ -47,6 +47,10 @@ impl Service for Handshakes {
             Err(refusal) => refuse(server, refusal),
         }
     }
+
+    fn broken(&self) {
+        self.0.metrics.refused("http").inc();
+    }
 }
 
 /// Whether the proxy should send new connections here.

@@ -102,6 +102,9 @@ pub trait Service: Clone + Send + Sync + 'static {
         request: Request<Incoming>,
         arrival: Arrival,
     ) -> impl Future<Output = Response<Body>> + Send;
+
+    /// What came was no request that could be answered, or not in time.
+    fn broken(&self) {}
 }
 
 impl Service for Router {
@@ -147,7 +150,7 @@ async fn serve<I>(stream: I, service: impl Service, arrival: Arrival)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(|request| async {
+    let answer = service_fn(|request| async {
         let answer = service.answer(request, arrival.clone()).await;
         Ok::<_, Infallible>(answer)
     });
@@ -157,9 +160,12 @@ where
         .max_headers(HEADERS)
         .max_header_size(HEADER_BYTES)
         .max_buf_size(2 * HEADER_BYTES)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(stream), answer)
         .with_upgrades();
     if let Err(error) = connection.await {
+        if error.is_parse() || error.is_timeout() {
+            service.broken();
+        }
         tracing::debug!(%error, "http connection");
     }
 }

@@ -33,7 +33,8 @@ const CLOSED: [&str; 8] = [
     "utf8",
     "protocol",
 ];
-const REFUSED: [&str; 11] = [
+const REFUSED: [&str; 12] = [
+    "http",
     "bad_request",
     "origin",
     "not_found",
@@ -239,7 +240,7 @@ OpenMetrics text format. Labels are words of the program, never of a client; eac
 ";
 
     /// What the labels mean, which the registry does not know.
-    const MEANINGS: [(&str, &str, &str); 15] = [
+    const MEANINGS: [(&str, &str, &str); 16] = [
         ("client", "closed", "the client closed"),
         ("lost", "closed", "gone without a close"),
         ("moved", "closed", "asked to move, by `/shed` or SIGTERM"),
@@ -248,6 +249,11 @@ OpenMetrics text format. Labels are words of the program, never of a client; eac
         ("too_large", "closed", "a message over `--max-message-bytes`"),
         ("utf8", "closed", "text that is not UTF-8"),
         ("protocol", "closed", "any other break of RFC 6455"),
+        (
+            "http",
+            "refused",
+            "no HTTP/1.1, too many or too long headers, or not all of them within 10 s",
+        ),
         (
             "client_sockets",
             "refused",

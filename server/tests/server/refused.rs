@@ -60,6 +60,14 @@ async fn counted(server: &Server) -> BTreeMap<String, u64> {
         .collect()
 }
 
+/// The same, as soon as it is this, or as it stays: a connection is counted as broken when its answer is out.
+async fn count_of(server: &Server, expected: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    let same = || async { Ok((counted(server).await == *expected).then_some(())) };
+    // Who is not counted is found by the comparison.
+    let _ = eventually(Duration::from_secs(2), "a count", same).await;
+    counted(server).await
+}
+
 /// Files that the server has open: sockets, above all.
 fn files(server: &Server) -> usize {
     fs::read_dir(format!("/proc/{}/fd", server.pid()))
@@ -115,10 +123,10 @@ impl<'a> Neighbour<'a> {
             let mut expected = counted(self.server).await;
             let (wanted, reason) = gets(&case);
             let got = status(port, &case.request).await;
-            let counted = counted(self.server).await;
             if let Some(reason) = reason {
                 *expected.get_mut(reason).unwrap() += 1;
             }
+            let counted = count_of(self.server, &expected).await;
             // Where no reason counts, the request did not come as far as that.
             if (got, &counted) != (wanted, &expected) {
                 wrong.push(format!("{}: {got} and not {wanted}, {counted:?}", case.what));
@@ -172,7 +180,10 @@ async fn bad_handshakes_get_their_status_and_count_once() {
     let mut neighbour = Neighbour::connect(&server, server.port()).await;
     neighbour.play(server.port(), |case| case.direct).await;
     // The HTTP library knows what this is, and hangs up.
+    let http = "wsc_server_refused_total{reason=\"http\"}";
+    let before = server.metric(http).await.unwrap();
     assert_eq!(status(server.port(), HTTP2).await, 0, "HTTP/2");
+    server.wait_metric(http, before + 1, SOON).await.unwrap();
     neighbour.check("HTTP/2").await;
     assert_eq!(
         status(server.port(), many_headers(MOST_HEADERS).as_bytes()).await,
@@ -264,9 +275,12 @@ async fn trickle(port: u16) -> (u16, Duration) {
     (status, began.elapsed())
 }
 
+/// So many at once.
+const SLOW: u64 = 20;
+
 async fn slow_heads(server: &Server, port: u16, status: u16) {
     let mut neighbour = Neighbour::connect(server, port).await;
-    let all = join_all((0..20).map(|_| trickle(port))).await;
+    let all = join_all((0..SLOW).map(|_| trickle(port))).await;
     for (got, took) in all {
         assert_eq!(got, status, "after {took:?}");
         assert!(took >= HEADER_WAIT / 10 * 9, "{took:?}");
@@ -279,6 +293,8 @@ async fn slow_heads(server: &Server, port: u16, status: u16) {
 async fn heads_that_trickle_are_cut_off() {
     let server = alone(&[]).await;
     slow_heads(&server, server.port(), 0).await;
+    let http = "wsc_server_refused_total{reason=\"http\"}";
+    assert_eq!(server.wait_metric(http, SLOW, SOON).await.unwrap(), SLOW);
 }
 
 #[tokio::test]
