@@ -75,7 +75,7 @@ struct Inbox {
 
 #[derive(Debug, Default)]
 struct Rooms {
-    rooms: HashMap<RoomName, Room>,
+    by_name: HashMap<RoomName, Room>,
     /// Rooms with something to deliver, each once.
     ready: VecDeque<RoomName>,
     /// Large ones, and when they are ready.
@@ -122,14 +122,14 @@ impl Shard {
             pending: VecDeque::new(),
             walk: None,
         };
-        let room = rooms.rooms.entry(room.clone()).or_insert_with(alone);
+        let room = rooms.by_name.entry(room.clone()).or_insert_with(alone);
         room.members.insert((member, start))
     }
 
     /// Removes a member, and calls `last` if there is no other one.
     pub(super) fn leave(&self, room: &RoomName, key: usize, last: impl FnOnce()) {
         let mut rooms = self.rooms();
-        let Some(left) = rooms.rooms.get_mut(room) else {
+        let Some(left) = rooms.by_name.get_mut(room) else {
             return;
         };
         left.members.try_remove(key);
@@ -137,14 +137,14 @@ impl Shard {
             return;
         }
         last();
-        if let Some(gone) = rooms.rooms.remove(room)
+        if let Some(gone) = rooms.by_name.remove(room)
             && gone.has_work()
         {
             self.backlog.fetch_sub(gone.backlog(), Ordering::Relaxed);
             rooms.ready.retain(|name| name != room);
             rooms.gathering.retain(|(_, name)| name != room);
         }
-        shrink(&mut rooms.rooms);
+        shrink(&mut rooms.by_name);
     }
 
     /// Takes a message for the members of a room. False if too much waits already.
@@ -206,7 +206,7 @@ impl Shard {
         while sends < most
             && let Some(name) = rooms.ready.pop_front()
         {
-            let Some(room) = rooms.rooms.get_mut(&name) else {
+            let Some(room) = rooms.by_name.get_mut(&name) else {
                 continue;
             };
             let done = room.go_on(most - sends, self.outbox_bytes, &mut turn);
@@ -236,7 +236,7 @@ impl Shard {
 impl Rooms {
     /// Gives back what nobody is there for.
     fn take_in(&mut self, name: RoomName, part: Part, now: Instant) -> Option<Part> {
-        let Some(room) = self.rooms.get_mut(&name) else {
+        let Some(room) = self.by_name.get_mut(&name) else {
             return Some(part);
         };
         let was_idle = !room.has_work();
