@@ -10,10 +10,13 @@ use crate::commands::BenchArgs;
 use crate::ladder::Ladder;
 use crate::process::output;
 use crate::steps::Steps;
-use crate::{cargo, environment, ladder, machine, peers, repository};
+use crate::{cargo, environment, images, ladder, machine, peers, repository};
 
 /// Where a run is published.
 const DOCUMENT: &str = "docs/benchmarks.md";
+
+/// From here on the page is written by people.
+const ANALYSIS: &str = "\n## Analysis\n";
 
 /// Measures without a peer: who wants only these waits for no build of peers.
 const WITHOUT_PEERS: [&str; 4] = ["memory", "hundred-thousand", "start", "size"];
@@ -58,6 +61,13 @@ pub(crate) fn server(args: &BenchArgs) -> Result<ExitCode> {
     if only.is_none_or(|only| !WITHOUT_PEERS.contains(&only)) {
         bench.envs(environment::of_peers(&peers::build(&cache, &steps)?));
     }
+    if only.is_none_or(|only| only == "size") {
+        if machine::is_root() {
+            bench.env("WSC_IMAGE_SERVER", images::server(&cache, &steps, &programs)?);
+        } else {
+            steps.note("the size of the image is measured as root only");
+        }
+    }
     if let Some(only) = &args.only {
         bench.arg("--only").arg(only);
     }
@@ -74,7 +84,9 @@ pub(crate) fn server(args: &BenchArgs) -> Result<ExitCode> {
             fs::read_to_string(&table)?
         );
         let path = repository::path(DOCUMENT);
-        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+        let old = fs::read_to_string(&path).unwrap_or_default();
+        let analysis = old.find(ANALYSIS).map_or("", |start| &old[start..]);
+        fs::write(&path, text + analysis).with_context(|| format!("writing {}", path.display()))?;
     }
     Ok(if status.success() {
         ExitCode::SUCCESS

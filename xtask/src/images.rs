@@ -112,6 +112,13 @@ fn build(cache: &Cache, steps: &Steps, programs: &cargo::Programs) -> Result<Ima
     Ok(images)
 }
 
+/// The image of the server, built if it changed, as an archive.
+pub(crate) fn server(cache: &Cache, steps: &Steps, programs: &cargo::Programs) -> Result<PathBuf> {
+    let _lock = cache.lock()?;
+    let images = build(cache, steps, programs)?;
+    Ok(archive(cache, &images, "server"))
+}
+
 /// What the last build on this machine named the images.
 pub(crate) fn last(cache: &Cache) -> Option<Images> {
     let text = fs::read(cache.path("images/current.json")).ok()?;

@@ -1,8 +1,10 @@
 //! How soon the program is there, and how large it is.
 
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::super::report::Row;
 use super::super::subjects::{Bus, command, program};
@@ -34,12 +36,25 @@ pub(super) async fn take(progress: Progress<'_>) -> Result<Vec<Row>> {
     )])
 }
 
+/// Of the program, and of its image if there is one: only root can build it.
 pub(super) fn size() -> Result<Vec<Row>> {
+    let megabytes = |bytes: u64| real(bytes) / 1e6;
     let bytes = std::fs::metadata(program()?)?.len();
-    Ok(vec![Row::at_most(
-        "size of the program",
-        real(bytes) / 1e6,
-        "MB",
-        8.0,
-    )])
+    let mut rows = vec![Row::at_most("size of the program", megabytes(bytes), "MB", 8.0)];
+    if let Some(archive) = std::env::var_os("WSC_IMAGE_SERVER") {
+        let bytes = compressed(Path::new(&archive))?;
+        rows.push(Row::at_most(
+            "its image, compressed",
+            megabytes(bytes),
+            "MB",
+            15.0,
+        ));
+    }
+    Ok(rows)
+}
+
+fn compressed(archive: &Path) -> Result<u64> {
+    let packed = Command::new("gzip").arg("--stdout").arg(archive).output()?;
+    ensure!(packed.status.success(), "gzip of {}", archive.display());
+    Ok(packed.stdout.len() as u64)
 }
