@@ -1,4 +1,4 @@
-//! The floor of a handshake: accept, epoll, httparse, the answer, and nothing else.
+//! The floor of a handshake: accept, epoll, httparse, the answer, and nothing else; and that of an echo: one read and one write.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -33,7 +33,7 @@ pub fn run() -> Result<()> {
     epoll::add(&epoll, &listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
     say(&listener.local_addr()?.port().to_string())?;
     // By the number of the file.
-    let mut sockets: Vec<Option<TcpStream>> = Vec::new();
+    let mut sockets: Vec<Option<Guest>> = Vec::new();
     let mut events = Vec::with_capacity(LOOK);
     let mut buffer = [0; 4096];
     loop {
@@ -48,14 +48,14 @@ pub fn run() -> Result<()> {
             let Some(place) = sockets.get_mut(usize::try_from(who)?) else {
                 continue;
             };
-            if !place.as_mut().is_some_and(|socket| greet(socket, &mut buffer)) {
+            if !place.as_mut().is_some_and(|guest| guest.serve(&mut buffer)) {
                 *place = None;
             }
         }
     }
 }
 
-fn accept(listener: &TcpListener, epoll: &OwnedFd, sockets: &mut Vec<Option<TcpStream>>) -> Result<()> {
+fn accept(listener: &TcpListener, epoll: &OwnedFd, sockets: &mut Vec<Option<Guest>>) -> Result<()> {
     loop {
         let socket = match accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
             Ok(socket) => TcpStream::from(socket),
@@ -68,18 +68,49 @@ fn accept(listener: &TcpListener, epoll: &OwnedFd, sockets: &mut Vec<Option<TcpS
         if sockets.len() <= file {
             sockets.resize_with(file + 1, || None);
         }
-        sockets[file] = Some(socket);
+        sockets[file] = Some(Guest {
+            socket,
+            greeted: false,
+        });
     }
 }
 
-/// Whether the client stays.
-fn greet(socket: &mut TcpStream, buffer: &mut [u8]) -> bool {
-    match socket.read(buffer) {
-        Ok(read) if read > 0 => {
-            answer(&buffer[..read]).is_some_and(|answer| socket.write_all(answer.as_bytes()).is_ok())
+struct Guest {
+    socket: TcpStream,
+    greeted: bool,
+}
+
+impl Guest {
+    /// Whether it stays.
+    fn serve(&mut self, buffer: &mut [u8]) -> bool {
+        let Some(read) = self.socket.read(buffer).ok().filter(|read| *read > 0) else {
+            return false;
+        };
+        if self.greeted {
+            return echo(&mut buffer[..read]).is_some_and(|frame| self.socket.write_all(frame).is_ok());
         }
-        _ => false,
+        self.greeted = true;
+        answer(&buffer[..read]).is_some_and(|answer| self.socket.write_all(answer.as_bytes()).is_ok())
     }
+}
+
+/// A client's frame as the server sends it back, in its place; none when it is not one short frame.
+fn echo(bytes: &mut [u8]) -> Option<&[u8]> {
+    /// Without the mask, which is on the way in only.
+    const MASK: usize = 4;
+    let length = bytes.get(1)? & 0x7f;
+    let header = match length {
+        ..126 => 2,
+        126 => 4,
+        _ => return None,
+    };
+    let mask: [u8; MASK] = bytes.get(header..header + MASK)?.try_into().ok()?;
+    for (byte, mask) in bytes[header + MASK..].iter_mut().zip(mask.iter().cycle()) {
+        *byte ^= mask;
+    }
+    bytes[1] = length;
+    bytes.copy_within(..header, MASK);
+    Some(&bytes[MASK..])
 }
 
 /// What a handshake is answered; none when it is no whole handshake.
@@ -108,7 +139,20 @@ fn answer(request: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::answer;
+    use super::{answer, echo};
+
+    #[test]
+    fn an_echo_is_the_frame_without_its_mask() {
+        let mut frame = vec![0x81, 0x80 | 3, 1, 2, 3, 4, b'a' ^ 1, b'b' ^ 2, b'c' ^ 3];
+        assert_eq!(echo(&mut frame), Some(&[0x81, 3, b'a', b'b', b'c'][..]));
+        let payload = [7; 130];
+        let mut frame = [&[0x82, 0x80 | 126, 0, 130, 0, 0, 0, 0][..], &payload].concat();
+        assert_eq!(
+            echo(&mut frame),
+            Some(&*[&[0x82, 126, 0, 130][..], &payload].concat())
+        );
+        assert_eq!(echo(&mut [0x82, 0xff, 0, 0]), None);
+    }
 
     #[test]
     fn a_handshake_is_answered_as_the_rfc_has_it() {

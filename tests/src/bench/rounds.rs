@@ -200,13 +200,14 @@ impl Compared {
         median(&values).context("no samples")
     }
 
-    /// The name of the best lane but the first.
+    /// The name of the best lane but the first and the floors.
     ///
     /// # Errors
     /// When there is none.
     pub fn best(&self, better: impl Fn(f64, f64) -> bool) -> Result<&str> {
         let mut best: Option<(&str, f64)> = None;
-        for (name, _) in self.lanes.iter().skip(1) {
+        let others = self.lanes.iter().skip(1);
+        for (name, _) in others.filter(|(name, _)| !is_floor(name)) {
             let value = self.middle(name)?;
             if best.is_none_or(|(_, so_far)| better(value, so_far)) {
                 best = Some((name, value));
@@ -222,11 +223,7 @@ impl Compared {
     pub fn row(&self, measure: &str, other: &str, bound: Bound) -> Result<Row> {
         let (ours, _) = self.lanes.first().context("no lanes")?;
         let (verdict, foreign) = self.verdict(ours, other)?;
-        let word = if other.starts_with("floor") {
-            "the floor"
-        } else {
-            other
-        };
+        let word = if is_floor(other) { "the floor" } else { other };
         let ratio = verdict.ratio;
         let (target, met, noise) = match bound {
             Bound::AtLeast(least) => (format!(">= {least} of"), ratio >= least, spread(&verdict)),
@@ -283,6 +280,10 @@ impl Compared {
         let noise = foreign(both.iter().map(|(a, b)| a.foreign.max(b.foreign)));
         Ok((Verdict::of(&values).context("no pairs")?, noise))
     }
+}
+
+fn is_floor(lane: &str) -> bool {
+    lane.starts_with("floor")
 }
 
 /// Says so when others were there in too many rounds: a median bears a few.

@@ -11,6 +11,8 @@ use super::Progress;
 
 /// Each with one message under way.
 const CLIENTS: usize = 1_000;
+/// How fast it can be at all, beside which no target is: nobody has rooms in it.
+const FLOOR: &str = "floor: one read, one write";
 /// A room for each.
 const PATH: &str = "/ws/r{}";
 
@@ -36,6 +38,9 @@ pub(super) async fn take(progress: Progress<'_>) -> Result<Vec<Row>> {
         // In the order of their ends.
         peers.push((clients, peer));
     }
+    let mut floor = Helper::start(&[SERVER_CPU], &["door"])?;
+    let mut floor_clients = crowd(floor.hear()?.parse()?, CLIENTS, PATH)?;
+    echo(floor.pid(), &mut floor_clients)?;
     echo(ours.pid(), &mut clients)?;
     let mut lanes = vec![Lane::new("ours", || echo(ours.pid(), &mut clients))];
     for (clients, peer) in &mut peers {
@@ -46,6 +51,7 @@ pub(super) async fn take(progress: Progress<'_>) -> Result<Vec<Row>> {
             _ => Lane::new(name, take),
         });
     }
+    lanes.push(Lane::seldom(FLOOR, || echo(floor.pid(), &mut floor_clients)));
     let compared = compare("round trips/core-s", lanes, |what| progress(what))?;
     let measure = format!("echo of {PAYLOAD} B, {CLIENTS} clients, a room each, memory bus");
     let best = compared.best(|a, b| a > b)?;
