@@ -143,10 +143,10 @@ mod tests {
 
     #[test]
     fn an_echo_is_the_frame_without_its_mask() {
-        let mut frame = vec![0x81, 0x80 | 3, 1, 2, 3, 4, b'a' ^ 1, b'b' ^ 2, b'c' ^ 3];
+        let mut frame = vec![0x81, 0x83, 1, 2, 3, 4, b'a' ^ 1, b'b' ^ 2, b'c' ^ 3];
         assert_eq!(echo(&mut frame), Some(&[0x81, 3, b'a', b'b', b'c'][..]));
         let payload = [7; 130];
-        let mut frame = [&[0x82, 0x80 | 126, 0, 130, 0, 0, 0, 0][..], &payload].concat();
+        let mut frame = [&[0x82, 0xfe, 0, 130, 0, 0, 0, 0][..], &payload].concat();
         assert_eq!(
             echo(&mut frame),
             Some(&*[&[0x82, 126, 0, 130][..], &payload].concat())
