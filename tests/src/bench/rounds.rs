@@ -1,4 +1,5 @@
-//! Rounds: in each one all subjects are sampled, one right after the other, and what is compared is of one round.
+//! Rounds: in each one all subjects are sampled, and what is compared is of one round. A sample is made of slices, and the subjects take
+//! turns slice by slice: a shared machine is now faster, now slower, and so for all of them.
 
 use std::time::{Duration, Instant};
 
@@ -10,18 +11,60 @@ use super::{SERVER_CPU, cpu, real};
 
 /// The least time of a sample.
 pub const SAMPLE: Duration = Duration::from_secs(2);
+/// The least time of a slice of it.
+pub const SLICE: Duration = Duration::from_millis(100);
 /// Peers that no target names are sampled in every so many rounds.
 pub const SELDOM: usize = 3;
 /// CPU time of somebody else, as a share of a sample's, that spoils it.
 const FOREIGN: f64 = 0.05;
 
-/// One number, and the share of the CPU that somebody else had meanwhile.
+/// What was seen in one go, or in several that were added up.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
+    amount: f64,
+    per: f64,
+    spent: Duration,
+    /// Of the CPUs, in ticks: only the sum over all slices says something.
+    busy: Duration,
+    running: Duration,
+}
+
+impl Sample {
     /// The number.
-    pub value: f64,
+    pub fn value(&self) -> f64 {
+        self.amount / self.per
+    }
+
     /// CPU time of others over that of who was sampled.
-    pub foreign: f64,
+    pub fn foreign(&self) -> f64 {
+        let others = self.busy.saturating_sub(self.spent);
+        others.as_secs_f64() / self.spent.as_secs_f64()
+    }
+
+    /// Microseconds for each instead of how many each second.
+    #[must_use]
+    pub fn in_micros(self) -> Self {
+        Self {
+            amount: self.per * 1e6,
+            per: self.amount,
+            ..self
+        }
+    }
+
+    /// Whether it has been long enough.
+    fn is_whole(&self) -> bool {
+        self.running >= SAMPLE
+    }
+
+    fn with(self, more: Self) -> Self {
+        Self {
+            amount: self.amount + more.amount,
+            per: self.per + more.per,
+            spent: self.spent + more.spent,
+            busy: self.busy + more.busy,
+            running: self.running + more.running,
+        }
+    }
 }
 
 /// Adds up the CPU time of some processes, with what the kernel does for them on their CPUs.
@@ -51,11 +94,6 @@ impl<'a> Meter<'a> {
         }
     }
 
-    /// Whether it has run for a sample.
-    pub fn is_full(&self) -> bool {
-        self.running >= SAMPLE
-    }
-
     /// Counts what is used while `work` goes on.
     ///
     /// # Errors
@@ -71,14 +109,21 @@ impl<'a> Meter<'a> {
 
     /// So many things were done, per second of CPU time.
     pub fn rate(&self, count: usize) -> Sample {
-        self.sample(real(count as u64) / self.spent.as_secs_f64())
+        Sample {
+            per: self.spent.as_secs_f64(),
+            ..self.sample(real(count as u64))
+        }
     }
 
     /// Another number was seen meanwhile.
     pub fn sample(&self, value: f64) -> Sample {
-        let spent = self.spent.as_secs_f64();
-        let foreign = (self.busy.as_secs_f64() - spent).max(0.0) / spent;
-        Sample { value, foreign }
+        Sample {
+            amount: value,
+            per: 1.0,
+            spent: self.spent,
+            busy: self.busy,
+            running: self.running,
+        }
     }
 
     fn used(&self) -> Result<Duration> {
@@ -93,15 +138,15 @@ impl<'a> Meter<'a> {
     }
 }
 
-/// Does a thing again and again, which says how much it was each time.
+/// A slice: does a thing again and again, which says how much it was each time.
 ///
 /// # Errors
 /// Those of the thing.
-pub fn sample(pids: &[u32], mut round: impl FnMut() -> Result<usize>) -> Result<Sample> {
+pub fn slice(pids: &[u32], mut round: impl FnMut() -> Result<usize>) -> Result<Sample> {
     let mut meter = Meter::new(pids);
     let count = meter.run(|| {
         let (began, mut count) = (Instant::now(), 0);
-        while began.elapsed() < SAMPLE {
+        while began.elapsed() < SLICE {
             count += round()?;
         }
         Ok(count)
@@ -154,7 +199,7 @@ pub enum Bound {
     Below,
 }
 
-/// Takes the samples of all rounds; the lanes are in turn from first to last and from last to first.
+/// Takes the samples of all rounds; the lanes are in turn from first to last and from last to first, until the sample of each is whole.
 ///
 /// # Errors
 /// Those of a sample.
@@ -166,15 +211,27 @@ pub fn compare(
     let mut samples = vec![Vec::new(); lanes.len()];
     for round in 0..PAIRS {
         progress(&format!("round {} of {PAIRS}", round + 1));
-        let mut order: Vec<usize> = (0..lanes.len()).collect();
-        if round % 2 == 1 {
-            order.reverse();
+        let mut sums: Vec<Option<Sample>> = vec![None; lanes.len()];
+        for pass in round.. {
+            let due = |index: &usize| {
+                let whole = sums[*index].is_some_and(|sum| sum.is_whole());
+                round % lanes[*index].every == 0 && !whole
+            };
+            let mut order: Vec<usize> = (0..lanes.len()).filter(due).collect();
+            if order.is_empty() {
+                break;
+            }
+            if pass % 2 == 1 {
+                order.reverse();
+            }
+            for index in order {
+                let lane = &mut lanes[index];
+                let slice = (lane.take)().with_context(|| lane.name.to_owned())?;
+                sums[index] = Some(sums[index].map_or(slice, |sum| sum.with(slice)));
+            }
         }
-        for index in order {
-            let lane = &mut lanes[index];
-            let due = round % lane.every == 0;
-            let sample = due.then(|| (lane.take)().with_context(|| lane.name.to_owned()));
-            samples[index].push(sample.transpose()?);
+        for (samples, sum) in samples.iter_mut().zip(sums) {
+            samples.push(sum);
         }
     }
     let names = lanes.iter().map(|lane| lane.name.to_owned());
@@ -196,7 +253,7 @@ impl Compared {
     /// # Errors
     /// When there is no such lane.
     pub fn middle(&self, name: &str) -> Result<f64> {
-        let values: Vec<f64> = self.lane(name)?.iter().flatten().map(|s| s.value).collect();
+        let values: Vec<f64> = self.lane(name)?.iter().flatten().map(Sample::value).collect();
         median(&values).context("no samples")
     }
 
@@ -249,7 +306,7 @@ impl Compared {
     pub fn at_most(&self, measure: &str, most: f64) -> Result<Row> {
         let (ours, samples) = self.lanes.first().context("no lanes")?;
         let row = Row::at_most(measure, self.middle(ours)?, self.unit, most);
-        let noise = foreign(samples.iter().flatten().map(|sample| sample.foreign));
+        let noise = foreign(samples.iter().flatten().map(Sample::foreign));
         Ok(match noise {
             Some(noise) if row.met == Some(false) => Row {
                 met: None,
@@ -276,8 +333,8 @@ impl Compared {
     fn verdict(&self, ours: &str, other: &str) -> Result<(Verdict, Option<String>)> {
         let both = self.lane(ours)?.iter().zip(self.lane(other)?);
         let both: Vec<(Sample, Sample)> = both.filter_map(|(a, b)| a.zip(*b)).collect();
-        let values: Vec<(f64, f64)> = both.iter().map(|(a, b)| (a.value, b.value)).collect();
-        let noise = foreign(both.iter().map(|(a, b)| a.foreign.max(b.foreign)));
+        let values: Vec<(f64, f64)> = both.iter().map(|(a, b)| (a.value(), b.value())).collect();
+        let noise = foreign(both.iter().map(|(a, b)| a.foreign().max(b.foreign())));
         Ok((Verdict::of(&values).context("no pairs")?, noise))
     }
 }
@@ -309,7 +366,40 @@ mod tests {
     use super::*;
 
     fn quiet(value: f64) -> Sample {
-        Sample { value, foreign: 0.0 }
+        Sample {
+            amount: value,
+            per: 1.0,
+            spent: SAMPLE,
+            busy: SAMPLE,
+            running: SAMPLE,
+        }
+    }
+
+    #[test]
+    fn slices_add_up_to_a_sample_and_lanes_take_turns() {
+        let order = std::cell::RefCell::new(String::new());
+        let take = |name: char, parts: u32, spent: u64| {
+            let order = &order;
+            move || {
+                order.borrow_mut().push(name);
+                Ok(Sample {
+                    amount: 10.0,
+                    per: real(spent),
+                    running: SAMPLE / parts,
+                    ..quiet(1.0)
+                })
+            }
+        };
+        let lanes = vec![Lane::new("a", take('a', 2, 1)), Lane::new("b", take('b', 3, 2))];
+        let compared = compare("x", lanes, |_| {}).unwrap();
+        assert!(order.borrow().starts_with("abbabbaabb"), "{}", order.borrow());
+        let rows = [compared.middle("a").unwrap(), compared.middle("b").unwrap()];
+        assert!(
+            (rows[0] - 10.0).abs() < 1e-9 && (rows[1] - 5.0).abs() < 1e-9,
+            "{rows:?}"
+        );
+        let micros = quiet(4.0).in_micros().value();
+        assert!((micros - 250_000.0).abs() < 1e-6, "{micros}");
     }
 
     #[test]
@@ -366,8 +456,8 @@ mod tests {
     #[test]
     fn somebody_else_on_the_cpu_spoils_a_verdict_when_it_is_often() {
         let spoilt = Sample {
-            value: 1.0,
-            foreign: 0.06,
+            busy: SAMPLE * 106 / 100,
+            ..quiet(1.0)
         };
         let compared = |times: usize| Compared {
             unit: "x",

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::super::helper::Helper;
 use super::super::report::Row;
-use super::super::rounds::{Bound, Compared, Lane, Sample, compare, sample};
+use super::super::rounds::{Bound, Compared, Lane, Sample, compare, slice};
 use super::super::subjects::{Bus, Kind, Ours, Peer, crowd};
 use super::super::{HEADER, PAYLOAD, SERVER_CPU};
 use super::{DELIVERIES, Progress};
@@ -31,10 +31,10 @@ impl Floor {
     }
 
     /// So many frames in one `send(2)` to each.
-    fn sample(&mut self, frames: usize) -> Result<Sample> {
+    fn slice(&mut self, frames: usize) -> Result<Sample> {
         let bytes = (HEADER + PAYLOAD) * frames;
         let (floor, clients) = (&mut self.floor, &mut self.clients);
-        sample(&[floor.pid()], || {
+        slice(&[floor.pid()], || {
             // First, so that nothing comes unexpected.
             clients.tell(&format!("get {bytes}"))?;
             clients.done()?;
@@ -48,7 +48,7 @@ impl Floor {
 
 /// So many messages in one go, to all.
 fn put(pid: u32, clients: &mut Helper, frames: usize) -> Result<Sample> {
-    sample(&[pid], || {
+    slice(&[pid], || {
         clients.tell(&format!("put {PAYLOAD} {frames}"))?;
         clients.done()?;
         Ok(ROOM * frames)
@@ -64,7 +64,7 @@ pub(super) async fn take(progress: Progress<'_>) -> Result<Vec<Row>> {
     let mut floor = Floor::start()?;
     // One of each that does not count.
     put(pid, &mut clients, 1)?;
-    floor.sample(1)?;
+    floor.slice(1)?;
     let name = format!("broadcast of {PAYLOAD} B to {ROOM}");
     let compared = with_peers(pid, &mut clients, &mut floor, &redis, |what| {
         progress(&format!("{name}: {what}"));
@@ -79,7 +79,7 @@ pub(super) async fn take(progress: Progress<'_>) -> Result<Vec<Row>> {
         {
             let lanes = vec![
                 Lane::new("ours", || put(pid, &mut clients, frames)),
-                Lane::new(floor_name, || floor.sample(at_once)),
+                Lane::new(floor_name, || floor.slice(at_once)),
             ];
             let compared = compare(DELIVERIES, lanes, |what| progress(&format!("{name}: {what}")))?;
             rows.push(compared.row(name, floor_name, Bound::AtLeast(least))?);
@@ -107,7 +107,7 @@ fn with_peers(
     }
     let mut lanes = vec![
         Lane::new("ours", || put(pid, clients, 1)),
-        Lane::new(FLOOR, || floor.sample(1)),
+        Lane::new(FLOOR, || floor.slice(1)),
     ];
     for (clients, peer) in &mut peers {
         let pid = peer.pid();

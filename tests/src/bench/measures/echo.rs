@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 
 use super::super::helper::Helper;
 use super::super::report::Row;
-use super::super::rounds::{Bound, Lane, Meter, SAMPLE, Sample, compare};
+use super::super::rounds::{Bound, Lane, Meter, SLICE, Sample, compare};
 use super::super::subjects::{Bus, Kind, Ours, Peer, crowd};
 use super::super::{PAYLOAD, SERVER_CPU};
 use super::Progress;
@@ -20,7 +20,7 @@ fn echo(pid: u32, clients: &mut Helper) -> Result<Sample> {
     let pids = [pid];
     let mut meter = Meter::new(&pids);
     let count = meter.run(|| {
-        clients.tell(&format!("echo {PAYLOAD} {}", SAMPLE.as_millis()))?;
+        clients.tell(&format!("echo {PAYLOAD} {}", SLICE.as_millis()))?;
         clients.report()?.parse().context("not a count of round trips")
     })?;
     Ok(meter.rate(count))

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use super::super::helper::Helper;
 use super::super::report::Row;
-use super::super::rounds::{Bound, Lane, Sample, compare, sample};
+use super::super::rounds::{Bound, Lane, Sample, compare, slice};
 use super::super::subjects::{Bus, Ours, crowd_that_comes};
 use super::super::{HEADER, PAYLOAD};
 use super::Progress;
@@ -51,9 +51,9 @@ impl Fleet {
     }
 
     /// Microseconds of CPU for each delivery of one message to all.
-    fn sample(&mut self) -> Result<Sample> {
+    fn slice(&mut self) -> Result<Sample> {
         let (first, others) = self.crowds.split_first_mut().context("no clients")?;
-        let rate = sample(&self.pids, || {
+        let rate = slice(&self.pids, || {
             for crowd in &mut *others {
                 crowd.tell(&format!("get {}", HEADER + PAYLOAD))?;
                 crowd.done()?;
@@ -65,10 +65,7 @@ impl Fleet {
             }
             Ok(self.members)
         })?;
-        Ok(Sample {
-            value: 1e6 / rate.value,
-            ..rate
-        })
+        Ok(rate.in_micros())
     }
 }
 
@@ -81,11 +78,11 @@ pub(super) async fn take(progress: Progress<'_>) -> Result<Vec<Row>> {
     progress(&format!("{all} connections come"));
     let mut many = Fleet::start(&other, &MANY).await?;
     tokio::time::sleep(REST).await;
-    few.sample()?;
-    many.sample()?;
+    few.slice()?;
+    many.slice()?;
     let lanes = vec![
-        Lane::new("ours", || many.sample()),
-        Lane::new(OTHER, || few.sample()),
+        Lane::new("ours", || many.slice()),
+        Lane::new(OTHER, || few.slice()),
     ];
     let compared = compare("us/delivery", lanes, |what| progress(what))?;
     let measure = format!(
