@@ -390,9 +390,9 @@ mod tests {
                 })
             }
         };
-        let lanes = vec![Lane::new("a", take('a', 2, 1)), Lane::new("b", take('b', 3, 2))];
+        let lanes = vec![Lane::new("a", take('a', 1, 1)), Lane::new("b", take('b', 2, 2))];
         let compared = compare("x", lanes, |_| {}).unwrap();
-        assert!(order.borrow().starts_with("abbabbaabb"), "{}", order.borrow());
+        assert!(order.borrow().starts_with("abbbab"), "{}", order.borrow());
         let rows = [compared.middle("a").unwrap(), compared.middle("b").unwrap()];
         assert!(
             (rows[0] - 10.0).abs() < 1e-9 && (rows[1] - 5.0).abs() < 1e-9,
