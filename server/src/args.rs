@@ -11,6 +11,7 @@ use crate::bus::publisher::MAX_MESSAGE_BYTES;
 use crate::bus::redis::RedisConfig;
 use crate::config::{Config, Limits};
 use crate::frame::encode::MAX_HEADER_BYTES;
+use crate::hub::MAX_SHARDS;
 use crate::memory::Limit;
 use crate::origin::OriginPolicy;
 use crate::outbox::FRAME_OVERHEAD_BYTES;
@@ -43,7 +44,7 @@ pub struct Args {
           value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub max_connections: u64,
     /// Threads that serve clients (default: as many as there are CPUs for the process, up to 4)
-    #[arg(long, env = "WSC_SHARDS", value_name = "N", value_parser = clap::value_parser!(u64).range(1..=64))]
+    #[arg(long, env = "WSC_SHARDS", value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MAX_SHARDS as u64))]
     pub shards: Option<u64>,
     /// How messages travel: `redis` between pods, `memory` within this process alone; has to be said when POD_NAME is set
     #[arg(long, env = "WSC_BUS", value_enum)]

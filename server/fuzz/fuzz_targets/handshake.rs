@@ -1,6 +1,6 @@
 //! The body is in `server/tests/server/fuzz/handshake.rs`.
 #![no_main]
-#![allow(dead_code, reason = "each target calls one of the bodies")]
+#![expect(dead_code, reason = "each target calls one of the bodies")]
 
 #[path = "../../tests/server/fuzz/mod.rs"]
 mod fuzz;

@@ -3,11 +3,10 @@
 use std::path::Path;
 
 use tokio::process::Command;
-use wsc_tests::client::Refused;
 use wsc_tests::http1;
 use wsc_tests::server::Server;
 
-use crate::{SOON, alone, connect, crowd, program};
+use crate::{SOON, alone, connect, crowd, program, refusal};
 
 async fn check(server: &Server) -> u16 {
     http1::get(server.port(), "/wsc/lb")
@@ -21,19 +20,9 @@ async fn check(server: &Server) -> u16 {
 async fn the_client_too_many_gets_503_and_a_hint() {
     let server = alone(&[("WSC_MAX_CONNECTIONS", "2")]).await;
     let clients = crowd(&server, "/ws", 2).await;
-    let refused = server.connect("/ws").await.expect_err("full");
-    let Refused::Status {
-        status,
-        headers,
-        body,
-    } = refused
-    else {
-        panic!("{refused}");
-    };
-    assert_eq!(status, 503);
+    let (code, headers, body) = refusal(&server, "/ws").await;
+    assert_eq!((code, &body["error"]), (503, &"full".into()));
     assert_eq!(headers["retry-after"], "2");
-    let body: serde_json::Value = serde_json::from_str(&body).unwrap();
-    assert_eq!(body["error"], "full");
     let stats = server.stats().await.unwrap();
     assert_eq!(
         (

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use http::Method;
 use serde_json::{Value, json};
-use wsc_tests::client::{Client, EndKind, Options, Refused};
+use wsc_tests::client::{Client, EndKind, Options};
 use wsc_tests::http1;
 use wsc_tests::server::Server;
 
-use crate::{SOON, alone, connect, crowd, end_of, ended};
+use crate::{SOON, alone, connect, crowd, end_of, ended, refusal};
 
 /// Asks for a shed; the answer has to be the stats.
 async fn shed(server: &Server, total: u64, per_second: f64) -> Value {
@@ -54,19 +54,9 @@ async fn a_cordon_refuses_the_new_and_keeps_the_old() {
             (answer.status.as_u16(), &answer.json().unwrap()["cordoned"]),
             (200, &true.into())
         );
-        let refused = server.connect("/ws").await.expect_err("cordoned");
-        let Refused::Status {
-            status,
-            headers,
-            body,
-        } = refused
-        else {
-            panic!("{refused}");
-        };
-        assert!(
-            status == 503 && headers.contains_key("retry-after") && body.contains("\"draining\""),
-            "{body}"
-        );
+        let (code, headers, body) = refusal(&server, "/ws").await;
+        assert_eq!((code, &body["error"]), (503, &"draining".into()));
+        assert!(headers.contains_key("retry-after"), "{headers:?}");
         assert_eq!(http1::get(server.port(), "/wsc/lb").await.unwrap().status, 404);
         assert_eq!(
             server.control("/readyz").await.unwrap().status,

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use tokio::time::sleep;
-use wsc_tests::client::{EndKind, Refused};
+use wsc_tests::client::EndKind;
 use wsc_tests::cluster::eventually;
 use wsc_tests::http1;
 
-use crate::{SOON, alone, connect, end_of};
+use crate::{SOON, alone, connect, end_of, refusal};
 
 #[tokio::test]
 async fn a_message_over_the_limit_ends_its_sender_alone() {
@@ -175,19 +175,9 @@ async fn who_comes_when_memory_is_short_goes_elsewhere_and_nobody_is_cut() {
         );
         sleep(Duration::from_millis(20)).await;
     }
-    let refused = server.connect("/ws").await.expect_err("no memory");
-    let Refused::Status {
-        status,
-        headers,
-        body,
-    } = refused
-    else {
-        panic!("{refused}");
-    };
-    assert!(
-        status == 503 && headers.contains_key("retry-after") && body.contains("\"memory\""),
-        "{body}"
-    );
+    let (code, headers, body) = refusal(&server, "/ws").await;
+    assert_eq!((code, &body["error"]), (503, &"memory".into()));
+    assert!(headers.contains_key("retry-after"), "{headers:?}");
     assert_eq!((slow.ended(), sender.ended()), (None, None));
     slow.set_reading(true).await.unwrap();
     assert!(slow.wait_received(sent, SOON).await, "{:?}", slow.ended());

@@ -27,7 +27,9 @@ mod refused;
 use std::path::Path;
 use std::time::Duration;
 
-use wsc_tests::client::{Client, Ended};
+use http::HeaderMap;
+use serde_json::Value;
+use wsc_tests::client::{Client, Ended, Refused};
 use wsc_tests::redis::Redis;
 use wsc_tests::server::Server;
 
@@ -76,6 +78,22 @@ async fn crowd(server: &Server, path: &str, count: usize) -> Vec<Client> {
         clients.push(connect(server, path).await);
     }
     clients
+}
+
+/// What a client that gets no WebSocket is answered.
+async fn refusal(server: &Server, path: &str) -> (u16, HeaderMap, Value) {
+    match server.connect(path).await.expect_err("a refusal") {
+        Refused::Status {
+            status,
+            headers,
+            body,
+        } => (
+            status.as_u16(),
+            *headers,
+            serde_json::from_str(&body).expect("a body in JSON"),
+        ),
+        other @ Refused::Network(_) => panic!("{other}"),
+    }
 }
 
 async fn end_of(client: &Client) -> Ended {

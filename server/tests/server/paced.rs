@@ -1,7 +1,7 @@
 //! Closes are paced: thousands of clients are asked to move evenly over half a minute, each with its hint, and none is reset.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use http::Method;
@@ -10,6 +10,7 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::fd::OwnedFd;
 use rustix::process::Signal;
 use serde_json::json;
+use wsc_tests::bench::client;
 use wsc_tests::client::Refused;
 
 use crate::memory::sockets;
@@ -27,8 +28,6 @@ const JITTER_MS: u64 = 30_000;
 const DEADLINE: Duration = Duration::from_mins(2);
 
 const PING: [u8; 2] = [0x89, 0];
-/// The answer, masked with zeros.
-const PONG: [u8; 6] = [0x8a, 0x80, 0, 0, 0, 0];
 const CLOSE: u8 = 0x88;
 
 /// Clients in one thread that mostly sleeps, so that it sees a close when it comes, and without buffers, since they are many.
@@ -56,7 +55,8 @@ impl Crowd {
     fn connect(port: u16) -> Self {
         let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
         let clients = (0..CLIENTS).map(|index| {
-            let socket = handshake(port);
+            let socket = client::connect(port, "/ws/paced").unwrap();
+            socket.set_nonblocking(true).unwrap();
             epoll::add(&epoll, &socket, EventData::new_u64(index as u64), EventFlags::IN).unwrap();
             Client {
                 socket: Some(socket),
@@ -124,7 +124,7 @@ impl Client {
                 break;
             };
             if [*first, *length] == PING {
-                socket.write_all(&PONG).unwrap();
+                socket.write_all(&client::PONG).unwrap();
             } else {
                 assert_eq!(
                     (*first, &self.close.as_ref().map(|close| close.code)),
@@ -145,26 +145,6 @@ impl Client {
         }
         false
     }
-}
-
-fn handshake(port: u16) -> TcpStream {
-    let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
-    let request = "GET /ws/paced HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
-        sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-    socket.write_all(request.as_bytes()).unwrap();
-    let (mut head, mut bytes) = (Vec::new(), [0; 512]);
-    while !head.ends_with(b"\r\n\r\n") {
-        let read = socket.read(&mut bytes).unwrap();
-        assert!(read > 0, "{}", String::from_utf8_lossy(&head));
-        head.extend_from_slice(&bytes[..read]);
-    }
-    assert!(
-        head.starts_with(b"HTTP/1.1 101 "),
-        "{}",
-        String::from_utf8_lossy(&head)
-    );
-    socket.set_nonblocking(true).unwrap();
-    socket
 }
 
 async fn crowd(port: u16) -> Crowd {

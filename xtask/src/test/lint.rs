@@ -73,6 +73,14 @@ pub(super) fn run(cache: &Cache, steps: &Steps) -> Result<Outcome> {
             "sources",
         ]))
     });
+    timed("lock files beside", &mut || {
+        for folder in BESIDE {
+            let manifest = manifest(folder);
+            let tree = ["tree", "--locked", "--depth=0", "--manifest-path", &manifest];
+            said(repository::cargo().args(tree))?;
+        }
+        Ok(())
+    });
     timed("helm lint", &mut || {
         said(
             Command::new(&helm)

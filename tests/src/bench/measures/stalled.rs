@@ -1,7 +1,7 @@
 //! Whether clients that stop reading delay the others: the same crowd before and while a tenth of it has a window of zero, round by round.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -10,6 +10,7 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::fd::OwnedFd;
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 
+use super::super::client::{BINARY, connect, frame};
 use super::super::pairs::{PAIRS, Verdict, median};
 use super::super::report::Row;
 use super::super::subjects::{Bus, Ours};
@@ -92,7 +93,7 @@ impl Crowd {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let mut clients = Vec::with_capacity(CLIENTS);
         for index in 0..CLIENTS {
-            let socket = handshake(port, "/ws/stalled")?;
+            let socket = connect(port, "/ws/stalled")?;
             socket.set_nonblocking(true)?;
             let stalls = index % STALLED == 0;
             if stalls {
@@ -106,7 +107,7 @@ impl Crowd {
             });
         }
         Ok(Self {
-            sender: handshake(port, "/ws/stalled?echo=0")?,
+            sender: connect(port, "/ws/stalled?echo=0")?,
             clients,
             epoll,
             buffer: vec![0; 1 << 16],
@@ -144,7 +145,7 @@ impl Crowd {
 
     /// One message, until everybody who reads has it.
     fn deliver(&mut self, bytes: usize, times: &mut Vec<Duration>) -> Result<()> {
-        let frame = frame(bytes)?;
+        let frame = frame(BINARY, &vec![b'x'; bytes]);
         for client in &mut self.clients {
             // What servers send has no mask.
             client.missing += HEADER + bytes;
@@ -235,35 +236,4 @@ fn full_sockets(port: u16) -> Result<usize> {
         }
     }
     Ok(full)
-}
-
-fn handshake(port: u16, path: &str) -> Result<TcpStream> {
-    let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    socket.set_nodelay(true)?;
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nhost: bench\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
-        sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    );
-    socket.write_all(request.as_bytes())?;
-    let (mut head, mut bytes) = (Vec::new(), [0; 512]);
-    while !head.ends_with(b"\r\n\r\n") {
-        let read = socket.read(&mut bytes)?;
-        ensure!(read > 0, "refused: {}", String::from_utf8_lossy(&head));
-        head.extend_from_slice(&bytes[..read]);
-    }
-    ensure!(
-        head.starts_with(b"HTTP/1.1 101 "),
-        "refused: {}",
-        String::from_utf8_lossy(&head)
-    );
-    Ok(socket)
-}
-
-/// A binary frame of a client, whose mask is zero; with a length of two bytes, like the server's.
-fn frame(bytes: usize) -> Result<Vec<u8>> {
-    let mut frame = vec![0x82, 0x80 | 0x7e];
-    frame.extend(u16::try_from(bytes)?.to_be_bytes());
-    frame.extend([0; 4]);
-    frame.resize(frame.len() + bytes, b'x');
-    Ok(frame)
 }
