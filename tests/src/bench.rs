@@ -1,6 +1,7 @@
 //! The bench of the server: our program beside a floor that no program on sockets can beat, in the same run.
 //!
-//! [`measures`] says what is measured on which [`subjects`], [`rounds`] takes the samples in turn, [`pairs`] judges, [`report`] tells.
+//! [`measures`] says what is measured on which [`subjects`], [`meter`] takes a sample, [`rounds`] takes them in turn, [`pairs`] judges,
+//! [`report`] tells.
 //! Clients ([`crowd`], [`storm`], [`open_loop`]) and floors ([`floor`], [`door`]) are processes of their own, so that each has its own
 //! files and its own CPU time.
 
@@ -11,6 +12,7 @@ pub mod door;
 pub mod floor;
 pub mod helper;
 pub mod measures;
+pub mod meter;
 pub mod open_loop;
 pub mod pairs;
 pub mod progress;

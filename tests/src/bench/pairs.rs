@@ -1,6 +1,8 @@
 //! What paired samples say. The floor itself drifts by 40 % within an hour on a shared machine, so only samples that were taken one
 //! right after the other are compared, and the median of the ratios decides.
 
+use super::real;
+
 /// The least number of pairs.
 pub const PAIRS: usize = 15;
 /// A wider spread, from the 10th to the 90th percentile and as a share of the median, is no verdict.
@@ -15,6 +17,8 @@ pub struct Verdict {
     pub low: f64,
     /// The 90th percentile.
     pub high: f64,
+    /// How many of how many are below 1.
+    pub below: (usize, usize),
 }
 
 impl Verdict {
@@ -26,6 +30,7 @@ impl Verdict {
             ratio: *percentile(&ratios, 50)?,
             low: *percentile(&ratios, 10)?,
             high: *percentile(&ratios, 90)?,
+            below: (ratios.iter().filter(|ratio| **ratio < 1.0).count(), ratios.len()),
         })
     }
 
@@ -38,6 +43,16 @@ impl Verdict {
     pub fn is_noisy(&self) -> bool {
         self.spread() > NOISY
     }
+}
+
+/// How likely so many or fewer of `of` coins fall on one side: the sign test.
+pub fn chance(few: usize, of: usize) -> f64 {
+    let (mut ways, mut sum) = (1.0, 0.0);
+    for k in 0..=few {
+        sum += ways;
+        ways *= real((of - k) as u64) / real(k as u64 + 1);
+    }
+    sum * 0.5_f64.powi(i32::try_from(of).unwrap_or(i32::MAX))
 }
 
 /// The middle of some numbers.
@@ -78,6 +93,15 @@ mod tests {
         assert!(Verdict::of(&pairs).unwrap().is_noisy());
         assert_eq!(Verdict::of(&[]), None);
         assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
+    }
+
+    #[test]
+    fn a_side_is_taken_when_coins_would_hardly_do_so() {
+        for (few, of, exact) in [(0, 1, 0.5), (1, 2, 0.75), (2, 15, 121.0 / 32768.0), (15, 15, 1.0)] {
+            assert!((chance(few, of) - exact).abs() < 1e-9, "{few} of {of}");
+        }
+        let verdict = Verdict::of(&[(1.0, 2.0), (1.0, 1.0), (3.0, 2.0)]).unwrap();
+        assert_eq!(verdict.below, (1, 3));
     }
 
     #[test]

@@ -1,158 +1,18 @@
 //! Rounds: in each one all subjects are sampled, and what is compared is of one round. A sample is made of slices, and the subjects take
 //! turns slice by slice: a shared machine is now faster, now slower, and so for all of them.
 
-use std::time::{Duration, Instant};
-
 use anyhow::{Context, Result};
 
-use super::pairs::{PAIRS, Verdict, median};
+use super::meter::Sample;
+use super::pairs::{PAIRS, Verdict, chance, median};
 use super::report::Row;
-use super::{SERVER_CPU, cpu, real};
 
-/// The least time of a sample.
-pub const SAMPLE: Duration = Duration::from_secs(2);
-/// The least time of a slice of it.
-pub const SLICE: Duration = Duration::from_millis(100);
 /// Peers that no target names are sampled in every so many rounds.
 pub const SELDOM: usize = 3;
 /// CPU time of somebody else, as a share of a sample's, that spoils it.
 const FOREIGN: f64 = 0.05;
-
-/// What was seen in one go, or in several that were added up.
-#[derive(Clone, Copy, Debug)]
-pub struct Sample {
-    amount: f64,
-    per: f64,
-    spent: Duration,
-    /// Of the CPUs, in ticks: only the sum over all slices says something.
-    busy: Duration,
-    running: Duration,
-}
-
-impl Sample {
-    /// The number.
-    pub fn value(&self) -> f64 {
-        self.amount / self.per
-    }
-
-    /// CPU time of others over that of who was sampled.
-    pub fn foreign(&self) -> f64 {
-        let others = self.busy.saturating_sub(self.spent);
-        others.as_secs_f64() / self.spent.as_secs_f64()
-    }
-
-    /// Microseconds for each instead of how many each second.
-    #[must_use]
-    pub fn in_micros(self) -> Self {
-        Self {
-            amount: self.per * 1e6,
-            per: self.amount,
-            ..self
-        }
-    }
-
-    /// Whether it has been long enough.
-    fn is_whole(&self) -> bool {
-        self.running >= SAMPLE
-    }
-
-    fn with(self, more: Self) -> Self {
-        Self {
-            amount: self.amount + more.amount,
-            per: self.per + more.per,
-            spent: self.spent + more.spent,
-            busy: self.busy + more.busy,
-            running: self.running + more.running,
-        }
-    }
-}
-
-/// Adds up the CPU time of some processes, with what the kernel does for them on their CPUs.
-#[derive(Debug)]
-pub struct Meter<'a> {
-    cpus: &'a [u32],
-    pids: &'a [u32],
-    spent: Duration,
-    busy: Duration,
-    running: Duration,
-}
-
-impl<'a> Meter<'a> {
-    /// Of these processes on the servers' CPU.
-    pub fn new(pids: &'a [u32]) -> Self {
-        Self::on(&[SERVER_CPU], pids)
-    }
-
-    /// On other CPUs.
-    pub fn on(cpus: &'a [u32], pids: &'a [u32]) -> Self {
-        Self {
-            cpus,
-            pids,
-            spent: Duration::ZERO,
-            busy: Duration::ZERO,
-            running: Duration::ZERO,
-        }
-    }
-
-    /// Counts what is used while `work` goes on.
-    ///
-    /// # Errors
-    /// Those of the work.
-    pub fn run<T>(&mut self, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        let (began, spent, busy) = (Instant::now(), self.used()?, self.busy()?);
-        let done = work()?;
-        self.running += began.elapsed();
-        self.spent += self.used()?.saturating_sub(spent);
-        self.busy += self.busy()?.saturating_sub(busy);
-        Ok(done)
-    }
-
-    /// So many things were done, per second of CPU time.
-    pub fn rate(&self, count: usize) -> Sample {
-        Sample {
-            per: self.spent.as_secs_f64(),
-            ..self.sample(real(count as u64))
-        }
-    }
-
-    /// Another number was seen meanwhile.
-    pub fn sample(&self, value: f64) -> Sample {
-        Sample {
-            amount: value,
-            per: 1.0,
-            spent: self.spent,
-            busy: self.busy,
-            running: self.running,
-        }
-    }
-
-    fn used(&self) -> Result<Duration> {
-        let of_kernel = self.cpus.iter().map(|cpu| cpu::of_softirq(*cpu));
-        of_kernel
-            .chain(self.pids.iter().map(|pid| cpu::of_process(*pid)))
-            .sum()
-    }
-
-    fn busy(&self) -> Result<Duration> {
-        self.cpus.iter().map(|cpu| cpu::busy(*cpu)).sum()
-    }
-}
-
-/// A slice: does a thing again and again, which says how much it was each time.
-///
-/// # Errors
-/// Those of the thing.
-pub fn slice(pids: &[u32], mut round: impl FnMut() -> Result<usize>) -> Result<Sample> {
-    let mut meter = Meter::new(pids);
-    let count = meter.run(|| {
-        let (began, mut count) = (Instant::now(), 0);
-        while began.elapsed() < SLICE {
-            count += round()?;
-        }
-        Ok(count)
-    })?;
-    Ok(meter.rate(count))
-}
+/// Rounds that say less or more are no verdict when coins would say as much more often than this.
+const CHANCE: f64 = 0.01;
 
 /// A subject of a comparison.
 pub struct Lane<'a> {
@@ -171,12 +31,15 @@ impl<'a> Lane<'a> {
         }
     }
 
+    /// Sampled in one of so many rounds.
+    #[must_use]
+    pub fn every(self, every: usize) -> Self {
+        Self { every, ..self }
+    }
+
     /// Sampled in some rounds.
     pub fn seldom(name: &'a str, take: impl FnMut() -> Result<Sample> + 'a) -> Self {
-        Self {
-            every: SELDOM,
-            ..Self::new(name, take)
-        }
+        Self::new(name, take).every(SELDOM)
     }
 }
 
@@ -199,18 +62,27 @@ pub enum Bound {
     Below,
 }
 
+/// Takes the samples of the least number of rounds.
+///
+/// # Errors
+/// Those of a sample.
+pub fn compare(unit: &'static str, lanes: Vec<Lane<'_>>, progress: impl FnMut(&str)) -> Result<Compared> {
+    compare_in(PAIRS, unit, lanes, progress)
+}
+
 /// Takes the samples of all rounds; the lanes are in turn from first to last and from last to first, until the sample of each is whole.
 ///
 /// # Errors
 /// Those of a sample.
-pub fn compare(
+pub fn compare_in(
+    rounds: usize,
     unit: &'static str,
     mut lanes: Vec<Lane<'_>>,
     mut progress: impl FnMut(&str),
 ) -> Result<Compared> {
     let mut samples = vec![Vec::new(); lanes.len()];
-    for round in 0..PAIRS {
-        progress(&format!("round {} of {PAIRS}", round + 1));
+    for round in 0..rounds {
+        progress(&format!("round {} of {rounds}", round + 1));
         let mut sums: Vec<Option<Sample>> = vec![None; lanes.len()];
         for pass in round.. {
             let due = |index: &usize| {
@@ -285,7 +157,7 @@ impl Compared {
         let (target, met, noise) = match bound {
             Bound::AtLeast(least) => (format!(">= {least} of"), ratio >= least, spread(&verdict)),
             Bound::AtMost(most) => (format!("<= {most} of"), ratio <= most, spread(&verdict)),
-            // How far the ratios lie apart does not matter as long as they say the same.
+            // How far the ratios lie apart does not matter as long as nearly all say the same.
             Bound::Below => ("below".to_owned(), ratio < 1.0, sides(&verdict)),
         };
         let noise = foreign.or(noise);
@@ -352,8 +224,8 @@ fn foreign(shares: impl Iterator<Item = f64>) -> Option<String> {
 
 /// Says so when it is now more, now less.
 fn sides(verdict: &Verdict) -> Option<String> {
-    let (low, high) = (verdict.low, verdict.high);
-    (low < 1.0 && high >= 1.0).then(|| format!("ratios from {low:.2} to {high:.2}"))
+    let (below, of) = verdict.below;
+    (chance(below.min(of - below), of) > CHANCE).then(|| format!("{below} of {of} rounds are below"))
 }
 
 fn spread(verdict: &Verdict) -> Option<String> {
@@ -363,6 +235,8 @@ fn spread(verdict: &Verdict) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::meter::SAMPLE;
+    use super::super::real;
     use super::*;
 
     fn quiet(value: f64) -> Sample {
@@ -425,13 +299,16 @@ mod tests {
 
     #[test]
     fn a_target_is_judged_by_the_ratios_of_rounds() {
-        let lane = |values: [f64; 6]| values.map(|value| Some(quiet(value))).to_vec();
+        let lane = |values: [f64; 8]| values.map(|value| Some(quiet(value))).to_vec();
         let compared = Compared {
             unit: "x",
             lanes: vec![
-                ("ours".to_owned(), lane([2.0, 4.0, 2.0, 4.0, 2.0, 4.0])),
-                ("floor: b".to_owned(), lane([1.0, 2.0, 1.0, 2.0, 1.0, 2.0])),
-                ("c".to_owned(), lane([3.0, 5.0, 1.0, 5.0, 3.0, 5.0])),
+                ("ours".to_owned(), lane([2.0, 4.0, 2.0, 4.0, 2.0, 4.0, 2.0, 4.0])),
+                (
+                    "floor: b".to_owned(),
+                    lane([1.0, 2.0, 1.0, 2.0, 1.0, 2.0, 1.0, 2.0]),
+                ),
+                ("c".to_owned(), lane([3.0, 5.0, 1.0, 5.0, 3.0, 5.0, 1.0, 5.0])),
             ],
         };
         let row = compared.row("m", "floor: b", Bound::AtLeast(2.0)).unwrap();

@@ -3,8 +3,9 @@
 use anyhow::Result;
 
 use super::super::helper::Helper;
+use super::super::meter::{Sample, slice};
 use super::super::report::Row;
-use super::super::rounds::{Bound, Compared, Lane, Sample, compare, slice};
+use super::super::rounds::{Bound, Compared, Lane, compare};
 use super::super::subjects::{Bus, Kind, Ours, Peer, crowd};
 use super::super::{HEADER, PAYLOAD, SERVER_CPU};
 use super::{DELIVERIES, Progress};

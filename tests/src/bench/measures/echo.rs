@@ -3,8 +3,9 @@
 use anyhow::{Context, Result};
 
 use super::super::helper::Helper;
+use super::super::meter::{Meter, SLICE, Sample};
 use super::super::report::Row;
-use super::super::rounds::{Bound, Lane, Meter, SLICE, Sample, compare};
+use super::super::rounds::{Bound, Lane, compare};
 use super::super::subjects::{Bus, Kind, Ours, Peer, crowd};
 use super::super::{PAYLOAD, SERVER_CPU};
 use super::Progress;

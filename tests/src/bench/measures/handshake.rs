@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use super::super::helper::Helper;
+use super::super::meter::{Meter, Sample};
 use super::super::report::Row;
-use super::super::rounds::{Bound, Lane, Meter, Sample, compare};
+use super::super::rounds::{Bound, Lane, compare};
 use super::super::subjects::{Bus, Kind, Ours, Peer};
 use super::super::{CLIENT_CPU, SERVER_CPU, cpu};
 use super::Progress;

@@ -5,8 +5,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::super::helper::Helper;
+use super::super::meter::{Sample, slice};
 use super::super::report::Row;
-use super::super::rounds::{Bound, Lane, Sample, compare, slice};
+use super::super::rounds::{Bound, Lane, compare};
 use super::super::subjects::{Bus, Ours, crowd_that_comes};
 use super::super::{HEADER, PAYLOAD};
 use super::Progress;

@@ -1,4 +1,4 @@
-//! Whether clients that stop reading delay the others: the same crowd before and while a tenth of it has a window of zero, round by round.
+//! Whether clients that stop reading delay the others: a crowd of which a tenth has a window of zero, beside one in which all read.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -11,26 +11,30 @@ use rustix::fd::OwnedFd;
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 
 use super::super::client::{BINARY, connect, frame};
-use super::super::pairs::{PAIRS, Verdict, median};
+use super::super::meter::{Meter, SLICE, Sample};
+use super::super::pairs::percentile;
 use super::super::report::Row;
+use super::super::rounds::{Bound, Lane, compare};
 use super::super::subjects::{Bus, Ours};
 use super::super::{HEADER, PAYLOAD};
 use super::Progress;
 
-/// Clients of the room, and the share that stalls: one in so many.
+/// Clients of a room, and the share that stalls: one in so many.
 const CLIENTS: usize = 1000;
 const STALLED: usize = 10;
-/// Messages of one half of a round, each sent when everybody who reads has the one before.
-const MESSAGES: usize = 100;
 /// What fills the window of who does not read, and both buffers of the kernel, so that the rest waits in the server.
 const FILL: usize = 60_000;
 const FILLS: usize = 40;
-/// The receive buffer of who stalls, in bytes: fixed, so that it does not grow from round to round.
+/// The receive buffer of who stalls, in bytes: fixed, so that it is as soon full in every run.
 const NARROW: usize = 1 << 16;
+const LOOK: Duration = Duration::from_millis(10);
 /// For one message to everybody.
 const WAIT: Duration = Duration::from_secs(10);
 /// The slowest deliveries, one in a hundred, may take so much longer.
 const MOST: f64 = 1.1;
+/// Who had a window of zero for half a minute is gone for the kernel: those who stall read once in this time, of what waits for them.
+const SIP: Duration = Duration::from_secs(10);
+const ALL_READ: &str = "ours, all read";
 
 /// Nobody is to be closed as slow, and pings would be counted as messages.
 const PATIENT: [(&str, &str); 3] = [
@@ -40,37 +44,35 @@ const PATIENT: [(&str, &str); 3] = [
 ];
 
 pub(super) async fn take(progress: Progress<'_>) -> Result<Vec<Row>> {
-    let ours = Ours::start(Bus::Memory, &PATIENT).await?;
-    let mut crowd = Crowd::connect(ours.port())?;
-    // One that does not count.
-    crowd.round(ours.port())?;
-    let mut pairs = Vec::new();
-    for round in 0..PAIRS {
-        progress(&format!("round {} of {PAIRS}", round + 1));
-        pairs.push(crowd.round(ours.port())?);
+    let mut crowds = Vec::new();
+    for _ in 0..2 {
+        let ours = Ours::start(Bus::Memory, &PATIENT).await?;
+        let mut crowd = Crowd::connect(ours.port())?;
+        // One that does not count.
+        crowd.slice(&ours)?;
+        crowds.push((crowd, ours));
     }
-    let verdict = Verdict::of(&pairs).context("no rounds")?;
-    let noise = verdict
-        .is_noisy()
-        .then(|| format!("ratios {:.0} % apart", verdict.spread() * 100.0));
+    let [(stalled, its), (reading, others)] = &mut crowds[..] else {
+        bail!("there are two");
+    };
+    stalled.stall(its.port())?;
     let name = format!(
         "p99 of a delivery to {} of {CLIENTS}",
         CLIENTS - CLIENTS / STALLED
     );
-    let middle = |of: fn(&(f64, f64)) -> f64| median(&pairs.iter().map(of).collect::<Vec<_>>());
-    let before = middle(|pair| pair.1).context("no rounds")?;
-    let during = middle(|pair| pair.0).context("no rounds")?;
-    Ok(vec![
-        Row::plain(&name, "ours, all read", before, "ms"),
-        Row {
-            ratio: Some(verdict.ratio),
-            target: Some(format!("<= {MOST} of the same before")),
-            met: noise.is_none().then_some(verdict.ratio <= MOST),
-            noisy: noise.is_some(),
-            noise,
-            ..Row::plain(&format!("{name}, the others stalled"), "ours", during, "ms")
-        },
-    ])
+    let lanes = vec![
+        Lane::new("ours", || stalled.slice(its)),
+        Lane::new(ALL_READ, || reading.slice(others)),
+    ];
+    let compared = compare("ms", lanes, |what| progress(what))?;
+    stalled.ensure_stalled(its.port())?;
+    let mut rows = vec![compared.row(
+        &format!("{name}, the others stalled"),
+        ALL_READ,
+        Bound::AtMost(MOST),
+    )?];
+    rows.extend(compared.others(&name)?);
+    Ok(rows)
 }
 
 struct Crowd {
@@ -79,12 +81,13 @@ struct Crowd {
     clients: Vec<Client>,
     epoll: OwnedFd,
     buffer: Vec<u8>,
+    sipped: Instant,
 }
 
 struct Client {
     socket: TcpStream,
     stalls: bool,
-    /// Bytes that were sent to it and have not come.
+    /// Bytes of the message on its way that have not come.
     missing: usize,
 }
 
@@ -95,14 +98,13 @@ impl Crowd {
         for index in 0..CLIENTS {
             let socket = connect(port, "/ws/stalled")?;
             socket.set_nonblocking(true)?;
-            let stalls = index % STALLED == 0;
-            if stalls {
+            if may_stall(index) {
                 set_socket_recv_buffer_size(&socket, NARROW)?;
             }
             epoll::add(&epoll, &socket, EventData::new_u64(index as u64), EventFlags::IN)?;
             clients.push(Client {
                 socket,
-                stalls,
+                stalls: false,
                 missing: 0,
             });
         }
@@ -111,59 +113,84 @@ impl Crowd {
             clients,
             epoll,
             buffer: vec![0; 1 << 16],
+            sipped: Instant::now(),
         })
     }
 
-    /// The 99th percentiles in milliseconds: while a tenth is stalled, and before.
-    fn round(&mut self, port: u16) -> Result<(f64, f64)> {
-        let before = self.half()?;
-        self.set_interest(EventFlags::empty())?;
+    /// A tenth reads nothing from now on, and has a window of zero.
+    fn stall(&mut self, port: u16) -> Result<()> {
+        for (index, client) in self.clients.iter_mut().enumerate() {
+            if may_stall(index) {
+                client.stalls = true;
+                epoll::delete(&self.epoll, &client.socket)?;
+            }
+        }
         for _ in 0..FILLS {
-            self.deliver(FILL, &mut Vec::new())?;
+            self.deliver(FILL)?;
         }
-        let full = full_sockets(port)?;
-        ensure!(
-            full >= CLIENTS / STALLED,
-            "only {full} clients have a window of zero"
-        );
-        let during = self.half()?;
-        self.set_interest(EventFlags::IN)?;
-        // Everybody has everything before the next round.
-        self.wait(|_| true, &mut Vec::new(), Instant::now())?;
-        Ok((during, before))
+        self.ensure_stalled(port)
     }
 
-    fn half(&mut self) -> Result<f64> {
-        let mut times = Vec::with_capacity(MESSAGES * CLIENTS);
-        for _ in 0..MESSAGES {
-            self.deliver(PAYLOAD, &mut times)?;
+    /// Waits until the windows are zero (again).
+    fn ensure_stalled(&self, port: u16) -> Result<()> {
+        let stalled = self.clients.iter().filter(|client| client.stalls).count();
+        let began = Instant::now();
+        loop {
+            let full = full_sockets(port)?;
+            // An answer of the others may be on its way.
+            if full >= stalled {
+                return Ok(());
+            }
+            ensure!(
+                began.elapsed() < WAIT,
+                "only {full} of {stalled} clients have a window of zero"
+            );
+            std::thread::sleep(LOOK);
         }
-        times.sort_unstable();
-        let p99 = times.get(times.len() * 99 / 100).context("nothing came")?;
-        Ok(p99.as_secs_f64() * 1000.0)
     }
 
-    /// One message, until everybody who reads has it.
-    fn deliver(&mut self, bytes: usize, times: &mut Vec<Duration>) -> Result<()> {
+    fn sip(&mut self, port: u16) -> Result<()> {
+        for client in self.clients.iter_mut().filter(|client| client.stalls) {
+            let read = client.socket.read(&mut self.buffer)?;
+            ensure!(read > 0, "one who stalls was closed");
+        }
+        self.sipped = Instant::now();
+        self.ensure_stalled(port)
+    }
+
+    /// The average over some messages of the 99th percentile of its deliveries, in milliseconds.
+    fn slice(&mut self, ours: &Ours) -> Result<Sample> {
+        if self.sipped.elapsed() > SIP {
+            self.sip(ours.port())?;
+        }
+        let pids = [ours.pid()];
+        let mut meter = Meter::new(&pids);
+        let (sum, count) = meter.run(|| {
+            let (began, mut sum, mut count) = (Instant::now(), Duration::ZERO, 0);
+            while began.elapsed() < SLICE {
+                let times = self.deliver(PAYLOAD)?;
+                sum += *percentile(&times, 99).context("nothing came")?;
+                count += 1;
+            }
+            Ok((sum, count))
+        })?;
+        Ok(meter.average(sum.as_secs_f64() * 1000.0, count))
+    }
+
+    /// One message, until everybody who reads has it: the times of those who never stall, sorted.
+    fn deliver(&mut self, bytes: usize) -> Result<Vec<Duration>> {
         let frame = frame(BINARY, &vec![b'x'; bytes]);
-        for client in &mut self.clients {
+        let mut left = 0;
+        for client in self.clients.iter_mut().filter(|client| !client.stalls) {
             // What servers send has no mask.
-            client.missing += HEADER + bytes;
+            client.missing = HEADER + bytes;
+            left += 1;
         }
         let began = Instant::now();
         self.sender
             .write_all(&frame)
             .context("the server does not read")?;
-        self.wait(|client| !client.stalls, times, began)
-    }
-
-    /// Reads until these have all that was sent to them; the times are of those who never stall.
-    fn wait(&mut self, whom: fn(&Client) -> bool, times: &mut Vec<Duration>, began: Instant) -> Result<()> {
-        let mut left = self
-            .clients
-            .iter()
-            .filter(|client| whom(client) && client.missing > 0)
-            .count();
+        let mut times = Vec::with_capacity(CLIENTS);
         let mut events = Vec::with_capacity(CLIENTS);
         while left > 0 {
             ensure!(began.elapsed() < WAIT, "{left} clients do not get a message");
@@ -172,11 +199,8 @@ impl Crowd {
                 tv_sec: 1,
                 tv_nsec: 0,
             };
-            epoll::wait(
-                &self.epoll,
-                rustix::buffer::spare_capacity(&mut events),
-                Some(&second),
-            )?;
+            let room = rustix::buffer::spare_capacity(&mut events);
+            epoll::wait(&self.epoll, room, Some(&second))?;
             for event in &events {
                 let index = usize::try_from(event.data.u64())?;
                 let client = self.clients.get_mut(index).context("no such client")?;
@@ -186,38 +210,23 @@ impl Crowd {
                     Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
                     Err(error) => return Err(error.into()),
                 };
-                client.missing = client
-                    .missing
-                    .checked_sub(read)
-                    .context("more came than was sent")?;
-                if client.missing == 0 && whom(client) {
+                let missing = client.missing.checked_sub(read);
+                client.missing = missing.context("more came than was sent")?;
+                if client.missing == 0 {
                     left -= 1;
-                    if !client.stalls {
+                    if !may_stall(index) {
                         times.push(began.elapsed());
                     }
                 }
             }
         }
-        Ok(())
+        Ok(times)
     }
+}
 
-    /// Whether those who stall read.
-    fn set_interest(&self, interest: EventFlags) -> Result<()> {
-        for (index, client) in self
-            .clients
-            .iter()
-            .enumerate()
-            .filter(|(_, client)| client.stalls)
-        {
-            epoll::modify(
-                &self.epoll,
-                &client.socket,
-                EventData::new_u64(index as u64),
-                interest,
-            )?;
-        }
-        Ok(())
-    }
+/// Whether it does in one of the crowds: its times count in neither.
+fn may_stall(index: usize) -> bool {
+    index.is_multiple_of(STALLED)
 }
 
 /// Sockets of the server that have bytes to send which nobody takes: `tx_queue` in `/proc/net`.

@@ -1,0 +1,169 @@
+//! What is seen of a subject, and who had the CPU meanwhile.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::{SERVER_CPU, cpu, real};
+
+/// The least time of a sample.
+pub const SAMPLE: Duration = Duration::from_secs(2);
+/// The least time of a slice of it.
+pub const SLICE: Duration = Duration::from_millis(100);
+/// What was seen in one go, or in several that were added up.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    pub(super) amount: f64,
+    pub(super) per: f64,
+    pub(super) spent: Duration,
+    /// Of the CPUs.
+    pub(super) busy: Duration,
+    pub(super) running: Duration,
+}
+
+impl Sample {
+    /// The number.
+    pub fn value(&self) -> f64 {
+        self.amount / self.per
+    }
+
+    /// CPU time of others over that of who was sampled.
+    pub fn foreign(&self) -> f64 {
+        let others = self.busy.saturating_sub(self.spent);
+        others.as_secs_f64() / self.spent.as_secs_f64()
+    }
+
+    /// Microseconds for each instead of how many each second.
+    #[must_use]
+    pub fn in_micros(self) -> Self {
+        Self {
+            amount: self.per * 1e6,
+            per: self.amount,
+            ..self
+        }
+    }
+
+    /// Whether it has been long enough.
+    pub(super) fn is_whole(&self) -> bool {
+        self.running >= SAMPLE
+    }
+
+    /// Both together.
+    #[must_use]
+    pub(super) fn with(self, more: Self) -> Self {
+        Self {
+            amount: self.amount + more.amount,
+            per: self.per + more.per,
+            spent: self.spent + more.spent,
+            busy: self.busy + more.busy,
+            running: self.running + more.running,
+        }
+    }
+}
+
+/// Adds up the CPU time of some processes, with what the kernel does for them on the servers' CPU.
+#[derive(Debug)]
+pub struct Meter<'a> {
+    pids: &'a [u32],
+    spent: Duration,
+    /// In ticks: only the sum over all slices says something.
+    idle: Duration,
+    running: Duration,
+}
+
+impl<'a> Meter<'a> {
+    /// Of these processes.
+    pub fn new(pids: &'a [u32]) -> Self {
+        Self {
+            pids,
+            spent: Duration::ZERO,
+            idle: Duration::ZERO,
+            running: Duration::ZERO,
+        }
+    }
+
+    /// Counts what is used while `work` goes on.
+    ///
+    /// # Errors
+    /// Those of the work.
+    pub fn run<T>(&mut self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let (began, spent, idle) = (Instant::now(), self.used()?, cpu::idle(SERVER_CPU)?);
+        let done = work()?;
+        self.running += began.elapsed();
+        self.spent += self.used()?.saturating_sub(spent);
+        self.idle += cpu::idle(SERVER_CPU)?.saturating_sub(idle);
+        Ok(done)
+    }
+
+    /// So many things were done, per second of CPU time.
+    pub fn rate(&self, count: usize) -> Sample {
+        self.sample(real(count as u64), self.spent.as_secs_f64())
+    }
+
+    /// So many numbers were seen, which make this sum.
+    pub fn average(&self, sum: f64, count: usize) -> Sample {
+        self.sample(sum, real(count as u64))
+    }
+
+    fn sample(&self, amount: f64, per: f64) -> Sample {
+        Sample {
+            amount,
+            per,
+            spent: self.spent,
+            busy: self.running.saturating_sub(self.idle),
+            running: self.running,
+        }
+    }
+
+    fn used(&self) -> Result<Duration> {
+        let of_processes = self.pids.iter().map(|pid| cpu::of_process(*pid));
+        of_processes.chain([cpu::of_softirq(SERVER_CPU)]).sum()
+    }
+}
+
+/// A number that `work` sees of these processes on all CPUs. Who goes to sleep and wakes thousands of times a second keeps the kernel
+/// busy in nobody's name: somebody else is another process here.
+///
+/// # Errors
+/// Those of the work.
+pub fn on_all_cpus<T>(
+    pids: &[u32],
+    work: impl FnOnce() -> Result<T>,
+    number: impl FnOnce(&T) -> f64,
+) -> Result<(Sample, T)> {
+    let used = || {
+        pids.iter()
+            .map(|pid| cpu::of_process(*pid))
+            .sum::<Result<Duration>>()
+    };
+    let (began, others, spent) = (Instant::now(), cpu::of_others(pids)?, used()?);
+    let done = work()?;
+    let (running, spent) = (began.elapsed(), used()?.saturating_sub(spent));
+    let since =
+        |(pid, time): (u32, Duration)| time.saturating_sub(others.get(&pid).copied().unwrap_or_default());
+    let foreign: Duration = cpu::of_others(pids)?.into_iter().map(since).sum();
+    let sample = Sample {
+        amount: number(&done),
+        per: 1.0,
+        spent,
+        busy: spent + foreign,
+        running,
+    };
+    Ok((sample, done))
+}
+
+/// A slice: does a thing again and again, which says how much it was each time.
+///
+/// # Errors
+/// Those of the thing.
+pub fn slice(pids: &[u32], mut round: impl FnMut() -> Result<usize>) -> Result<Sample> {
+    let mut meter = Meter::new(pids);
+    let count = meter.run(|| {
+        let (began, mut count) = (Instant::now(), 0);
+        while began.elapsed() < SLICE {
+            count += round()?;
+        }
+        Ok(count)
+    })?;
+    Ok(meter.rate(count))
+}
