@@ -12,3 +12,4 @@ pub mod http1;
 pub mod ports;
 pub mod redis;
 pub mod server;
+pub mod sockets;

@@ -47,29 +47,31 @@ async fn one_byte_over_the_limit_is_too_many_in_one_frame_and_in_many() {
     assert_eq!(closed(&server, "too_large").await, 2);
 }
 
+/// Beginnings of frames and of messages.
+pub(crate) fn cuts() -> [Vec<u8>; 5] {
+    let whole = frame(FIN | BINARY, &[7; 1000]);
+    let fragment = frame(BINARY, &[7; 1000]);
+    let until = |end: usize| whole[..end].to_vec();
+    [until(1), until(7), until(500), until(whole.len() - 1), fragment]
+}
+
+/// Not to linger is to reset.
+pub(crate) fn reset(mut raw: Raw) {
+    set_socket_linger(raw.stream(), Some(Duration::ZERO)).unwrap();
+}
+
 #[tokio::test]
 async fn a_reset_in_the_middle_of_a_frame_takes_nobody_along() {
     let server = alone(&[]).await;
     let neighbour = connect(&server, "/ws/raw").await;
-    let whole = frame(FIN | BINARY, &[7; 1000]);
-    let fragment = frame(BINARY, &[7; 1000]);
-    let cuts = [
-        &whole[..1],
-        &whole[..7],
-        &whole[..500],
-        &whole[..whole.len() - 1],
-        &fragment,
-    ];
-    for bytes in cuts {
+    for bytes in cuts() {
         let mut raw = Raw::connect(&server).await;
-        raw.send(bytes).await;
+        raw.send(&bytes).await;
         server.wait_connections(2, SOON).await.unwrap();
-        // Not to linger is to reset.
-        set_socket_linger(raw.stream(), Some(Duration::ZERO)).unwrap();
-        drop(raw);
+        reset(raw);
         server.wait_connections(1, SOON).await.unwrap();
     }
-    assert_eq!(closed(&server, "lost").await, cuts.len() as u64);
+    assert_eq!(closed(&server, "lost").await, cuts().len() as u64);
     neighbour.send_text("well").await.unwrap();
     assert!(neighbour.wait_received(1, SOON).await);
     assert_eq!(

@@ -99,10 +99,11 @@ impl Raw {
     }
 }
 
-#[tokio::test]
-async fn broken_frames_end_with_a_code_and_nothing_else_happens() {
-    let server = alone(&[("WSC_MAX_MESSAGE_BYTES", "1000")]).await;
-    let neighbour = connect(&server, "/ws/raw").await;
+/// The limit of messages that some of [`broken`] are over.
+pub(crate) const SMALL: (&str, &str) = ("WSC_MAX_MESSAGE_BYTES", "1000");
+
+/// What is sent, and the code that comes for it.
+pub(crate) fn broken() -> [(&'static str, u16, Vec<u8>); 21] {
     let unmasked = vec![FIN | TEXT, 2, b'h', b'i'];
     let endless = [
         &[FIN | BINARY, MASKED | 0x7f][..],
@@ -115,7 +116,7 @@ async fn broken_frames_end_with_a_code_and_nothing_else_happens() {
     let code = |code: u16, reason: &[u8]| frame(FIN | CLOSE, &[&code.to_be_bytes()[..], reason].concat());
     let long_form = [&[FIN | TEXT, MASKED | 0x7e, 0, 1, 0, 0, 0, 0][..], b"x"].concat();
     let negative = [&[FIN | BINARY, MASKED | 0x7f][..], &(1_u64 << 63).to_be_bytes()].concat();
-    let cases: [(&str, u16, Vec<u8>); 21] = [
+    [
         ("unmasked", 1002, unmasked),
         ("reserved bit", 1002, frame(FIN | 0x40 | TEXT, b"x")),
         ("reserved opcode", 1002, frame(FIN | 0x3, b"x")),
@@ -141,8 +142,14 @@ async fn broken_frames_end_with_a_code_and_nothing_else_happens() {
         ("a close with code 1006", 1002, code(1006, b"")),
         ("a close with code 2999", 1002, code(2999, b"")),
         ("a close whose reason is not utf-8", 1007, code(1000, &[0xff])),
-    ];
-    for (what, code, bytes) in cases {
+    ]
+}
+
+#[tokio::test]
+async fn broken_frames_end_with_a_code_and_nothing_else_happens() {
+    let server = alone(&[SMALL]).await;
+    let neighbour = connect(&server, "/ws/raw").await;
+    for (what, code, bytes) in broken() {
         let mut raw = Raw::connect(&server).await;
         raw.send(&bytes).await;
         assert_eq!(raw.close_code().await, Some(code), "{what}");

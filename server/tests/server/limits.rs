@@ -6,6 +6,7 @@ use tokio::time::sleep;
 use wsc_tests::client::EndKind;
 use wsc_tests::cluster::eventually;
 use wsc_tests::http1;
+use wsc_tests::sockets::send_queues;
 
 use crate::{SOON, alone, connect, end_of, refusal};
 
@@ -95,6 +96,43 @@ async fn a_client_that_wakes_up_in_time_is_told_that_it_was_too_slow() {
         (end.kind, end.code, end.reason.as_str()),
         (EndKind::Unasked, Some(1013), "slow")
     );
+}
+
+/// Where it is counted and bounded; the kernel would take megabytes for each.
+#[tokio::test]
+async fn what_a_client_does_not_read_waits_with_the_server() {
+    const MESSAGE: usize = 60_000;
+    let server = alone(&[("WSC_OUTBOX_BYTES", "67108864")]).await;
+    let (slow, sender) = (
+        connect(&server, "/ws/r").await,
+        connect(&server, "/ws/r?echo=0").await,
+    );
+    slow.set_reading(false).await.unwrap();
+    let waits = async || server.metric("wsc_server_outbox_bytes").await.unwrap();
+    let mut sent = 0;
+    // More than the client's kernel takes for itself, since it does so to the end.
+    while waits().await < 8 << 20 {
+        for _ in 0..8 {
+            sender.send_binary(vec![0; MESSAGE]).await.unwrap();
+        }
+        sent += 8;
+        assert!(sent < 1000, "nothing waits");
+    }
+    let queues = send_queues(server.port()).unwrap();
+    assert_eq!(queues.len(), 2, "{queues:?}");
+    let kernel = queues.into_iter().max().unwrap();
+    // 16 KiB, and the end of the write that passed them.
+    assert!(
+        (1..256 << 10).contains(&kernel),
+        "{kernel} bytes wait in the kernel"
+    );
+    slow.set_reading(true).await.unwrap();
+    assert!(slow.wait_received(sent, SOON).await, "{:?}", slow.ended());
+    eventually(SOON, "nothing waits any more", async || {
+        Ok((waits().await == 0).then_some(()))
+    })
+    .await
+    .unwrap();
 }
 
 /// Each of them could wait for much more; together they may not.

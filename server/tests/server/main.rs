@@ -17,6 +17,7 @@ mod edges;
 mod frames;
 mod fuzz;
 mod handshake;
+mod leaks;
 mod limits;
 mod memory;
 mod paced;

@@ -34,7 +34,7 @@ fn allow_files() {
 }
 
 /// Resident memory of the server, in bytes.
-fn resident(server: &Server) -> usize {
+pub(crate) fn resident(server: &Server) -> usize {
     let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", server.pid())).unwrap();
     let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:")).unwrap();
     let kib: usize = line.trim().trim_end_matches(" kB").parse().unwrap();

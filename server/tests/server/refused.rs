@@ -1,7 +1,7 @@
 //! Handshakes that get no WebSocket, straight to the server and through HAProxy with the configuration that we ship: the status that the
 //! client gets, who counts it, and that nobody else notices anything.
 
-mod cases;
+pub(crate) mod cases;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,7 +26,7 @@ use crate::{SOON, alone};
 const HEADER_WAIT: Duration = Duration::from_secs(10);
 
 /// The status that comes back, 0 if the connection just ends.
-async fn status(port: u16, request: &[u8]) -> u16 {
+pub(crate) async fn status(port: u16, request: &[u8]) -> u16 {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
     // Who refuses early may not read to the end.
     let _ = stream.write_all(request).await;
@@ -69,7 +69,7 @@ async fn count_of(server: &Server, expected: &BTreeMap<String, u64>) -> BTreeMap
 }
 
 /// Files that the server has open: sockets, above all.
-fn files(server: &Server) -> usize {
+pub(crate) fn files(server: &Server) -> usize {
     fs::read_dir(format!("/proc/{}/fd", server.pid()))
         .unwrap()
         .count()

@@ -1,7 +1,7 @@
 //! The handshakes, and what a client gets for each.
 
 /// To be spoilt.
-pub(super) const GOOD: &str = "GET /ws/refused HTTP/1.1\r\nHost: chat.example.org\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+pub(crate) const GOOD: &str = "GET /ws/refused HTTP/1.1\r\nHost: chat.example.org\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 /// Of the good handshake.
 const HEADERS: usize = 5;
@@ -14,7 +14,7 @@ const MUCH: usize = 9 << 10;
 const TLS_HELLO: &[u8] = b"\x16\x03\x01\x00\xf1\x01\x00\x00\xed\x03\x03\x4d\x1f\x0a\x9c\x5b\x0d\x0a\x20\x77\xe1\x9a\x02\x31\x88\xfe\
     \x6b\x0f\xd2\x44\x91\xac\x13\x5e\xb8\x70\x29\xc6\x3d\x00\x08\x13\x02\x13\x03\x13\x01\x00\xff\x01\x00\x00\x9c\r\n\r\n";
 /// HTTP/2 with prior knowledge: preface, SETTINGS, and HEADERS of `GET /ws` (RFC 9113, section 3.4; RFC 7541, appendix A).
-pub(super) const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\
+pub(crate) const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\
     \0\0\x0a\x01\x05\0\0\0\x01\x82\x86\x04\x03/ws\x41\x01x";
 
 /// What a client gets: the status, 0 when the connection ends without one; and the reason under which the server counts it, if it comes
@@ -22,9 +22,9 @@ pub(super) const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0
 pub(super) type Gets = (u16, Option<&'static str>);
 
 #[derive(Clone)]
-pub(super) struct Case {
+pub(crate) struct Case {
     pub(super) what: &'static str,
-    pub(super) request: Vec<u8>,
+    pub(crate) request: Vec<u8>,
     pub(super) direct: Gets,
     pub(super) proxied: Gets,
 }
@@ -84,7 +84,7 @@ fn group<const N: usize>(status: u16, reason: &'static str, all: [(&'static str,
         .collect()
 }
 
-pub(super) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<Case> {
     [upgrades(), keys(), bodies(), heads(), hosts(), origins(), paths()].concat()
 }
 

@@ -18,6 +18,7 @@ use super::super::rounds::{Bound, Lane, compare};
 use super::super::subjects::{Bus, Ours};
 use super::super::{HEADER, PAYLOAD};
 use super::Progress;
+use crate::sockets::send_queues;
 
 /// Clients of a room, and the share that stalls: one in so many.
 const CLIENTS: usize = 1000;
@@ -136,7 +137,7 @@ impl Crowd {
         let stalled = self.clients.iter().filter(|client| client.stalls).count();
         let began = Instant::now();
         loop {
-            let full = full_sockets(port)?;
+            let full = send_queues(port)?.into_iter().filter(|bytes| *bytes > 0).count();
             // An answer of the others may be on its way.
             if full >= stalled {
                 return Ok(());
@@ -227,22 +228,4 @@ impl Crowd {
 /// Whether it does in one of the crowds: its times count in neither.
 fn may_stall(index: usize) -> bool {
     index.is_multiple_of(STALLED)
-}
-
-/// Sockets of the server that have bytes to send which nobody takes: `tx_queue` in `/proc/net`.
-fn full_sockets(port: u16) -> Result<usize> {
-    let mut full = 0;
-    for table in ["tcp", "tcp6"] {
-        // Without IPv6 there is no second one.
-        let text = std::fs::read_to_string(format!("/proc/net/{table}")).unwrap_or_default();
-        for line in text.lines().skip(1) {
-            let fields: Vec<&str> = line.split_whitespace().collect();
-            let [_, local, _, _, queues, ..] = fields[..] else {
-                bail!("{line:?} in /proc/net/{table}");
-            };
-            let ours = local.ends_with(&format!(":{port:04X}"));
-            full += usize::from(ours && !queues.starts_with("00000000:"));
-        }
-    }
-    Ok(full)
 }
