@@ -5,7 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::thread::{CpuSet, Pid, sched_getaffinity, sched_setaffinity};
 
 /// This process, and what it starts, runs on these CPUs from now on.
 ///
@@ -37,20 +37,27 @@ pub fn of_process(pid: u32) -> Result<Duration> {
     Ok(Duration::from_nanos(sum))
 }
 
-/// Every process but these, and but the kernel's own, since its start.
+/// Every process that may run on one of these CPUs, but these processes and the kernel's own, since its start.
 ///
 /// # Errors
 /// When there is no `/proc`.
-pub fn of_others(pids: &[u32]) -> Result<HashMap<u32, Duration>> {
+pub fn of_others(cpus: &[u32], pids: &[u32]) -> Result<HashMap<u32, Duration>> {
     let all = fs::read_dir("/proc")?.flatten();
     let all = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let others = all.filter(|pid| !pids.contains(pid));
+    let others = all.filter(|pid| !pids.contains(pid) && may_run(*pid, cpus));
     // The kernel's have no command line, and one may end meanwhile.
     let others =
         others.filter(|pid| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty()));
     Ok(others
         .filter_map(|pid| Some((pid, of_process(pid).ok()?)))
         .collect())
+}
+
+fn may_run(pid: u32, cpus: &[u32]) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let set = pid.and_then(|pid| sched_getaffinity(Some(pid)).ok());
+    // Who has ended does not run.
+    set.is_some_and(|set| cpus.iter().any(|cpu| set.is_set(*cpu as usize)))
 }
 
 /// The kernel thread that does a CPU's network work when there is too much of it: it works for the one who sends.
@@ -66,24 +73,31 @@ pub fn of_softirq(cpu: u32) -> Result<Duration> {
     of_process(pid.with_context(|| format!("no {name}"))?)
 }
 
-/// Time that the CPU had nothing to do, since the machine's start, in ticks of 10 ms. The kernel takes it from the clock whenever a CPU
-/// goes idle and comes back, while it only guesses the time of what runs, by who is there when its timer ticks: that misses by a half who works
-/// in bits of a millisecond.
+/// Time that the CPU was not idle, since the machine's start, in ticks of 10 ms: by who is there when the kernel's timer ticks, which misses
+/// much of who works in bits of a millisecond.
 ///
 /// # Errors
 /// When the kernel does not say.
-pub fn idle(cpu: u32) -> Result<Duration> {
+pub fn busy(cpu: u32) -> Result<Duration> {
     let stat = fs::read_to_string("/proc/stat")?;
     let name = format!("cpu{cpu} ");
     let line = stat
         .lines()
         .find_map(|line| line.strip_prefix(&name))
         .with_context(|| format!("no {name}in /proc/stat"))?;
-    let mut ticks = line.split_whitespace();
-    // user nice system idle iowait
-    let of_idle = ticks.by_ref().skip(3).take(2).map(str::parse::<u64>);
-    let ticks: u64 = of_idle.sum::<Result<_, _>>().with_context(|| line.to_owned())?;
-    Ok(Duration::from_millis(ticks * 10))
+    let ticks: Vec<u64> = line
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    // user nice system idle iowait irq softirq steal: what is not idle, up to the guests that are counted twice.
+    let busy: u64 = ticks
+        .iter()
+        .take(8)
+        .enumerate()
+        .filter(|(field, _)| ![3, 4].contains(field))
+        .map(|(_, ticks)| ticks)
+        .sum();
+    Ok(Duration::from_millis(busy * 10))
 }
 
 /// Resident memory of the process, in bytes.
@@ -112,14 +126,10 @@ mod tests {
         while of_process(pid).unwrap() == before {
             sum = std::hint::black_box(sum.wrapping_add(1));
         }
-        assert!(idle(0).unwrap() > Duration::ZERO && idle(u32::MAX).is_err());
-        assert!(
-            of_others(&[])
-                .unwrap()
-                .get(&pid)
-                .is_some_and(|time| *time >= before)
-        );
-        assert!(!of_others(&[pid]).unwrap().contains_key(&pid));
+        assert!(busy(0).unwrap() > Duration::ZERO && busy(u32::MAX).is_err());
+        let others = |cpus: &[u32], pids: &[u32]| of_others(cpus, pids).unwrap();
+        assert!(others(&[0, 1], &[])[&pid] >= before);
+        assert!(!others(&[0, 1], &[pid]).contains_key(&pid) && others(&[], &[]).is_empty());
         assert!(resident(pid).unwrap() > 1 << 20);
         assert!(of_process(u32::MAX).is_err());
     }

@@ -1,5 +1,6 @@
 //! What is seen of a subject, and who had the CPU meanwhile.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -16,8 +17,10 @@ pub struct Sample {
     pub(super) amount: f64,
     pub(super) per: f64,
     pub(super) spent: Duration,
-    /// Of the CPUs.
+    /// Of the CPU, in ticks: only the sum over all slices says something.
     pub(super) busy: Duration,
+    /// Of other processes.
+    pub(super) others: Duration,
     pub(super) running: Duration,
 }
 
@@ -27,9 +30,9 @@ impl Sample {
         self.amount / self.per
     }
 
-    /// CPU time of others over that of who was sampled.
+    /// CPU time of others over that of who was sampled: of other processes, or what the CPU was busy besides, whichever is more.
     pub fn foreign(&self) -> f64 {
-        let others = self.busy.saturating_sub(self.spent);
+        let others = self.busy.saturating_sub(self.spent).max(self.others);
         others.as_secs_f64() / self.spent.as_secs_f64()
     }
 
@@ -56,6 +59,7 @@ impl Sample {
             per: self.per + more.per,
             spent: self.spent + more.spent,
             busy: self.busy + more.busy,
+            others: self.others + more.others,
             running: self.running + more.running,
         }
     }
@@ -66,8 +70,8 @@ impl Sample {
 pub struct Meter<'a> {
     pids: &'a [u32],
     spent: Duration,
-    /// In ticks: only the sum over all slices says something.
-    idle: Duration,
+    busy: Duration,
+    others: Duration,
     running: Duration,
 }
 
@@ -77,7 +81,8 @@ impl<'a> Meter<'a> {
         Self {
             pids,
             spent: Duration::ZERO,
-            idle: Duration::ZERO,
+            busy: Duration::ZERO,
+            others: Duration::ZERO,
             running: Duration::ZERO,
         }
     }
@@ -87,11 +92,13 @@ impl<'a> Meter<'a> {
     /// # Errors
     /// Those of the work.
     pub fn run<T>(&mut self, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        let (began, spent, idle) = (Instant::now(), self.used()?, cpu::idle(SERVER_CPU)?);
+        let others = Others::of(&[SERVER_CPU], self.pids)?;
+        let (began, spent, busy) = (Instant::now(), self.used()?, cpu::busy(SERVER_CPU)?);
         let done = work()?;
         self.running += began.elapsed();
         self.spent += self.used()?.saturating_sub(spent);
-        self.idle += cpu::idle(SERVER_CPU)?.saturating_sub(idle);
+        self.busy += cpu::busy(SERVER_CPU)?.saturating_sub(busy);
+        self.others += others.since()?;
         Ok(done)
     }
 
@@ -110,7 +117,8 @@ impl<'a> Meter<'a> {
             amount,
             per,
             spent: self.spent,
-            busy: self.running.saturating_sub(self.idle),
+            busy: self.busy,
+            others: self.others,
             running: self.running,
         }
     }
@@ -121,12 +129,34 @@ impl<'a> Meter<'a> {
     }
 }
 
-/// A number that `work` sees of these processes on all CPUs. Who goes to sleep and wakes thousands of times a second keeps the kernel
-/// busy in nobody's name: somebody else is another process here.
+/// The other processes of some CPUs.
+struct Others<'a> {
+    cpus: &'a [u32],
+    pids: &'a [u32],
+    before: HashMap<u32, Duration>,
+}
+
+impl<'a> Others<'a> {
+    fn of(cpus: &'a [u32], pids: &'a [u32]) -> Result<Self> {
+        let before = cpu::of_others(cpus, pids)?;
+        Ok(Self { cpus, pids, before })
+    }
+
+    /// What they have used since then.
+    fn since(&self) -> Result<Duration> {
+        let now = cpu::of_others(self.cpus, self.pids)?.into_iter();
+        let before = |pid| self.before.get(&pid).copied().unwrap_or_default();
+        Ok(now.map(|(pid, time)| time.saturating_sub(before(pid))).sum())
+    }
+}
+
+/// A number that `work` sees of these processes on these CPUs. Who goes to sleep and wakes thousands of times a second keeps a CPU busy in
+/// nobody's name, so that only other processes count as others.
 ///
 /// # Errors
 /// Those of the work.
-pub fn on_all_cpus<T>(
+pub fn watch<T>(
+    cpus: &[u32],
     pids: &[u32],
     work: impl FnOnce() -> Result<T>,
     number: impl FnOnce(&T) -> f64,
@@ -136,17 +166,17 @@ pub fn on_all_cpus<T>(
             .map(|pid| cpu::of_process(*pid))
             .sum::<Result<Duration>>()
     };
-    let (began, others, spent) = (Instant::now(), cpu::of_others(pids)?, used()?);
+    let others = Others::of(cpus, pids)?;
+    let (began, before) = (Instant::now(), used()?);
     let done = work()?;
-    let (running, spent) = (began.elapsed(), used()?.saturating_sub(spent));
-    let since =
-        |(pid, time): (u32, Duration)| time.saturating_sub(others.get(&pid).copied().unwrap_or_default());
-    let foreign: Duration = cpu::of_others(pids)?.into_iter().map(since).sum();
+    let running = began.elapsed();
+    let spent = used()?.saturating_sub(before);
     let sample = Sample {
         amount: number(&done),
         per: 1.0,
         spent,
-        busy: spent + foreign,
+        busy: spent,
+        others: others.since()?,
         running,
     };
     Ok((sample, done))

@@ -235,6 +235,8 @@ fn spread(verdict: &Verdict) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::meter::SAMPLE;
     use super::super::real;
     use super::*;
@@ -245,6 +247,7 @@ mod tests {
             per: 1.0,
             spent: SAMPLE,
             busy: SAMPLE,
+            others: Duration::ZERO,
             running: SAMPLE,
         }
     }
@@ -357,5 +360,10 @@ mod tests {
         };
         let met = |most| spoilt.at_most("m", most).unwrap().met;
         assert_eq!((met(1.0), met(0.9)), (Some(true), None));
+        let other = Sample {
+            others: SAMPLE * 6 / 100,
+            ..quiet(1.0)
+        };
+        assert!((other.foreign() - 0.06).abs() < 1e-9);
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::super::helper::Helper;
-use super::super::meter::{SAMPLE, Sample, on_all_cpus};
+use super::super::meter::{SAMPLE, Sample, watch};
 use super::super::report::Row;
 use super::super::rounds::{Bound, Lane, compare_in};
 use super::super::subjects::{Bus, Kind, Ours, Peer};
@@ -72,7 +72,7 @@ impl Subject {
     fn sample(&mut self) -> Result<Sample> {
         let pids = self.pids;
         let number = |outcome: &Outcome| real(outcome.p99_us) / 1000.0;
-        let (sample, outcome) = on_all_cpus(&pids, || self.run(), number)?;
+        let (sample, outcome) = watch(&ALL_CPUS, &pids, || self.run(), number)?;
         self.middles.push(real(outcome.p50_us) / 1000.0);
         self.count.came += outcome.came;
         self.count.lost += outcome.lost;
