@@ -27,7 +27,7 @@ use crate::{admin, drain};
 
 /// Sockets of the client port beyond the slots: checks of the proxy, handshakes that get a 503.
 const SPARE_SOCKETS: usize = 128;
-/// How often the memory is looked at; a handshake takes about 6 KiB with the kernel's part.
+/// How often the memory is looked at while few come.
 const MEMORY_LOOK: Duration = Duration::from_millis(500);
 /// Sockets of the control port.
 const CONTROL_SOCKETS: usize = 64;

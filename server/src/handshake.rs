@@ -79,7 +79,7 @@ async fn admit(server: &Arc<Server>, parts: &Parts, arrival: Arrival) -> Result<
     if !server.admits() {
         return Err(Refusal::Draining);
     }
-    if server.memory.is_full() {
+    if !server.memory.has_room() {
         return Err(Refusal::Memory);
     }
     let slot = server.capacity.reserve().ok_or(Refusal::Full)?;

@@ -13,6 +13,8 @@ const OUTBOXES_WITHOUT_LIMIT: u64 = 1 << 30;
 /// Above this share of the limit nobody new comes in, so that who is in can stay; and below that one they do again.
 const CLOSED_PERCENT: u64 = 85;
 const OPEN_PERCENT: u64 = 82;
+/// What a new client may take until it is seen; once it is connected it is about 6 KiB with the kernel's part.
+const CLIENT_BYTES: u64 = 16 << 10;
 
 /// Where a cgroup says what it may use, what it uses, and what of that it could do without.
 struct Files {
@@ -109,11 +111,17 @@ impl Limit {
     }
 }
 
-/// Looks from time to time.
+fn share(limit: u64, percent: u64) -> u64 {
+    limit / 100 * percent
+}
+
+/// Looks from time to time, and when many come.
 #[derive(Debug)]
 pub struct Memory {
     limit: Limit,
     used: AtomicU64,
+    /// Of those who came since the last look.
+    expected: AtomicU64,
     full: AtomicBool,
 }
 
@@ -123,6 +131,7 @@ impl Memory {
         Self {
             limit,
             used: AtomicU64::new(0),
+            expected: AtomicU64::new(0),
             full: AtomicBool::new(false),
         }
     }
@@ -136,16 +145,31 @@ impl Memory {
 
     fn is_used(&self, used: u64) {
         self.used.store(used, Ordering::Relaxed);
+        self.expected.store(0, Ordering::Relaxed);
         let Some(limit) = self.limit.bytes() else {
             return;
         };
         let was_full = self.is_full();
         let percent = if was_full { OPEN_PERCENT } else { CLOSED_PERCENT };
-        let full = used > limit / 100 * percent;
+        let full = used > share(limit, percent);
         self.full.store(full, Ordering::Relaxed);
         if full != was_full {
             tracing::warn!(used, limit, full, "memory");
         }
+    }
+
+    /// Whether there is memory for one more. In a second thousands may come: when those since the last look might be too many, it looks again.
+    pub fn has_room(&self) -> bool {
+        let Some(limit) = self.limit.bytes() else {
+            return true;
+        };
+        if !self.is_full() {
+            let expected = self.expected.fetch_add(CLIENT_BYTES, Ordering::Relaxed) + CLIENT_BYTES;
+            if self.used() + expected > share(limit, CLOSED_PERCENT) {
+                self.look();
+            }
+        }
+        !self.is_full()
     }
 
     /// Whether there is no memory for new clients.
@@ -190,6 +214,23 @@ mod tests {
         let memory = Memory::new(Limit::None);
         memory.is_used(u64::MAX);
         assert!(!memory.is_full());
+    }
+
+    #[test]
+    fn who_comes_between_two_looks_counts() {
+        let limit = 1 << 40;
+        let memory = Memory::new(Limit::Said(limit));
+        let fit = share(limit, CLOSED_PERCENT) / CLIENT_BYTES;
+        memory.expected.store((fit - 1) * CLIENT_BYTES, Ordering::Relaxed);
+        assert!(memory.has_room());
+        assert_eq!(memory.used(), 0, "nobody had to look");
+        assert!(memory.has_room());
+        assert!(memory.used() > 0, "somebody did");
+        assert_eq!(memory.expected.load(Ordering::Relaxed), 0);
+        // Less than this process has.
+        let memory = Memory::new(Limit::Said(1 << 10));
+        assert!(!memory.has_room() && !memory.has_room());
+        assert!(Memory::new(Limit::None).has_room());
     }
 
     #[test]

@@ -283,7 +283,7 @@ OpenMetrics text format. Labels are words of the program, never of a client; eac
         (
             "backlog",
             "messages_dropped",
-            "came while 32 MiB waited to be brought to the members of a shard",
+            "came while a shard had as much to deliver as it may, 1 to 32 MiB",
         ),
     ];
 

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
-use k8s_openapi::api::core::v1::Pod;
 use wsc_api::names::Component;
 
 use crate::crowd::Crowd;
-use crate::stage::{Stage, play};
+use crate::stage::{Stage, play, restarts};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_operator_comes_and_goes_and_nobody_notices() -> Result<()> {
@@ -65,16 +64,4 @@ async fn processes(stage: &Stage) -> Result<BTreeMap<String, (String, i32)>> {
         }
     }
     Ok(all)
-}
-
-fn restarts(pod: &Pod) -> i32 {
-    let statuses = pod
-        .status
-        .as_ref()
-        .and_then(|status| status.container_statuses.as_ref());
-    statuses
-        .into_iter()
-        .flatten()
-        .map(|container| container.restart_count)
-        .sum()
 }

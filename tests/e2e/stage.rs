@@ -236,6 +236,11 @@ impl Stage {
         get_json(&address(pod)?, names::CONTROL_PORT, "/stats").await
     }
 
+    /// `/metrics` of a server pod.
+    pub(crate) async fn server_metrics(&self, pod: &Pod) -> Result<String> {
+        get(&address(pod)?, names::CONTROL_PORT, "/metrics").await
+    }
+
     /// `/status` of the agent in a proxy pod.
     pub(crate) async fn agent(&self, pod: &Pod) -> Result<Value> {
         get_json(&address(pod)?, names::AGENT_PORT, "/status").await
@@ -330,7 +335,9 @@ fn make_small(spec: &mut Value) -> Result<()> {
     let small = serde_json::json!({"requests": {"cpu": "10m", "memory": "16Mi"}});
     for part in ["server", "proxy"] {
         let part = fields.entry(part).or_insert_with(|| serde_json::json!({}));
-        part["resources"] = small.clone();
+        if part.get("resources").is_none() {
+            part["resources"] = small.clone();
+        }
     }
     let redis = fields.entry("redis").or_insert_with(|| serde_json::json!({}));
     if redis.get("external").is_none() {
@@ -364,6 +371,19 @@ pub(crate) fn uid(pod: &Pod) -> &str {
 pub(crate) fn address(pod: &Pod) -> Result<String> {
     let ip = pod.status.as_ref().and_then(|status| status.pod_ip.clone());
     ip.context("the pod has no address")
+}
+
+/// How often its containers were started again.
+pub(crate) fn restarts(pod: &Pod) -> i32 {
+    let statuses = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.container_statuses.as_ref());
+    statuses
+        .into_iter()
+        .flatten()
+        .map(|container| container.restart_count)
+        .sum()
 }
 
 async fn get_json(ip: &str, port: u16, path: &str) -> Result<Value> {

@@ -18,6 +18,9 @@ use crate::protocol::{RoomName, Sender};
 
 /// More shards than this have no place in the map of who is where.
 pub const MAX_SHARDS: usize = 64;
+/// Bytes that a shard may have to deliver: of what all outboxes may hold a quarter, between these.
+const BACKLOG_PART: usize = 4;
+pub const BACKLOG_BYTES: (usize, usize) = (1 << 20, 32 << 20);
 
 /// One connection in one room.
 #[derive(Debug, Clone)]
@@ -51,9 +54,10 @@ impl Hub {
     /// Without rooms, for so many shards; a queue of one member may hold so many bytes, and all of them together.
     pub fn new(shards: usize, outbox_bytes: usize, outboxes_bytes: usize) -> Self {
         let shards = 0..shards.clamp(1, MAX_SHARDS);
+        let backlog_bytes = (outboxes_bytes / BACKLOG_PART).clamp(BACKLOG_BYTES.0, BACKLOG_BYTES.1);
         Self {
             rooms: Mutex::default(),
-            shards: shards.map(|_| Shard::new(outbox_bytes)).collect(),
+            shards: shards.map(|_| Shard::new(outbox_bytes, backlog_bytes)).collect(),
             budget: Arc::new(Budget::new(outboxes_bytes)),
         }
     }

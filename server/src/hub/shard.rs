@@ -24,9 +24,6 @@ use crate::protocol::{RoomName, Sender};
 pub const SENDS_PER_TURN: usize = 256;
 /// A room that takes more than a turn waits this long for what else comes, before a walk begins that takes many times as long.
 pub const GATHER: Duration = Duration::from_millis(1);
-/// A shard with so much to deliver takes no more: messages come faster than the thread can write them.
-const BACKLOG_BYTES: usize = 32 << 20;
-
 /// What one turn did.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Turn {
@@ -58,6 +55,8 @@ pub enum Next {
 #[derive(Debug)]
 pub struct Shard {
     outbox_bytes: usize,
+    /// With so much to deliver it takes no more: messages come faster than the thread can write them.
+    backlog_bytes: usize,
     inbox: Mutex<Inbox>,
     /// Bytes in the inbox, in the rooms' queues, and on their walk, with what each message takes besides.
     backlog: AtomicUsize,
@@ -98,9 +97,10 @@ struct Walk {
 }
 
 impl Shard {
-    pub(super) fn new(outbox_bytes: usize) -> Self {
+    pub(super) fn new(outbox_bytes: usize, backlog_bytes: usize) -> Self {
         Self {
             outbox_bytes,
+            backlog_bytes,
             inbox: Mutex::default(),
             backlog: AtomicUsize::new(0),
             posted: Notify::new(),
@@ -149,7 +149,7 @@ impl Shard {
 
     /// Takes a message for the members of a room. False if too much waits already.
     pub(super) fn post(&self, room: &RoomName, sender: Sender, frame: &Bytes) -> bool {
-        if self.backlog.load(Ordering::Relaxed) > BACKLOG_BYTES {
+        if self.backlog.load(Ordering::Relaxed) > self.backlog_bytes {
             return false;
         }
         self.backlog.fetch_add(cost(frame), Ordering::Relaxed);

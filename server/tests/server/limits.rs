@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::sleep;
-use wsc_tests::client::EndKind;
+use wsc_tests::client::{Client, EndKind};
 use wsc_tests::cluster::eventually;
 use wsc_tests::http1;
 use wsc_tests::sockets::send_queues;
@@ -163,7 +163,7 @@ async fn clients_that_do_not_read_share_one_limit_and_who_reads_is_spared() {
     for client in &slow {
         client.set_reading(true).await.unwrap();
     }
-    let ended = async |client: &wsc_tests::client::Client| client.wait_end(Duration::from_secs(5)).await;
+    let ended = async |client: &Client| client.wait_end(Duration::from_secs(5)).await;
     let mut closed = 0;
     for client in &slow {
         if let Some(end) = ended(client).await {

@@ -230,7 +230,9 @@ fn sides(verdict: &Verdict) -> Option<String> {
 
 fn spread(verdict: &Verdict) -> Option<String> {
     let percent = verdict.spread() * 100.0;
-    verdict.is_noisy().then(|| format!("ratios {percent:.0} % apart"))
+    let (low, high) = (verdict.low, verdict.high);
+    let apart = || format!("ratios from {low:.2} to {high:.2}, {percent:.0} % apart");
+    verdict.is_noisy().then(apart)
 }
 
 #[cfg(test)]
