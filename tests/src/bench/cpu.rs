@@ -73,31 +73,22 @@ pub fn of_softirq(cpu: u32) -> Result<Duration> {
     of_process(pid.with_context(|| format!("no {name}"))?)
 }
 
-/// Time that the CPU was not idle, since the machine's start, in ticks of 10 ms: by who is there when the kernel's timer ticks, which misses
-/// much of who works in bits of a millisecond.
+/// Time that the CPU had nothing to do, since the machine's start, in ticks of 10 ms. The kernel takes it from the clock whenever a CPU
+/// goes idle and comes back, while it only guesses the time of what runs, by who is there when its timer ticks.
 ///
 /// # Errors
 /// When the kernel does not say.
-pub fn busy(cpu: u32) -> Result<Duration> {
+pub fn idle(cpu: u32) -> Result<Duration> {
     let stat = fs::read_to_string("/proc/stat")?;
     let name = format!("cpu{cpu} ");
     let line = stat
         .lines()
         .find_map(|line| line.strip_prefix(&name))
         .with_context(|| format!("no {name}in /proc/stat"))?;
-    let ticks: Vec<u64> = line
-        .split_whitespace()
-        .filter_map(|word| word.parse().ok())
-        .collect();
-    // user nice system idle iowait irq softirq steal: what is not idle, up to the guests that are counted twice.
-    let busy: u64 = ticks
-        .iter()
-        .take(8)
-        .enumerate()
-        .filter(|(field, _)| ![3, 4].contains(field))
-        .map(|(_, ticks)| ticks)
-        .sum();
-    Ok(Duration::from_millis(busy * 10))
+    // user nice system idle iowait
+    let of_idle = line.split_whitespace().skip(3).take(2).map(str::parse::<u64>);
+    let ticks: u64 = of_idle.sum::<Result<_, _>>().with_context(|| line.to_owned())?;
+    Ok(Duration::from_millis(ticks * 10))
 }
 
 /// Resident memory of the process, in bytes.
@@ -126,7 +117,7 @@ mod tests {
         while of_process(pid).unwrap() == before {
             sum = std::hint::black_box(sum.wrapping_add(1));
         }
-        assert!(busy(0).unwrap() > Duration::ZERO && busy(u32::MAX).is_err());
+        assert!(idle(0).unwrap() > Duration::ZERO && idle(u32::MAX).is_err());
         let others = |cpus: &[u32], pids: &[u32]| of_others(cpus, pids).unwrap();
         assert!(others(&[0, 1], &[])[&pid] >= before);
         assert!(!others(&[0, 1], &[pid]).contains_key(&pid) && others(&[], &[]).is_empty());

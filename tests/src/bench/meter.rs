@@ -17,7 +17,7 @@ pub struct Sample {
     pub(super) amount: f64,
     pub(super) per: f64,
     pub(super) spent: Duration,
-    /// Of the CPU, in ticks: only the sum over all slices says something.
+    /// Of the CPU.
     pub(super) busy: Duration,
     /// Of other processes.
     pub(super) others: Duration,
@@ -30,9 +30,10 @@ impl Sample {
         self.amount / self.per
     }
 
-    /// CPU time of others over that of who was sampled: of other processes, or what the CPU was busy besides, whichever is more.
+    /// CPU time of others over that of who was sampled. It is at most what other processes used, though perhaps on another CPU; and at
+    /// most what the CPU was busy besides, though perhaps by going to sleep and waking.
     pub fn foreign(&self) -> f64 {
-        let others = self.busy.saturating_sub(self.spent).max(self.others);
+        let others = self.busy.saturating_sub(self.spent).min(self.others);
         others.as_secs_f64() / self.spent.as_secs_f64()
     }
 
@@ -70,7 +71,8 @@ impl Sample {
 pub struct Meter<'a> {
     pids: &'a [u32],
     spent: Duration,
-    busy: Duration,
+    /// In ticks: only the sum over all slices says something.
+    idle: Duration,
     others: Duration,
     running: Duration,
 }
@@ -81,7 +83,7 @@ impl<'a> Meter<'a> {
         Self {
             pids,
             spent: Duration::ZERO,
-            busy: Duration::ZERO,
+            idle: Duration::ZERO,
             others: Duration::ZERO,
             running: Duration::ZERO,
         }
@@ -93,11 +95,11 @@ impl<'a> Meter<'a> {
     /// Those of the work.
     pub fn run<T>(&mut self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let others = Others::of(&[SERVER_CPU], self.pids)?;
-        let (began, spent, busy) = (Instant::now(), self.used()?, cpu::busy(SERVER_CPU)?);
+        let (began, spent, idle) = (Instant::now(), self.used()?, cpu::idle(SERVER_CPU)?);
         let done = work()?;
         self.running += began.elapsed();
         self.spent += self.used()?.saturating_sub(spent);
-        self.busy += cpu::busy(SERVER_CPU)?.saturating_sub(busy);
+        self.idle += cpu::idle(SERVER_CPU)?.saturating_sub(idle);
         self.others += others.since()?;
         Ok(done)
     }
@@ -117,7 +119,7 @@ impl<'a> Meter<'a> {
             amount,
             per,
             spent: self.spent,
-            busy: self.busy,
+            busy: self.running.saturating_sub(self.idle),
             others: self.others,
             running: self.running,
         }
@@ -150,8 +152,7 @@ impl<'a> Others<'a> {
     }
 }
 
-/// A number that `work` sees of these processes on these CPUs. Who goes to sleep and wakes thousands of times a second keeps a CPU busy in
-/// nobody's name, so that only other processes count as others.
+/// A number that `work` sees of these processes on these CPUs, where others are all other processes.
 ///
 /// # Errors
 /// Those of the work.
@@ -170,13 +171,13 @@ pub fn watch<T>(
     let (began, before) = (Instant::now(), used()?);
     let done = work()?;
     let running = began.elapsed();
-    let spent = used()?.saturating_sub(before);
+    let (spent, others) = (used()?.saturating_sub(before), others.since()?);
     let sample = Sample {
         amount: number(&done),
         per: 1.0,
         spent,
-        busy: spent,
-        others: others.since()?,
+        busy: spent + others,
+        others,
         running,
     };
     Ok((sample, done))
