@@ -39,8 +39,8 @@ pub const MEASURES: [Measure; 9] = [
     measure("broadcast", 370),
     measure("echo", 120),
     measure("hundred-thousand", 120),
-    measure("redis", 125),
-    measure("stalled", 30),
+    measure("redis", 206),
+    measure("stalled", 65),
     measure("start", 5),
     measure("size", 1),
 ];
