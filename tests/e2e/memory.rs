@@ -7,6 +7,7 @@ use futures::{StreamExt, stream};
 use wsc_api::names::Component;
 use wsc_tests::client::{Client, Options, Refused};
 use wsc_tests::cluster::eventually;
+use wsc_tests::sockets::allow_files;
 
 use crate::stage::{PATIENCE, address, play, restarts};
 
@@ -36,6 +37,7 @@ async fn knock(url: &str) -> Result<Result<Client, u16>> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pod_that_is_short_of_memory_takes_nobody_new_and_keeps_whom_it_has() -> Result<()> {
+    allow_files()?;
     play("memory", async |stage| {
         stage.apply("chat", SPEC).await?;
         let endpoint = stage.ready("chat").await?;

@@ -1,8 +1,22 @@
-//! What the kernel says of TCP sockets.
+//! What the kernel allows and says of sockets.
 
 use std::fs;
 
 use anyhow::{Result, bail};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// This process may open as many files as its hard limit says: a test with thousands of clients needs them.
+///
+/// # Errors
+/// When the kernel does not let it.
+pub fn allow_files() -> Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    Ok(setrlimit(Resource::Nofile, raised)?)
+}
 
 /// Bytes that the connections of a port have sent and that were not taken, each (`tx_queue` in `/proc/net/tcp` and `tcp6`).
 ///

@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use wsc_tests::server::Server;
+use wsc_tests::sockets::allow_files;
 
 use crate::alone;
 use crate::frames::{BINARY, FIN, Raw, frame};
@@ -19,18 +19,8 @@ static SOCKETS: Semaphore = Semaphore::const_new(18_500);
 
 /// Waits until this process may open so many.
 pub(crate) async fn sockets(count: usize) -> SemaphorePermit<'static> {
-    allow_files();
+    allow_files().unwrap();
     SOCKETS.acquire_many(u32::try_from(count).unwrap()).await.unwrap()
-}
-
-/// A connection that this process holds besides those is a file too.
-fn allow_files() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        ..limit
-    };
-    setrlimit(Resource::Nofile, raised).unwrap();
 }
 
 /// Resident memory of the server, in bytes.
