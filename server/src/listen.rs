@@ -27,7 +27,7 @@ const HEADER_BYTES: usize = 8 << 10;
 const HEADERS: usize = 64;
 /// Connections that the kernel keeps while we are busy; it lowers this to its own limit.
 const BACKLOG: u32 = 4096;
-/// A peer that acknowledges nothing for this long is gone, in milliseconds.
+/// A peer that acknowledges nothing for this long, or has no room for anything, is gone; in milliseconds.
 const USER_TIMEOUT_MS: u32 = 30_000;
 /// Of what a client has room for no more, in bytes: the kernel takes this much for later, where it would take megabytes. The rest stays
 /// with us, who know how much it is.

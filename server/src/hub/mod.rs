@@ -18,9 +18,10 @@ use crate::protocol::{RoomName, Sender};
 
 /// More shards than this have no place in the map of who is where.
 pub const MAX_SHARDS: usize = 64;
-/// Bytes that a shard may have to deliver: of what all outboxes may hold a quarter, between these.
+/// Of what all outboxes may hold, a shard may have this part to deliver,
 const BACKLOG_PART: usize = 4;
-pub const BACKLOG_BYTES: (usize, usize) = (1 << 20, 32 << 20);
+/// but so many bytes at least and at most.
+pub(crate) const BACKLOG_BYTES: (usize, usize) = (1 << 20, 32 << 20);
 
 /// One connection in one room.
 #[derive(Debug, Clone)]

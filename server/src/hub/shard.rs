@@ -24,6 +24,7 @@ use crate::protocol::{RoomName, Sender};
 pub const SENDS_PER_TURN: usize = 256;
 /// A room that takes more than a turn waits this long for what else comes, before a walk begins that takes many times as long.
 pub const GATHER: Duration = Duration::from_millis(1);
+
 /// What one turn did.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Turn {

@@ -103,7 +103,7 @@ impl Raw {
 pub(crate) const SMALL: (&str, &str) = ("WSC_MAX_MESSAGE_BYTES", "1000");
 
 /// What is sent, and the code that comes for it.
-pub(crate) fn broken() -> [(&'static str, u16, Vec<u8>); 21] {
+pub(crate) fn broken() -> [(&'static str, u16, Vec<u8>); 23] {
     let unmasked = vec![FIN | TEXT, 2, b'h', b'i'];
     let endless = [
         &[FIN | BINARY, MASKED | 0x7f][..],
@@ -118,7 +118,9 @@ pub(crate) fn broken() -> [(&'static str, u16, Vec<u8>); 21] {
     let negative = [&[FIN | BINARY, MASKED | 0x7f][..], &(1_u64 << 63).to_be_bytes()].concat();
     [
         ("unmasked", 1002, unmasked),
-        ("reserved bit", 1002, frame(FIN | 0x40 | TEXT, b"x")),
+        ("first reserved bit", 1002, frame(FIN | 0x40 | TEXT, b"x")),
+        ("second reserved bit", 1002, frame(FIN | 0x20 | TEXT, b"x")),
+        ("third reserved bit", 1002, frame(FIN | 0x10 | TEXT, b"x")),
         ("reserved opcode", 1002, frame(FIN | 0x3, b"x")),
         ("reserved control opcode", 1002, frame(FIN | 0xb, b"x")),
         ("fragmented ping", 1002, frame(PING, b"x")),
@@ -156,7 +158,7 @@ async fn broken_frames_end_with_a_code_and_nothing_else_happens() {
         drop(raw);
         server.wait_connections(1, SOON).await.unwrap();
     }
-    for (reason, count) in [("protocol", 15), ("utf8", 3), ("too_large", 3)] {
+    for (reason, count) in [("protocol", 17), ("utf8", 3), ("too_large", 3)] {
         let closed = format!("wsc_server_closed_total{{reason=\"{reason}\"}}");
         assert_eq!(server.metric(&closed).await.unwrap(), count, "{reason}");
     }

@@ -1,6 +1,6 @@
 //! Messages that are too large, clients that are too slow.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 use wsc_tests::client::{Client, EndKind};
@@ -133,6 +133,30 @@ async fn what_a_client_does_not_read_waits_with_the_server() {
     })
     .await
     .unwrap();
+}
+
+/// Neither the heartbeat nor its outbox ends it here: the kernel does, which would wait a quarter of an hour by itself.
+#[tokio::test]
+async fn who_has_no_room_for_half_a_minute_is_gone() {
+    let server = alone(&[
+        ("WSC_OUTBOX_BYTES", "67108864"),
+        ("WSC_HEARTBEAT_SECONDS", "3600"),
+    ])
+    .await;
+    let (slow, sender) = (
+        connect(&server, "/ws/r").await,
+        connect(&server, "/ws/r?echo=0").await,
+    );
+    slow.set_reading(false).await.unwrap();
+    while server.metric("wsc_server_outbox_bytes").await.unwrap() < 1 << 20 {
+        sender.send_binary(vec![0; 60_000]).await.unwrap();
+    }
+    let began = Instant::now();
+    server.wait_connections(1, SOON * 3).await.unwrap();
+    assert!(began.elapsed() > Duration::from_secs(25), "{:?}", began.elapsed());
+    let lost = "wsc_server_closed_total{reason=\"lost\"}";
+    assert_eq!(server.wait_metric(lost, 1, SOON).await.unwrap(), 1);
+    assert_eq!(sender.ended(), None);
 }
 
 /// Each of them could wait for much more; together they may not.

@@ -1,8 +1,7 @@
 //! What an open connection costs while it is idle, also after it was not.
 
-use std::fs;
-
 use tokio::sync::{Semaphore, SemaphorePermit};
+use wsc_tests::bench::cpu;
 use wsc_tests::server::Server;
 use wsc_tests::sockets::allow_files;
 
@@ -25,10 +24,8 @@ pub(crate) async fn sockets(count: usize) -> SemaphorePermit<'static> {
 
 /// Resident memory of the server, in bytes.
 pub(crate) fn resident(server: &Server) -> usize {
-    let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", server.pid())).unwrap();
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:")).unwrap();
-    let kib: usize = line.trim().trim_end_matches(" kB").parse().unwrap();
-    kib << 10
+    let bytes = cpu::resident(server.pid()).unwrap();
+    usize::try_from(bytes).unwrap()
 }
 
 async fn connect(server: &Server, count: usize) -> Vec<Raw> {

@@ -11,6 +11,7 @@ use super::{SERVER_CPU, cpu, real};
 pub const SAMPLE: Duration = Duration::from_secs(2);
 /// The least time of a slice of it.
 pub const SLICE: Duration = Duration::from_millis(100);
+
 /// What was seen in one go, or in several that were added up.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
