@@ -5,12 +5,12 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 
-use crate::cache::Cache;
 use crate::commands::BenchArgs;
-use crate::ladder::Ladder;
-use crate::process::output;
-use crate::steps::Steps;
-use crate::{cargo, environment, images, ladder, machine, peers, repository};
+use wsc_environment::cache::Cache;
+use wsc_environment::ladder::Ladder;
+use wsc_environment::process::output;
+use wsc_environment::steps::Steps;
+use wsc_environment::{cargo, images, ladder, machine, peers, repository, variables};
 
 /// Where a run is published.
 const DOCUMENT: &str = "docs/benchmarks.md";
@@ -37,7 +37,7 @@ Redis, unless a row says otherwise.
 
 - **Floors.** Of a broadcast: one `send(2)` of the same bytes to as many sockets, in a loop that does nothing else. Of a handshake: accept, epoll,
   httparse and the answer.
-- **Peers** (`tests/peers`) are each about a page, with the settings that their documentation recommends, in production mode: axum's WebSockets with a
+- **Peers** (`tests/bench/peers`) are each about a page, with the settings that their documentation recommends, in production mode: axum's WebSockets with a
   broadcast channel a room, as they come and with buffers of 512 bytes; `ws` with bufferutil on Node and, where there is a Redis, `redis`; the library
   centrifuge with its Redis broker, spoken to in JSON. For a broadcast only ours and Node go through Redis.
 - **Handshakes**: storms of 9,000, of which 64 at a time are under way; closing is not counted. Storms follow each other, so all
@@ -59,11 +59,11 @@ pub(crate) fn server(args: &BenchArgs) -> Result<ExitCode> {
     let ladder = ladder::ladder(&cache, &steps)?;
     let mut bench = Command::new(programs.path("wsc-bench")?);
     bench
-        .envs(environment::of_programs(&programs)?)
-        .envs(environment::of_ladder(&ladder));
+        .envs(variables::of_programs(&programs)?)
+        .envs(variables::of_ladder(&ladder));
     let only = args.only.as_deref();
     if only.is_none_or(|only| !WITHOUT_PEERS.contains(&only)) {
-        bench.envs(environment::of_peers(&peers::build(&cache, &steps)?));
+        bench.envs(variables::of_peers(&peers::build(&cache, &steps)?));
     }
     if only.is_none_or(|only| only == "size") {
         if machine::is_root() {

@@ -7,12 +7,12 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
 
-use crate::cache::Cache;
-use crate::cluster::{self, Cluster};
-use crate::environment;
-use crate::steps::Steps;
 use crate::test::{self, Rung};
-use crate::{bench, demo, r#gen, images};
+use crate::{bench, demo};
+use wsc_environment::cache::Cache;
+use wsc_environment::cluster::{self, Cluster};
+use wsc_environment::steps::Steps;
+use wsc_environment::{cargo, images, variables};
 
 /// Everything that this repository can do, each with all of its own set-up.
 #[derive(Parser)]
@@ -132,10 +132,20 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Cluster(command) => return cluster(command),
         Command::Images(args) => images::run(args.export.as_deref())?,
         Command::Bench(BenchCommand::Server(args)) => return bench::server(&args),
-        Command::Gen(args) => r#gen::run(args.check)?,
+        Command::Gen(args) => return generate(&args),
         Command::Forward { state, cluster } => cluster::forward::run(&state, cluster)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The generators depend on the operator's crates, so they are a program of their own.
+fn generate(args: &GenArgs) -> Result<ExitCode> {
+    let program = Steps::new().run("cargo build wsc-gen", || cargo::program("wsc-gen"))?;
+    let mut command = std::process::Command::new(program);
+    if args.check {
+        command.arg("--check");
+    }
+    become_program(&mut command)
 }
 
 fn cluster(command: ClusterCommand) -> Result<ExitCode> {
@@ -154,7 +164,7 @@ fn cluster(command: ClusterCommand) -> Result<ExitCode> {
             let Some((program, args)) = command.split_first() else {
                 bail!("say which command to run")
             };
-            let environment = environment::of_cluster(&cache, &cluster)?;
+            let environment = variables::of_cluster(&cache, &cluster)?;
             return become_program(cluster.client(program)?.args(args).envs(environment));
         }
     }

@@ -5,11 +5,11 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 
-use crate::cache::Cache;
-use crate::cluster::{self, Cluster};
 use crate::commands::DemoArgs;
-use crate::steps::Steps;
-use crate::{cargo, environment, images, interrupt, machine};
+use wsc_environment::cache::Cache;
+use wsc_environment::cluster::{self, Cluster};
+use wsc_environment::steps::Steps;
+use wsc_environment::{cargo, images, interrupt, machine, variables};
 
 /// Signal 2 as an exit code, as shells have it.
 const INTERRUPTED: u8 = 130;
@@ -58,8 +58,8 @@ fn demo(cache: &Cache, steps: &Steps, args: &DemoArgs, whose: Whose) -> Result<E
     let _in_use = cache.in_use()?;
     let mut command = cluster.client(programs.path("wsc-demo")?)?;
     command
-        .envs(environment::of_cluster(cache, &cluster)?)
-        .envs(environment::of_images(&images));
+        .envs(variables::of_cluster(cache, &cluster)?)
+        .envs(variables::of_images(&images));
     if whose == Whose::Ours {
         command.arg("--disposable");
     }

@@ -5,25 +5,9 @@
     reason = "a command for people at a terminal"
 )]
 
-mod autobahn;
 mod bench;
-mod cache;
-mod cargo;
-mod cluster;
 mod commands;
-mod debian;
 mod demo;
-mod environment;
-mod r#gen;
-mod images;
-mod interrupt;
-mod kubernetes;
-mod ladder;
-mod machine;
-mod peers;
-mod process;
-mod repository;
-mod steps;
 mod test;
 
 use std::process::ExitCode;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use wsc_tests::autobahn;
+use wsc_testing::autobahn;
 
 use crate::alone;
 

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use tokio::process::Command;
-use wsc_tests::http1;
-use wsc_tests::server::Server;
+use wsc_testing::http1;
+use wsc_testing::server::Server;
 
 use crate::{SOON, alone, connect, crowd, program, refusal};
 

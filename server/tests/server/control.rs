@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use http::Method;
 use serde_json::{Value, json};
-use wsc_tests::client::{Client, EndKind, Options};
-use wsc_tests::http1;
-use wsc_tests::server::Server;
+use wsc_testing::client::{Client, EndKind, Options};
+use wsc_testing::http1;
+use wsc_testing::server::Server;
 
 use crate::{SOON, alone, connect, crowd, end_of, ended, refusal};
 

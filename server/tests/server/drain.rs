@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use wsc_tests::client::{EndKind, Refused};
-use wsc_tests::http1;
+use wsc_testing::client::{EndKind, Refused};
+use wsc_testing::http1;
 
 use crate::{SOON, alone, crowd, end_of, ended};
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::net::sockopt::set_socket_linger;
 use tokio::io::AsyncWriteExt;
-use wsc_tests::server::Server;
+use wsc_testing::server::Server;
 
 use crate::frames::{BINARY, FIN, PING, Raw, frame};
 use crate::{SOON, alone, connect};

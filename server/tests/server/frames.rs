@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use wsc_tests::server::Server;
+use wsc_testing::server::Server;
 
 use crate::{SOON, alone, connect};
 

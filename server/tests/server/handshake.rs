@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use http::Method;
 use serde_json::json;
-use wsc_tests::client::{Client, Options, Refused};
-use wsc_tests::http1::{self, Answer};
-use wsc_tests::server::Server;
+use wsc_testing::client::{Client, Options, Refused};
+use wsc_testing::http1::{self, Answer};
+use wsc_testing::server::Server;
 
 use crate::{SOON, alone, connect};
 

@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use wsc_tests::cluster::eventually;
-use wsc_tests::server::Server;
+use wsc_testing::cluster::eventually;
+use wsc_testing::server::Server;
 
 use crate::edges::{cuts, reset};
 use crate::frames::{BINARY, FIN, PING, Raw, SMALL, TEXT, broken, frame};

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
-use wsc_tests::client::{Client, EndKind};
-use wsc_tests::cluster::eventually;
-use wsc_tests::http1;
-use wsc_tests::sockets::send_queues;
+use wsc_testing::client::{Client, EndKind};
+use wsc_testing::cluster::eventually;
+use wsc_testing::http1;
+use wsc_testing::sockets::send_queues;
 
 use crate::{SOON, alone, connect, end_of, refusal};
 
@@ -61,7 +61,7 @@ async fn a_client_that_does_not_read_is_closed_and_its_neighbours_get_everything
         .unwrap();
     assert_eq!(closed, 1);
     let numbers = fast.with_frames(|frames| {
-        let number = |f: &wsc_tests::client::Frame| u64::from_be_bytes(*f.payload.first_chunk().unwrap());
+        let number = |f: &wsc_testing::client::Frame| u64::from_be_bytes(*f.payload.first_chunk().unwrap());
         frames.iter().map(number).collect::<Vec<_>>()
     });
     assert_eq!(numbers, (1..=MESSAGES).collect::<Vec<_>>());

@@ -30,9 +30,9 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use serde_json::Value;
-use wsc_tests::client::{Client, Ended, Refused};
-use wsc_tests::redis::Redis;
-use wsc_tests::server::Server;
+use wsc_testing::client::{Client, Ended, Refused};
+use wsc_testing::redis::Redis;
+use wsc_testing::server::Server;
 
 /// For what takes milliseconds on an idle machine.
 const SOON: Duration = Duration::from_secs(20);

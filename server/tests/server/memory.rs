@@ -1,9 +1,9 @@
 //! What an open connection costs while it is idle, also after it was not.
 
 use tokio::sync::{Semaphore, SemaphorePermit};
-use wsc_tests::bench::cpu;
-use wsc_tests::server::Server;
-use wsc_tests::sockets::allow_files;
+use wsc_testing::cpu;
+use wsc_testing::server::Server;
+use wsc_testing::sockets::allow_files;
 
 use crate::alone;
 use crate::frames::{BINARY, FIN, Raw, frame};

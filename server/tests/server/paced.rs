@@ -10,8 +10,8 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::fd::OwnedFd;
 use rustix::process::Signal;
 use serde_json::json;
-use wsc_tests::bench::client;
-use wsc_tests::client::Refused;
+use wsc_testing::client::Refused;
+use wsc_testing::frames;
 
 use crate::memory::sockets;
 use crate::{SOON, alone};
@@ -55,7 +55,7 @@ impl Crowd {
     fn connect(port: u16) -> Self {
         let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
         let clients = (0..CLIENTS).map(|index| {
-            let socket = client::connect(port, "/ws/paced").unwrap();
+            let socket = frames::connect(port, "/ws/paced").unwrap();
             socket.set_nonblocking(true).unwrap();
             epoll::add(&epoll, &socket, EventData::new_u64(index as u64), EventFlags::IN).unwrap();
             Client {
@@ -124,7 +124,7 @@ impl Client {
                 break;
             };
             if [*first, *length] == PING {
-                socket.write_all(&client::PONG).unwrap();
+                socket.write_all(&frames::PONG).unwrap();
             } else {
                 assert_eq!(
                     (*first, &self.close.as_ref().map(|close| close.code)),

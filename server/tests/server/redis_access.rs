@@ -1,7 +1,7 @@
 //! Prefixes, passwords and ACL users.
 
-use wsc_tests::cluster::eventually;
-use wsc_tests::redis::Redis;
+use wsc_testing::cluster::eventually;
+use wsc_testing::redis::Redis;
 
 use crate::{SOON, beside, connect};
 

@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use wsc_tests::client::Client;
-use wsc_tests::redis::Redis;
-use wsc_tests::server::Server;
+use wsc_testing::client::Client;
+use wsc_testing::redis::Redis;
+use wsc_testing::server::Server;
 
 use crate::{SOON, beside, connect, pool};
 
@@ -121,7 +121,7 @@ async fn a_flood_while_redis_is_away_is_slowed_down_and_every_message_is_account
         }
         anyhow::Ok(sum)
     };
-    wsc_tests::cluster::eventually(SOON, "all are counted", async || {
+    wsc_testing::cluster::eventually(SOON, "all are counted", async || {
         Ok((dropped().await? >= MESSAGES).then_some(()))
     })
     .await

@@ -13,10 +13,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use wsc_haproxy::{Server as Backend, ServerState};
-use wsc_tests::client::{Client, Options};
-use wsc_tests::cluster::eventually;
-use wsc_tests::haproxy::{PodOptions, ProxyPod};
-use wsc_tests::server::Server;
+use wsc_testing::client::{Client, Options};
+use wsc_testing::cluster::eventually;
+use wsc_testing::haproxy::{PodOptions, ProxyPod};
+use wsc_testing::server::Server;
 
 use self::cases::{Case, GOOD, Gets, HTTP2, MOST_HEADERS, cases, good, many_headers, version_8};
 use crate::frames::{FIN, TEXT, frame};

@@ -9,10 +9,10 @@ use anyhow::{Context, Result, bail};
 
 use super::modules;
 use super::outcome::Outcome;
-use crate::cache::Cache;
-use crate::process::{logged, output};
-use crate::steps::Steps;
-use crate::{r#gen, kubernetes, machine, peers, repository};
+use wsc_environment::cache::Cache;
+use wsc_environment::process::{logged, output};
+use wsc_environment::steps::Steps;
+use wsc_environment::{cargo, kubernetes, machine, peers, repository};
 
 /// Checks licences, sources and doubled crates by `deny.toml`.
 const CARGO_DENY: &str = "0.20.2";
@@ -88,7 +88,9 @@ pub(super) fn run(cache: &Cache, steps: &Steps) -> Result<Outcome> {
                 .arg(repository::path("charts/websocket-operator")),
         )
     });
-    timed("gen --check", &mut || r#gen::run(true));
+    timed("gen --check", &mut || {
+        said(Command::new(cargo::program("wsc-gen")?).arg("--check"))
+    });
     timed("gofmt", &mut gofmt);
     timed("every file is in a module", &mut || {
         let folders = [".", BESIDE[0], BESIDE[1]];
@@ -166,7 +168,7 @@ fn gofmt() -> Result<()> {
     let list = output(
         Command::new("gofmt")
             .arg("-l")
-            .args(["tests/kubernetes", "tests/peers/centrifuge"].map(repository::path)),
+            .args(["tests/environment/kubernetes", "tests/bench/peers/centrifuge"].map(repository::path)),
     )?;
     if !list.trim().is_empty() {
         bail!("not formatted:\n{list}");

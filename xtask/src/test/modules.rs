@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::process::output;
-use crate::repository;
+use wsc_environment::process::output;
+use wsc_environment::repository;
 
 /// An error lists the files of `sources` that belong to no module of the packages that these manifests stand for.
 pub(super) fn check(sources: &[PathBuf], manifests: &[String]) -> Result<()> {

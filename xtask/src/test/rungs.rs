@@ -10,13 +10,13 @@ use anyhow::Result;
 use super::outcome::Outcome;
 use super::suite::Suite;
 use super::{Rung, lint};
-use crate::cache::Cache;
-use crate::cargo::{self, Executable};
-use crate::cluster::Cluster;
-use crate::cluster::api_tier::ApiTier;
-use crate::environment::{self, Environment};
-use crate::steps::Steps;
-use crate::{autobahn, cluster, images, kubernetes, ladder, machine};
+use wsc_environment::cache::Cache;
+use wsc_environment::cargo::{self, Executable};
+use wsc_environment::cluster::Cluster;
+use wsc_environment::cluster::api_tier::ApiTier;
+use wsc_environment::steps::Steps;
+use wsc_environment::variables::{self, Environment};
+use wsc_environment::{autobahn, cluster, images, kubernetes, ladder, machine};
 
 const PURE_LIMIT: Duration = Duration::from_mins(5);
 const COMPONENT_LIMIT: Duration = Duration::from_mins(15);
@@ -41,7 +41,7 @@ pub(super) fn run(rung: Rung, cache: &Cache, steps: &Steps, filter: Option<&str>
 fn pure(cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outcome> {
     machine::packages(steps)?;
     // The models of HAProxy's configuration and the helpers of other tests have unit tests that want the real thing.
-    let environment = environment::of_ladder(&ladder::ladder(cache, steps)?);
+    let environment = variables::of_ladder(&ladder::ladder(cache, steps)?);
     let executables = steps.run("building unit tests", cargo::unit_tests)?;
     let mut packages: BTreeMap<&str, Outcome> = BTreeMap::new();
     for executable in &executables {
@@ -68,15 +68,15 @@ fn never_empty(name: &str, outcome: Outcome, filter: Option<&str>) -> Outcome {
 
 fn component(cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outcome> {
     machine::packages(steps)?;
-    let mut environment = environment::of_repository();
-    environment.extend(environment::of_ladder(&ladder::ladder(cache, steps)?));
-    environment.extend(environment::of_autobahn(&autobahn::provide(cache, steps)?));
+    let mut environment = variables::of_repository();
+    environment.extend(variables::of_ladder(&ladder::ladder(cache, steps)?));
+    environment.extend(variables::of_autobahn(&autobahn::provide(cache, steps)?));
     let executables = steps.run("building component tests", || {
         cargo::integration_tests(&["wsc-proxy-agent", "wsc-server"])
     })?;
     // The agent runs as in its pod, with servers behind it: as processes.
     let ours = steps.run("building programs", cargo::programs)?;
-    environment.extend(environment::of_programs(&ours)?);
+    environment.extend(variables::of_programs(&ours)?);
     let mut total = Outcome::default();
     for executable in &executables {
         let mut command = Command::new(&executable.path);
@@ -91,13 +91,13 @@ fn api(cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outcome> {
     machine::packages(steps)?;
     let programs = kubernetes::build(cache, steps)?;
     let executables = steps.run("building API tests", || {
-        cargo::integration_test("wsc-tests", "api")
+        cargo::integration_test("wsc-suites", "api")
     })?;
     let ours = steps.run("building programs", cargo::programs)?;
     let tier = steps.run("API server without nodes", || ApiTier::start(cache, &programs))?;
-    let mut environment = environment::of_api_tier(&tier, &programs);
-    environment.extend(environment::of_ladder(&ladder::ladder(cache, steps)?));
-    environment.extend(environment::of_programs(&ours)?);
+    let mut environment = variables::of_api_tier(&tier, &programs);
+    environment.extend(variables::of_ladder(&ladder::ladder(cache, steps)?));
+    environment.extend(variables::of_programs(&ours)?);
     // These tests mostly wait, so more of them than cores run at the same time.
     environment.push(("RUST_TEST_THREADS", API_THREADS.into()));
     run_in(
@@ -112,7 +112,7 @@ fn api(cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outcome> {
 
 fn e2e(cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outcome> {
     let executables = steps.run("building end-to-end tests", || {
-        cargo::integration_test("wsc-tests", "e2e")
+        cargo::integration_test("wsc-suites", "e2e")
     })?;
     let ours = steps.run("building programs", cargo::programs)?;
     let was_running = Cluster::running(cache).is_ok();
@@ -153,9 +153,9 @@ fn on_cluster(
     let cluster = cluster::up(cache, steps, None)?;
     let images = images::provide(cache, steps, ours, &cluster)?;
     let _in_use = cache.in_use()?;
-    let mut environment = environment::of_cluster(cache, &cluster)?;
-    environment.extend(environment::of_images(&images));
-    environment.extend(environment::of_programs(ours)?);
+    let mut environment = variables::of_cluster(cache, &cluster)?;
+    environment.extend(variables::of_images(&images));
+    environment.extend(variables::of_programs(ours)?);
     environment.push(("RUST_TEST_THREADS", E2E_THREADS.into()));
     let place = |path: &Path| cluster.client(path);
     run_in(executables, place, &environment, E2E_LIMIT, filter, cache)

@@ -12,9 +12,9 @@ use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::outcome::Outcome;
-use crate::cache::Cache;
-use crate::interrupt;
-use crate::process::describe;
+use wsc_environment::cache::Cache;
+use wsc_environment::interrupt;
+use wsc_environment::process::describe;
 
 /// How often a suite that says nothing is thought about.
 const GLANCE: Duration = Duration::from_millis(200);
@@ -169,7 +169,12 @@ mod tests {
             live: false,
             filter: None,
         };
-        suite.run(&Cache::for_test("suite")).unwrap()
+        suite
+            .run(
+                &Cache::at(std::env::temp_dir().join(format!("wsc-xtask-{}-suite", std::process::id())))
+                    .unwrap(),
+            )
+            .unwrap()
     }
 
     const MINUTE: Duration = Duration::from_mins(1);

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use wsc_haproxy::RenderedConfig;
-use wsc_tests::ports::Port;
+use wsc_testing::ports::Port;
 
 /// The object and its version; none at first.
 type Map = Option<(u64, Value)>;

@@ -8,7 +8,7 @@ use wsc_haproxy::{
 };
 use wsc_proxy_agent::args::Places;
 use wsc_proxy_agent::check::check;
-use wsc_tests::haproxy::{PodOptions, ProxyPod};
+use wsc_testing::haproxy::{PodOptions, ProxyPod};
 
 use crate::pool::{pool, ready};
 

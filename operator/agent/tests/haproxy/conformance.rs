@@ -1,7 +1,7 @@
 //! WebSocket frames through HAProxy: it neither adds nor takes away anything.
 
-use wsc_tests::autobahn;
-use wsc_tests::haproxy::{PodOptions, ProxyPod};
+use wsc_testing::autobahn;
+use wsc_testing::haproxy::{PodOptions, ProxyPod};
 
 use crate::pool::{pool, ready};
 

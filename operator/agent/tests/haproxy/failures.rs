@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use wsc_haproxy::Server;
-use wsc_tests::cluster::eventually;
-use wsc_tests::faults::{Direction, StreamProxy};
-use wsc_tests::haproxy::{PodOptions, ProxyPod, Signal, Status};
+use wsc_testing::cluster::eventually;
+use wsc_testing::faults::{Direction, StreamProxy};
+use wsc_testing::haproxy::{PodOptions, ProxyPod, Signal, Status};
 
 use crate::pool::{Backend, WAIT, answers, come_back, connect, given, pool, ready, tries, with_faults};
 

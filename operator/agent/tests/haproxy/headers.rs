@@ -10,9 +10,9 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get as route;
 use tokio::net::TcpListener;
 use wsc_haproxy::{Origin, Server, ServerState};
-use wsc_tests::client::{Client, Options, Refused};
-use wsc_tests::haproxy::{PodOptions, ProxyPod};
-use wsc_tests::http1;
+use wsc_testing::client::{Client, Options, Refused};
+use wsc_testing::haproxy::{PodOptions, ProxyPod};
+use wsc_testing::http1;
 
 use crate::pool::{connect, given, pool, ready};
 

@@ -8,10 +8,10 @@ use axum::http::StatusCode;
 use futures::future::try_join_all;
 use serde_json::Value;
 use wsc_haproxy::{Server, ServerState};
-use wsc_tests::client::{Client, Options};
-use wsc_tests::cluster::eventually;
-use wsc_tests::haproxy::{PodOptions, ProxyPod, Signal, program};
-use wsc_tests::server;
+use wsc_testing::client::{Client, Options};
+use wsc_testing::cluster::eventually;
+use wsc_testing::haproxy::{PodOptions, ProxyPod, Signal, program};
+use wsc_testing::server;
 
 /// For a state that a machine under load may take long for.
 pub(crate) const WAIT: Duration = Duration::from_secs(30);

@@ -1,8 +1,8 @@
 //! Servers come, rest and go while clients are connected; HAProxy is never reloaded for it.
 
 use wsc_haproxy::ServerState;
-use wsc_tests::cluster::eventually;
-use wsc_tests::haproxy::{PodOptions, ProxyPod, Status};
+use wsc_testing::cluster::eventually;
+use wsc_testing::haproxy::{PodOptions, ProxyPod, Status};
 
 use crate::pool::{Backend, WAIT, answers, come_back, connect, given, is_ready, pool, ready};
 

@@ -4,9 +4,9 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 use wsc_haproxy::Published;
-use wsc_tests::cluster::eventually;
-use wsc_tests::faults::{Address, StreamProxy};
-use wsc_tests::haproxy::{PodOptions, ProxyPod, Source, Status};
+use wsc_testing::cluster::eventually;
+use wsc_testing::faults::{Address, StreamProxy};
+use wsc_testing::haproxy::{PodOptions, ProxyPod, Source, Status};
 
 use crate::api_server::{ApiServer, kubeconfig};
 use crate::pool::{WAIT, answers, come_back, connect, given, pool, ready};

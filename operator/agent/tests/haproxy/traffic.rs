@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use wsc_haproxy::Server;
-use wsc_tests::client::{Client, Refused};
-use wsc_tests::cluster::eventually;
-use wsc_tests::haproxy::{PodOptions, ProxyPod};
+use wsc_testing::client::{Client, Refused};
+use wsc_testing::cluster::eventually;
+use wsc_testing::haproxy::{PodOptions, ProxyPod};
 
 use crate::pool::{Backend, WAIT, answers, come_back, connect, given, pool, ready};
 
@@ -149,7 +149,7 @@ async fn when_all_are_full_the_client_is_told_when_to_come_back() {
         clients.push(connect(&pod).await.unwrap());
     }
     for word in ["before the check", "after the check"] {
-        let options = wsc_tests::client::Options::new(pod.url());
+        let options = wsc_testing::client::Options::new(pod.url());
         let Err(Refused::Status { status, headers, .. }) = Client::connect(&options).await else {
             panic!("{word}: there is no room");
         };

@@ -1,0 +1,205 @@
+//! What the demo shows while it runs: written by those who watch and those who act, read by the screen.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use wsc_api::v1alpha1::{Decision, WebSocketClusterStatus};
+
+use super::book::{Book, Glance};
+use super::pool::Pool;
+use wsc_testing::output::say;
+
+/// Notes that are kept for the screen.
+const NOTES: usize = 50;
+
+/// Shared by everything in the demo.
+#[derive(Debug)]
+pub struct Board {
+    began: Instant,
+    plain: bool,
+    pool: Mutex<Pool>,
+    story: Mutex<Story>,
+    book: OnceLock<Arc<Book>>,
+}
+
+#[derive(Debug, Default)]
+struct Story {
+    phase: String,
+    notes: VecDeque<String>,
+}
+
+/// Everything on the board at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Since the demo began.
+    pub elapsed: Duration,
+    /// What is going on.
+    pub phase: String,
+    /// What happened, the oldest first.
+    pub notes: Vec<String>,
+    /// The pool.
+    pub pool: Pool,
+    /// The clients.
+    pub clients: Glance,
+}
+
+impl Board {
+    /// An empty one. With `plain` each note is also a line of output.
+    pub fn new(began: Instant, plain: bool) -> Self {
+        Self {
+            began,
+            plain,
+            pool: Mutex::default(),
+            story: Mutex::default(),
+            book: OnceLock::new(),
+        }
+    }
+
+    /// When the demo began.
+    pub fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// Is nobody drawing a screen?
+    pub fn is_plain(&self) -> bool {
+        self.plain
+    }
+
+    /// Looks at the pool, or changes it. (No guard leaves this function: one that lives a little too long would block the next look.)
+    pub fn pool<R>(&self, look: impl FnOnce(&mut Pool) -> R) -> R {
+        look(&mut self.pool.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on the clients' numbers are these.
+    pub fn show(&self, book: &Arc<Book>) {
+        // Only the first one counts; there is only one.
+        let _ = self.book.set(Arc::clone(book));
+    }
+
+    /// The clients, if there are any yet.
+    pub fn book(&self) -> Option<&Book> {
+        self.book.get().map(Arc::as_ref)
+    }
+
+    /// Something happened.
+    pub fn note(&self, text: impl Into<String>) {
+        let text = format!("[{:6.1} s] {}", self.began.elapsed().as_secs_f64(), text.into());
+        if self.plain {
+            say(&text);
+        }
+        let mut story = self.story();
+        story.notes.push_back(text);
+        if story.notes.len() > NOTES {
+            story.notes.pop_front();
+        }
+    }
+
+    /// Something else is going on now.
+    pub fn phase(&self, text: impl Into<String>) {
+        let text = text.into();
+        self.story().phase.clone_from(&text);
+        self.note(text);
+    }
+
+    /// The resource's status changed.
+    pub fn status(&self, status: WebSocketClusterStatus) {
+        let decision = status.last_decision.clone();
+        let before = self
+            .pool(|pool| std::mem::replace(&mut pool.status, status))
+            .last_decision;
+        if let Some(decision) = decision.filter(|decision| before.as_ref() != Some(decision)) {
+            self.note(format!("operator: {}", in_words(&decision)));
+        }
+    }
+
+    /// Everything, now.
+    pub fn snapshot(&self) -> Snapshot {
+        let (phase, notes) = {
+            let story = self.story();
+            (story.phase.clone(), story.notes.iter().cloned().collect())
+        };
+        Snapshot {
+            elapsed: self.began.elapsed(),
+            phase,
+            notes,
+            pool: self.pool(|pool| pool.clone()),
+            clients: self.book.get().map(|book| book.glance()).unwrap_or_default(),
+        }
+    }
+
+    fn story(&self) -> MutexGuard<'_, Story> {
+        self.story.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A decision as a person would say it.
+pub fn in_words(decision: &Decision) -> String {
+    format!("{} ({}): {}", decision.action, decision.reason, decision.message)
+}
+
+impl Snapshot {
+    /// All numbers in one line.
+    pub fn line(&self) -> String {
+        let (status, clients) = (&self.pool.status, &self.clients);
+        format!(
+            "{} active, {} desired, {} starting, {} draining; {} clients; {} sent, {} received; {} closes asked, {} unasked",
+            self.pool.active(),
+            status.desired_replicas,
+            status.starting_replicas,
+            status.draining_replicas,
+            clients.open,
+            clients.sent,
+            clients.received,
+            clients.asked,
+            clients.unasked
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use k8s_openapi::jiff::Timestamp;
+
+    use super::*;
+
+    fn decision(action: &str) -> Decision {
+        Decision {
+            time: Time(Timestamp::UNIX_EPOCH),
+            action: action.to_owned(),
+            reason: "MorePodsWanted".to_owned(),
+            message: "create 1 of 1 missing pods".to_owned(),
+            desired_replicas: 3,
+            connections: 70,
+            target_per_pod: 60,
+        }
+    }
+
+    #[test]
+    fn a_decision_is_noted_once() {
+        let board = Board::new(Instant::now(), false);
+        let status = |action| WebSocketClusterStatus {
+            last_decision: Some(decision(action)),
+            ..WebSocketClusterStatus::default()
+        };
+        for action in ["ScaleUp", "ScaleUp", "ScaleDown"] {
+            board.status(status(action));
+        }
+        let notes = board.snapshot().notes;
+        assert_eq!(notes.len(), 2, "{notes:?}");
+        assert!(
+            notes[0].ends_with("operator: ScaleUp (MorePodsWanted): create 1 of 1 missing pods"),
+            "{notes:?}"
+        );
+    }
+
+    #[test]
+    fn old_notes_make_room() {
+        let board = Board::new(Instant::now(), false);
+        (0..=NOTES).for_each(|number| board.note(number.to_string()));
+        let notes = board.snapshot().notes;
+        assert_eq!(notes.len(), NOTES);
+        assert!(notes[0].ends_with(" 1"), "{notes:?}");
+    }
+}

@@ -1,0 +1,23 @@
+//! What the tests, the demo and the benches run on: a local Kubernetes, HAProxy and Redis of Debian 13, the shipped images, the Autobahn
+//! suite and peers. Each is built once per machine and kept in a cache. `cargo xtask` provides them.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "steps are printed for people at a terminal"
+)]
+
+pub mod autobahn;
+pub mod cache;
+pub mod cargo;
+pub mod cluster;
+mod debian;
+pub mod images;
+pub mod interrupt;
+pub mod kubernetes;
+pub mod ladder;
+pub mod machine;
+pub mod peers;
+pub mod process;
+pub mod repository;
+pub mod steps;
+pub mod variables;

@@ -1,0 +1,277 @@
+//! What a resource becomes.
+
+use std::collections::BTreeSet;
+
+use http::Method;
+use serde_json::{Value, json};
+
+use super::small;
+use crate::support::path;
+use crate::support::stage::{Stage, condition, controller, uid};
+
+/// Besides the Secret, whose name holds a hash of the resource's uid.
+const CHILDREN: [&str; 15] = [
+    "ConfigMap/chat-haproxy",
+    "Deployment/chat-proxy",
+    "Deployment/chat-redis",
+    "NetworkPolicy/chat",
+    "NetworkPolicy/chat-proxy",
+    "NetworkPolicy/chat-redis",
+    "Pod/chat-0",
+    "Pod/chat-1",
+    "Role/chat-proxy",
+    "RoleBinding/chat-proxy",
+    "Secret/chat-redis-",
+    "Service/chat",
+    "Service/chat-redis",
+    "ServiceAccount/chat-proxy",
+    "",
+];
+
+fn names(children: &std::collections::BTreeMap<String, Value>) -> BTreeSet<String> {
+    let names = children.keys().map(|name| {
+        let secret = name
+            .strip_prefix("Secret/chat-redis-")
+            .is_some_and(|hash| hash.len() == 8);
+        if secret {
+            "Secret/chat-redis-".to_owned()
+        } else {
+            name.clone()
+        }
+    });
+    names.collect()
+}
+
+fn wanted() -> BTreeSet<String> {
+    CHILDREN
+        .iter()
+        .filter(|name| !name.is_empty())
+        .map(|name| (*name).to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_resource_becomes_ready_with_exactly_its_children() {
+    let stage = Stage::new("children").await;
+    let _operator = stage.operator();
+    let mut object = crate::support::resource(stage.namespace(), "chat", &small());
+    object["metadata"]["labels"] = json!({"argocd.argoproj.io/instance": "mine"});
+    object["metadata"]["annotations"] = json!({"argocd.argoproj.io/tracking-id": "mine"});
+    stage
+        .ask(Method::POST, &path(stage.namespace(), ""), Some(&object))
+        .await
+        .unwrap();
+    let wait = [
+        "wait",
+        "--for=condition=Ready",
+        "wsc/chat",
+        "--timeout=60s",
+        "--namespace",
+        stage.namespace(),
+    ];
+    stage.cluster.kubectl().run(wait).await.unwrap();
+    let chat = stage.settled("chat").await.unwrap();
+
+    let children = stage.children(&chat).await.unwrap();
+    assert_eq!(names(&children), wanted());
+    for (name, child) in &children {
+        let metadata = &child["metadata"];
+        assert_eq!(
+            metadata["labels"]["websocket-operator.io/cluster"], "chat",
+            "{name}"
+        );
+        let owner = json!([{
+            "apiVersion": "websocket-operator.io/v1alpha1", "kind": "WebSocketCluster", "name": "chat", "uid": uid(&chat),
+            "controller": true, "blockOwnerDeletion": true,
+        }]);
+        assert_eq!(metadata["ownerReferences"], owner, "{name}");
+        assert!(
+            !metadata.to_string().contains("argocd"),
+            "a GitOps tool would claim {name}: {metadata}"
+        );
+    }
+    let service = &children["Service/chat"]["spec"];
+    assert_eq!(service["ports"][0]["port"], 80);
+    assert_eq!(service["ipFamilyPolicy"], "PreferDualStack");
+    let config = children["ConfigMap/chat-haproxy"]["data"]["backends.json"]
+        .as_str()
+        .unwrap();
+    let set: Value = serde_json::from_str(config).unwrap();
+    let servers: Vec<_> = set["servers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| (&s["name"], &s["state"]))
+        .collect();
+    assert_eq!(
+        servers,
+        [
+            (&json!("chat-0"), &json!("Ready")),
+            (&json!("chat-1"), &json!("Ready"))
+        ]
+    );
+    for name in ["Pod/chat-0", "Pod/chat-1"] {
+        assert_eq!(
+            children[name]["metadata"]["labels"]["websocket-operator.io/state"],
+            "Active"
+        );
+        assert_eq!(children[name]["spec"]["automountServiceAccountToken"], false);
+    }
+    assert_eq!(chat["spec"], stage_spec(&chat), "the spec is the user's alone");
+    status_is_told(&stage, &chat);
+    stage.judge();
+}
+
+/// The spec is what the user wrote, by the word of the API server: nobody else manages a field of it.
+fn stage_spec(chat: &Value) -> Value {
+    let managers = chat["metadata"]["managedFields"].as_array().into_iter().flatten();
+    for manager in managers.filter(|manager| {
+        manager["manager"]
+            .as_str()
+            .is_some_and(|name| name.starts_with("wsc-operator"))
+    }) {
+        let fields = manager["fieldsV1"].as_object().unwrap();
+        assert_eq!(fields.keys().collect::<Vec<_>>(), ["f:status"], "{manager}");
+    }
+    chat["spec"].clone()
+}
+
+fn status_is_told(stage: &Stage, chat: &Value) {
+    let status = &chat["status"];
+    for (field, wanted) in [
+        ("observedGeneration", json!(1)),
+        ("desiredReplicas", json!(2)),
+        ("replicas", json!(2)),
+        ("startingReplicas", json!(0)),
+        ("drainingReplicas", json!(0)),
+        ("updatedReplicas", json!(2)),
+        ("nextSerial", json!(2)),
+        (
+            "endpoint",
+            json!(format!("ws://chat.{}.svc:80/ws", stage.namespace())),
+        ),
+    ] {
+        assert_eq!(status[field], wanted, "{field}: {status}");
+    }
+    for (type_, wanted) in [
+        ("Ready", "True"),
+        ("Available", "True"),
+        ("Progressing", "False"),
+        ("ScalingActive", "True"),
+        ("ScalingLimited", "True"),
+        ("ProxyConfigured", "True"),
+        ("RedisReachable", "True"),
+        ("Reconciling", "False"),
+        ("Stalled", "False"),
+    ] {
+        assert_eq!(condition(chat, type_), wanted, "{type_}: {status}");
+    }
+}
+
+#[tokio::test]
+async fn the_managed_redis_goes_when_an_external_one_is_named() {
+    let stage = Stage::new("redis").await;
+    let _operator = stage.operator();
+    stage.create("chat", &small()).await.unwrap();
+    stage.settled("chat").await.unwrap();
+    stage
+        .change(
+            "chat",
+            &json!({"redis": {"external": {"url": "redis://redis.example.org"}}}),
+        )
+        .await
+        .unwrap();
+    let chat = stage
+        .until("chat", "the managed Redis is gone and the pods are new", |chat| {
+            chat["status"]["observedGeneration"] == 2
+                && condition(chat, "Progressing") == "False"
+                && chat["status"]["nextSerial"] == 4
+        })
+        .await
+        .unwrap();
+    let children = stage.children(&chat).await.unwrap();
+    let redis: Vec<_> = children
+        .keys()
+        .filter(|name| name.contains("chat-redis") && !name.starts_with("Secret"))
+        .collect();
+    assert!(redis.is_empty(), "{redis:?}");
+    for (name, pod) in children.iter().filter(|(name, _)| name.starts_with("Pod/")) {
+        assert!(pod.to_string().contains("redis://redis.example.org"), "{name}");
+        assert_eq!(controller(pod), chat["metadata"]["uid"]);
+    }
+    stage.judge();
+}
+
+/// `kubectl delete` and `kubectl apply` one after the other, as in a script.
+#[tokio::test]
+async fn deleted_and_applied_again_at_once_it_ends_ready() {
+    let stage = Stage::new("again").await;
+    let _operator = stage.operator();
+    let old = stage.create("chat", &small()).await.unwrap();
+    stage.settled("chat").await.unwrap();
+    let object = crate::support::resource(stage.namespace(), "chat", &small()).to_string();
+    stage
+        .cluster
+        .kubectl()
+        .input(object.clone())
+        .run(["delete", "--wait=false", "-f", "-"])
+        .await
+        .unwrap();
+    stage
+        .cluster
+        .kubectl()
+        .input(object)
+        .run(["apply", "-f", "-"])
+        .await
+        .unwrap();
+
+    let chat = stage.settled("chat").await.unwrap();
+    assert_ne!(uid(&chat), uid(&old));
+    let children = stage.children(&chat).await.unwrap();
+    let pods: Vec<_> = children.keys().filter(|name| name.starts_with("Pod/")).collect();
+    assert_eq!(
+        (children.len(), pods.len()),
+        (wanted().len(), 2),
+        "{:?}",
+        children.keys()
+    );
+    assert_eq!(condition(&chat, "Ready"), "True");
+    wsc_testing::cluster::eventually(crate::support::SOON, "the old children are gone", || async {
+        let left = stage.children(&old).await?;
+        if left.is_empty() {
+            Ok(Some(()))
+        } else {
+            anyhow::bail!("{:?}", left.keys())
+        }
+    })
+    .await
+    .unwrap();
+    stage.judge();
+}
+
+#[tokio::test]
+async fn the_endpoint_is_the_address_of_the_load_balancer_once_there_is_one() {
+    let stage = Stage::new("endpoint").await;
+    let _operator = stage.operator();
+    let mut spec = small();
+    spec["proxy"]["service"] = json!({"type": "LoadBalancer", "port": 8443});
+    stage.create("chat", &spec).await.unwrap();
+    stage.settled("chat").await.unwrap();
+    let place = format!("{}/status", stage.place("Service", "chat"));
+    for (ingress, host) in [
+        (json!({"ip": "192.0.2.7", "ipMode": "VIP"}), "192.0.2.7"),
+        (json!({"ip": "2001:db8::7", "ipMode": "VIP"}), "[2001:db8::7]"),
+        (json!({"hostname": "lb.example.org"}), "lb.example.org"),
+    ] {
+        let status = json!({"status": {"loadBalancer": {"ingress": [ingress]}}});
+        stage.ask(Method::PATCH, &place, Some(&status)).await.unwrap();
+        let wanted = format!("ws://{host}:8443/ws");
+        stage
+            .until("chat", &wanted, |chat| {
+                chat["status"]["endpoint"] == wanted.as_str()
+            })
+            .await
+            .unwrap();
+    }
+    stage.judge();
+}

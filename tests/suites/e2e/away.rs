@@ -1,0 +1,150 @@
+//! Nobody is there to change anything: HAProxy goes on with what it has.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::Pod;
+use rustix::process::Signal;
+use serde_json::Value;
+use wsc_api::names::{self, Component};
+use wsc_testing::client::EndKind;
+use wsc_testing::cluster::processes::{self, Process};
+use wsc_testing::cluster::{Environment, eventually};
+
+use crate::crowd::Crowd;
+use crate::stage::{self, PATIENCE, play_alone, uid};
+
+const SERVERS: usize = 2;
+/// A kubelet updates a mounted `ConfigMap` within its sync period of one minute and a bit.
+const MOUNTED: Duration = Duration::from_mins(3);
+
+/// A program of the control plane that stands still: whoever asks it gets no answer.
+struct Frozen(Process);
+
+impl Frozen {
+    fn new(program: &str) -> Result<Self> {
+        let process = processes::below(Environment::process_1()?, program)?;
+        processes::signal(&process, Signal::STOP)?;
+        Ok(Self(process))
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        // When it is gone the cluster is over, and every later test says so.
+        let _ = processes::signal(&self.0, Signal::CONT);
+    }
+}
+
+/// The process of a container of the pod, once there is one.
+async fn process(pod: &Pod, program: &str) -> Result<Process> {
+    eventually(PATIENCE, program, || async {
+        let mut running = processes::of_pod(uid(pod)).into_iter();
+        Ok(running.find(|process| process.name.starts_with(program)))
+    })
+    .await
+}
+
+/// All servers are in the file that a proxy starts from.
+async fn mounted(pod: &Pod) -> Result<()> {
+    let agent = process(pod, "wsc-proxy-agent").await?;
+    let path = format!("/proc/{}/root/etc/wsc-haproxy/backends.json", agent.pid);
+    eventually(MOUNTED, "the mounted file names all servers", || async {
+        let backends: Value = serde_json::from_str(&fs::read_to_string(&path)?)?;
+        let ready = |server: &&Value| server["state"] == "Ready";
+        let servers = backends["servers"].as_array().into_iter().flatten();
+        Ok((servers.filter(ready).count() == SERVERS).then_some(()))
+    })
+    .await
+}
+
+/// The pod's address by the hosts file that the kubelet wrote for it: the API server cannot be asked.
+async fn address(pod: &Pod) -> Result<String> {
+    let name = pod.metadata.name.as_deref().context("a pod has a name")?;
+    let haproxy = process(pod, "haproxy").await?;
+    let hosts = fs::read_to_string(format!("/proc/{}/root/etc/hosts", haproxy.pid))?;
+    let line = hosts
+        .lines()
+        .find(|line| line.split_whitespace().any(|word| word == name));
+    let address = line.and_then(|line| line.split_whitespace().next());
+    address
+        .map(str::to_owned)
+        .with_context(|| format!("no {name} in {hosts}"))
+}
+
+/// Clients that come to this proxy itself, as soon as it accepts.
+async fn come_to(address: &str, count: usize) -> Result<Crowd> {
+    let endpoint = format!("ws://{address}:{}/ws", names::PROXY_PORT);
+    eventually(PATIENCE, &format!("{address} serves"), || async {
+        let mut crowd = Crowd::new(&endpoint, "lobby");
+        crowd.join(count).await?;
+        Ok(Some(crowd))
+    })
+    .await
+}
+
+/// The API server stands still; operator and agents are killed and find nobody to talk to when they are started again; one proxy pod
+/// loses all its processes with its sandbox, and starts from its mounted file. (Its Service cannot learn its new address meanwhile.)
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn haproxy_serves_while_agents_operator_and_api_server_are_away() -> Result<()> {
+    play_alone("away", async |stage| {
+        let spec = format!("scaling: {{minReplicas: {SERVERS}, maxReplicas: {SERVERS}}}");
+        stage.apply("chat", &spec).await?;
+        let endpoint = stage.ready("chat").await?;
+        stage.both_proxies("chat").await?;
+        let mut crowd = Crowd::new(&endpoint, "lobby");
+        stage.join_through_both("chat", &mut crowd).await?;
+        let proxies: Vec<Pod> = stage
+            .pods("chat", Component::Proxy)
+            .await?
+            .into_values()
+            .collect();
+        let [lost, kept] = &*proxies else {
+            anyhow::bail!("{} proxies instead of 2", proxies.len())
+        };
+        for proxy in [lost, kept] {
+            mounted(proxy).await?;
+        }
+        let lost_name = lost.metadata.name.clone().context("a pod has a name")?;
+        let others = stage.via_others("chat", &lost_name).await?;
+        ensure!(others > 0, "everybody came through {lost_name}");
+        let operator = stage.operator().await?;
+
+        let api_server = Frozen::new("kube-apiserver")?;
+        let asked = stage.kubectl(&["get", "pods", "--request-timeout=1s"]).await;
+        ensure!(asked.is_err(), "the API server answers");
+        processes::kill(&process(&operator, "wsc-operator").await?)?;
+        processes::kill(&process(kept, "wsc-proxy-agent").await?)?;
+        for process in processes::of_pod_and_sandbox(uid(lost)) {
+            // One that ended with another is gone already.
+            let _ = processes::kill(&process);
+        }
+        eventually(PATIENCE, "only the tunnels of the lost proxy end", || async {
+            let left = crowd.clients.len() - crowd.ended(EndKind::Unasked);
+            Ok((u64::try_from(left)? == others).then_some(()))
+        })
+        .await?;
+        crowd.clients.retain(|client| client.ended().is_none());
+        crowd.hear(0, "we are still here").await?;
+        crowd
+            .clients
+            .extend(come_to(&stage::address(kept)?, 5).await?.clients);
+        crowd
+            .clients
+            .extend(come_to(&address(lost).await?, 5).await?.clients);
+        let newest = crowd.clients.len() - 1;
+        crowd.hear(newest, "we are new").await?;
+        drop(api_server);
+
+        eventually(PATIENCE, "both agents are in sync", || async {
+            let agents = stage.agents("chat").await?;
+            Ok((agents.len() == 2 && agents.iter().all(|agent| agent["synced"] == true)).then_some(()))
+        })
+        .await?;
+        stage.ready("chat").await?;
+        crowd.hear(newest, "everybody is back").await?;
+        crowd.nobody_left()
+    })
+    .await
+}

@@ -1,0 +1,16 @@
+//! Test support: recording clients, real HAProxy, Redis and server processes on free ports, access to the local Kubernetes, and a fault
+//! proxy to put in front of any of them.
+
+pub mod autobahn;
+pub mod client;
+pub mod cluster;
+pub mod cpu;
+pub mod faults;
+pub mod frames;
+pub mod haproxy;
+pub mod http1;
+pub mod output;
+pub mod ports;
+pub mod redis;
+pub mod server;
+pub mod sockets;
