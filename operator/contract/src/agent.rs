@@ -1,0 +1,195 @@
+//! The agent's status document.
+
+use serde::{Deserialize, Serialize};
+
+/// `GET /status` of the agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct AgentStatus {
+    /// Version of the agent.
+    #[serde(default)]
+    pub version: String,
+    /// Version of the running HAProxy; empty before its first answer.
+    #[serde(default)]
+    pub haproxy_version: String,
+    /// Process of the current HAProxy worker; 0 before its first answer.
+    #[serde(default)]
+    pub pid: u32,
+    /// Hash of the published server set.
+    #[serde(default)]
+    pub wanted_hash: String,
+    /// Hash of the server set that the running HAProxy was last seen equal to.
+    #[serde(default)]
+    pub applied_hash: String,
+    /// Structure of the published configuration.
+    #[serde(default)]
+    pub wanted_structure: String,
+    /// Structure of the configuration that HAProxy runs.
+    #[serde(default)]
+    pub applied_structure: String,
+    /// The published configuration that is not in use, and why; null otherwise.
+    pub refusal: Option<Refusal>,
+    /// Whether HAProxy answers and runs exactly what is published.
+    pub synced: bool,
+    /// Reloads by this agent that HAProxy accepted.
+    #[serde(default)]
+    pub reloads: u64,
+    /// How often another worker was found, after a reload or a crash.
+    #[serde(default)]
+    pub pid_changes: u64,
+    /// Workers from before a reload that still have clients.
+    #[serde(default)]
+    pub old_workers: u64,
+    /// Client connections over all workers.
+    #[serde(default)]
+    pub connections: u64,
+    /// Servers over all workers, sorted by name.
+    pub servers: Vec<ServerStatus>,
+}
+
+/// One server over all workers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ServerStatus {
+    /// Name of the pod.
+    pub name: String,
+    /// Whether the current worker sends new clients to the server.
+    pub state: ServerState,
+    /// Whether HAProxy's health check passes; a full server counts as up.
+    pub up: bool,
+    /// Open connections.
+    pub sessions: u64,
+}
+
+/// Whether HAProxy sends new clients to a server. `backends.json` uses the same words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum ServerState {
+    /// In rotation.
+    Ready,
+    /// Out of rotation; open connections continue.
+    Maint,
+}
+
+/// A configuration that is not used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Refusal {
+    /// Structure of the refused configuration; empty when the published data cannot be used at all.
+    pub structure: String,
+    /// The line that HAProxy printed, or the cause.
+    pub message: String,
+}
+
+impl ServerState {
+    /// Both states.
+    pub const ALL: [Self; 2] = [Self::Ready, Self::Maint];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "Ready",
+            Self::Maint => "Maint",
+        }
+    }
+}
+
+impl AgentStatus {
+    /// The document of a proxy in sync, for the reference.
+    pub fn example() -> Self {
+        Self {
+            version: "0.1.0".to_owned(),
+            haproxy_version: "3.0.11".to_owned(),
+            pid: 12,
+            wanted_hash: "9f86d081884c7d65".to_owned(),
+            applied_hash: "9f86d081884c7d65".to_owned(),
+            wanted_structure: "60303ae22b998861".to_owned(),
+            applied_structure: "60303ae22b998861".to_owned(),
+            refusal: None,
+            synced: true,
+            reloads: 0,
+            pid_changes: 0,
+            old_workers: 0,
+            connections: 512,
+            servers: vec![ServerStatus {
+                name: "chat-17".to_owned(),
+                state: ServerState::Ready,
+                up: true,
+                sessions: 120,
+            }],
+        }
+    }
+
+    /// The server of this name.
+    pub fn server(&self, name: &str) -> Option<&ServerStatus> {
+        self.servers.iter().find(|server| server.name == name)
+    }
+}
+
+impl Refusal {
+    /// A refused directive, for the reference.
+    pub fn example() -> Self {
+        Self {
+            structure: "60303ae22b998861".to_owned(),
+            message: "config : parsing [haproxy.cfg:40] : unknown keyword 'balanced'.".to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATUS: &str = concat!(
+        r#"{"version":"0.1.0","haproxy_version":"3.0.11","pid":12,"wanted_hash":"9f86d081884c7d65","applied_hash":"9f86d081884c7d65","#,
+        r#""wanted_structure":"60303ae22b998861","applied_structure":"60303ae22b998861","refusal":null,"synced":true,"reloads":0,"#,
+        r#""pid_changes":0,"old_workers":0,"connections":512,"servers":[{"name":"chat-17","state":"Ready","up":true,"sessions":120}]}"#,
+    );
+
+    #[test]
+    fn status_serializes_as_documented() {
+        assert_eq!(serde_json::to_string(&AgentStatus::example()).unwrap(), STATUS);
+        assert_eq!(
+            serde_json::from_str::<AgentStatus>(STATUS).unwrap(),
+            AgentStatus::example()
+        );
+        let refused = AgentStatus {
+            refusal: Some(Refusal::example()),
+            ..AgentStatus::example()
+        };
+        let text = serde_json::to_string(&refused).unwrap();
+        assert!(
+            text.contains(r#""refusal":{"structure":"60303ae22b998861","message":"config : "#),
+            "{text}"
+        );
+        assert_eq!(serde_json::from_str::<AgentStatus>(&text).unwrap(), refused);
+    }
+
+    #[test]
+    fn needed_fields_suffice() {
+        let status: AgentStatus =
+            serde_json::from_str(r#"{"refusal":null,"synced":false,"servers":[]}"#).unwrap();
+        assert_eq!(status, AgentStatus::default());
+        for bad in [
+            "{}",
+            "[]",
+            r#"{"synced":true}"#,
+            &STATUS.replace("\"sessions\":120", "\"sessions\":-1"),
+            &STATUS.replace("\"Ready\"", "\"Drain\""),
+        ] {
+            assert!(
+                serde_json::from_str::<AgentStatus>(bad).is_err(),
+                "accepted: {bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn state_names_match_their_json() {
+        for state in ServerState::ALL {
+            assert_eq!(
+                serde_json::to_string(&state).unwrap(),
+                format!("\"{}\"", state.as_str())
+            );
+        }
+    }
+}

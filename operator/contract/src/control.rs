@@ -1,0 +1,259 @@
+//! The server's control port: the statistics document, the shed request and the error body.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// `GET /stats`; `/cordon` and `/shed` answer it too.
+///
+/// The operator needs the fields that have no default here. A server that omits one of the others can still be drained.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Stats {
+    /// Identifies the process: another value after each start.
+    pub boot_id: String,
+    /// Name of the pod; null outside Kubernetes.
+    pub pod: Option<String>,
+    /// Version of the server.
+    #[serde(default)]
+    pub version: String,
+    /// Milliseconds since the start of the process.
+    #[serde(default)]
+    pub uptime_ms: u64,
+    /// Connections in use: open ones and handshakes in progress.
+    pub connections: u64,
+    /// Connections that the server accepts at most.
+    pub capacity: u64,
+    /// Whether `PUT /cordon` is in force: new handshakes are rejected with 503.
+    pub cordoned: bool,
+    /// Whether the process drains after SIGTERM.
+    #[serde(default)]
+    pub leaving: bool,
+    /// Handshakes accepted since `boot_id`.
+    #[serde(default)]
+    pub accepted_total: u64,
+    /// Connections closed since `boot_id`.
+    #[serde(default)]
+    pub closed_total: u64,
+    /// Handshakes rejected since `boot_id`, by reason.
+    pub refused: Refused,
+    /// Connections that the server began to close because of `PUT /shed`, since `boot_id`.
+    pub shed_total: u64,
+    /// The `total` of the last accepted `PUT /shed`.
+    pub shed_target: u64,
+    /// Open connections by proxy pod; `direct` counts those without `X-Wsc-Via`.
+    #[serde(default)]
+    pub via: BTreeMap<String, u64>,
+    /// The message broker. Release 0.1.0 called the field `bus`, and its pods may still run.
+    #[serde(alias = "bus")]
+    pub broker: Broker,
+}
+
+/// Rejected handshakes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Refused {
+    /// No free connection slot, or no memory for more.
+    pub full: u64,
+    /// The server is cordoned or terminates.
+    #[serde(default)]
+    pub draining: u64,
+    /// `X-Wsc-Server` named another pod.
+    #[serde(default)]
+    pub wrong_pod: u64,
+    /// The origin is not allowed.
+    #[serde(default)]
+    pub origin: u64,
+    /// The request is malformed.
+    #[serde(default)]
+    pub bad_request: u64,
+}
+
+/// State of the message broker.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Broker {
+    /// `redis`, or `memory` for a single process.
+    #[serde(default)]
+    pub kind: String,
+    /// Whether messages are delivered at the moment.
+    pub up: bool,
+}
+
+/// `PUT /shed`: close connections, oldest first, until `shed_total` equals `total`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Shed {
+    /// The process that the request is meant for; any other process answers 409.
+    pub boot_id: String,
+    /// Connections to have closed since `boot_id`: a repeat has no effect, a total at or below `shed_total` stops.
+    pub total: u64,
+    /// Closes per second, above 0 and finite; the server's own limit applies too.
+    pub per_second: f64,
+    /// Only connections that came through this proxy pod; null for all.
+    #[serde(default)]
+    pub via: Option<String>,
+}
+
+/// A [`Shed`] request that the server answers with 400.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum ShedError {
+    #[error("per_second must be above 0 and finite")]
+    Rate,
+}
+
+/// The body of every error, on the control port and before a WebSocket upgrade.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ErrorBody {
+    /// A stable word for programs, for example `draining`.
+    pub error: Cow<'static, str>,
+    /// A sentence for people.
+    pub message: Cow<'static, str>,
+}
+
+impl Stats {
+    /// The document of a pod in use, for the reference.
+    pub fn example() -> Self {
+        Self {
+            boot_id: "5f0c3a9be2d14c77".to_owned(),
+            pod: Some("chat-17".to_owned()),
+            version: "0.1.0".to_owned(),
+            uptime_ms: 81_234,
+            connections: 120,
+            capacity: 10_000,
+            cordoned: false,
+            leaving: false,
+            accepted_total: 300,
+            closed_total: 180,
+            refused: Refused::default(),
+            shed_total: 3,
+            shed_target: 3,
+            via: BTreeMap::from([("chat-proxy-6f9c-x2x".to_owned(), 119), ("direct".to_owned(), 1)]),
+            broker: Broker {
+                kind: "redis".to_owned(),
+                up: true,
+            },
+        }
+    }
+}
+
+impl Shed {
+    /// A request for 40 connections, for the reference.
+    pub fn example() -> Self {
+        Self {
+            boot_id: "5f0c3a9be2d14c77".to_owned(),
+            total: 40,
+            per_second: 5.0,
+            via: None,
+        }
+    }
+
+    /// Checks what the types leave open.
+    pub fn check(&self) -> Result<(), ShedError> {
+        if self.per_second.is_finite() && self.per_second > 0.0 {
+            Ok(())
+        } else {
+            Err(ShedError::Rate)
+        }
+    }
+}
+
+impl ErrorBody {
+    /// An error of a cordoned server, for the reference.
+    pub fn example() -> Self {
+        Self {
+            error: "draining".into(),
+            message: "this server takes no new connections".into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATS: &str = concat!(
+        r#"{"boot_id":"5f0c3a9be2d14c77","pod":"chat-17","version":"0.1.0","uptime_ms":81234,"connections":120,"capacity":10000,"#,
+        r#""cordoned":false,"leaving":false,"accepted_total":300,"closed_total":180,"#,
+        r#""refused":{"full":0,"draining":0,"wrong_pod":0,"origin":0,"bad_request":0},"shed_total":3,"shed_target":3,"#,
+        r#""via":{"chat-proxy-6f9c-x2x":119,"direct":1},"broker":{"kind":"redis","up":true}}"#,
+    );
+
+    #[test]
+    fn documents_serialize_as_documented() {
+        assert_eq!(serde_json::to_string(&Stats::example()).unwrap(), STATS);
+        let shed = r#"{"boot_id":"5f0c3a9be2d14c77","total":40,"per_second":5.0,"via":null}"#;
+        assert_eq!(serde_json::to_string(&Shed::example()).unwrap(), shed);
+        let error = r#"{"error":"draining","message":"this server takes no new connections"}"#;
+        assert_eq!(serde_json::to_string(&ErrorBody::example()).unwrap(), error);
+        assert_eq!(serde_json::from_str::<Stats>(STATS).unwrap(), Stats::example());
+        assert_eq!(serde_json::from_str::<Shed>(shed).unwrap(), Shed::example());
+        assert_eq!(
+            serde_json::from_str::<ErrorBody>(error).unwrap(),
+            ErrorBody::example()
+        );
+    }
+
+    #[test]
+    fn statistics_of_release_0_1_0_are_read() {
+        let old = STATS.replace("\"broker\":", "\"bus\":");
+        assert_eq!(serde_json::from_str::<Stats>(&old).unwrap(), Stats::example());
+    }
+
+    #[test]
+    fn needed_fields_suffice() {
+        let least = r#"{"boot_id":"b","pod":"chat-1","connections":2,"capacity":9,"cordoned":true,"refused":{"full":0},
+            "shed_total":0,"shed_target":5,"broker":{"up":true}}"#;
+        let stats: Stats = serde_json::from_str(least).unwrap();
+        assert_eq!(
+            (stats.connections, stats.shed_target, stats.broker.up),
+            (2, 5, true)
+        );
+        for needed in [
+            "boot_id",
+            "connections",
+            "capacity",
+            "cordoned",
+            "refused",
+            "shed_total",
+            "shed_target",
+            "broker",
+        ] {
+            let without = least.replace(&format!("\"{needed}\":"), "\"other\":");
+            assert!(
+                serde_json::from_str::<Stats>(&without).is_err(),
+                "{needed} is not needed"
+            );
+        }
+    }
+
+    #[test]
+    fn implausible_numbers_are_rejected() {
+        for bad in ["-1", "1.5", "1e300", "null", "\"120\"", "99999999999999999999"] {
+            let text = STATS.replace("\"connections\":120", &format!("\"connections\":{bad}"));
+            assert!(serde_json::from_str::<Stats>(&text).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn shed_needs_a_positive_rate() {
+        for (per_second, is_good) in [
+            (0.1, true),
+            (0.0, false),
+            (-1.0, false),
+            (f64::NAN, false),
+            (f64::INFINITY, false),
+        ] {
+            let shed = Shed {
+                per_second,
+                ..Shed::example()
+            };
+            assert_eq!(shed.check().is_ok(), is_good, "{per_second}");
+        }
+        let without_via = r#"{"boot_id":"b","total":1,"per_second":1}"#;
+        assert_eq!(serde_json::from_str::<Shed>(without_via).unwrap().via, None);
+    }
+}

@@ -1,0 +1,19 @@
+//! HTTP paths of the control port, the agent's port and the operator's admin port.
+
+use crate::described::described;
+
+/// Client paths below this belong to the server itself; a client path may not.
+pub const RESERVED: &str = "/wsc";
+
+described! {
+    /// Every path.
+    ALL:
+    LIVEZ = "/livez", "every program: 200 while the process makes progress";
+    READYZ = "/readyz", "every program: 200 once the process can do its work";
+    METRICS = "/metrics", "every program: metrics in the OpenMetrics text format";
+    STATS = "/stats", "server, control port: `GET` answers the statistics document";
+    CORDON = "/cordon", "server, control port: `PUT` rejects new handshakes with 503, `DELETE` accepts them again; both answer the statistics document";
+    SHED = "/shed", "server, control port: `PUT` closes connections up to a cumulative total; answers the statistics document";
+    LOAD_BALANCER = "/wsc/lb", "server, client port: 200 while the server accepts new connections, else 404, or 503 when `X-Wsc-Server` names another pod";
+    STATUS = "/status", "agent: `GET` answers the status document";
+}
