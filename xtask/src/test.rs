@@ -5,6 +5,7 @@ mod modules;
 mod outcome;
 mod rungs;
 mod suite;
+mod words;
 
 use std::process::ExitCode;
 

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use super::modules;
 use super::outcome::Outcome;
+use super::words;
 use wsc_environment::cache::Cache;
 use wsc_environment::process::{logged, output};
 use wsc_environment::steps::Steps;
@@ -97,6 +98,7 @@ pub(super) fn run(cache: &Cache, steps: &Steps) -> Result<Outcome> {
         modules::check(&sources, &folders.map(manifest))
     });
     timed("no test is ignored", &mut || no_ignored_test(&sources));
+    timed("no banned word", &mut words::check);
     timed("files are short", &mut || short_files(&sources));
     Ok(total)
 }

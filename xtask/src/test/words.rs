@@ -1,0 +1,278 @@
+//! Words that are wrong wherever a user reads them: `xtask/banned-words.tsv`, each with its replacement (docs/style.md).
+//!
+//! Read are documents, the CRD and the chart as they are; of Rust sources the string literals (conditions, events,
+//! logs, errors, metric help) and, where clap is used, the `///` comments (`--help`). Code under `#[cfg(test)]` is not.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use wsc_environment::process::output;
+use wsc_environment::repository;
+
+mod source;
+
+const LIST: &str = "xtask/banned-words.tsv";
+
+/// Files of these are read whole.
+const DOCUMENTS: [&str; 7] = [
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "docs/",
+    "crds/",
+    "charts/",
+];
+
+/// Of files of these, the texts that the programs show.
+const SOURCES: [&str; 6] = [
+    "operator/",
+    "server/src/",
+    "xtask/",
+    "tests/bench/",
+    "tests/demo/",
+    "tests/environment/",
+];
+
+/// A word of the list, or several that follow each other.
+struct Banned {
+    words: Vec<String>,
+    replacement: String,
+}
+
+/// The list: words with replacements, then the paths that are not converted yet.
+struct List {
+    banned: Vec<Banned>,
+    unconverted: Vec<String>,
+}
+
+/// Text that a user reads, with the number of its first line.
+struct Passage {
+    line: usize,
+    text: String,
+}
+
+/// An error lists file, line, word and replacement of each banned word.
+pub(super) fn check() -> Result<()> {
+    let root = repository::root();
+    let list = parse(&fs::read_to_string(root.join(LIST)).with_context(|| format!("reading {LIST}"))?)?;
+    let found = find(&root, &files(&root)?, &list)?;
+    if !found.is_empty() {
+        bail!("banned words, each with its replacement:\n{}", found.join("\n"));
+    }
+    Ok(())
+}
+
+/// All files that git tracks or would add, relative to the root.
+fn files(root: &Path) -> Result<Vec<String>> {
+    let mut git = Command::new("git");
+    git.current_dir(root)
+        .args(["ls-files", "--cached", "--others", "--exclude-standard"]);
+    let exists = |name: &&str| root.join(name).is_file();
+    Ok(output(&mut git)?
+        .lines()
+        .filter(exists)
+        .map(str::to_owned)
+        .collect())
+}
+
+/// `word<TAB>replacement` in each line; below a line that begins with `#`, prefixes of paths.
+fn parse(text: &str) -> Result<List> {
+    let mut list = List {
+        banned: Vec::new(),
+        unconverted: Vec::new(),
+    };
+    let mut exceptions = false;
+    for line in text.lines() {
+        if line.starts_with('#') {
+            exceptions = true;
+        } else if exceptions {
+            list.unconverted.push(line.to_owned());
+        } else {
+            let (words, replacement) = line
+                .split_once('\t')
+                .ok_or_else(|| anyhow!("{LIST}: `{line}` is not `word<TAB>replacement`"))?;
+            list.banned.push(Banned {
+                words: words.split(' ').map(str::to_lowercase).collect(),
+                replacement: replacement.to_owned(),
+            });
+        }
+    }
+    Ok(list)
+}
+
+fn find(root: &Path, files: &[String], list: &List) -> Result<Vec<String>> {
+    let is_rust = |name: &str| {
+        Path::new(name)
+            .extension()
+            .is_some_and(|extension| extension == "rs")
+    };
+    let is_below = |name: &str, folders: &[&str]| folders.iter().any(|folder| name.starts_with(folder));
+    let read = |name: &str| fs::read_to_string(root.join(name)).with_context(|| format!("reading {name}"));
+    let (mut passages, mut tests) = (Vec::new(), BTreeSet::new());
+    for name in files {
+        if list.unconverted.iter().any(|prefix| name.starts_with(prefix)) {
+            continue;
+        }
+        if is_below(name, &DOCUMENTS) {
+            let text = read(name)?;
+            passages.push((name, vec![Passage { line: 1, text }]));
+        } else if is_below(name, &SOURCES) && name.contains("src/") && is_rust(name) {
+            let source = source::read(&read(name)?).map_err(|err| anyhow!("{name}: {err}"))?;
+            let folder = module_folder(Path::new(name));
+            tests.extend(source.test_modules.iter().map(|module| folder.join(module)));
+            passages.push((name, source.passages));
+        }
+    }
+    let is_test = |name: &str| {
+        Path::new(name)
+            .with_extension("")
+            .ancestors()
+            .any(|path| tests.contains(path))
+    };
+    let product = passages.iter().filter(|(name, _)| !is_test(name));
+    Ok(product
+        .flat_map(|(name, passages)| {
+            let hits = passages.iter().flat_map(|passage| hits(passage, &list.banned));
+            hits.map(move |(line, banned)| {
+                format!(
+                    "{name}:{line}: {} -> {}",
+                    banned.words.join(" "),
+                    banned.replacement
+                )
+            })
+        })
+        .collect())
+}
+
+/// The folder in which the modules of a file lie.
+fn module_folder(file: &Path) -> PathBuf {
+    let stem = file.file_stem().unwrap_or_default();
+    let folder = file.parent().unwrap_or(Path::new(""));
+    if ["lib", "main", "mod"].iter().any(|root| stem == *root) {
+        folder.to_path_buf()
+    } else {
+        folder.join(stem)
+    }
+}
+
+/// Where a passage has banned words: whole words in any case, those of a phrase with nothing but space between.
+fn hits<'a>(passage: &Passage, banned: &'a [Banned]) -> Vec<(usize, &'a Banned)> {
+    let words = words(passage);
+    let mut found = Vec::new();
+    for (at, (line, ..)) in words.iter().enumerate() {
+        found.extend(
+            banned
+                .iter()
+                .filter(|banned| begins_with(&words[at..], &banned.words))
+                .map(|banned| (*line, banned)),
+        );
+    }
+    found
+}
+
+fn begins_with(words: &[(usize, String, bool)], phrase: &[String]) -> bool {
+    words.len() >= phrase.len()
+        && phrase
+            .iter()
+            .zip(words)
+            .enumerate()
+            .all(|(nth, (wanted, (_, word, adjoins)))| word == wanted && (nth == 0 || *adjoins))
+}
+
+/// The words of a passage in lower case, with their lines, and whether only space is before them.
+fn words(passage: &Passage) -> Vec<(usize, String, bool)> {
+    let (mut found, mut word, mut line, mut adjoins) = (Vec::new(), String::new(), passage.line, true);
+    for letter in passage.text.chars().chain([' ']) {
+        if letter.is_alphanumeric() || letter == '_' {
+            word.extend(letter.to_lowercase());
+            continue;
+        }
+        if !word.is_empty() {
+            found.push((line, std::mem::take(&mut word), adjoins));
+            adjoins = true;
+        }
+        adjoins &= letter.is_whitespace();
+        line += usize::from(letter == '\n');
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WORDS: &str = "nobody\tno client\ngoes on\tcontinues\n# Not yet converted:\noperator/old/\n";
+
+    /// What is found in these files.
+    fn found(name: &str, files: &[(&str, &str)]) -> Vec<String> {
+        let root = std::env::temp_dir().join(format!("wsc-words-{name}-{}", std::process::id()));
+        for (file, text) in files {
+            let path = root.join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let files: Vec<String> = files.iter().map(|(file, _)| (*file).to_owned()).collect();
+        let found = find(&root, &files, &parse(WORDS).unwrap());
+        fs::remove_dir_all(&root).unwrap();
+        found.unwrap()
+    }
+
+    #[test]
+    fn planted_words_are_found_in_documents() {
+        let text = "# A\n\nNobody is here; it goes\non. Nobodys, it_goes on, goes, on.\n";
+        let wanted = [
+            "docs/a.md:3: nobody -> no client",
+            "docs/a.md:3: goes on -> continues",
+        ];
+        assert_eq!(
+            found("documents", &[("docs/a.md", text), ("LICENSE", text)]),
+            wanted
+        );
+    }
+
+    #[test]
+    fn planted_words_are_found_in_shown_texts() {
+        let text = "//! nobody\nuse clap::Args;\n/// It goes\n/// on.\nstruct A;\n// nobody\n\
+            fn f() { info!(a = 1, \"\\nnobody\"); }\n#[error(\"nobody\")]\nenum E {}\n";
+        let wanted = [
+            "server/src/a.rs:3: goes on -> continues",
+            "server/src/a.rs:7: nobody -> no client",
+            "server/src/a.rs:8: nobody -> no client",
+        ];
+        assert_eq!(found("sources", &[("server/src/a.rs", text)]), wanted);
+        let without_clap = text.replace("clap", "serde");
+        assert_eq!(
+            found("comments", &[("server/src/a.rs", &without_clap)]),
+            wanted[1..]
+        );
+    }
+
+    #[test]
+    fn tests_and_unconverted_paths_are_not_read() {
+        let root = "#[cfg(test)]\nmod t;\n#[cfg(test)]\nfn f<A, B>() { g(\"nobody\") }\nconst A: &str = \"nobody\";\n";
+        let (test, inner) = ("#[test]\nfn g() { \"nobody\"; }\n", "const B: &str = \"nobody\";");
+        let files = [
+            ("server/src/lib.rs", root),
+            ("server/src/t.rs", test),
+            ("server/src/t/u.rs", inner),
+            ("server/src/v.rs", inner),
+            ("operator/old/src/v.rs", inner),
+            ("operator/new/tests/v.rs", inner),
+        ];
+        let wanted = [
+            "server/src/lib.rs:5: nobody -> no client",
+            "server/src/v.rs:1: nobody -> no client",
+        ];
+        assert_eq!(found("tests", &files), wanted);
+    }
+
+    #[test]
+    fn a_word_without_replacement_is_refused() {
+        assert!(parse("nobody\n").is_err());
+    }
+}

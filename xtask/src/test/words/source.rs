@@ -1,0 +1,105 @@
+//! The texts of a Rust source that its program shows.
+
+use std::iter::Peekable;
+
+use anyhow::{Result, anyhow};
+use proc_macro2::token_stream::IntoIter;
+use proc_macro2::{Delimiter, Group, Literal, TokenStream, TokenTree};
+
+use super::Passage;
+
+/// What one file holds.
+#[derive(Default)]
+pub(super) struct Source {
+    pub(super) passages: Vec<Passage>,
+    /// Names of modules that are compiled for tests only.
+    pub(super) test_modules: Vec<String>,
+    /// Whether `///` comments are shown, since clap makes `--help` of them.
+    comments: bool,
+}
+
+/// Reads string literals and, where clap is used, `///` comments.
+pub(super) fn read(text: &str) -> Result<Source> {
+    let tokens: TokenStream = text.parse().map_err(|err| anyhow!("no Rust: {err}"))?;
+    let mut source = Source {
+        comments: text.contains("clap"),
+        ..Source::default()
+    };
+    source.collect(tokens);
+    Ok(source)
+}
+
+impl Source {
+    fn collect(&mut self, tokens: TokenStream) {
+        let mut tokens = tokens.into_iter().peekable();
+        // The lines of one comment follow each other: a phrase may go over the end of a line.
+        let mut comment: Option<Passage> = None;
+        while let Some(token) = tokens.next() {
+            if is_punct(&token, '#') {
+                let is_inner = tokens.next_if(|next| is_punct(next, '!')).is_some();
+                if let Some(TokenTree::Group(attribute)) = tokens.peek().cloned() {
+                    tokens.next();
+                    match line_of_comment(&attribute) {
+                        Some(_) if is_inner || !self.comments => {}
+                        Some(line) => match &mut comment {
+                            Some(comment) => comment.text.push_str(&format!("\n{}", line.text)),
+                            None => comment = Some(line),
+                        },
+                        None if is_for_tests(&attribute) => self.skip_item(&mut tokens),
+                        None => self.collect(attribute.stream()),
+                    }
+                }
+                continue;
+            }
+            self.passages.extend(comment.take());
+            match token {
+                TokenTree::Group(group) => self.collect(group.stream()),
+                TokenTree::Literal(literal) => self.passages.extend(string(&literal)),
+                TokenTree::Ident(_) | TokenTree::Punct(_) => {}
+            }
+        }
+    }
+
+    /// Up to the end of the item: its braces, or a semicolon.
+    fn skip_item(&mut self, tokens: &mut Peekable<IntoIter>) {
+        let mut words = Vec::new();
+        for token in tokens.by_ref() {
+            match token {
+                TokenTree::Punct(end) if end.as_char() == ';' => break,
+                TokenTree::Group(body) if body.delimiter() == Delimiter::Brace => return,
+                token => words.push(token.to_string()),
+            }
+        }
+        if let [.., keyword, name] = &words[..]
+            && keyword == "mod"
+        {
+            self.test_modules.push(name.clone());
+        }
+    }
+}
+
+fn is_punct(token: &TokenTree, wanted: char) -> bool {
+    matches!(token, TokenTree::Punct(punct) if punct.as_char() == wanted)
+}
+
+fn is_for_tests(attribute: &Group) -> bool {
+    attribute.stream().to_string().replace(' ', "") == "cfg(test)"
+}
+
+/// A comment is `#[doc = "…"]` to the compiler.
+fn line_of_comment(attribute: &Group) -> Option<Passage> {
+    let tokens: Vec<TokenTree> = attribute.stream().into_iter().collect();
+    match &tokens[..] {
+        [TokenTree::Ident(name), _, TokenTree::Literal(line)] if name == "doc" => string(line),
+        _ => None,
+    }
+}
+
+/// The text of a string literal as it is written, its escapes taken for space.
+fn string(literal: &Literal) -> Option<Passage> {
+    let written = literal.to_string();
+    written.contains('"').then(|| Passage {
+        line: literal.span().start().line,
+        text: written.trim_matches('"').replace("\\n", "  ").replace('\\', " "),
+    })
+}
