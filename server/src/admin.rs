@@ -38,7 +38,7 @@ pub struct Stats {
     /// `PUT /cordon`.
     pub cordoned: bool,
     /// SIGTERM came.
-    pub leaving: bool,
+    pub terminating: bool,
     /// Upgrades answered since `boot_id`.
     pub accepted_total: u64,
     /// Connections ended since `boot_id`.
@@ -52,7 +52,7 @@ pub struct Stats {
     /// Open connections by proxy; `direct` had none.
     pub via: BTreeMap<String, u64>,
     /// How messages travel.
-    pub bus: BusStats,
+    pub broker: BrokerStats,
 }
 
 /// `refused` of the stats.
@@ -70,9 +70,9 @@ pub struct RefusedStats {
     pub bad_request: u64,
 }
 
-/// `bus` of the stats.
+/// `broker` of the stats.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct BusStats {
+pub struct BrokerStats {
     /// `redis` or `memory`.
     pub kind: String,
     /// Whether messages travel now.
@@ -115,17 +115,17 @@ async fn livez(State(server): State<Arc<Server>>) -> Response {
 
 /// False until a message made the round trip once, and after SIGTERM; nothing else flips it.
 async fn readyz(State(server): State<Arc<Server>>) -> Response {
-    if server.is_leaving() {
+    if server.is_terminating() {
         return error(
             StatusCode::SERVICE_UNAVAILABLE,
-            "leaving",
+            "terminating",
             "the process is ending",
         );
     }
-    if !server.bus.was_up() {
+    if !server.broker.was_up() {
         return error(
             StatusCode::SERVICE_UNAVAILABLE,
-            "bus",
+            "broker",
             "no message came back from redis yet",
         );
     }
@@ -196,7 +196,7 @@ impl Stats {
             connections: server.capacity.taken(),
             capacity: server.capacity.max(),
             cordoned: server.is_cordoned(),
-            leaving: server.is_leaving(),
+            terminating: server.is_terminating(),
             accepted_total: server.metrics.accepted.get(),
             closed_total: server.closed(),
             refused: RefusedStats {
@@ -209,9 +209,9 @@ impl Stats {
             shed_total,
             shed_target,
             via: server.clients.vias(),
-            bus: BusStats {
-                kind: server.bus.kind().to_owned(),
-                up: server.bus.is_up(),
+            broker: BrokerStats {
+                kind: server.broker.kind().to_owned(),
+                up: server.broker.is_up(),
             },
         }
     }

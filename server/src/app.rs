@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
-use crate::bus::Bus;
+use crate::broker::Broker;
 use crate::capacity::Capacity;
 use crate::clients::Clients;
 use crate::config::Config;
@@ -42,7 +42,7 @@ pub struct Server {
     /// Rooms and members.
     pub hub: Arc<Hub>,
     /// The road between members.
-    pub bus: Bus,
+    pub broker: Broker,
     /// Slots.
     pub capacity: Arc<Capacity>,
     /// Who can be asked to leave.
@@ -63,7 +63,7 @@ pub struct Server {
     closed: AtomicU64,
     refused: Refused,
     cordoned: AtomicBool,
-    leaving: AtomicBool,
+    terminating: AtomicBool,
     shedding: Mutex<Shedding>,
 }
 
@@ -88,11 +88,11 @@ impl Server {
         let limits = config.limits;
         let hub = Arc::new(Hub::new(
             config.shards,
-            limits.outbox_bytes,
-            limits.outboxes_bytes,
+            limits.outbound_queue_bytes,
+            limits.outbound_total_bytes,
         ));
         let metrics = Arc::new(Metrics::new());
-        let bus = Bus::start(&config.bus, Arc::clone(&hub), Arc::clone(&metrics));
+        let broker = Broker::start(&config.broker, Arc::clone(&hub), Arc::clone(&metrics));
         metrics
             .capacity
             .set(i64::try_from(config.capacity).unwrap_or(i64::MAX));
@@ -105,7 +105,7 @@ impl Server {
             wheels: (0..config.shards).map(|_| Wheel::default()).collect(),
             config,
             hub,
-            bus,
+            broker,
             clients: Arc::default(),
             metrics,
             departed: Notify::new(),
@@ -115,7 +115,7 @@ impl Server {
             closed: AtomicU64::new(0),
             refused: Refused::default(),
             cordoned: AtomicBool::new(false),
-            leaving: AtomicBool::new(false),
+            terminating: AtomicBool::new(false),
         })
     }
 
@@ -131,7 +131,7 @@ impl Server {
 
     /// Whether new handshakes are taken.
     pub fn admits(&self) -> bool {
-        !self.is_cordoned() && !self.is_leaving()
+        !self.is_cordoned() && !self.is_terminating()
     }
 
     /// Whether the operator closed the door.
@@ -147,13 +147,13 @@ impl Server {
     }
 
     /// Whether SIGTERM came.
-    pub fn is_leaving(&self) -> bool {
-        self.leaving.load(Ordering::Relaxed)
+    pub fn is_terminating(&self) -> bool {
+        self.terminating.load(Ordering::Relaxed)
     }
 
     /// From now on the process only says goodbye.
     pub fn leave(&self) {
-        self.leaving.store(true, Ordering::Relaxed);
+        self.terminating.store(true, Ordering::Relaxed);
     }
 
     /// The number of a new connection.
@@ -236,7 +236,7 @@ impl Server {
         self.metrics.deliveries.inc_by(turn.delivered);
         self.metrics.delivered_bytes.inc_by(turn.bytes);
         for members in &turn.walks {
-            self.metrics.walk_members.observe(real(*members));
+            self.metrics.fanout_members.observe(real(*members));
         }
         self.metrics.overflows.inc_by(turn.overflowed);
         let excess = self.hub.budget().excess();
@@ -253,7 +253,7 @@ impl Server {
         self.metrics.connections.set(gauge(self.capacity.taken()));
         self.metrics.rooms.set(gauge(self.hub.len() as u64));
         let outboxes = self.hub.budget().used() as u64;
-        self.metrics.outbox_bytes.set(gauge(outboxes));
+        self.metrics.outbound_queue_bytes.set(gauge(outboxes));
         self.metrics.backlog_bytes.set(gauge(self.hub.backlog() as u64));
         self.metrics.memory_bytes.set(gauge(self.memory.used()));
     }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{ArgAction, Parser, ValueEnum};
 
-use crate::bus::BusConfig;
-use crate::bus::publisher::MAX_MESSAGE_BYTES;
-use crate::bus::redis::RedisConfig;
+use crate::broker::BrokerConfig;
+use crate::broker::publisher::MAX_MESSAGE_BYTES;
+use crate::broker::redis::RedisConfig;
 use crate::config::{Config, Limits};
 use crate::frame::encode::MAX_HEADER_BYTES;
 use crate::hub::MAX_SHARDS;
@@ -47,8 +47,8 @@ pub struct Args {
     #[arg(long, env = "WSC_SHARDS", value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MAX_SHARDS as u64))]
     pub shards: Option<u64>,
     /// How messages travel: `redis` between pods, `memory` within this process alone; has to be said when POD_NAME is set
-    #[arg(long, env = "WSC_BUS", value_enum)]
-    pub bus: Option<BusKind>,
+    #[arg(long, env = "WSC_BROKER", value_enum)]
+    pub broker: Option<BrokerKind>,
     /// redis://[USER[:PASSWORD]@]HOST[:PORT][/DB], or rediss:// for TLS
     #[arg(long, env = "WSC_REDIS_URL", hide_env_values = true, value_name = "URL")]
     pub redis_url: Option<String>,
@@ -97,12 +97,12 @@ pub struct Args {
     #[arg(long, env = "WSC_MAX_MESSAGE_BYTES", default_value_t = Limits::default().message_bytes, value_name = "BYTES")]
     pub max_message_bytes: usize,
     /// The outgoing queue of one client; a client that lets it overflow is closed with 1013
-    #[arg(long, env = "WSC_OUTBOX_BYTES", default_value_t = Limits::default().outbox_bytes, value_name = "BYTES")]
-    pub outbox_bytes: usize,
+    #[arg(long, env = "WSC_OUTBOUND_QUEUE_BYTES", default_value_t = Limits::default().outbound_queue_bytes, value_name = "BYTES")]
+    pub outbound_queue_bytes: usize,
     /// All outgoing queues together; beyond it the clients with the longest ones are closed with 1013 (default: a quarter of the memory
     /// limit, 1 GiB without one)
-    #[arg(long, env = "WSC_OUTBOXES_BYTES", value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1 << 20..))]
-    pub outboxes_bytes: Option<u64>,
+    #[arg(long, env = "WSC_OUTBOUND_TOTAL_BYTES", value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1 << 20..))]
+    pub outbound_total_bytes: Option<u64>,
     /// Handshakes get 503 while more than 85 % of it is resident (default: the memory limit of the cgroup and its use, if it has one)
     #[arg(long, env = "WSC_MEMORY_LIMIT_BYTES", value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1 << 20..))]
     pub memory_limit_bytes: Option<u64>,
@@ -115,9 +115,9 @@ pub struct Args {
     pub log_format: LogFormat,
 }
 
-/// The words of `--bus`.
+/// The words of `--broker`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum BusKind {
+pub enum BrokerKind {
     /// Between pods.
     Redis,
     /// Within this process.
@@ -168,7 +168,7 @@ impl Args {
                 .and_then(|shards| usize::try_from(shards).ok())
                 .unwrap_or_else(shards::default_count),
             memory_limit: self.memory_limit(),
-            bus: self.bus().map_err(Exit::Usage)?,
+            broker: self.broker().map_err(Exit::Usage)?,
             origins: OriginPolicy::parse(&self.origins)
                 .map_err(|e| Exit::Usage(format!("--origins: {e}")))?,
             trust_proxy: self.trust_proxy,
@@ -180,19 +180,20 @@ impl Args {
         })
     }
 
-    fn bus(&self) -> Result<BusConfig, String> {
+    fn broker(&self) -> Result<BrokerConfig, String> {
         let in_pod = self.pod_name.as_ref().is_some_and(|p| !p.is_empty());
-        match self.bus {
-            Some(BusKind::Memory) => return Ok(BusConfig::Memory),
+        match self.broker {
+            Some(BrokerKind::Memory) => return Ok(BrokerConfig::Memory),
             None if in_pod => {
                 return Err(
-                    "WSC_BUS is missing: with POD_NAME set write WSC_BUS=redis or WSC_BUS=memory".into(),
+                    "WSC_BROKER is missing: with POD_NAME set write WSC_BROKER=redis or WSC_BROKER=memory"
+                        .into(),
                 );
             }
-            Some(BusKind::Redis) | None => {}
+            Some(BrokerKind::Redis) | None => {}
         }
         let Some(url) = self.redis_url.as_deref().filter(|u| !u.is_empty()) else {
-            let write = "write --redis-url redis://HOST:6379 (or WSC_REDIS_URL), or --bus memory for a single process";
+            let write = "write --redis-url redis://HOST:6379 (or WSC_REDIS_URL), or --broker memory for a single process";
             return Err(format!("the Redis URL is missing: {write}"));
         };
         if !(1..=200).contains(&self.redis_prefix.len())
@@ -209,7 +210,7 @@ impl Args {
             &self.redis_prefix,
         )
         .map_err(|e| format!("{e}: write --redis-url redis://HOST:6379 (or WSC_REDIS_URL)"))?;
-        Ok(BusConfig::Redis(Box::new(config)))
+        Ok(BrokerConfig::Redis(Box::new(config)))
     }
 
     fn memory_limit(&self) -> Limit {
@@ -223,19 +224,19 @@ impl Args {
             return Err(format!("--max-message-bytes must be 1 to {MAX_MESSAGE_BYTES}"));
         }
         let least = self.max_message_bytes + MAX_HEADER_BYTES + FRAME_OVERHEAD_BYTES;
-        if !(least..=64 << 20).contains(&self.outbox_bytes) {
+        if !(least..=64 << 20).contains(&self.outbound_queue_bytes) {
             return Err(format!(
-                "--outbox-bytes must be {least} (one largest message) to 67108864"
+                "--outbound-queue-bytes must be {least} (one largest message) to 67108864"
             ));
         }
         let memory = self.memory_limit().bytes();
         let outboxes = self
-            .outboxes_bytes
+            .outbound_total_bytes
             .unwrap_or_else(|| memory::default_outboxes(memory));
         Ok(Limits {
             message_bytes: self.max_message_bytes,
-            outbox_bytes: self.outbox_bytes,
-            outboxes_bytes: usize::try_from(outboxes).unwrap_or(usize::MAX),
+            outbound_queue_bytes: self.outbound_queue_bytes,
+            outbound_total_bytes: usize::try_from(outboxes).unwrap_or(usize::MAX),
             heartbeat: Duration::from_secs(self.heartbeat_seconds),
             ..Limits::default()
         })
@@ -312,7 +313,7 @@ mod tests {
 
     #[test]
     fn the_defaults_are_those_of_the_documentation() {
-        let config = config(&["--bus", "memory"]).expect("config");
+        let config = config(&["--broker", "memory"]).expect("config");
         assert_eq!((config.path.as_str(), config.capacity), ("/ws", 10_000));
         assert_eq!(
             (config.close_code, config.close_jitter),
@@ -323,7 +324,7 @@ mod tests {
             (Duration::from_secs(25), 100.0)
         );
         assert_eq!(
-            (config.limits.message_bytes, config.limits.outbox_bytes),
+            (config.limits.message_bytes, config.limits.outbound_queue_bytes),
             (65_536, 262_144)
         );
         assert_eq!(config.limits.heartbeat, Duration::from_secs(25));
@@ -339,7 +340,7 @@ mod tests {
             (&["--trust-proxy"][..], true),
             (&["--trust-proxy", "false"], false),
         ] {
-            let flags = [&["--bus", "memory"], flags].concat();
+            let flags = [&["--broker", "memory"], flags].concat();
             assert_eq!(config(&flags).expect("config").trust_proxy, on, "{flags:?}");
         }
     }
@@ -348,11 +349,11 @@ mod tests {
     fn an_outbox_holds_at_least_one_largest_message() {
         let with = |bytes: &str| {
             config(&[
-                "--bus",
+                "--broker",
                 "memory",
                 "--max-message-bytes",
                 "1000",
-                "--outbox-bytes",
+                "--outbound-queue-bytes",
                 bytes,
             ])
         };

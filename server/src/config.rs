@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::bus::BusConfig;
+use crate::broker::BrokerConfig;
 use crate::memory::Limit;
 use crate::origin::OriginPolicy;
 
@@ -20,7 +20,7 @@ pub struct Config {
     /// What memory there is.
     pub memory_limit: Limit,
     /// How messages travel.
-    pub bus: BusConfig,
+    pub broker: BrokerConfig,
     /// Which web pages may connect.
     pub origins: OriginPolicy,
     /// Whether `X-Forwarded-For` is the proxy's word.
@@ -43,9 +43,9 @@ pub struct Limits {
     /// The largest message over all its fragments, in bytes.
     pub message_bytes: usize,
     /// The bound of the outgoing queue, in bytes.
-    pub outbox_bytes: usize,
+    pub outbound_queue_bytes: usize,
     /// The bound of all outgoing queues together, in bytes.
-    pub outboxes_bytes: usize,
+    pub outbound_total_bytes: usize,
     /// A client that was silent for this long is pinged.
     pub heartbeat: Duration,
     /// A client that does not answer a ping for this long is dead.
@@ -56,8 +56,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             message_bytes: 64 << 10,
-            outbox_bytes: 256 << 10,
-            outboxes_bytes: 1 << 30,
+            outbound_queue_bytes: 256 << 10,
+            outbound_total_bytes: 1 << 30,
             heartbeat: Duration::from_secs(25),
             pong_wait: Duration::from_secs(10),
         }

@@ -23,7 +23,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 pub async fn shed(server: &Server) -> Infallible {
     let epoch = Instant::now();
     loop {
-        let due = if server.is_leaving() {
+        let due = if server.is_terminating() {
             Due::Nothing
         } else {
             server.shedding().due()

@@ -89,7 +89,7 @@ async fn admit(server: &Arc<Server>, parts: &Parts, arrival: Arrival) -> Result<
         let client = request::forwarded_for(&parts.headers).unwrap_or("unknown");
         tracing::debug!(client, connection = connection.number(), "handshake");
     }
-    server.bus.subscribed(connection.room()).await;
+    server.broker.subscribed(connection.room()).await;
     Ok(connection)
 }
 

@@ -219,7 +219,7 @@ mod tests {
     /// TLS or a pipe in place of the plain socket: the lane has to do without taking it back.
     #[tokio::test]
     async fn a_stream_that_is_no_socket_is_served_too() {
-        let args = ["wsc-server", "--bus", "memory"].map(Into::into);
+        let args = ["wsc-server", "--broker", "memory"].map(Into::into);
         let server = Server::new(Args::read(args).unwrap().config().unwrap());
         let (ours, theirs) = duplex(1 << 10);
         let service = handshake::Handshakes(Arc::clone(&server));

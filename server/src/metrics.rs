@@ -26,7 +26,7 @@ type ByReason = Family<Reason, Counter>;
 const CLOSED: [&str; 8] = [
     "client",
     "lost",
-    "moved",
+    "reconnect",
     "slow",
     "heartbeat",
     "too_large",
@@ -60,7 +60,7 @@ pub struct Metrics {
     /// Rooms with members.
     pub rooms: Gauge,
     /// Bytes that wait for clients that read slowly.
-    pub outbox_bytes: Gauge,
+    pub outbound_queue_bytes: Gauge,
     /// Bytes of messages that wait for their walk.
     pub backlog_bytes: Gauge,
     /// Memory in use.
@@ -76,14 +76,14 @@ pub struct Metrics {
     pub received_bytes: Counter,
     /// Messages, pings, pongs and closes that clients sent.
     pub frames_received: Counter,
-    /// Messages handed to the bus.
+    /// Messages handed to the broker.
     pub published: Counter,
     /// Messages queued for a client.
     pub deliveries: Counter,
     /// Bytes of all their frames.
     pub delivered_bytes: Counter,
     /// Members of a room at the end of a walk through it.
-    pub walk_members: Histogram,
+    pub fanout_members: Histogram,
     loop_lag: Family<Shard, Histogram, fn() -> Histogram>,
     /// Clients that were too slow for a message.
     pub overflows: Counter,
@@ -92,11 +92,11 @@ pub struct Metrics {
     /// Connections closed because of SIGTERM.
     pub drained: Counter,
     /// 1 while messages travel.
-    pub bus_up: Gauge,
-    /// Times that a working bus was lost.
-    pub bus_losses: Counter,
+    pub broker_up: Gauge,
+    /// Times that a working broker was lost.
+    pub broker_disconnects: Counter,
     /// Attempts to reach Redis, the first one included; between two of them the back-off waits.
-    pub bus_attempts: Counter,
+    pub broker_connect_attempts: Counter,
     /// Round trips through Redis.
     pub probe_seconds: Histogram,
 }
@@ -115,7 +115,7 @@ impl Metrics {
             connections: Gauge::default(),
             capacity: Gauge::default(),
             rooms: Gauge::default(),
-            outbox_bytes: Gauge::default(),
+            outbound_queue_bytes: Gauge::default(),
             backlog_bytes: Gauge::default(),
             memory_bytes: Gauge::default(),
             accepted: Counter::default(),
@@ -129,15 +129,15 @@ impl Metrics {
             deliveries: Counter::default(),
             delivered_bytes: Counter::default(),
             // 1 to 16,384.
-            walk_members: Histogram::new(exponential_buckets(1.0, 4.0, 8)),
+            fanout_members: Histogram::new(exponential_buckets(1.0, 4.0, 8)),
             // 1 ms, which the timer of the runtime takes, to 4 s.
             loop_lag: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.002, 3.0, 8))),
             overflows: Counter::default(),
             shed: Counter::default(),
             drained: Counter::default(),
-            bus_up: Gauge::default(),
-            bus_losses: Counter::default(),
-            bus_attempts: Counter::default(),
+            broker_up: Gauge::default(),
+            broker_disconnects: Counter::default(),
+            broker_connect_attempts: Counter::default(),
             // 0.1 ms to 3.3 s, the longest that a probe may take being 3 s.
             probe_seconds: Histogram::new(exponential_buckets(0.0001, 2.0, 16)),
         };
@@ -171,22 +171,22 @@ impl Metrics {
             frames_received: "frames_received", "Messages, pings, pongs and closes that clients sent";
             received: "messages_received", "Messages that clients sent";
             received_bytes: "received_bytes", "Payload of the messages that clients sent";
-            published: "messages_published", "Messages that the bus took";
+            published: "messages_published", "Messages that the broker took";
             dropped: "messages_dropped", "Messages not published or not delivered, by reason";
             deliveries: "deliveries", "Messages written to a client, or queued for it";
             delivered_bytes: "delivered_bytes", "Bytes of the frames of these messages";
-            walk_members: "walk_members", "Members of a room, each time that messages were brought to all of them";
+            fanout_members: "fanout_members", "Members of a room, each time that messages were brought to all of them";
             backlog_bytes: "backlog_bytes", "Bytes of messages that wait to be brought to the members of their room, 128 bytes a message included";
-            outbox_bytes: "outbox_bytes", "Bytes that wait for clients that read slowly, 64 bytes a frame included";
+            outbound_queue_bytes: "outbound_queue_bytes", "Bytes that wait for clients that read slowly, 64 bytes a frame included";
             overflows: "overflows", "Clients too slow for a message, closed with 1013";
             shed: "shed", "Clients asked to move by /shed";
             drained: "drained", "Clients asked to move by SIGTERM";
             loop_lag: "loop_lag_seconds", "How late a shard came to a tick of its timer, ten times a second: 1 to 2 ms on an idle machine";
             memory_bytes: "memory_bytes", "Memory in use: of the cgroup if that has a limit, else of the process";
-            bus_up: "bus_up", "1 while messages travel";
-            bus_losses: "bus_losses", "Times that a working Redis was lost";
-            bus_attempts: "bus_attempts", "Attempts to reach Redis, the first one included";
-            probe_seconds: "bus_probe_seconds", "Round trips through Redis";
+            broker_up: "broker_up", "1 while messages travel";
+            broker_disconnects: "broker_disconnects", "Times that a working Redis was lost";
+            broker_connect_attempts: "broker_connect_attempts", "Attempts to reach Redis, the first one included";
+            probe_seconds: "broker_probe_seconds", "Round trips through Redis";
         }
     }
 
@@ -243,7 +243,7 @@ OpenMetrics text format. Labels are words of the program, never of a client; eac
     const MEANINGS: [(&str, &str, &str); 16] = [
         ("client", "closed", "the client closed"),
         ("lost", "closed", "gone without a close"),
-        ("moved", "closed", "asked to move, by `/shed` or SIGTERM"),
+        ("reconnect", "closed", "asked to move, by `/shed` or SIGTERM"),
         ("slow", "closed", "did not read fast enough"),
         ("heartbeat", "closed", "did not answer a ping"),
         ("too_large", "closed", "a message over `--max-message-bytes`"),

@@ -40,7 +40,7 @@ impl CloseRequest {
     /// The word for it in the metrics.
     pub fn why(&self) -> &'static str {
         match self {
-            Self::Moved { .. } => "moved",
+            Self::Moved { .. } => "reconnect",
             Self::Slow => "slow",
             Self::Violation(Violation::TooLarge) => "too_large",
             Self::Violation(Violation::Utf8) => "utf8",

@@ -28,9 +28,9 @@ pub struct Stats {
     pub capacity: u64,
     /// Whether `PUT /cordon` is in force: new handshakes are rejected with 503.
     pub cordoned: bool,
-    /// Whether the process drains after SIGTERM.
-    #[serde(default)]
-    pub leaving: bool,
+    /// Whether the process drains after SIGTERM; `leaving` in release 0.1.0.
+    #[serde(default, alias = "leaving")]
+    pub terminating: bool,
     /// Handshakes accepted since `boot_id`.
     #[serde(default)]
     pub accepted_total: u64,
@@ -125,7 +125,7 @@ impl Stats {
             connections: 120,
             capacity: 10_000,
             cordoned: false,
-            leaving: false,
+            terminating: false,
             accepted_total: 300,
             closed_total: 180,
             refused: Refused::default(),
@@ -177,7 +177,7 @@ mod tests {
 
     const STATS: &str = concat!(
         r#"{"boot_id":"5f0c3a9be2d14c77","pod":"chat-17","version":"0.1.0","uptime_ms":81234,"connections":120,"capacity":10000,"#,
-        r#""cordoned":false,"leaving":false,"accepted_total":300,"closed_total":180,"#,
+        r#""cordoned":false,"terminating":false,"accepted_total":300,"closed_total":180,"#,
         r#""refused":{"full":0,"draining":0,"wrong_pod":0,"origin":0,"bad_request":0},"shed_total":3,"shed_target":3,"#,
         r#""via":{"chat-proxy-6f9c-x2x":119,"direct":1},"broker":{"kind":"redis","up":true}}"#,
     );
@@ -199,7 +199,9 @@ mod tests {
 
     #[test]
     fn statistics_of_release_0_1_0_are_read() {
-        let old = STATS.replace("\"broker\":", "\"bus\":");
+        let old = STATS
+            .replace("\"broker\":", "\"bus\":")
+            .replace("\"terminating\":", "\"leaving\":");
         assert_eq!(serde_json::from_str::<Stats>(&old).unwrap(), Stats::example());
     }
 

@@ -28,8 +28,8 @@ pub mod server {
         CLOSE_CODE = "WSC_CLOSE_CODE", "close code sent to clients that must reconnect";
         CLOSE_JITTER_SECONDS = "WSC_CLOSE_JITTER_SECONDS", "upper end of the random reconnect delay in the close reason";
         MAX_MESSAGE_BYTES = "WSC_MAX_MESSAGE_BYTES", "largest message over all its fragments";
-        OUTBOX_BYTES = "WSC_OUTBOX_BYTES", "bound of the outbound queue of one client";
-        OUTBOXES_BYTES = "WSC_OUTBOXES_BYTES", "bound of all outbound queues together";
+        OUTBOUND_QUEUE_BYTES = "WSC_OUTBOUND_QUEUE_BYTES", "bound of the outbound queue of one client";
+        OUTBOUND_TOTAL_BYTES = "WSC_OUTBOUND_TOTAL_BYTES", "bound of all outbound queues together";
         MEMORY_LIMIT_BYTES = "WSC_MEMORY_LIMIT_BYTES", "memory limit; new handshakes are rejected above 85 % of it";
         HEARTBEAT_SECONDS = "WSC_HEARTBEAT_SECONDS", "silence before a client is pinged";
         LOG_FORMAT = "WSC_LOG_FORMAT", "log format: `json` or `text`";

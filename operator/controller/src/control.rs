@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     const STATS: &str = r#"{"boot_id":"b","pod":"chat-1","connections":2,"capacity":9,"cordoned":true,"refused":{"full":0},
-        "shed_total":0,"shed_target":5,"bus":{"up":true}}"#;
+        "shed_total":0,"shed_target":5,"broker":{"up":true}}"#;
 
     fn call(verb: ControlVerb) -> ControlCall {
         ControlCall {

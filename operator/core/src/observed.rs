@@ -144,7 +144,7 @@ pub struct Sample {
     pub refused_full: i64,
     pub shed_total: i64,
     pub shed_target: i64,
-    pub bus_up: bool,
+    pub broker_up: bool,
     /// How many samples in a row, this one included, said zero connections.
     pub zero_in_a_row: u32,
 }

@@ -75,7 +75,7 @@ pub(crate) fn sample(pod: &PodView, connections: i64) -> Sample {
         refused_full: 0,
         shed_total: 0,
         shed_target: 0,
-        bus_up: true,
+        broker_up: true,
         zero_in_a_row: if connections == 0 { 2 } else { 0 },
     }
 }

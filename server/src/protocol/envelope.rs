@@ -1,4 +1,4 @@
-//! What one pod says to another through the bus: `1`, the opcode, the sender, the payload.
+//! What one pod says to another through the broker: `1`, the opcode, the sender, the payload.
 //!
 //! The sender travels along so that `?echo=0` works on the way back; the version byte lets a later release tell its
 //! envelopes apart.

@@ -40,7 +40,7 @@ impl Connection {
         arrival: Arrival,
     ) -> Self {
         let outbox = Arc::new(Outbox::new(
-            server.config.limits.outbox_bytes,
+            server.config.limits.outbound_queue_bytes,
             Arc::clone(server.hub.budget()),
         ));
         let sender = Sender {
@@ -54,7 +54,7 @@ impl Connection {
         };
         let (membership, appeared) = server.hub.join(arrival.shard, &target.room, member);
         if appeared {
-            server.bus.interest_changed(&target.room);
+            server.broker.interest_changed(&target.room);
         }
         Self {
             server: Arc::clone(server),
@@ -84,7 +84,7 @@ impl Connection {
         if let Some(membership) = self.membership.take()
             && self.server.hub.leave(&membership)
         {
-            self.server.bus.interest_changed(&self.room);
+            self.server.broker.interest_changed(&self.room);
         }
         self.outbox.finish()
     }

@@ -68,7 +68,7 @@ impl Sink<Outgoing> for Fake {
 
 /// With one shard, whose wheel turns.
 fn server() -> Arc<Server> {
-    let args = ["wsc-server", "--bus", "memory", "--shards", "1"].map(Into::into);
+    let args = ["wsc-server", "--broker", "memory", "--shards", "1"].map(Into::into);
     let server = Server::new(Args::read(args).expect("args").config().expect("config"));
     let turning = Arc::clone(&server);
     tokio::spawn(async move { turning.wheel(0).turn(|_| ()).await });
@@ -140,7 +140,7 @@ async fn a_move_comes_after_what_was_queued_and_waits_for_the_answer() {
         wire.lock().expect("wire").sent,
         [Outgoing::Frame(frame), close(1012, "shed;retry=7")]
     );
-    assert_eq!(server.metrics.closed("moved").get(), 1);
+    assert_eq!(server.metrics.closed("reconnect").get(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -159,7 +159,7 @@ async fn a_client_that_answers_is_gone_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_socket_that_takes_nothing_ends_two_seconds_after_the_wish() {
-    for (request, why) in [(moved(), "moved"), (CloseRequest::Slow, "slow")] {
+    for (request, why) in [(moved(), "reconnect"), (CloseRequest::Slow, "slow")] {
         let (server, wire) = (server(), Arc::<Mutex<Wire>>::default());
         wire.lock().expect("wire").stuck = true;
         let connection = join(&server);
@@ -194,7 +194,7 @@ async fn one_poll_reads_and_writes_a_bounded_amount() {
         let mut session = std::pin::pin!(session);
         assert!(futures::poll!(session.as_mut()).is_pending());
         assert_eq!(server.metrics.received.get(), per_poll as u64, "{bytes} bytes");
-        // They come back by the bus, small ones joined.
+        // They come back by the broker, small ones joined.
         while server.hub.shard(0).turn(SENDS_PER_TURN, Instant::now()).next == shard::Next::Now {}
         assert!(futures::poll!(session.as_mut()).is_pending());
         let sent: usize = wire.lock().expect("wire").sent.iter().map(size).sum();

@@ -26,7 +26,7 @@ Generated from a run of `WSC_UPDATE_DOCS=1 cargo xtask test component autobahn`;
 async fn every_case_of_autobahn_is_passed() {
     let server = alone(&[
         ("WSC_MAX_MESSAGE_BYTES", "16777216"),
-        ("WSC_OUTBOX_BYTES", "67108864"),
+        ("WSC_OUTBOUND_QUEUE_BYTES", "67108864"),
     ])
     .await;
     let report = autobahn::play(&server.url("/ws/autobahn"), &["*"]).await.unwrap();

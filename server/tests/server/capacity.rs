@@ -82,7 +82,7 @@ async fn limited(limits: &str) -> Server {
     let mut command = Command::new("sh");
     command.args([
         "-c",
-        &format!("{limits} && exec \"$0\" --bus memory --port 0 --control-port 0 --log-format json"),
+        &format!("{limits} && exec \"$0\" --broker memory --port 0 --control-port 0 --log-format json"),
     ]);
     command.arg(program() as &Path).env_remove("POD_NAME");
     Server::spawn(command).await.unwrap()

@@ -22,24 +22,24 @@ async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
 type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a [&'a str]);
 
 const WRONG: &[Case<'_>] = &[
-    (&[], &[], &["--redis-url redis://HOST:6379", "--bus memory"]),
-    (&["--bus", "redis"], &[], &["WSC_REDIS_URL"]),
+    (&[], &[], &["--redis-url redis://HOST:6379", "--broker memory"]),
+    (&["--broker", "redis"], &[], &["WSC_REDIS_URL"]),
     (
         &[],
-        &[("WSC_BUS", "redis"), ("WSC_REDIS_URL", "")],
+        &[("WSC_BROKER", "redis"), ("WSC_REDIS_URL", "")],
         &["WSC_REDIS_URL"],
     ),
     (
         &[],
         &[("POD_NAME", "chat-1")],
-        &["WSC_BUS=redis", "WSC_BUS=memory"],
+        &["WSC_BROKER=redis", "WSC_BROKER=memory"],
     ),
     (
         &["--redis-url", "redis://h"],
         &[("POD_NAME", "chat-1")],
-        &["WSC_BUS"],
+        &["WSC_BROKER"],
     ),
-    (&["--bus", "kafka"], &[], &["--bus", "redis", "memory"]),
+    (&["--broker", "kafka"], &[], &["--broker", "redis", "memory"]),
     (&["--redis-url", "http://h"], &[], &["redis://", "rediss://"]),
     (
         &["--redis-url", "redis://h", "--redis-prefix", "a b"],
@@ -47,52 +47,56 @@ const WRONG: &[Case<'_>] = &[
         &["--redis-prefix", "wsc:"],
     ),
     (&["--no-such-flag"], &[], &["--no-such-flag", "--help"]),
-    (&["--bus", "memory", "stray"], &[], &["stray"]),
-    (&["--bus", "memory", "--port", "70000"], &[], &["--port", "65535"]),
+    (&["--broker", "memory", "stray"], &[], &["stray"]),
     (
-        &["--bus", "memory", "--max-connections", "0"],
+        &["--broker", "memory", "--port", "70000"],
+        &[],
+        &["--port", "65535"],
+    ),
+    (
+        &["--broker", "memory", "--max-connections", "0"],
         &[],
         &["--max-connections", "1..=1000000"],
     ),
     (
-        &["--bus", "memory"],
+        &["--broker", "memory"],
         &[("WSC_MAX_CONNECTIONS", "many")],
         &["--max-connections", "many"],
     ),
-    (&["--bus", "memory", "--path", "ws"], &[], &["--path", "/NAME"]),
-    (&["--bus", "memory", "--path", "/wsc/x"], &[], &["/wsc"]),
+    (&["--broker", "memory", "--path", "ws"], &[], &["--path", "/NAME"]),
+    (&["--broker", "memory", "--path", "/wsc/x"], &[], &["/wsc"]),
     (
-        &["--bus", "memory", "--origins", "example.org"],
+        &["--broker", "memory", "--origins", "example.org"],
         &[],
         &["--origins", "scheme://host"],
     ),
     (
-        &["--bus", "memory", "--close-code", "1005"],
+        &["--broker", "memory", "--close-code", "1005"],
         &[],
         &["--close-code", "1012"],
     ),
     (
-        &["--bus", "memory", "--max-sheds-per-second", "0"],
+        &["--broker", "memory", "--max-sheds-per-second", "0"],
         &[],
         &["--max-sheds-per-second", "above 0"],
     ),
     (
-        &["--bus", "memory", "--max-message-bytes", "0"],
+        &["--broker", "memory", "--max-message-bytes", "0"],
         &[],
         &["--max-message-bytes must be 1"],
     ),
     (
-        &["--bus", "memory", "--outbox-bytes", "10"],
+        &["--broker", "memory", "--outbound-queue-bytes", "10"],
         &[],
-        &["--outbox-bytes must be"],
+        &["--outbound-queue-bytes must be"],
     ),
     (
-        &["--bus", "memory", "--drain-seconds", "-1"],
+        &["--broker", "memory", "--drain-seconds", "-1"],
         &[],
         &["--drain-seconds"],
     ),
     (
-        &["--bus", "memory", "--trust-proxy", "maybe"],
+        &["--broker", "memory", "--trust-proxy", "maybe"],
         &[],
         &["--trust-proxy", "true", "false"],
     ),
@@ -126,7 +130,7 @@ async fn a_secret_in_a_wrong_start_is_not_repeated() {
         "rediss://:hunter2@h:99999/0",
         "postgres://u:hunter2@h",
     ] {
-        let output = run(&["--bus", "redis"], &[("WSC_REDIS_URL", url)]).await;
+        let output = run(&["--broker", "redis"], &[("WSC_REDIS_URL", url)]).await;
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(!said.contains("hunter2"), "{said}");
@@ -178,7 +182,11 @@ async fn help_explains_every_flag_and_keeps_secrets() {
 async fn a_port_that_is_taken_is_named() {
     let server = alone(&[]).await;
     let port = server.port().to_string();
-    let output = run(&["--bus", "memory", "--port", &port, "--control-port", "0"], &[]).await;
+    let output = run(
+        &["--broker", "memory", "--port", &port, "--control-port", "0"],
+        &[],
+    )
+    .await;
     let said = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains(&format!("port {port}")), "{said}");

@@ -261,7 +261,7 @@ async fn the_control_port_answers_what_it_is_asked_and_nothing_else() {
         (&stats["pod"], &stats["version"]),
         (&"chat-17".into(), &env!("CARGO_PKG_VERSION").into())
     );
-    assert_eq!(stats["bus"], json!({"kind": "memory", "up": true}));
+    assert_eq!(stats["broker"], json!({"kind": "memory", "up": true}));
     let expected =
         ["full", "draining", "wrong_pod", "origin", "bad_request"].map(|r| (r.to_owned(), json!(0)));
     assert_eq!(stats["refused"], Value::Object(expected.into_iter().collect()));

@@ -19,10 +19,10 @@ async fn everybody_is_asked_to_move_spread_over_the_drain_time() {
     let answer = server.control("/readyz").await.unwrap();
     assert_eq!(
         (answer.status.as_u16(), answer.json().unwrap()["error"].as_str()),
-        (503, Some("leaving"))
+        (503, Some("terminating"))
     );
     assert_eq!(server.control("/livez").await.unwrap().status, 200);
-    assert_eq!(server.stats().await.unwrap()["leaving"], true);
+    assert_eq!(server.stats().await.unwrap()["terminating"], true);
     assert_eq!(http1::get(server.port(), "/wsc/lb").await.unwrap().status, 404);
     let refused = server.connect("/ws").await.expect_err("draining");
     assert!(

@@ -76,7 +76,7 @@ async fn a_client_that_does_not_read_is_closed_and_its_neighbours_get_everything
 
 #[tokio::test]
 async fn a_client_that_wakes_up_in_time_is_told_that_it_was_too_slow() {
-    let server = alone(&[("WSC_OUTBOX_BYTES", "70000")]).await;
+    let server = alone(&[("WSC_OUTBOUND_QUEUE_BYTES", "70000")]).await;
     let (slow, sender) = (
         connect(&server, "/ws/r").await,
         connect(&server, "/ws/r?echo=0").await,
@@ -102,13 +102,13 @@ async fn a_client_that_wakes_up_in_time_is_told_that_it_was_too_slow() {
 #[tokio::test]
 async fn what_a_client_does_not_read_waits_with_the_server() {
     const MESSAGE: usize = 60_000;
-    let server = alone(&[("WSC_OUTBOX_BYTES", "67108864")]).await;
+    let server = alone(&[("WSC_OUTBOUND_QUEUE_BYTES", "67108864")]).await;
     let (slow, sender) = (
         connect(&server, "/ws/r").await,
         connect(&server, "/ws/r?echo=0").await,
     );
     slow.set_reading(false).await.unwrap();
-    let waits = async || server.metric("wsc_server_outbox_bytes").await.unwrap();
+    let waits = async || server.metric("wsc_server_outbound_queue_bytes").await.unwrap();
     let mut sent = 0;
     // More than the client's kernel takes for itself, since it does so to the end.
     while waits().await < 8 << 20 {
@@ -139,7 +139,7 @@ async fn what_a_client_does_not_read_waits_with_the_server() {
 #[tokio::test]
 async fn who_has_no_room_for_half_a_minute_is_gone() {
     let server = alone(&[
-        ("WSC_OUTBOX_BYTES", "67108864"),
+        ("WSC_OUTBOUND_QUEUE_BYTES", "67108864"),
         ("WSC_HEARTBEAT_SECONDS", "3600"),
     ])
     .await;
@@ -148,7 +148,7 @@ async fn who_has_no_room_for_half_a_minute_is_gone() {
         connect(&server, "/ws/r?echo=0").await,
     );
     slow.set_reading(false).await.unwrap();
-    while server.metric("wsc_server_outbox_bytes").await.unwrap() < 1 << 20 {
+    while server.metric("wsc_server_outbound_queue_bytes").await.unwrap() < 1 << 20 {
         sender.send_binary(vec![0; 60_000]).await.unwrap();
     }
     let began = Instant::now();
@@ -163,8 +163,8 @@ async fn who_has_no_room_for_half_a_minute_is_gone() {
 #[tokio::test]
 async fn clients_that_do_not_read_share_one_limit_and_who_reads_is_spared() {
     let server = alone(&[
-        ("WSC_OUTBOX_BYTES", "67108864"),
-        ("WSC_OUTBOXES_BYTES", "2097152"),
+        ("WSC_OUTBOUND_QUEUE_BYTES", "67108864"),
+        ("WSC_OUTBOUND_TOTAL_BYTES", "2097152"),
     ])
     .await;
     let fast = connect(&server, "/ws/r").await;
@@ -206,8 +206,8 @@ async fn clients_that_do_not_read_share_one_limit_and_who_reads_is_spared() {
 #[tokio::test]
 async fn who_comes_when_memory_is_short_goes_elsewhere_and_nobody_is_cut() {
     let server = alone(&[
-        ("WSC_OUTBOX_BYTES", "67108864"),
-        ("WSC_OUTBOXES_BYTES", "1073741824"),
+        ("WSC_OUTBOUND_QUEUE_BYTES", "67108864"),
+        ("WSC_OUTBOUND_TOTAL_BYTES", "1073741824"),
         ("WSC_MEMORY_LIMIT_BYTES", "67108864"),
     ])
     .await;

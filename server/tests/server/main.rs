@@ -43,7 +43,7 @@ fn program() -> &'static Path {
 
 /// A server by itself.
 async fn alone(variables: &[(&str, &str)]) -> Server {
-    let variables = [&[("WSC_BUS", "memory")], variables].concat();
+    let variables = [&[("WSC_BROKER", "memory")], variables].concat();
     Server::start(program(), &variables).await.unwrap()
 }
 
@@ -51,7 +51,7 @@ async fn alone(variables: &[(&str, &str)]) -> Server {
 async fn beside(redis: &Redis, variables: &[(&str, &str)]) -> Server {
     let url = redis.url();
     let variables = [
-        &[("WSC_BUS", "redis"), ("WSC_REDIS_URL", url.as_str())],
+        &[("WSC_BROKER", "redis"), ("WSC_REDIS_URL", url.as_str())],
         variables,
     ]
     .concat();

@@ -147,7 +147,10 @@ async fn a_wrong_password_is_said_in_the_log_and_the_process_lives_until_it_is_r
     redis.cli(&right).await.unwrap();
     server.wait_ready(SOON).await.unwrap();
     // One refusal is one line, however often it was met.
-    let attempts = server.metric("wsc_server_bus_attempts_total").await.unwrap();
+    let attempts = server
+        .metric("wsc_server_broker_connect_attempts_total")
+        .await
+        .unwrap();
     assert!(attempts > 1, "{attempts}");
     let lines = server.log().iter().filter(|l| l.contains("WRONGPASS")).count();
     assert_eq!(lines, 1, "{:?}", server.log());

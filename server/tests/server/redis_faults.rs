@@ -44,12 +44,12 @@ fn nothing_happened_to(clients: &[&Client]) {
 }
 
 async fn wait_up(server: &Server, up: bool) {
-    let what = format!("bus.up is {up}");
+    let what = format!("broker.up is {up}");
     server
-        .wait_stats(SOON, &what, |s| s["bus"]["up"] == up)
+        .wait_stats(SOON, &what, |s| s["broker"]["up"] == up)
         .await
         .unwrap();
-    let gauge = server.metric("wsc_server_bus_up").await.unwrap();
+    let gauge = server.metric("wsc_server_broker_up").await.unwrap();
     assert_eq!(gauge, u64::from(up));
 }
 
@@ -81,7 +81,7 @@ async fn after_a_restart_of_redis_delivery_is_back_and_sockets_stayed() {
     let other = connect(&first, "/ws/late").await;
     redis.restart().await.unwrap();
     delivery_is_back(&other, &late).await;
-    assert!(first.metric("wsc_server_bus_losses_total").await.unwrap() >= 3);
+    assert!(first.metric("wsc_server_broker_disconnects_total").await.unwrap() >= 3);
     nothing_happened_to(&[&sender, &receiver, &late, &other]);
 }
 
@@ -175,9 +175,9 @@ async fn redis_makes_a_server_ready_once_and_never_takes_that_back() {
     let answer = server.control("/readyz").await.unwrap();
     assert_eq!(
         (answer.status.as_u16(), answer.json().unwrap()["error"].as_str()),
-        (503, Some("bus"))
+        (503, Some("broker"))
     );
-    let attempts = "wsc_server_bus_attempts_total";
+    let attempts = "wsc_server_broker_connect_attempts_total";
     server.wait_metric(attempts, 3, SOON).await.unwrap();
     assert_eq!(server.control("/readyz").await.unwrap().status, 503);
     assert_eq!(server.control("/livez").await.unwrap().status, 200);
@@ -188,6 +188,9 @@ async fn redis_makes_a_server_ready_once_and_never_takes_that_back() {
     for path in ["/readyz", "/livez"] {
         assert_eq!(server.control(path).await.unwrap().status, 200, "{path}");
     }
-    let losses = server.metric("wsc_server_bus_losses_total").await.unwrap();
+    let losses = server
+        .metric("wsc_server_broker_disconnects_total")
+        .await
+        .unwrap();
     assert_eq!(losses, 1);
 }

@@ -27,16 +27,16 @@ impl Ours {
     ///
     /// # Errors
     /// When it does not start.
-    pub async fn start(bus: Bus<'_>, more: &[(&str, &str)]) -> Result<Self> {
-        Self::start_on(&[SERVER_CPU], bus, more).await
+    pub async fn start(broker: Broker<'_>, more: &[(&str, &str)]) -> Result<Self> {
+        Self::start_on(&[SERVER_CPU], broker, more).await
     }
 
     /// On other CPUs.
     ///
     /// # Errors
     /// When it does not start.
-    pub async fn start_on(cpus: &[u32], bus: Bus<'_>, more: &[(&str, &str)]) -> Result<Self> {
-        let mut command = command(cpus, bus)?;
+    pub async fn start_on(cpus: &[u32], broker: Broker<'_>, more: &[(&str, &str)]) -> Result<Self> {
+        let mut command = command(cpus, broker)?;
         command.envs(more.iter().copied());
         let server = Server::spawn(command).await?;
         server.wait_ready(READY_LIMIT).await?;
@@ -64,7 +64,7 @@ impl Ours {
 
 /// How messages of ours travel.
 #[derive(Clone, Copy, Debug)]
-pub enum Bus<'a> {
+pub enum Broker<'a> {
     /// Through Redis.
     Redis(&'a Redis),
     /// Within the process.
@@ -75,7 +75,7 @@ pub enum Bus<'a> {
 ///
 /// # Errors
 /// When nobody says where it is.
-pub fn command(cpus: &[u32], bus: Bus<'_>) -> Result<tokio::process::Command> {
+pub fn command(cpus: &[u32], broker: Broker<'_>) -> Result<tokio::process::Command> {
     let mut command = tokio::process::Command::from(pinned(cpus, program()?.as_os_str()));
     command.env_remove("POD_NAME").envs([
         ("WSC_PORT", "0"),
@@ -83,9 +83,11 @@ pub fn command(cpus: &[u32], bus: Bus<'_>) -> Result<tokio::process::Command> {
         ("WSC_MAX_CONNECTIONS", "19500"),
         ("WSC_LOG_FORMAT", "json"),
     ]);
-    match bus {
-        Bus::Redis(redis) => command.env("WSC_BUS", "redis").env("WSC_REDIS_URL", redis.url()),
-        Bus::Memory => command.env("WSC_BUS", "memory"),
+    match broker {
+        Broker::Redis(redis) => command
+            .env("WSC_BROKER", "redis")
+            .env("WSC_REDIS_URL", redis.url()),
+        Broker::Memory => command.env("WSC_BROKER", "memory"),
     };
     Ok(command)
 }

@@ -38,7 +38,7 @@ async fn a_killed_redis_drops_nobody_and_messages_flow_again() -> Result<()> {
                 .unwrap_or_default();
             let mut up = again > 0;
             for pod in stage.pods("chat", Component::Server).await?.values() {
-                up &= stage.stats(pod).await?["bus"]["up"] == true;
+                up &= stage.stats(pod).await?["broker"]["up"] == true;
             }
             Ok(up.then_some(()))
         })

@@ -27,7 +27,7 @@ impl Backend {
         let program = program("WSC_BIN_SERVER", "wsc-server")?;
         let variables = [
             ("POD_NAME", name),
-            ("WSC_BUS", "memory"),
+            ("WSC_BROKER", "memory"),
             ("WSC_ORIGINS", "*"),
             ("WSC_MAX_CONNECTIONS", &max_connections.to_string()),
         ];

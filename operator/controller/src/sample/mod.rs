@@ -226,7 +226,7 @@ mod tests {
             refused_full: 0,
             shed_total: 0,
             shed_target: 0,
-            bus_up: true,
+            broker_up: true,
             zero_in_a_row: 0,
         }
     }

@@ -22,7 +22,9 @@ struct Stats {
     refused: Refused,
     shed_total: i64,
     shed_target: i64,
-    bus: Bus,
+    // A pod of release 0.1.0 names it so; it is read until its rollout is over.
+    #[serde(alias = "bus")]
+    broker: Broker,
 }
 
 #[derive(Deserialize)]
@@ -31,7 +33,7 @@ struct Refused {
 }
 
 #[derive(Deserialize)]
-struct Bus {
+struct Broker {
     up: bool,
 }
 
@@ -54,7 +56,7 @@ pub fn stats(body: &[u8], pod: &str, pod_uid: &str, at: Timestamp) -> Result<Sam
         refused_full: within("refused.full", stats.refused.full, LARGEST_COUNT)?,
         shed_total: within("shed_total", stats.shed_total, LARGEST_COUNT)?,
         shed_target: within("shed_target", stats.shed_target, LARGEST_COUNT)?,
-        bus_up: stats.bus.up,
+        broker_up: stats.broker.up,
         zero_in_a_row: 0,
     })
 }
@@ -122,9 +124,9 @@ mod tests {
     use super::*;
 
     const GOOD: &str = r#"{"boot_id":"5f0c","pod":"chat-17","version":"0.1.0","uptime_ms":81234,"connections":120,"capacity":10000,
-        "cordoned":false,"leaving":false,"accepted_total":300,"closed_total":180,
+        "cordoned":false,"terminating":false,"accepted_total":300,"closed_total":180,
         "refused":{"full":7,"draining":0,"wrong_pod":0,"origin":0,"bad_request":0},
-        "shed_total":3,"shed_target":4,"via":{"chat-proxy-6f":120},"bus":{"kind":"redis","up":true}}"#;
+        "shed_total":3,"shed_target":4,"via":{"chat-proxy-6f":120},"broker":{"kind":"redis","up":true}}"#;
 
     fn parse(body: &str) -> Result<Sample, String> {
         stats(body.as_bytes(), "chat-17", "uid", Timestamp::UNIX_EPOCH)
@@ -142,7 +144,15 @@ mod tests {
             (sample.boot_id.as_str(), sample.pod_uid.as_str()),
             ("5f0c", "uid")
         );
-        assert!(sample.bus_up && !sample.cordoned);
+        assert!(sample.broker_up && !sample.cordoned);
+    }
+
+    #[test]
+    fn stats_of_release_0_1_0_are_read() {
+        let old = GOOD
+            .replace("\"broker\"", "\"bus\"")
+            .replace("\"terminating\"", "\"leaving\"");
+        assert_eq!(parse(&old), parse(GOOD));
     }
 
     #[test]

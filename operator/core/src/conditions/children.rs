@@ -63,7 +63,7 @@ pub(super) fn redis_reachable(facts: Facts<'_>) -> Finding {
         |truth: Truth, reason: &str, message: String| Finding::new("RedisReachable", truth, reason, message);
     let managed = matches!(facts.draft.cluster.redis, RedisTarget::Managed(_));
     let samples = facts.pool.of(Role::Serving).filter_map(|member| member.sample);
-    let (up, down): (Vec<_>, Vec<_>) = samples.partition(|sample| sample.bus_up);
+    let (up, down): (Vec<_>, Vec<_>) = samples.partition(|sample| sample.broker_up);
     if up.is_empty() && down.is_empty() {
         if managed && facts.draft.observed.redis_ready.unwrap_or(0) == 0 {
             let message = format!(

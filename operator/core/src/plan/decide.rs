@@ -77,7 +77,7 @@ fn change_pods(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) {
 /// Redis carries what clients say after they moved: while it is down, moves are slow and no drain begins.
 fn feel(draft: &mut Draft<'_>, pool: &Pool<'_>) {
     let samples = pool.of(Role::Serving).filter_map(|member| member.sample);
-    let (up, down): (Vec<_>, Vec<_>) = samples.partition(|sample| sample.bus_up);
+    let (up, down): (Vec<_>, Vec<_>) = samples.partition(|sample| sample.broker_up);
     let well = down.len() * 2 <= up.len() + down.len();
     draft.memory.budget.feel(well, draft.now);
 }

@@ -108,7 +108,7 @@ fn environment(cluster: &ValidCluster) -> Vec<EnvVar> {
         value("WSC_CONTROL_PORT", &names::CONTROL_PORT),
         value("WSC_PATH", &server.path),
         value("WSC_MAX_CONNECTIONS", &server.max_connections),
-        value("WSC_BUS", "redis"),
+        value("WSC_BROKER", "redis"),
     ];
     match &cluster.redis {
         RedisTarget::Managed(_) => env.extend([

@@ -143,7 +143,7 @@ fn stats(world: &mut World, uid: &str) -> Option<Sample> {
         refused_full: server.refused_full,
         shed_total: server.done,
         shed_target: server.target,
-        bus_up: world.faults.redis_down_until <= clock,
+        broker_up: world.faults.redis_down_until <= clock,
         zero_in_a_row: 0,
     })
 }

@@ -6,7 +6,7 @@ use super::super::helper::Helper;
 use super::super::meter::{Sample, slice};
 use super::super::report::Row;
 use super::super::rounds::{Bound, Compared, Lane, compare};
-use super::super::subjects::{Bus, Kind, Ours, Peer, crowd};
+use super::super::subjects::{Broker, Kind, Ours, Peer, crowd};
 use super::super::{HEADER, PAYLOAD, SERVER_CPU};
 use super::{DELIVERIES, Progress};
 use wsc_testing::redis::Redis;
@@ -59,7 +59,7 @@ fn put(pid: u32, clients: &mut Helper, frames: usize) -> Result<Sample> {
 pub(super) async fn take(progress: Progress<'_>) -> Result<Vec<Row>> {
     progress("the rooms fill");
     let redis = Redis::start().await?;
-    let ours = Ours::start(Bus::Redis(&redis), &[]).await?;
+    let ours = Ours::start(Broker::Redis(&redis), &[]).await?;
     let pid = ours.pid();
     let mut clients = ours.crowd(ROOM)?;
     let mut floor = Floor::start()?;

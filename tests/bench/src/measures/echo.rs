@@ -1,4 +1,4 @@
-//! A message to its sender and back. Ours has no route for that: each client has a room of its own, and the memory bus carries it.
+//! A message to its sender and back. Ours has no route for that: each client has a room of its own, and the in-process broker carries it.
 
 use anyhow::{Context, Result};
 
@@ -6,7 +6,7 @@ use super::super::helper::Helper;
 use super::super::meter::{Meter, SLICE, Sample};
 use super::super::report::Row;
 use super::super::rounds::{Bound, Lane, compare};
-use super::super::subjects::{Bus, Kind, Ours, Peer, crowd};
+use super::super::subjects::{Broker, Kind, Ours, Peer, crowd};
 use super::super::{PAYLOAD, SERVER_CPU};
 use super::Progress;
 
@@ -29,7 +29,7 @@ fn echo(pid: u32, clients: &mut Helper) -> Result<Sample> {
 
 pub(super) async fn take(progress: Progress<'_>) -> Result<Vec<Row>> {
     progress("subjects start");
-    let ours = Ours::start(Bus::Memory, &[]).await?;
+    let ours = Ours::start(Broker::Memory, &[]).await?;
     let mut clients = crowd(ours.port(), CLIENTS, PATH)?;
     let mut peers = Vec::new();
     for kind in [Kind::AxumDefaults, Kind::AxumSmall, Kind::Node] {
@@ -54,7 +54,7 @@ pub(super) async fn take(progress: Progress<'_>) -> Result<Vec<Row>> {
     }
     lanes.push(Lane::seldom(FLOOR, || echo(floor.pid(), &mut floor_clients)));
     let compared = compare("round trips/core-s", lanes, |what| progress(what))?;
-    let measure = format!("echo of {PAYLOAD} B, {CLIENTS} clients, a room each, memory bus");
+    let measure = format!("echo of {PAYLOAD} B, {CLIENTS} clients, a room each, in-process broker");
     let best = compared.best(|a, b| a > b)?;
     let mut rows = vec![
         compared.row(&measure, Kind::AxumDefaults.name(), Bound::AtLeast(2.0))?,

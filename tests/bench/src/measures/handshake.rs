@@ -8,7 +8,7 @@ use super::super::helper::Helper;
 use super::super::meter::{Meter, Sample};
 use super::super::report::Row;
 use super::super::rounds::{Bound, Lane, compare};
-use super::super::subjects::{Bus, Kind, Ours, Peer};
+use super::super::subjects::{Broker, Kind, Ours, Peer};
 use super::super::{CLIENT_CPU, SERVER_CPU};
 use super::Progress;
 use wsc_testing::cpu;
@@ -73,7 +73,7 @@ impl Storm {
 pub(super) async fn take(progress: Progress<'_>) -> Result<Vec<Row>> {
     progress("subjects start");
     let redis = Redis::start().await?;
-    let ours = Ours::start(Bus::Redis(&redis), &[]).await?;
+    let ours = Ours::start(Broker::Redis(&redis), &[]).await?;
     let mut door = Helper::start(&[SERVER_CPU], &["door"])?;
     let port = door.hear()?.parse()?;
     let mut storm = Storm::start(ours.pid(), ours.port(), "/ws/bench")?;

@@ -8,7 +8,7 @@ use super::super::helper::Helper;
 use super::super::meter::{Sample, slice};
 use super::super::report::Row;
 use super::super::rounds::{Bound, Lane, compare};
-use super::super::subjects::{Bus, Ours, crowd_that_comes};
+use super::super::subjects::{Broker, Ours, crowd_that_comes};
 use super::super::{HEADER, PAYLOAD};
 use super::Progress;
 use wsc_testing::redis::Redis;
@@ -36,7 +36,7 @@ impl Fleet {
     async fn start(redis: &Redis, sizes: &[usize]) -> Result<Self> {
         let (mut servers, mut crowds) = (Vec::new(), Vec::new());
         for size in sizes {
-            let server = Ours::start(Bus::Redis(redis), &[NO_HEARTBEAT]).await?;
+            let server = Ours::start(Broker::Redis(redis), &[NO_HEARTBEAT]).await?;
             crowds.push(crowd_that_comes(server.port(), *size, "/ws/bench")?);
             servers.push(server);
         }

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::super::real;
 use super::super::report::Row;
-use super::super::subjects::{Bus, Ours};
+use super::super::subjects::{Broker, Ours};
 use super::{Progress, SETTLE};
 use wsc_testing::cpu;
 use wsc_testing::redis::Redis;
@@ -15,7 +15,7 @@ const KIB: f64 = 1024.0;
 
 pub(super) async fn take(progress: Progress<'_>) -> Result<Vec<Row>> {
     let redis = Redis::start().await?;
-    let ours = Ours::start(Bus::Redis(&redis), &[]).await?;
+    let ours = Ours::start(Broker::Redis(&redis), &[]).await?;
     let pid = ours.pid();
     // What the first connections ever need is not the price of a connection.
     drop(ours.crowd(200)?);

@@ -8,7 +8,7 @@ use super::super::helper::Helper;
 use super::super::meter::{SAMPLE, Sample, watch};
 use super::super::report::Row;
 use super::super::rounds::{Bound, Lane, compare_in};
-use super::super::subjects::{Bus, Kind, Ours, Peer};
+use super::super::subjects::{Broker, Kind, Ours, Peer};
 use super::super::tally::Outcome;
 use super::super::{CLIENT_CPU, SERVER_CPU, real};
 use super::Progress;
@@ -102,8 +102,8 @@ pub(super) async fn take(progress: Progress<'_>) -> Result<Vec<Row>> {
 async fn compared(progress: Progress<'_>) -> Result<Vec<Row>> {
     let redis = Redis::start().await?;
     let ours = [
-        Ours::start_on(&ALL_CPUS, Bus::Redis(&redis), &[]).await?,
-        Ours::start_on(&ALL_CPUS, Bus::Redis(&redis), &[]).await?,
+        Ours::start_on(&ALL_CPUS, Broker::Redis(&redis), &[]).await?,
+        Ours::start_on(&ALL_CPUS, Broker::Redis(&redis), &[]).await?,
     ];
     let peers = |kind| -> Result<[Peer; 2]> {
         let start = || Peer::start(kind, &ALL_CPUS, Some(&redis));

@@ -14,7 +14,7 @@ use super::super::meter::{Meter, SLICE, Sample};
 use super::super::pairs::percentile;
 use super::super::report::Row;
 use super::super::rounds::{Bound, Lane, compare};
-use super::super::subjects::{Bus, Ours};
+use super::super::subjects::{Broker, Ours};
 use super::super::{HEADER, PAYLOAD};
 use super::Progress;
 use wsc_testing::frames::{BINARY, connect, frame};
@@ -39,15 +39,15 @@ const ALL_READ: &str = "ours, all read";
 
 /// Nobody is to be closed as slow, and pings would be counted as messages.
 const PATIENT: [(&str, &str); 3] = [
-    ("WSC_OUTBOX_BYTES", "67108864"),
-    ("WSC_OUTBOXES_BYTES", "1073741824"),
+    ("WSC_OUTBOUND_QUEUE_BYTES", "67108864"),
+    ("WSC_OUTBOUND_TOTAL_BYTES", "1073741824"),
     ("WSC_HEARTBEAT_SECONDS", "3600"),
 ];
 
 pub(super) async fn take(progress: Progress<'_>) -> Result<Vec<Row>> {
     let mut crowds = Vec::new();
     for _ in 0..2 {
-        let ours = Ours::start(Bus::Memory, &PATIENT).await?;
+        let ours = Ours::start(Broker::Memory, &PATIENT).await?;
         let mut crowd = Crowd::connect(ours.port())?;
         // One that does not count.
         crowd.slice(&ours)?;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use super::super::report::Row;
-use super::super::subjects::{Bus, command, program};
+use super::super::subjects::{Broker, command, program};
 use super::super::{SERVER_CPU, real};
 use super::{Progress, middle};
 use wsc_testing::redis::Redis;
@@ -21,7 +21,7 @@ pub(super) async fn take(progress: Progress<'_>) -> Result<Vec<Row>> {
     for n in 0..STARTS {
         progress(&format!("start {} of {STARTS}", n + 1));
         let began = Instant::now();
-        let server = Server::spawn(command(&[SERVER_CPU], Bus::Redis(&redis))?).await?;
+        let server = Server::spawn(command(&[SERVER_CPU], Broker::Redis(&redis))?).await?;
         while server.control("/readyz").await?.status != 200 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }

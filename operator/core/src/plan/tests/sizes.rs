@@ -256,13 +256,13 @@ fn pods_that_never_served_go_first_when_fewer_are_wanted() {
 fn while_redis_is_down_no_drain_begins() {
     let mut scene = Scene::running(BOUNDS, &[10, 10, 10, 10]);
     for serial in 0..4 {
-        scene.said(serial).bus_up = false;
+        scene.said(serial).broker_up = false;
     }
     let plan = scene.tick(301);
     assert!(changes_no_pod(&plan));
     assert_eq!(condition(&plan, "RedisReachable").0, "False");
     for serial in 0..4 {
-        scene.said(serial).bus_up = true;
+        scene.said(serial).broker_up = true;
     }
     assert!(changes_no_pod(&scene.tick(5)), "it came back a moment ago");
     assert_eq!(scene.tick(10).mark_pods.len(), 1);

@@ -52,9 +52,9 @@ impl Server {
     fn stats(&self) -> Value {
         json!({
             "boot_id": self.boot_id, "pod": self.pod, "version": "0.1.0", "uptime_ms": 1, "connections": self.connections,
-            "capacity": self.capacity, "cordoned": self.cordoned, "leaving": false, "accepted_total": 0, "closed_total": 0,
+            "capacity": self.capacity, "cordoned": self.cordoned, "terminating": false, "accepted_total": 0, "closed_total": 0,
             "refused": {"full": 0, "draining": 0, "wrong_pod": 0, "origin": 0, "bad_request": 0},
-            "shed_total": self.shed_total, "shed_target": self.shed_total, "via": {}, "bus": {"kind": "memory", "up": true},
+            "shed_total": self.shed_total, "shed_target": self.shed_total, "via": {}, "broker": {"kind": "memory", "up": true},
         })
     }
 

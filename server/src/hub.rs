@@ -2,7 +2,7 @@
 //!
 //! Each shard keeps its own members and writes to them itself ([`shard`]); what they share is which room has members where. A message
 //! is posted to every shard with members in its room, under one lock: so each member gets exactly the messages between its join and
-//! its leave, once, in the one order of the bus.
+//! its leave, once, in the one order of the broker.
 
 mod chunk;
 pub mod shard;

@@ -71,7 +71,7 @@ impl RedisConfig {
     }
 }
 
-/// What the tasks of the bus share.
+/// What the tasks of the broker share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) client: redis::Client,
@@ -82,7 +82,7 @@ pub(super) struct Shared {
     pub(super) interest: Interest,
     /// Told when `interest` has something to do.
     pub(super) dirty: Notify,
-    /// Counts up when a subscription is confirmed or the bus goes up or down.
+    /// Counts up when a subscription is confirmed or the broker goes up or down.
     pub(super) progress: watch::Sender<u64>,
     /// The connection to publish on.
     pub(super) link: watch::Sender<Option<Link>>,
@@ -90,15 +90,15 @@ pub(super) struct Shared {
     was_up: AtomicBool,
 }
 
-/// The bus of a pod.
+/// The broker of a pod.
 #[derive(Debug)]
-pub struct RedisBus {
+pub struct RedisBroker {
     shared: Arc<Shared>,
     publisher: Publisher,
     tasks: [JoinHandle<()>; 2],
 }
 
-impl RedisBus {
+impl RedisBroker {
     /// Starts to connect.
     pub fn start(config: &RedisConfig, hub: Arc<Hub>, metrics: Arc<Metrics>) -> Self {
         let (link, links) = watch::channel(None);
@@ -140,7 +140,7 @@ impl RedisBus {
         self.shared.dirty.notify_one();
     }
 
-    /// Waits until the room is subscribed, the bus is down or two seconds are over.
+    /// Waits until the room is subscribed, the broker is down or two seconds are over.
     pub async fn subscribed(&self, room: &RoomName) {
         let mut progress = self.shared.progress.subscribe();
         let done = || !self.is_up() || self.shared.interest.is_active(room);
@@ -159,7 +159,7 @@ impl RedisBus {
     }
 }
 
-impl Drop for RedisBus {
+impl Drop for RedisBroker {
     fn drop(&mut self) {
         for task in &self.tasks {
             task.abort();
@@ -186,9 +186,9 @@ impl Shared {
         if up {
             self.was_up.store(true, Ordering::Relaxed);
         }
-        self.metrics.bus_up.set(i64::from(up));
+        self.metrics.broker_up.set(i64::from(up));
         if before != up {
-            tracing::info!(up, "redis bus");
+            tracing::info!(up, "redis broker");
         }
         self.progress.send_modify(|n| *n += 1);
     }
@@ -200,11 +200,11 @@ async fn supervise(shared: Arc<Shared>) {
     let mut last_error = String::new();
     loop {
         let started = Instant::now();
-        shared.metrics.bus_attempts.inc();
+        shared.metrics.broker_connect_attempts.inc();
         let Err(error) = subscriber::run(&shared).await;
         shared.link.send_replace(None);
         if shared.is_up() {
-            shared.metrics.bus_losses.inc();
+            shared.metrics.broker_disconnects.inc();
         }
         shared.set_up(false);
         let error = error.to_string();

@@ -1,4 +1,4 @@
-//! The bus of a single process: a publish is a delivery. The lock of the hub makes the order.
+//! The broker of a single process: a publish is a delivery. The lock of the hub makes the order.
 
 use std::sync::Arc;
 
@@ -11,13 +11,13 @@ use crate::protocol::envelope;
 
 /// Delivers at once. It holds no queue of its own.
 #[derive(Debug)]
-pub struct MemoryBus {
+pub struct InProcessBroker {
     hub: Arc<Hub>,
     metrics: Arc<Metrics>,
 }
 
-impl MemoryBus {
-    /// A bus for this hub.
+impl InProcessBroker {
+    /// A broker for this hub.
     pub fn new(hub: Arc<Hub>, metrics: Arc<Metrics>) -> Self {
         Self { hub, metrics }
     }
@@ -54,7 +54,7 @@ mod tests {
             connection: 1,
         };
         let (hub, metrics) = (Arc::new(Hub::new(1, 64 << 20, 0)), Arc::new(Metrics::new()));
-        let bus = MemoryBus::new(Arc::clone(&hub), Arc::clone(&metrics));
+        let broker = InProcessBroker::new(Arc::clone(&hub), Arc::clone(&metrics));
         let bytes = envelope::encode(sender, Opcode::Binary, &vec![7; BACKLOG_BYTES.0 / 4]);
         let name = |name| RoomName::parse(name).unwrap();
         let outbox = Arc::new(Outbox::new(64 << 20, Arc::clone(hub.budget())));
@@ -64,7 +64,7 @@ mod tests {
             echo: true,
         };
         let _membership = hub.join(0, &name("full"), member);
-        let publish = |room, times: usize| (0..times).for_each(|_| bus.publish(&name(room), &bytes));
+        let publish = |room, times: usize| (0..times).for_each(|_| broker.publish(&name(room), &bytes));
         // Four are not yet over it.
         publish("full", 5);
         publish("nobody", 5);

@@ -10,7 +10,7 @@ use redis::{AsyncCommands, AsyncConnectionConfig, PushInfo, PushKind, RedisError
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 
-use super::memory::deliver;
+use super::in_process::deliver;
 use super::publisher::Link;
 use super::redis::Shared;
 

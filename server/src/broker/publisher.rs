@@ -30,7 +30,7 @@ const BATCH: usize = 512;
 pub struct Reservation(#[expect(dead_code, reason = "held for its drop")] Option<OwnedSemaphorePermit>);
 
 impl Reservation {
-    /// For a bus without a queue.
+    /// For a broker without a queue.
     pub(super) fn unbounded() -> Self {
         Self(None)
     }

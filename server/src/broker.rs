@@ -1,8 +1,8 @@
 //! The road that every message takes, also between two clients of one pod: Redis, or this process alone.
 
 pub mod backoff;
+pub mod in_process;
 pub mod interest;
-pub mod memory;
 pub mod publisher;
 pub mod redis;
 mod subscriber;
@@ -11,40 +11,40 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use self::memory::MemoryBus;
+use self::in_process::InProcessBroker;
 use self::publisher::Reservation;
-use self::redis::{RedisBus, RedisConfig};
+use self::redis::{RedisBroker, RedisConfig};
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::protocol::RoomName;
 
-/// Which bus to use.
+/// Which broker to use.
 #[derive(Debug, Clone)]
-pub enum BusConfig {
+pub enum BrokerConfig {
     /// One process, no Redis.
     Memory,
     /// Redis pub/sub.
     Redis(Box<RedisConfig>),
 }
 
-/// A running bus.
+/// A running broker.
 #[derive(Debug)]
-pub enum Bus {
-    /// See [`MemoryBus`].
-    Memory(MemoryBus),
-    /// See [`RedisBus`].
-    Redis(RedisBus),
+pub enum Broker {
+    /// See [`InProcessBroker`].
+    Memory(InProcessBroker),
+    /// See [`RedisBroker`].
+    Redis(RedisBroker),
 }
 
-impl Bus {
-    /// Starts the bus; it delivers into `hub` until it is dropped.
-    pub fn start(config: &BusConfig, hub: Arc<Hub>, metrics: Arc<Metrics>) -> Self {
+impl Broker {
+    /// Starts the broker; it delivers into `hub` until it is dropped.
+    pub fn start(config: &BrokerConfig, hub: Arc<Hub>, metrics: Arc<Metrics>) -> Self {
         match config {
-            BusConfig::Memory => {
-                metrics.bus_up.set(1);
-                Self::Memory(MemoryBus::new(hub, metrics))
+            BrokerConfig::Memory => {
+                metrics.broker_up.set(1);
+                Self::Memory(InProcessBroker::new(hub, metrics))
             }
-            BusConfig::Redis(config) => Self::Redis(RedisBus::start(config, hub, metrics)),
+            BrokerConfig::Redis(config) => Self::Redis(RedisBroker::start(config, hub, metrics)),
         }
     }
 
@@ -60,7 +60,7 @@ impl Bus {
     pub fn is_up(&self) -> bool {
         match self {
             Self::Memory(_) => true,
-            Self::Redis(bus) => bus.is_up(),
+            Self::Redis(broker) => broker.is_up(),
         }
     }
 
@@ -68,21 +68,21 @@ impl Bus {
     pub fn was_up(&self) -> bool {
         match self {
             Self::Memory(_) => true,
-            Self::Redis(bus) => bus.was_up(),
+            Self::Redis(broker) => broker.was_up(),
         }
     }
 
     /// The hub gained or lost this room.
     pub fn interest_changed(&self, room: &RoomName) {
-        if let Self::Redis(bus) = self {
-            bus.interest_changed(room);
+        if let Self::Redis(broker) = self {
+            broker.interest_changed(room);
         }
     }
 
-    /// Waits until messages of the room arrive here; returns at once while the bus is down, and after two seconds at the latest.
+    /// Waits until messages of the room arrive here; returns at once while the broker is down, and after two seconds at the latest.
     pub async fn subscribed(&self, room: &RoomName) {
-        if let Self::Redis(bus) = self {
-            bus.subscribed(room).await;
+        if let Self::Redis(broker) = self {
+            broker.subscribed(room).await;
         }
     }
 
@@ -90,15 +90,15 @@ impl Bus {
     pub fn try_reserve(&self, bytes: usize) -> Option<Reservation> {
         match self {
             Self::Memory(_) => Some(Reservation::unbounded()),
-            Self::Redis(bus) => bus.publisher().try_reserve(bytes),
+            Self::Redis(broker) => broker.publisher().try_reserve(bytes),
         }
     }
 
-    /// Waits for room in the publish queue; `None` after one second. The future does not borrow the bus.
+    /// Waits for room in the publish queue; `None` after one second. The future does not borrow the broker.
     pub fn reserve(&self, bytes: usize) -> impl Future<Output = Option<Reservation>> + Send + use<> {
         let wait = match self {
             Self::Memory(_) => None,
-            Self::Redis(bus) => Some(bus.publisher().reserve(bytes)),
+            Self::Redis(broker) => Some(broker.publisher().reserve(bytes)),
         };
         async move {
             match wait {
@@ -111,8 +111,8 @@ impl Bus {
     /// Sends an envelope to all pods with members in the room, at most once.
     pub fn publish(&self, reservation: Reservation, room: &RoomName, envelope: Bytes) {
         match self {
-            Self::Memory(bus) => bus.publish(room, &envelope),
-            Self::Redis(bus) => bus.publish(reservation, room, envelope),
+            Self::Memory(broker) => broker.publish(room, &envelope),
+            Self::Redis(broker) => broker.publish(reservation, room, envelope),
         }
     }
 }

@@ -16,7 +16,7 @@ use futures::{Sink, Stream, StreamExt};
 use tokio::time::Instant;
 
 use self::connection::Connection;
-use crate::bus::publisher::Reservation;
+use crate::broker::publisher::Reservation;
 use crate::frame::Violation;
 use crate::outbox::{CloseRequest, Next};
 use crate::protocol::{Message, envelope};
@@ -269,10 +269,10 @@ impl<S: Socket> Session<S> {
         let server = &self.connection.server;
         server.metrics.received.inc();
         server.metrics.received_bytes.inc_by(message.payload.len() as u64);
-        if let Some(reservation) = server.bus.try_reserve(message.payload.len()) {
+        if let Some(reservation) = server.broker.try_reserve(message.payload.len()) {
             self.publish(reservation, &message);
         } else {
-            let room = Box::pin(server.bus.reserve(message.payload.len()));
+            let room = Box::pin(server.broker.reserve(message.payload.len()));
             self.pending = Some(Box::new(Pending { message, room }));
         }
     }
@@ -300,7 +300,7 @@ impl<S: Socket> Session<S> {
         let envelope = envelope::encode(self.connection.sender(), message.opcode, &message.payload);
         self.connection
             .server
-            .bus
+            .broker
             .publish(reservation, self.connection.room(), envelope);
     }
 
