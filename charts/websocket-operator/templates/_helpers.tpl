@@ -34,26 +34,26 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end }}
 {{- end }}
 
-{{- /* A whole image reference. Called with (dict "root" $ "image" .Values.image "name" "wsc-operator"). */}}
+{{- /* A full image reference. Called with (dict "root" $ "image" .Values.image "name" "wsc-operator"). */}}
 {{- define "websocket-operator.image" -}}
 {{- default (printf "%s/%s:%s" .root.Values.imageRegistry .name .root.Chart.AppVersion) .image }}
 {{- end }}
 
-{{- /* What the operator may do where it serves WebSocketClusters. Every rule says why; nothing is there that no call needs. */}}
+{{- /* Permissions of the operator in the namespaces that it watches: one reason per rule, no rule without a call that needs it. */}}
 {{- define "websocket-operator.rules" -}}
-# Watches the resources that people write. It never writes them: `spec` belongs to the user alone.
+# Watches the resources. It never writes them: `spec` belongs to the user.
 - apiGroups: [websocket-operator.io]
   resources: [websocketclusters]
   verbs: [get, list, watch]
-# Reports what it sees and reserves serials, by server-side apply.
+# Reports the status and reserves serials, by server-side apply.
 - apiGroups: [websocket-operator.io]
   resources: [websocketclusters/status]
   verbs: [patch]
-# Clusters that enforce permissions on owner references ask for this of whoever sets blockOwnerDeletion; there is nothing to write.
+# Required to set blockOwnerDeletion where OwnerReferencesPermissionEnforcement is on; nothing is written.
 - apiGroups: [websocket-operator.io]
   resources: [websocketclusters/finalizers]
   verbs: [update]
-# Owns server pods directly: creates them, writes their drain state, deletes the one that is to leave. Proxy and Redis pods it watches.
+# Owns server pods directly: creates them, writes their drain state, deletes drained ones. Watches proxy and Redis pods.
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch, create, patch, delete]
@@ -66,11 +66,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 - apiGroups: [""]
   resources: [services, configmaps, serviceaccounts]
   verbs: [get, list, watch, create, patch, delete]
-# Lets each agent read its own ConfigMap and nothing else.
+# Grants each agent read access to its own ConfigMap only.
 - apiGroups: [rbac.authorization.k8s.io]
   resources: [roles, rolebindings]
   verbs: [get, list, watch, create, patch, delete]
-# Who may connect to server, proxy and Redis pods.
+# Restricts connections to server, proxy and Redis pods.
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
   verbs: [get, list, watch, create, patch, delete]
@@ -78,7 +78,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 - apiGroups: [""]
   resources: [secrets]
   verbs: [create]
-# Tells people what it decided; a repeated event is counted up by patch.
+# Publishes its decisions; repetitions of an event are counted by patch.
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]

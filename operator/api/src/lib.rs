@@ -1,7 +1,6 @@
-//! The `WebSocketCluster` resource: its types, its schema and the names that every program of this project shares.
+//! The `WebSocketCluster` resource: types, schema and the names of its children. No client, no clock, no environment.
 //!
-//! Nothing here talks to anybody: no client, no clock, no environment. `cargo xtask gen` writes [`crd()`] to `crds/` and the
-//! reference in `docs/` from the same schema.
+//! `cargo xtask gen` writes [`crd()`] to `crds/`, and the reference in `docs/` from the same schema and [`on_change()`].
 
 #![expect(
     unreachable_pub,
@@ -10,9 +9,11 @@
 )]
 
 pub mod names;
+mod on_change;
 mod schema;
 pub mod v1alpha1;
 
+pub use on_change::{OnChange, on_change};
 pub use schema::crd;
 
 #[cfg(test)]

@@ -74,17 +74,18 @@ fn render() -> Result<Vec<(&'static str, String)>> {
     let crd = wsc_api::crd();
     let yaml = serde_yaml::to_string(&crd).context("cannot write the CRD as YAML")?;
     let value = serde_json::to_value(&crd).context("cannot write the CRD as JSON")?;
-    let undescribed = reference::undescribed(&value);
+    let effects = wsc_api::on_change();
+    let undescribed = reference::undescribed(&value, &effects);
     if !undescribed.is_empty() {
         bail!(
-            "fields of the resource that do not say what they are and what a change does: {}",
+            "fields of the resource without a description or an effect of a change (x-on-change): {}",
             undescribed.join(", ")
         );
     }
     Ok(vec![
         (CRD_PATH, format!("{HEADER}{yaml}")),
         (CHART_PATH, chart_copy(&yaml)?),
-        (REFERENCE_PATH, reference::render(&value)),
+        (REFERENCE_PATH, reference::render(&value, &effects)),
     ])
 }
 

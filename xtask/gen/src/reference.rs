@@ -1,8 +1,10 @@
-//! `docs/reference.md`: every field with its type, default, range and effect, out of the CRD's schema.
+//! `docs/reference.md`: every field with its type, default, range and meaning from the schema of the CRD, and the effect of a change.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde_json::Value;
+use wsc_api::OnChange;
 
 use super::schema;
 
@@ -15,8 +17,11 @@ const EMBEDDED: [(&str, &str); 3] = [
 /// Kubernetes' own types and free objects of the resource: no fields of ours.
 const OPAQUE: [&str; 3] = ["apiVersion", "kind", "metadata"];
 
-/// Paths of the fields that have no description, and of the fields of the spec that do not say what a change of them does.
-pub(super) fn undescribed(crd: &Value) -> Vec<String> {
+/// Effects of changes by path of the field.
+pub(super) type Effects = BTreeMap<String, OnChange>;
+
+/// Paths of the fields without a description, and of the fields of the spec without an effect of a change.
+pub(super) fn undescribed(crd: &Value, effects: &Effects) -> Vec<String> {
     let mut missing = Vec::new();
     for root in ["spec", "status"] {
         let object = Object {
@@ -25,10 +30,10 @@ pub(super) fn undescribed(crd: &Value) -> Vec<String> {
         };
         for object in object.with_descendants() {
             for field in object.fields() {
-                let text = description(field.schema);
-                let leaf = nested(&field).is_none();
-                if text.is_empty() || (root == "spec" && leaf && !text.contains("change")) {
-                    missing.push(format!("{}.{}", object.path, field.name));
+                let path = format!("{}.{}", object.path, field.name);
+                let has_effect = root != "spec" || nested(&field).is_some() || effects.contains_key(&path);
+                if description(field.schema).is_empty() || !has_effect {
+                    missing.push(path);
                 }
             }
         }
@@ -37,7 +42,7 @@ pub(super) fn undescribed(crd: &Value) -> Vec<String> {
 }
 
 /// The whole page.
-pub(super) fn render(crd: &Value) -> String {
+pub(super) fn render(crd: &Value, effects: &Effects) -> String {
     let mut page = introduction(crd);
     let root = schema(crd);
     for name in ["spec", "status"] {
@@ -46,7 +51,7 @@ pub(super) fn render(crd: &Value) -> String {
             schema: &root["properties"][name],
         };
         for object in object.with_descendants() {
-            section(&mut page, &object);
+            section(&mut page, &object, (name == "spec").then_some(effects));
         }
     }
     page
@@ -118,8 +123,8 @@ fn introduction(crd: &Value) -> String {
     );
     let _ = writeln!(
         page,
-        "API `{}/{}`, short name `{}`, namespaced, with the subresources `status` and `scale`. `kubectl explain wsc.spec` says the \
-         same on a cluster.\n\nThe API server refuses unknown fields, values out of range and what breaks a rule, and names the field.\n",
+        "API `{}/{}`, short name `{}`, namespaced, with the subresources `status` and `scale`. `kubectl explain wsc.spec` shows the \
+         descriptions on a cluster.\n\nThe API server rejects unknown fields, values out of range and violations of a rule, and names the field.\n",
         text(&spec["group"]),
         text(&version["name"]),
         text(&spec["names"]["shortNames"][0]),
@@ -142,33 +147,51 @@ fn introduction(crd: &Value) -> String {
     page
 }
 
-fn section(page: &mut String, object: &Object<'_>) {
+fn section(page: &mut String, object: &Object<'_>, effects: Option<&Effects>) {
     let level = if object.path.contains('.') { "###" } else { "##" };
     let _ = writeln!(page, "{level} {}\n", object.path);
     if object.path == "spec" {
-        page.push_str("What is wanted. Only people and their tools write it.\n\n");
+        page.push_str("Desired state. The operator never writes it.\n\n");
     } else {
         let _ = writeln!(page, "{}\n", description(object.schema));
     }
     rules(page, object.schema);
-    page.push_str(
-        "| field | type | default | allowed | what it is, and what a change does |\n|---|---|---|---|---|\n",
+    let (title, rule) = if effects.is_some() {
+        (" on change |", "---|")
+    } else {
+        ("", "")
+    };
+    let _ = writeln!(
+        page,
+        "| field | type | default | allowed | meaning |{title}\n|---|---|---|---|---|{rule}"
     );
     for field in object.fields() {
         let _ = writeln!(
             page,
-            "| `{}` | {} | {} | {} | {} |",
+            "| `{}` | {} | {} | {} | {} |{}",
             field.name,
             cell(&type_of(&field)),
             cell(&default_of(&field)),
             cell(&allowed(field.schema)),
             cell(&description(field.schema)),
+            effects
+                .map(|effects| effect(object, &field, effects))
+                .unwrap_or_default(),
         );
     }
     page.push('\n');
 }
 
-/// CEL rules of an object, by the message that the API server answers.
+/// The cell of the column "on change"; fields that are objects refer to their own fields.
+fn effect(object: &Object<'_>, field: &Field<'_>, effects: &Effects) -> String {
+    let path = format!("{}.{}", object.path, field.name);
+    let text = effects
+        .get(&path)
+        .map_or("see its fields", |effect| effect.text());
+    format!(" {} |", cell(text))
+}
+
+/// CEL rules of an object, by the message of the API server.
 fn rules(page: &mut String, schema: &Value) {
     let messages = messages(schema);
     if messages.is_empty() {
@@ -214,7 +237,7 @@ fn default_of(field: &Field<'_>) -> String {
     }
     match &field.schema["default"] {
         Value::Null => String::new(),
-        // The fields of the object say their own defaults.
+        // The fields of the object have their own defaults.
         Value::Object(_) => "`{}`".to_owned(),
         value => format!("`{value}`"),
     }
@@ -290,22 +313,26 @@ mod tests {
         json!({"spec": {"versions": [{"schema": {"openAPIV3Schema": root}}]}})
     }
 
-    #[test]
-    fn a_field_without_a_description_is_found_however_deep() {
-        let crd = crd(&json!({
-            "a": {"description": "says what a change does"},
-            "b": {"description": "an object", "properties": {"c": {"type": "string"}}},
-            "d": {"description": "a list", "items": {"properties": {"e": {"description": ""}}}},
-        }));
-        assert_eq!(undescribed(&crd), ["spec.b.c", "spec.d[].e"]);
+    fn effects(paths: &[&str]) -> Effects {
+        let paths = paths.iter().map(|path| ((*path).to_owned(), OnChange::Immediate));
+        paths.collect()
     }
 
     #[test]
-    fn a_field_of_the_spec_that_keeps_its_effect_to_itself_is_found() {
-        assert_eq!(
-            undescribed(&crd(&json!({"a": {"description": "a number"}}))),
-            ["spec.a"]
-        );
+    fn a_field_without_a_description_is_found_at_any_depth() {
+        let crd = crd(&json!({
+            "a": {"description": "a field"},
+            "b": {"description": "an object", "properties": {"c": {"type": "string"}}},
+            "d": {"description": "a list", "items": {"properties": {"e": {"description": ""}}}},
+        }));
+        let effects = effects(&["spec.a", "spec.b.c", "spec.d[].e"]);
+        assert_eq!(undescribed(&crd, &effects), ["spec.b.c", "spec.d[].e"]);
+    }
+
+    #[test]
+    fn a_field_without_an_effect_of_a_change_is_found() {
+        let crd = crd(&json!({"a": {"description": "a number"}, "b": {"description": "a number"}}));
+        assert_eq!(undescribed(&crd, &effects(&["spec.b"])), ["spec.a"]);
     }
 
     #[test]

@@ -250,7 +250,7 @@ fn fields(schema: &Value, path: &str, look: &mut impl FnMut(&str, &Value, bool))
         look(&path, property, is_required(name));
         if !embedded.contains(&name.as_str()) {
             fields(property, &path, look);
-            fields(&property["items"], &path, look);
+            fields(&property["items"], &format!("{path}[]"), look);
         }
     }
 }

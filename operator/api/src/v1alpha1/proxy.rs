@@ -1,36 +1,38 @@
+//! `spec.proxy`.
+
 use std::collections::BTreeMap;
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::PodSettings;
+use super::pod::PodSettings;
+use crate::OnChange;
 
-/// HAProxy in front of the pool.
+/// HAProxy in front of the server pods: Service, sticky sessions, allowed origins, timeouts and pod settings.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct ProxySpec {
-    /// HAProxy pods (pods, default 2, 1 to 50). A change adds or removes proxies; clients of a removed one reconnect.
+    /// Number of HAProxy pods.
     #[serde(default = "default_replicas")]
-    #[schemars(range(min = 1, max = 50))]
+    #[schemars(range(min = 1, max = 50), extend("x-on-change" = OnChange::ScalesProxies))]
     pub replicas: i32,
 
-    /// The Service that clients connect to. A change restarts nothing.
+    /// Service that clients connect to.
     #[serde(default)]
     pub service: ServiceSpec,
 
-    /// The cookie that brings a client back to its pod. A change reloads HAProxy.
+    /// Sticky sessions: the cookie by which HAProxy routes a reconnecting client to the same server pod.
     #[serde(default)]
     pub sticky: StickySpec,
 
-    /// Web origins that may connect: `https://example.org`, `https://example.org:8443`, `https://*.example.org` (one label) or `*`
-    /// for everybody (default: only pages of the same host; at most 64). Clients without an `Origin` header are no browsers and may
-    /// connect. A change reloads HAProxy and rolls the server pods.
+    /// Allowed values of the `Origin` header: `https://example.org`, `https://example.org:8443`, `https://*.example.org` (one label) or `*`
+    /// (any); without entries only the origin of the requested host. Requests without the header are accepted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(min = 1, max = 255), pattern(r"^(\*|https?://(\*\.)?([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?|https?://\[[0-9a-fA-F:]+\](:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?)$")))]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 255), pattern(r"^(\*|https?://(\*\.)?([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?|https?://\[[0-9a-fA-F:]+\](:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?)$")), extend("x-on-change" = OnChange::ReloadsProxiesAndRollsServers))]
     pub origins: Vec<String>,
 
-    /// Time limits. A change reloads HAProxy.
+    /// Timeouts of HAProxy.
     #[serde(default)]
     pub timeouts: TimeoutsSpec,
 
@@ -38,22 +40,23 @@ pub struct ProxySpec {
     pub pod: PodSettings,
 }
 
-/// The Service that clients connect to.
+/// Service that clients connect to.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceSpec {
-    /// `ClusterIP` (default), `NodePort` or `LoadBalancer`. A change restarts nothing.
+    /// Type of the Service.
     #[serde(default, rename = "type")]
+    #[schemars(extend("x-on-change" = OnChange::UpdatesService))]
     pub type_: ServiceType,
 
-    /// Port of the Service (default 80, 1 to 65535). A change restarts nothing.
+    /// Port of the Service.
     #[serde(default = "default_service_port")]
-    #[schemars(range(min = 1, max = 65535))]
+    #[schemars(range(min = 1, max = 65535), extend("x-on-change" = OnChange::UpdatesService))]
     pub port: i32,
 
-    /// Annotations on the Service, for example for a cloud's load balancer (default none, at most 32). A change restarts nothing.
+    /// Annotations of the Service, for example those of a cloud load balancer.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 32))]
+    #[schemars(extend("maxProperties" = 32), extend("x-on-change" = OnChange::UpdatesService))]
     #[x_kube(validation = Rule::new("self.all(key, size(key) <= 253 && !key.startsWith('websocket-operator.io/'))")
         .message("proxy.service.annotations must not set annotations of websocket-operator.io/"))]
     pub annotations: BTreeMap<String, String>,
@@ -68,28 +71,27 @@ pub enum ServiceType {
     LoadBalancer,
 }
 
-/// The cookie that brings a client back to its pod.
+/// Sticky sessions: the cookie by which HAProxy routes a reconnecting client to the same server pod.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct StickySpec {
-    /// Name of the cookie (default `wsc`, 1 to 64 characters of a cookie token). A change reloads HAProxy; clients get a new cookie.
+    /// Name of the cookie; after a change clients receive a new cookie.
     #[serde(default = "default_cookie_name")]
-    #[schemars(length(min = 1, max = 64), pattern(r"^[A-Za-z0-9_.-]+$"))]
+    #[schemars(length(min = 1, max = 64), pattern(r"^[A-Za-z0-9_.-]+$"), extend("x-on-change" = OnChange::ReloadsProxies))]
     pub cookie_name: String,
 
-    /// How long a cookie brings a client back (seconds, default 0 = as long as the browser keeps a session cookie, 0 to 31536000).
-    /// A change reloads HAProxy.
+    /// `Max-Age` of the cookie; 0 makes it a session cookie.
     #[serde(default)]
-    #[schemars(range(min = 0, max = 31_536_000))]
+    #[schemars(range(min = 0, max = 31_536_000), extend("x-on-change" = OnChange::ReloadsProxies))]
     pub max_age_seconds: i32,
 
-    /// `SameSite` of the cookie: `Lax` (default), `Strict` or `None` (with `Secure`: only for pages served by https).
-    /// A change reloads HAProxy.
+    /// `SameSite` attribute of the cookie; `None` also sets `Secure`, which requires https.
     #[serde(default)]
+    #[schemars(extend("x-on-change" = OnChange::ReloadsProxies))]
     pub same_site: SameSite,
 }
 
-/// `SameSite` of the cookie.
+/// `SameSite` attribute of the cookie.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SameSite {
     #[default]
@@ -98,24 +100,23 @@ pub enum SameSite {
     None,
 }
 
-/// Time limits of HAProxy.
+/// Timeouts of HAProxy.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct TimeoutsSpec {
-    /// How long HAProxy waits for a server to accept (seconds, default 2, 1 to 60). A change reloads HAProxy.
+    /// Time limit for HAProxy to establish a TCP connection to a server pod.
     #[serde(default = "default_connect_seconds")]
-    #[schemars(range(min = 1, max = 60))]
+    #[schemars(range(min = 1, max = 60), extend("x-on-change" = OnChange::ReloadsProxies))]
     pub connect_seconds: i32,
 
-    /// How long a client has to send its handshake (seconds, default 10, 1 to 300). A change reloads HAProxy.
+    /// Time limit for a client to send its WebSocket handshake.
     #[serde(default = "default_handshake_seconds")]
-    #[schemars(range(min = 1, max = 300))]
+    #[schemars(range(min = 1, max = 300), extend("x-on-change" = OnChange::ReloadsProxies))]
     pub handshake_seconds: i32,
 
-    /// How long a WebSocket may be silent in both directions (seconds, default 3600, 60 to 604800; at least twice the server's
-    /// heartbeat of 25 s). A change reloads HAProxy.
+    /// Time after which HAProxy closes a WebSocket connection without traffic in either direction.
     #[serde(default = "default_tunnel_seconds")]
-    #[schemars(range(min = 60, max = 604_800))]
+    #[schemars(range(min = 60, max = 604_800), extend("x-on-change" = OnChange::ReloadsProxies))]
     pub tunnel_seconds: i32,
 }
 

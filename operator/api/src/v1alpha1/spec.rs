@@ -1,12 +1,19 @@
+//! The resource and `spec`.
+
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    DisruptionSpec, DrainSpec, ProxySpec, RedisSpec, ScalingSpec, ServerSpec, WebSocketClusterStatus,
-};
+use super::disruption::DisruptionSpec;
+use super::drain::DrainSpec;
+use super::proxy::ProxySpec;
+use super::redis::RedisSpec;
+use super::scaling::ScalingSpec;
+use super::server::ServerSpec;
+use super::status::WebSocketClusterStatus;
+use crate::OnChange;
 
-/// A pool of WebSocket server pods behind HAProxy that grows and shrinks with the number of connections, and never drops a
-/// connection that it did not have to. A message published to a room reaches every client of the room on every pod.
+/// A pool of WebSocket server pods behind HAProxy, scaled by the number of connections, in which a scale-down and a rollout drain pods
+/// gracefully and a message published to a room reaches every client of the room on every pod.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "websocket-operator.io",
@@ -34,39 +41,39 @@ use super::{
     validation = Rule::new("size(self.metadata.name) <= 40")
         .message("metadata.name must be at most 40 characters long: the names of its pods and Services are made from it"),
     validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
-        .message("metadata.name must start with a letter and hold only lower case letters, digits and '-'"),
+        .message("metadata.name must start with a letter and contain only lower-case letters, digits and '-'"),
     validation = Rule::new("!self.metadata.name.matches('-(redis|haproxy|proxy)$')")
         .message("metadata.name must not end in -redis, -haproxy or -proxy: children of other clusters have such names"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct WebSocketClusterSpec {
-    /// Number of server pods in `scaling.mode: Replicas` (pods, default 1, 0 to 2000), clamped to `minReplicas` and `maxReplicas`.
-    /// This is what `kubectl scale` and autoscalers write. It has no effect in mode `Connections`. A change adds or drains pods.
+    /// Number of server pods in `scaling.mode: Replicas`, clamped to `minReplicas` and `maxReplicas`; written by `kubectl scale` and
+    /// autoscalers, ignored in mode `Connections`.
     #[serde(default = "default_replicas")]
-    #[schemars(range(min = 0, max = 2000))]
+    #[schemars(range(min = 0, max = 2000), extend("x-on-change" = OnChange::ScalesServers))]
     pub replicas: i32,
 
-    /// How many server pods there are. A change adds or drains pods; it never restarts one.
+    /// Number of server pods, and how it follows the number of connections.
     pub scaling: ScalingSpec,
 
-    /// The server pods. Default `{}`: our own server image with 10000 connections a pod. A change replaces them one at a time.
+    /// Server pods: image, port, path, capacity and pod settings.
     #[serde(default)]
     pub server: ServerSpec,
 
-    /// The Redis that carries broadcasts between pods. Default: a small one that the operator runs. A change between `managed` and
-    /// `external` rolls the server pods; until all have moved, messages reach only those on the same Redis.
+    /// Redis that carries broadcasts between server pods: `managed` (the default) or `external`. During a rollout from one to the other,
+    /// a message reaches only the pods on the same Redis.
     #[serde(default)]
     pub redis: RedisSpec,
 
-    /// HAProxy in front of the pool. Default `{}`: two pods behind a ClusterIP Service on port 80. What a change does, each field says.
+    /// HAProxy in front of the server pods: Service, sticky sessions, allowed origins, timeouts and pod settings.
     #[serde(default)]
     pub proxy: ProxySpec,
 
-    /// How a pod that leaves gets rid of its clients. A change takes effect at once, but a drain in progress keeps its deadline.
+    /// Connection draining of server pods that are removed by a scale-down or a rollout.
     #[serde(default)]
     pub drain: DrainSpec,
 
-    /// How many connections the operator may ask to move. A change takes effect at once.
+    /// Limits on how many connections drains move to other pods, and how fast.
     #[serde(default)]
     pub disruption: DisruptionSpec,
 }

@@ -1,40 +1,42 @@
+//! `status`.
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-/// What the operator sees and does.
+/// Observed state of the pool.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct WebSocketClusterStatus {
-    /// Generation of the spec that the rest of the status is about; -1 until an operator has seen the resource.
+    /// Generation of the spec that the status was computed from; -1 before the first reconcile.
     #[serde(default)]
     pub observed_generation: i64,
 
-    /// Server pods that the operator wants.
+    /// Desired number of server pods.
     #[serde(default)]
     pub desired_replicas: i32,
 
-    /// Server pods in rotation (`Active`).
+    /// Number of active server pods: in rotation.
     #[serde(default)]
     pub replicas: i32,
 
-    /// Server pods that are created but not in rotation yet.
+    /// Number of server pods that were created and are not in rotation yet.
     #[serde(default)]
     pub starting_replicas: i32,
 
-    /// Server pods that are leaving.
+    /// Number of server pods that drain.
     #[serde(default)]
     pub draining_replicas: i32,
 
-    /// Active server pods of the current template.
+    /// Number of active server pods of the current pod template.
     #[serde(default)]
     pub updated_replicas: i32,
 
-    /// Label selector of the Active server pods, for the scale subresource.
+    /// Label selector of the active server pods, for the scale subresource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,
 
-    /// Hash of the current pod template.
+    /// Hash of the current pod template of the server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update_revision: Option<String>,
 
@@ -42,41 +44,42 @@ pub struct WebSocketClusterStatus {
     #[serde(default)]
     pub next_serial: i64,
 
-    /// Connections of all server pods.
+    /// Connections of the pool.
     #[serde(default)]
     pub connections: ConnectionsStatus,
 
-    /// Drains in progress, at most 32 of them.
+    /// Drains in progress.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub drains: Vec<DrainStatus>,
 
-    /// The last scaling decision that changed something, with its inputs.
+    /// Last decision that changed the number of server pods or replaced one, with its inputs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_decision: Option<Decision>,
 
-    /// Where clients connect: `ws://host:port/path`.
+    /// URL that clients connect to: `ws://host:port/path`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
 
-    /// What is so. `Ready`: clients can connect and reach each other; scaling, drains and rollouts never turn it. `Available`: server pods
-    /// serve. `Progressing`: pods come or go. `ScalingActive`: the number of pods follows what it should. `ScalingLimited`: it would be
-    /// another one without `minReplicas`, `maxReplicas` and the clients that are there. `ProxyConfigured`: every HAProxy runs what is
-    /// published. `RedisReachable`: messages reach the other pods. `Reconciling`, `Stalled`: as kstatus reads them; `Stalled` needs a person.
+    /// Conditions of the pool. `Ready`: clients can connect, and messages reach all server pods; scaling, drains and rollouts do not change
+    /// it. `Available`: server pods are serving. `Progressing`: server pods are starting or draining. `ScalingActive`: the number of server
+    /// pods follows the connections or `spec.replicas`. `ScalingLimited`: `minReplicas`, `maxReplicas` or the connected clients limit it.
+    /// `ProxyConfigured`: every HAProxy runs the published configuration. `RedisReachable`: server pods are connected to Redis.
+    /// `Reconciling` and `Stalled`: as defined by kstatus; `Stalled` requires manual action.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
 }
 
-/// Connections of all server pods.
+/// Connections of the pool.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct ConnectionsStatus {
-    /// Open connections of all server pods, leaving ones included.
+    /// Open connections of all server pods, draining ones included.
     #[serde(default)]
     pub current: i64,
 
-    /// Connections that the Active pods can take.
+    /// Connections that the active server pods accept.
     #[serde(default)]
     pub capacity: i64,
 
@@ -84,38 +87,38 @@ pub struct ConnectionsStatus {
     #[serde(default)]
     pub utilization_percent: i32,
 
-    /// Connections on pods that are leaving.
+    /// Open connections of draining server pods.
     #[serde(default)]
     pub draining: i64,
 
-    /// Connections that were asked to move since the resource was created.
+    /// Connections that drains have moved since the resource was created.
     #[serde(default)]
     pub moved_total: i64,
 }
 
-/// One server pod that is leaving.
+/// Drain of a server pod.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct DrainStatus {
     /// Name of the pod.
     pub pod: String,
 
-    /// Why it leaves: `ScaleDown` or `Rollout`.
+    /// Reason of the drain: `ScaleDown` or `Rollout`.
     pub reason: String,
 
-    /// `Cordoned`, `Shedding` or `Removing`.
+    /// State of the drain: `Cordoned`, `Shedding` or `Removing`.
     pub state: String,
 
-    /// When the drain began.
+    /// Start of the drain.
     pub since: Time,
 
-    /// When it must be over.
+    /// Deadline of the drain.
     pub deadline: Time,
 
-    /// Connections that are left.
+    /// Connections that remain on the pod.
     pub remaining: i64,
 
-    /// Connections that this pod was asked to move and did, since its process started.
+    /// Connections that the pod has moved since its process started.
     pub moved: i64,
 }
 
@@ -123,24 +126,24 @@ pub struct DrainStatus {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Decision {
-    /// When it was taken.
+    /// Time of the decision.
     pub time: Time,
 
-    /// `ScaleUp`, `ScaleDown`, `CancelDrain` or `Replace`.
+    /// Action: `ScaleUp`, `ScaleDown`, `CancelDrain` or `Replace`.
     pub action: String,
 
-    /// Why, as one word.
+    /// Reason, as one word.
     pub reason: String,
 
-    /// Why, as a sentence with the numbers.
+    /// Reason, as a sentence with the inputs.
     pub message: String,
 
-    /// Server pods wanted after it.
+    /// Desired number of server pods after the decision.
     pub desired_replicas: i32,
 
-    /// Connections that it was taken on.
+    /// Number of connections that the decision was based on.
     pub connections: i64,
 
-    /// Connections that a pod should have (`maxConnections` x `targetUtilizationPercent`).
+    /// Target number of connections of a server pod: `maxConnections` x `targetUtilizationPercent`.
     pub target_per_pod: i64,
 }
