@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use crate::context::Context;
 
 /// Binds the address; where `[::]` is asked for and there is no IPv6, all of IPv4.
-pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+pub(crate) async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     let listener = match TcpListener::bind(address).await {
         Err(error)
             if address.is_ipv6()
@@ -30,7 +30,7 @@ pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 /// `/livez`, `/readyz` and `/metrics`.
-pub fn router(context: Arc<Context>) -> Router {
+pub(crate) fn router(context: Arc<Context>) -> Router {
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
@@ -43,10 +43,7 @@ async fn livez(State(context): State<Arc<Context>>) -> Response {
     match context.world.liveness().dead(Instant::now()) {
         None => (StatusCode::OK, "ok\n").into_response(),
         Some((watch, silence)) => {
-            let problem = format!(
-                "the watch of {watch} has been silent for {} s\n",
-                silence.as_secs()
-            );
+            let problem = format!("watch {watch} has received nothing for {} s\n", silence.as_secs());
             (StatusCode::SERVICE_UNAVAILABLE, problem).into_response()
         }
     }
@@ -57,7 +54,7 @@ async fn readyz(State(context): State<Arc<Context>>) -> Response {
     if context.world.synced() {
         (StatusCode::OK, "ok\n").into_response()
     } else {
-        let problem = "not everything was listed yet; the log says what is missing\n";
+        let problem = "initial lists are not complete; see the log\n";
         (StatusCode::SERVICE_UNAVAILABLE, problem).into_response()
     }
 }

@@ -9,10 +9,10 @@ use crate::error::Error;
 use crate::report::metrics::Metrics;
 
 /// A healthy API server answers in milliseconds. The client itself would wait for ever.
-pub const CALL_DEADLINE: Duration = Duration::from_secs(10);
+pub(crate) const CALL_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A namespaced kind whose type says everything about it.
-pub trait Kind:
+pub(crate) trait Kind:
     kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
     + Clone
     + std::fmt::Debug
@@ -38,27 +38,31 @@ impl<K> Kind for K where
 
 /// The API server.
 #[derive(Clone)]
-pub struct ApiServer {
+pub(crate) struct ApiServer {
     client: Client,
     metrics: Arc<Metrics>,
 }
 
 impl ApiServer {
-    pub fn new(client: Client, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(client: Client, metrics: Arc<Metrics>) -> Self {
         Self { client, metrics }
     }
 
-    pub fn objects<K: Kind>(&self, namespace: &str) -> Api<K> {
+    pub(crate) fn objects<K: Kind>(&self, namespace: &str) -> Api<K> {
         Api::namespaced(self.client.clone(), namespace)
     }
 
     /// Waits for a read, but not longer than [`CALL_DEADLINE`].
-    pub async fn read<T>(&self, what: &str, call: impl Future<Output = kube::Result<T>>) -> Result<T, Error> {
+    pub(crate) async fn read<T>(
+        &self,
+        what: &str,
+        call: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, Error> {
         bounded(what, call).await
     }
 
     /// Waits for a write, but not longer than [`CALL_DEADLINE`], and counts it by verb, kind and result.
-    pub async fn write<T>(
+    pub(crate) async fn write<T>(
         &self,
         verb: &'static str,
         kind: &str,

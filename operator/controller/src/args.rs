@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand, ValueEnum};
 
-/// Runs WebSocketClusters: server pods behind HAProxy, scaled by their connections.
+/// Kubernetes operator for WebSocketClusters: server pods behind HAProxy, scaled by the number of connections.
 #[derive(Debug, Parser)]
 #[command(name = "wsc-operator", version, about, max_term_width = 110)]
 pub struct Args {
@@ -16,14 +16,14 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Watches WebSocketClusters and makes them real, until SIGTERM
+    /// Reconcile WebSocketClusters until SIGTERM
     Run(RunArgs),
 }
 
 /// Flags of `wsc-operator run`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct RunArgs {
-    /// Image of the server pods, for resources that name none
+    /// Image of the server pods of resources without spec.server.image
     #[arg(long, env = "WSC_SERVER_IMAGE", value_name = "IMAGE", value_parser = parse_image)]
     pub server_image: String,
     /// Image with HAProxy and its agent
@@ -32,7 +32,7 @@ pub struct RunArgs {
     /// Image of the managed Redis
     #[arg(long, env = "WSC_REDIS_IMAGE", value_name = "IMAGE", value_parser = parse_image)]
     pub redis_image: String,
-    /// Namespaces to serve, comma-separated; empty: all
+    /// Namespaces to watch, comma-separated; empty: all
     #[arg(
         long,
         env = "WSC_WATCH_NAMESPACES",
@@ -41,10 +41,10 @@ pub struct RunArgs {
         hide_default_value = true
     )]
     pub watch_namespaces: Vec<String>,
-    /// How to log
+    /// Log format
     #[arg(long, env = "WSC_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
     pub log_format: LogFormat,
-    /// Where /livez, /readyz and /metrics are served; port 0 takes any free one
+    /// Listen address of /livez, /readyz and /metrics; port 0 selects a free port
     #[arg(
         long,
         env = "WSC_ADMIN_ADDRESS",
@@ -52,7 +52,7 @@ pub struct RunArgs {
         default_value = "[::]:8080"
     )]
     pub admin_address: SocketAddr,
-    /// The operator's own namespace: its pods may reach the control ports
+    /// Namespace of the operator, whose pods the NetworkPolicies admit to control ports
     #[arg(
         long,
         env = "POD_NAMESPACE",
@@ -60,17 +60,17 @@ pub struct RunArgs {
         default_value = "default"
     )]
     pub pod_namespace: String,
-    /// The operator's own pod, as events name it
+    /// Name of the operator's pod in events
     #[arg(long, env = "POD_NAME", value_name = "NAME", default_value = "wsc-operator")]
     pub pod_name: String,
 }
 
-/// How to log.
+/// Log format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// One JSON object a line
+    /// One JSON object per line
     Json,
-    /// For people
+    /// Plain text
     Text,
 }
 
@@ -98,7 +98,7 @@ impl Args {
         args.watch_namespaces.dedup();
         if let Some(namespace) = args.watch_namespaces.iter().find(|name| !is_label(name)) {
             return Err(Exit::Wrong(format!(
-                "--watch-namespaces: {namespace:?} is not the name of a namespace"
+                "--watch-namespaces: {namespace:?} is not a namespace name"
             )));
         }
         Ok(args)
@@ -126,7 +126,7 @@ fn one_line(text: &str) -> String {
 
 fn parse_image(text: &str) -> Result<String, String> {
     if text.is_empty() || text.len() > 512 || text.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err("an image reference like registry/name:tag".to_owned());
+        return Err("expected an image reference like registry/name:tag".to_owned());
     }
     Ok(text.to_owned())
 }

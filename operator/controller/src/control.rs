@@ -26,7 +26,7 @@ struct Shed<'a> {
 }
 
 /// Does the calls, many at a time, and returns each with the pod's answer. All are idempotent, so nothing is tried again here.
-pub async fn call_all(
+pub(crate) async fn call_all(
     context: &Context,
     calls: Vec<ControlCall>,
 ) -> Vec<(ControlCall, Result<Sample, Error>)> {
@@ -55,7 +55,7 @@ async fn send(call: &ControlCall, port: u16) -> Result<Sample, Error> {
 }
 
 /// One word for logs and metrics.
-pub fn verb(verb: &ControlVerb) -> &'static str {
+pub(crate) fn verb(verb: &ControlVerb) -> &'static str {
     match verb {
         ControlVerb::Cordon => "cordon",
         ControlVerb::Uncordon => "uncordon",

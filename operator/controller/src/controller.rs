@@ -2,19 +2,21 @@
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use k8s_openapi::jiff::Timestamp;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use wsc_core::validate::validate;
 
 use crate::apply::{self, Target};
-use crate::context::{ClusterKey, Context, locked};
+use crate::cluster_key::ClusterKey;
+use crate::context::Context;
 use crate::observe;
 use crate::report::{self, Outcome};
 use crate::sample::{self, Samples};
@@ -31,7 +33,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const REFUSED_PAUSE: Duration = Duration::from_mins(10);
 
 /// Starts a worker for each cluster that something happens to.
-pub struct Controller {
+pub(crate) struct Controller {
     context: Arc<Context>,
     workers: Mutex<HashMap<ClusterKey, Arc<Wake>>>,
 }
@@ -52,7 +54,7 @@ struct Pass {
 }
 
 impl Controller {
-    pub fn new(context: Arc<Context>) -> Arc<Self> {
+    pub(crate) fn new(context: Arc<Context>) -> Arc<Self> {
         Arc::new(Self {
             context,
             workers: Mutex::default(),
@@ -60,8 +62,8 @@ impl Controller {
     }
 
     /// Something happened to these clusters.
-    pub fn touch(self: &Arc<Self>, keys: &[ClusterKey]) {
-        let mut workers = locked(&self.workers);
+    pub(crate) fn touch(self: &Arc<Self>, keys: &[ClusterKey]) {
+        let mut workers = self.workers.lock();
         for key in keys {
             if let Some(wake) = workers.get(key) {
                 wake.dirty.store(true, Ordering::Relaxed);
@@ -75,8 +77,8 @@ impl Controller {
     }
 
     /// Something happened that every cluster may see differently now.
-    pub fn touch_all(self: &Arc<Self>) {
-        let keys: Vec<_> = locked(&self.workers).keys().cloned().collect();
+    pub(crate) fn touch_all(self: &Arc<Self>) {
+        let keys: Vec<_> = self.workers.lock().keys().cloned().collect();
         self.touch(&keys);
     }
 
@@ -119,7 +121,7 @@ impl Controller {
 
     /// The worker may end, unless something has happened again.
     fn leave(&self, key: &ClusterKey, wake: &Wake) -> bool {
-        let mut workers = locked(&self.workers);
+        let mut workers = self.workers.lock();
         if wake.dirty.load(Ordering::Relaxed) {
             return false;
         }
@@ -135,12 +137,12 @@ impl Controller {
         let pass = match timeout(PASS_DEADLINE, work).await {
             Ok(Ok(pass)) => pass,
             Ok(Err(_)) => {
-                tracing::error!(cluster = %key, "a pass panicked; what was remembered is forgotten");
+                tracing::error!(cluster = %key, "reconcile panicked; memory of the cluster reset");
                 *state = State::default();
                 Pass::of(Outcome::Abandoned)
             }
             Err(_) => {
-                tracing::error!(cluster = %key, limit_seconds = PASS_DEADLINE.as_secs(), "a pass took too long and was given up");
+                tracing::error!(cluster = %key, limit_seconds = PASS_DEADLINE.as_secs(), "reconcile timed out");
                 Pass::of(Outcome::Abandoned)
             }
         };
@@ -174,7 +176,7 @@ async fn reconcile(context: &Context, key: &ClusterKey, samples: &Samples, state
             return Pass::of(Outcome::Failed);
         }
     };
-    let plan = (context.planner)(&cluster, &observed, &state.memory, Timestamp::now());
+    let plan = wsc_core::decide(&cluster, &observed, &state.memory, Timestamp::now());
     let target = Target {
         context,
         key,
@@ -202,11 +204,15 @@ async fn refuse(
     invalid: &wsc_core::validate::Invalid,
     state: &mut State,
 ) -> Pass {
-    match status::refuse(context, key, resource, invalid, state).await {
-        Ok(news) => {
-            if news {
-                tracing::warn!(cluster = %key, field = invalid.field, problem = invalid.problem, "the resource cannot be; what runs goes on");
-            }
+    let generation = resource.metadata.generation.unwrap_or_default();
+    let live = resource.status.as_ref();
+    let wanted = wsc_core::status::invalid(live, invalid, generation, Timestamp::now());
+    let Some(wanted) = wsc_core::status::update(live, &wanted) else {
+        return Pass::of(Outcome::Refused);
+    };
+    match status::put(context, key, resource, &wanted, state).await {
+        Ok(_) => {
+            tracing::warn!(cluster = %key, field = invalid.field, problem = invalid.problem, "invalid spec; keeping current state");
             Pass::of(Outcome::Refused)
         }
         Err(error) => {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// A call that failed; `what` says which one.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The API server said no, or could not be reached.
     #[error("{what}: {}", describe(source))]
     Api {
@@ -22,7 +22,7 @@ pub enum Error {
 
 impl Error {
     /// A word for metrics: few and fixed.
-    pub fn category(&self) -> &'static str {
+    pub(crate) fn category(&self) -> &'static str {
         match self {
             Self::Deadline { .. } => "deadline",
             Self::Pod { .. } => "pod",
@@ -31,16 +31,16 @@ impl Error {
     }
 
     /// The object was changed or made by somebody else in between: look again.
-    pub fn is_conflict(&self) -> bool {
+    pub(crate) fn is_conflict(&self) -> bool {
         self.category() == "conflict"
     }
 
-    pub fn is_not_found(&self) -> bool {
+    pub(crate) fn is_not_found(&self) -> bool {
         self.category() == "not_found"
     }
 
     /// The API server surely did nothing: it answered with a refusal.
-    pub fn is_refusal(&self) -> bool {
+    pub(crate) fn is_refusal(&self) -> bool {
         match self {
             Self::Api { source, .. } => {
                 matches!(&**source, kube::Error::Api(status) if (400..500).contains(&status.code))
@@ -51,7 +51,7 @@ impl Error {
 }
 
 /// The category of an error of the client.
-pub fn category(error: &kube::Error) -> &'static str {
+pub(crate) fn category(error: &kube::Error) -> &'static str {
     match error {
         kube::Error::Api(status) => match status.code {
             403 | 401 => "forbidden",
@@ -67,7 +67,7 @@ pub fn category(error: &kube::Error) -> &'static str {
 }
 
 /// The API server's own words where there are any: the client's text repeats them as a debug print.
-pub fn describe(error: &kube::Error) -> String {
+pub(crate) fn describe(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
         other => other.to_string(),

@@ -1,22 +1,25 @@
-//! The operator's shell: what it sees it hands to `wsc_core::plan`, and what that says it does.
+//! The operator's shell: API calls around [`wsc_core::decide`].
 //!
-//! `observe (I/O) -> validate -> plan (pure) -> apply (I/O) -> report (I/O)`, once per cluster and event; see [`controller`].
+//! One pass per cluster and event: resource -> validate -> observe (API calls) -> decide (pure) -> apply (API calls) -> status
+//! (API call) -> report (API calls).
 
-pub mod admin;
-pub mod api;
-pub mod apply;
 pub mod args;
-pub mod context;
-pub mod control;
-pub mod controller;
-pub mod error;
-pub mod observe;
-pub mod report;
 pub mod run;
-pub mod sample;
-pub mod state;
-pub mod status;
-pub mod watch;
+
+mod admin;
+mod api;
+mod apply;
+mod cluster_key;
+mod context;
+mod control;
+mod controller;
+mod error;
+mod observe;
+mod report;
+mod sample;
+mod state;
+mod status;
+mod watch;
 
 #[cfg(test)]
 mod testing;

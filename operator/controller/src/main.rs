@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     match start(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "cannot run");
+            tracing::error!(error = format!("{error:#}"), "fatal error");
             ExitCode::FAILURE
         }
     }

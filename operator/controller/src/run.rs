@@ -83,8 +83,8 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let serve = axum::serve(listener, admin::router(context)).into_future();
     tokio::select! {
         result = serve => result.context("admin port")?,
-        _ = terminate.recv() => tracing::info!("SIGTERM: the pools go on without an operator"),
-        _ = interrupt.recv() => tracing::info!("SIGINT: the pools go on without an operator"),
+        _ = terminate.recv() => tracing::info!(signal = "SIGTERM", "shutting down; the pools keep running"),
+        _ = interrupt.recv() => tracing::info!(signal = "SIGINT", "shutting down; the pools keep running"),
     }
     Ok(())
 }
@@ -104,7 +104,6 @@ fn context(
             redis: args.redis_image.clone(),
             operator_namespace: args.pod_namespace.clone(),
         },
-        planner: wsc_core::plan::plan,
         metrics,
         events: Events::new(args.pod_name.clone()),
         pod_calls: Semaphore::new(POD_CALLS),
@@ -115,7 +114,7 @@ fn context(
 async fn client(liveness: &Arc<WatchLiveness>) -> anyhow::Result<Client> {
     let mut config = Config::infer()
         .await
-        .context("neither in a pod nor with a kubeconfig")?;
+        .context("no service account and no kubeconfig found")?;
     config.connect_timeout = Some(CONNECT_DEADLINE);
     config.default_retry = false;
     let builder = ClientBuilder::try_from(config).context("client of the API server")?;

@@ -1,11 +1,11 @@
 //! From pods to HAProxy's servers.
 
-use sha2::{Digest, Sha256};
 use wsc_api::names;
 use wsc_haproxy::{ProxySettings, RenderedConfig, Server, ServerOptions, ServerState, render};
 
+use crate::draft::Draft;
+use crate::hash::short_hex;
 use crate::observed::{PodState, PodView};
-use crate::plan::Draft;
 use crate::pool::{Pool, Role};
 use crate::validate::ValidCluster;
 
@@ -40,19 +40,9 @@ fn server(cluster: &ValidCluster, view: &PodView, state: ServerState) -> Option<
         name: view.name.clone(),
         address: view.ip?,
         port: cluster.server.port,
-        cookie: cookie(&view.uid),
+        // Opaque and identical in every proxy.
+        cookie: short_hex(view.uid.as_bytes(), COOKIE_BYTES),
         state,
-    })
-}
-
-/// Says nothing to who reads it, and is the same in every proxy.
-fn cookie(uid: &str) -> String {
-    use std::fmt::Write as _;
-    let digest = Sha256::digest(uid.as_bytes());
-    let bytes = digest.iter().take(COOKIE_BYTES);
-    bytes.fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
     })
 }
 

@@ -3,7 +3,7 @@
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::numbers::{float, since, whole};
-use crate::observed::{Budget, DrainReason};
+use crate::observed::DrainReason;
 use crate::validate::{Amount, Disruption};
 
 /// Tokens pile up for one tick at most: a pool that was quiet for an hour still moves its clients evenly.
@@ -14,6 +14,28 @@ const LEAST_HEALTH: f64 = 0.05;
 /// Health is looked at this often.
 const HEALTH_EVERY: SignedDuration = SignedDuration::from_secs(10);
 const HEALTH_BACK: f64 = 0.1;
+
+/// The token bucket of moves.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Budget {
+    /// Moves that may be granted now; below zero after a deadline took more than there were.
+    pub(crate) tokens: f64,
+    pub(crate) filled_at: Option<Timestamp>,
+    /// 0.05 to 1: the share of the configured rate that is in use.
+    pub(crate) health: f64,
+    pub(crate) health_at: Option<Timestamp>,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            tokens: 0.0,
+            filled_at: None,
+            health: 1.0,
+            health_at: None,
+        }
+    }
+}
 
 /// One draining pod that could use moves.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,14 +64,14 @@ pub(crate) fn burst(rate: f64) -> f64 {
 }
 
 impl Budget {
-    /// Halves the rate while Redis is down, and lets it back step by step.
-    pub(crate) fn feel(&mut self, well: bool, now: Timestamp) {
+    /// Halves the rate while Redis is down, and restores it step by step.
+    pub(crate) fn update_health(&mut self, redis_healthy: bool, now: Timestamp) {
         let due = self.health_at.is_none_or(|at| since(at, now) >= HEALTH_EVERY);
         if !due {
             return;
         }
         self.health_at = Some(now);
-        self.health = if well {
+        self.health = if redis_healthy {
             (self.health + HEALTH_BACK).min(1.0)
         } else {
             (self.health / 2.0).max(LEAST_HEALTH)
@@ -157,8 +179,8 @@ mod tests {
         let mut budget = Budget::default();
         let mut step = |budget: &mut Budget, well| {
             now += HEALTH_EVERY;
-            budget.feel(well, now);
-            budget.feel(well, now);
+            budget.update_health(well, now);
+            budget.update_health(well, now);
             budget.health
         };
         assert!((step(&mut budget, false) - 0.5).abs() < 1e-9);

@@ -4,9 +4,10 @@ use k8s_openapi::jiff::SignedDuration;
 use wsc_api::names;
 use wsc_haproxy::RenderedConfig;
 
+use crate::draft::Draft;
 use crate::numbers::since;
 use crate::observed::{ChildKey, ChildKind};
-use crate::plan::{Child, Draft};
+use crate::plan::Child;
 use crate::pool::Pool;
 use crate::resources;
 use crate::validate::RedisTarget;
@@ -14,7 +15,7 @@ use crate::validate::RedisTarget;
 /// The managed Redis may have lost its Secret once it has been down for so long; asked for again at most this often.
 const SECRET_DOUBT: SignedDuration = SignedDuration::from_secs(30);
 
-/// Plans the children. One that a stranger holds the name of is waited for.
+/// Plans the children. One whose name a foreign object has is waited for.
 pub(crate) fn plan(draft: &mut Draft<'_>, pool: &Pool<'_>, config: &RenderedConfig) {
     let mut wanted = resources::children(draft.cluster);
     let config_map = Child::ConfigMap(Box::new(resources::config_map(draft.cluster, config)));
@@ -36,7 +37,7 @@ pub(crate) fn plan(draft: &mut Draft<'_>, pool: &Pool<'_>, config: &RenderedConf
         .collect();
     for key in stale {
         draft.line(format!(
-            "remove {:?} {}: it is no longer wanted",
+            "delete {:?} {}: no longer part of the spec",
             key.kind, key.name
         ));
         draft.plan.remove.push(key);
@@ -46,7 +47,7 @@ pub(crate) fn plan(draft: &mut Draft<'_>, pool: &Pool<'_>, config: &RenderedConf
     redis_secret(draft);
 }
 
-/// A stranger holds the name.
+/// A foreign object has the name.
 fn is_taken(draft: &Draft<'_>, key: &ChildKey) -> bool {
     let kind = format!("{:?}", key.kind);
     let mut conflicts = draft.observed.conflicts.iter();
@@ -63,9 +64,12 @@ fn is_due(draft: &Draft<'_>, child: &Child) -> bool {
     };
     let annotations = child.metadata().annotations.as_ref();
     let wanted_hash = annotations.and_then(|annotations| annotations.get(names::APPLIED_HASH_ANNOTATION));
-    let as_wanted = live.intact && live.applied_hash.as_ref() == wanted_hash;
-    // A child that is on its way out holds its name until it is gone.
-    !live.terminating && !as_wanted
+    // A child that is being deleted keeps its name until it is gone.
+    if live.terminating {
+        return false;
+    }
+    let accepted = &draft.memory.accepted_drift;
+    live.applied_hash.as_ref() != wanted_hash || accepted.has_drifted(&key, &child.to_json(), &live.object)
 }
 
 /// Before the Redis Deployment exists, or when pods say or let suspect that the Secret is missing: nobody can read whether it is there.
@@ -80,7 +84,7 @@ fn redis_secret(draft: &mut Draft<'_>) {
     };
     let down = draft.observed.redis_ready == Some(0);
     draft.memory.redis_down_since = down.then(|| draft.memory.redis_down_since.unwrap_or(now));
-    // A Deployment that waits for a stranger to leave does not need it yet.
+    // A Deployment that waits for its name does not need it yet.
     let first = !draft.observed.children.contains_key(&deployment) && !is_taken(draft, &deployment);
     let missed =
         draft.observed.pods.values().any(|pod| {

@@ -1,43 +1,20 @@
-//! The nine conditions: what is so, why as one word, and what a person can do about it. Messages hold no numbers that change by the
-//! minute, so that an idle cluster writes nothing.
+//! The nine conditions with status, reason and message: what happened, the object, the cause, the remedy. Messages contain no
+//! numbers that change by the minute, so that the status of an idle cluster is not written.
 
 mod children;
+mod finding;
 mod pods;
 mod summary;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::Timestamp;
 
 use crate::numbers::whole_second;
-use crate::plan::Draft;
-use crate::pool::Pool;
-use crate::scale::Scale;
+use crate::validate::Invalid;
 
-/// `status` of a condition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Truth {
-    True,
-    False,
-    Unknown,
-}
-
-/// One condition before it has a time.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Finding {
-    pub(crate) type_: &'static str,
-    pub(crate) truth: Truth,
-    pub(crate) reason: String,
-    pub(crate) message: String,
-}
-
-/// Everything that conditions are made of.
-#[derive(Clone, Copy)]
-pub(crate) struct Facts<'a> {
-    pub(crate) draft: &'a Draft<'a>,
-    pub(crate) pool: &'a Pool<'a>,
-    pub(crate) scale: &'a Scale,
-    /// Structure of the configuration that is published.
-    pub(crate) structure: &'a str,
-}
+pub(crate) use finding::Facts;
+use finding::Finding;
+pub(crate) use summary::conflict_message;
 
 /// All conditions, sorted by type, with the time of their last change.
 pub(crate) fn all(facts: Facts<'_>) -> Vec<Condition> {
@@ -58,88 +35,52 @@ pub(crate) fn all(facts: Facts<'_>) -> Vec<Condition> {
         reconciling,
         stalled,
     ];
+    let (generation, now) = (facts.draft.observed.generation, facts.draft.now);
     let mut conditions: Vec<_> = findings
         .into_iter()
-        .map(|finding| condition(facts, finding))
+        .map(|finding| {
+            let before = facts.before(finding.type_);
+            condition(finding, before, generation, now)
+        })
         .collect();
     conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
     conditions
 }
 
-impl Truth {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::True => "True",
-            Self::False => "False",
-            Self::Unknown => "Unknown",
-        }
+/// The conditions of a spec that cannot be applied; all others are kept.
+pub(crate) fn invalid(
+    live: &[Condition],
+    invalid: &Invalid,
+    generation: i64,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let message = format!(
+        "{}; the current state is kept until it is fixed",
+        invalid.in_resource()
+    );
+    let mut conditions = live.to_vec();
+    for (type_, truth) in [("Ready", false), ("Stalled", true), ("Reconciling", false)] {
+        let before = conditions.iter().position(|condition| condition.type_ == type_);
+        let before = before.map(|index| conditions.remove(index));
+        let finding = Finding::new(type_, truth, "InvalidSpec", message.clone());
+        conditions.push(condition(finding, before.as_ref(), generation, now));
     }
+    conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
+    conditions
 }
 
-impl From<bool> for Truth {
-    fn from(so: bool) -> Self {
-        if so { Self::True } else { Self::False }
-    }
-}
-
-impl Finding {
-    pub(crate) fn new(
-        type_: &'static str,
-        truth: impl Into<Truth>,
-        reason: impl Into<String>,
-        message: impl Into<String>,
-    ) -> Self {
-        Self {
-            type_,
-            truth: truth.into(),
-            reason: reason.into(),
-            message: message.into(),
-        }
-    }
-}
-
-impl Facts<'_> {
-    /// The condition as it was.
-    pub(crate) fn before(&self, type_: &str) -> Option<&Condition> {
-        let conditions = &self.draft.observed.status.conditions;
-        conditions.iter().find(|condition| condition.type_ == type_)
-    }
-
-    pub(crate) fn was_true(&self, type_: &str) -> bool {
-        self.before(type_)
-            .is_some_and(|condition| condition.status == Truth::True.as_str())
-    }
-
-    /// The condition as it was, for a moment in which nothing can be known yet.
-    pub(crate) fn unchanged(&self, type_: &'static str) -> Option<Finding> {
-        let before = self.before(type_)?;
-        let truth = match before.status.as_str() {
-            "True" => Truth::True,
-            "False" => Truth::False,
-            _ => Truth::Unknown,
-        };
-        Some(Finding::new(
-            type_,
-            truth,
-            before.reason.clone(),
-            before.message.clone(),
-        ))
-    }
-}
-
-fn condition(facts: Facts<'_>, finding: Finding) -> Condition {
+/// The time of the last transition is kept while the status is the same.
+fn condition(finding: Finding, before: Option<&Condition>, generation: i64, now: Timestamp) -> Condition {
     let status = finding.truth.as_str();
-    let before = facts
-        .before(finding.type_)
-        .filter(|before| before.status == status);
+    let before = before.filter(|before| before.status == status);
     Condition {
         type_: finding.type_.to_owned(),
         status: status.to_owned(),
         reason: finding.reason,
         message: finding.message,
-        observed_generation: Some(facts.draft.observed.generation),
+        observed_generation: Some(generation),
         last_transition_time: before.map_or_else(
-            || Time(whole_second(facts.draft.now)),
+            || Time(whole_second(now)),
             |before| before.last_transition_time.clone(),
         ),
     }

@@ -5,9 +5,11 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use wsc_api::v1alpha1::OnDeadline;
 
 use crate::budget::{self, Need};
+use crate::draft::Draft;
+use crate::memory::{FinalGrant, Granted};
 use crate::numbers::{float, signed, since, whole, whole_second};
-use crate::observed::{Drain, DrainReason, Granted, PodState, PodView, Rest, Sample};
-use crate::plan::{ControlVerb, Draft, EventKind};
+use crate::observed::{Drain, DrainReason, PodState, PodView, Sample};
+use crate::plan::{ControlVerb, EventKind};
 use crate::pool::{Member, Pool, Role};
 use crate::validate::ValidCluster;
 
@@ -20,7 +22,7 @@ const LEAST_PER_SECOND: f64 = 0.2;
 /// After the last client was asked at the deadline, so long it has to close.
 const LAST_CLOSE: SignedDuration = SignedDuration::from_secs(10);
 /// A pod that gets nowhere for so long after its deadline goes whatever it says: its own SIGTERM asks everybody again.
-const LAST_RESORT: SignedDuration = SignedDuration::from_secs(60);
+const FORCE_DELETE_AFTER: SignedDuration = SignedDuration::from_secs(60);
 /// After so long everybody who was granted to move has been asked and is gone: a tick and the time for a goodbye.
 const GRANT_SETTLED: SignedDuration = SignedDuration::from_secs(15);
 /// Samples in a row without a connection that make a pod empty.
@@ -29,7 +31,10 @@ const ZEROS: u32 = 2;
 /// Cordons a pod: its proxies and the pod itself take nobody new.
 pub(crate) fn start(draft: &mut Draft<'_>, member: &Member<'_>, reason: DrainReason) {
     if !draft.observed.watches_fresh {
-        draft.line(format!("dropped: drain of {} on stale data", member.view.name));
+        draft.line(format!(
+            "dropped: drain of {}: the watches are stale",
+            member.view.name
+        ));
         return;
     }
     let drain = new_drain(draft.cluster, reason, draft.now);
@@ -93,7 +98,7 @@ pub(crate) fn advance(draft: &mut Draft<'_>, pool: &Pool<'_>, connections: i64) 
         }
         step(draft, member, &mut needs, &mut overdue);
     }
-    ask_the_rest(draft, &overdue, rate);
+    grant_remaining(draft, &overdue, rate);
     for (pod, moves) in draft.memory.budget.grant(needs) {
         let member = pool.of(Role::Draining).find(|member| member.view.name == pod);
         if let Some((member, sample)) = member.and_then(|member| Some((member, member.sample?))) {
@@ -124,7 +129,7 @@ fn step<'a, 'b>(
         if view.state != PodState::Removing {
             draft.mark(view, PodState::Removing, Some(drain));
         } else if confirmed {
-            remove(draft, member, "it is empty");
+            remove(draft, member, "drained");
         }
         return;
     }
@@ -132,7 +137,7 @@ fn step<'a, 'b>(
     if over && close {
         note_progress(draft, member);
         if may_cut(draft, member, &drain) {
-            remove(draft, member, "its deadline is over and its clients were asked");
+            remove(draft, member, "the drain deadline is over");
         } else {
             overdue.push(member);
             shed_state(draft, member, drain);
@@ -225,7 +230,7 @@ fn note_progress(draft: &mut Draft<'_>, member: &Member<'_>) {
     };
     let granted = draft.memory.granted.get_mut(&sample.pod_uid);
     let granted = granted.filter(|granted| granted.boot_id == sample.boot_id);
-    if let Some(rest) = granted.and_then(|granted| granted.rest_asked.as_mut())
+    if let Some(rest) = granted.and_then(|granted| granted.final_grant.as_mut())
         && sample.shed_total > rest.shed_total
     {
         rest.shed_total = sample.shed_total;
@@ -236,13 +241,13 @@ fn note_progress(draft: &mut Draft<'_>, member: &Member<'_>) {
 /// With `onDeadline: Close`: everybody was asked and had time to close; or it has got nowhere for long, and SIGTERM will ask.
 fn may_cut(draft: &Draft<'_>, member: &Member<'_>, drain: &Drain) -> bool {
     let Some(sample) = member.sample else {
-        return silent_for(draft, member, drain) >= LAST_RESORT;
+        return silent_for(draft, member, drain) >= FORCE_DELETE_AFTER;
     };
-    let Some(rest) = granted_to(draft, sample).and_then(|granted| granted.rest_asked) else {
+    let Some(rest) = granted_to(draft, sample).and_then(|granted| granted.final_grant) else {
         return false;
     };
     let idle = since(rest.progress_at, draft.now);
-    (pending(draft, sample) == 0 && idle >= LAST_CLOSE) || idle >= LAST_RESORT + rest.interval
+    (pending(draft, sample) == 0 && idle >= LAST_CLOSE) || idle >= FORCE_DELETE_AFTER + rest.interval
 }
 
 /// How long nothing was heard from the pod after its deadline.
@@ -269,19 +274,13 @@ fn remove(draft: &mut Draft<'_>, member: &Member<'_>, why: &str) {
         .is_some_and(|drain| draft.now >= drain.deadline);
     let clients = member.sample.map(|sample| sample.connections);
     if clients != Some(0) && !(close && over) {
-        draft.line(format!(
-            "dropped: {} is to be removed but may have clients",
-            view.name
-        ));
+        draft.line(format!("dropped: deletion of {}: it may have clients", view.name));
         return;
     }
     let reason = member.reason().as_str();
     draft.delete(view, format!("{reason}: {why}"));
     let left = clients.map_or_else(|| "an unknown number".to_owned(), |left| left.to_string());
-    let note = format!(
-        "{} is removed ({reason}): {why}, {left} connections left",
-        view.name
-    );
+    let note = format!("delete {} ({reason}): {why}, {left} connections left", view.name);
     draft.line(note.clone());
     let kind = if clients == Some(0) {
         EventKind::Normal
@@ -326,8 +325,8 @@ fn ungranted(draft: &Draft<'_>, sample: &Sample) -> i64 {
 fn need(draft: &mut Draft<'_>, member: &Member<'_>, drain: Drain) -> Option<Need> {
     let sample = member.sample?;
     if sample.shed_target < granted_total(draft, sample) {
-        let unheard = granted_to(draft, sample).is_some_and(|granted| sample.at <= granted.at);
-        if unheard {
+        let unacknowledged = granted_to(draft, sample).is_some_and(|granted| sample.at <= granted.at);
+        if unacknowledged {
             return None;
         }
         draft.memory.granted.remove(&sample.pod_uid);
@@ -354,14 +353,14 @@ fn grant(draft: &mut Draft<'_>, member: &Member<'_>, sample: &Sample, moves: i64
         total,
         at: draft.now,
         left: (ungranted(draft, sample) - moves).max(0),
-        rest_asked: None,
+        final_grant: None,
     };
     draft.memory.granted.insert(sample.pod_uid.clone(), granted);
     send(draft, member.view, sample, total, per_second);
     draft.line(format!(
-        "{} may move {moves} of {} connections ({}), {:.1} moves left in the budget",
-        member.view.name,
+        "move {moves} of {} connections of {} ({}), {:.1} moves left in the budget",
         sample.connections,
+        member.view.name,
         member.reason().as_str(),
         draft.memory.budget.tokens
     ));
@@ -377,7 +376,7 @@ fn send(draft: &mut Draft<'_>, view: &PodView, sample: &Sample, total: i64, per_
 }
 
 /// The deadline's right: whoever is left is asked, as fast as moves may be at all. Later grants pay for it.
-fn ask_the_rest(draft: &mut Draft<'_>, overdue: &[&Member<'_>], rate: f64) {
+fn grant_remaining(draft: &mut Draft<'_>, overdue: &[&Member<'_>], rate: f64) {
     let pods = u32::try_from(overdue.len()).unwrap_or(u32::MAX).max(1);
     let per_second = f64::from(draft.cluster.disruption.max_moves_per_second) / f64::from(pods);
     for member in overdue {
@@ -387,7 +386,7 @@ fn ask_the_rest(draft: &mut Draft<'_>, overdue: &[&Member<'_>], rate: f64) {
         let interval = SignedDuration::from_secs(whole(per_second.recip()).saturating_add(1));
         let granted = draft.memory.granted.get_mut(&sample.pod_uid);
         let granted = granted.filter(|granted| granted.boot_id == sample.boot_id);
-        if let Some(rest) = granted.and_then(|granted| granted.rest_asked.as_mut()) {
+        if let Some(rest) = granted.and_then(|granted| granted.final_grant.as_mut()) {
             rest.interval = interval;
             if pending(draft, sample) > 0 {
                 // Said again, because it may not have arrived, and because the pods that ask at the same time share the pace.
@@ -397,19 +396,19 @@ fn ask_the_rest(draft: &mut Draft<'_>, overdue: &[&Member<'_>], rate: f64) {
             continue;
         }
         // While it takes new clients, some of them would not be asked.
-        if !sample.cordoned && overdue_for(draft, drain) < LAST_RESORT {
+        if !sample.cordoned && overdue_for(draft, drain) < FORCE_DELETE_AFTER {
             continue;
         }
         let left = (sample.connections - pending(draft, sample)).max(0);
         draft.memory.budget.take_beyond(left, rate);
         grant(draft, member, sample, left, per_second);
-        let rest = Rest {
+        let rest = FinalGrant {
             shed_total: sample.shed_total,
             progress_at: draft.now,
             interval,
         };
         if let Some(granted) = draft.memory.granted.get_mut(&sample.pod_uid) {
-            granted.rest_asked = Some(rest);
+            granted.final_grant = Some(rest);
         }
     }
 }

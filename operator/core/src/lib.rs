@@ -1,28 +1,39 @@
 //! The decisions of the operator: values in, values out.
 //!
-//! `observe (I/O) -> validate -> plan -> apply (I/O) -> report (I/O)`: this crate is the middle. It has no client, no clock, no
-//! environment and no random source; `now` is an argument. See `docs/architecture.md`.
+//! `resource -> validate -> observe (I/O) -> decide -> apply (I/O) -> status (I/O) -> report (I/O)`: this crate validates and
+//! decides. It has no client, no clock, no environment and no random source; `now` is an argument. See `docs/architecture.md`.
 
+pub mod drift;
+pub mod memory;
 pub mod observed;
 pub mod plan;
 pub mod resources;
+pub mod samples;
+pub mod serials;
+pub mod status;
 pub mod validate;
 
 mod backends;
 mod budget;
 mod children;
 mod conditions;
+mod decide;
+mod draft;
 mod drain;
-mod expected;
+mod expectations;
+mod hash;
 mod numbers;
+mod outdated;
 mod pool;
+mod quantity;
 mod rollout;
 mod scale;
-mod serials;
 #[cfg(test)]
 mod simulation;
 mod starts;
-mod status;
+mod startup;
 #[cfg(test)]
 mod testing;
 mod victim;
+
+pub use decide::decide;

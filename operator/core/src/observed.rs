@@ -1,9 +1,11 @@
 //! What the operator sees of one cluster at one moment: plain data, made by the shell, read by [`crate::plan`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::Timestamp;
+use serde_json::Value;
 use wsc_api::v1alpha1::WebSocketClusterStatus;
 
 /// Everything that a plan is made of, besides the validated spec.
@@ -58,7 +60,7 @@ pub struct PodView {
     /// When the Ready condition last became true.
     pub ready_since: Option<Timestamp>,
     pub created: Timestamp,
-    /// `deletionTimestamp` is set: somebody deleted it.
+    /// `deletionTimestamp` is set.
     pub terminating: bool,
     pub ip: Option<IpAddr>,
     pub node: Option<String>,
@@ -67,6 +69,13 @@ pub struct PodView {
     pub zone: Option<String>,
     /// Why a container waits (`ImagePullBackOff`, `CrashLoopBackOff`, `CreateContainerConfigError`), for messages.
     pub waiting_reason: Option<String>,
+}
+
+impl PodView {
+    /// Failed or succeeded.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.phase, PodPhase::Failed | PodPhase::Succeeded)
+    }
 }
 
 /// The label `websocket-operator.io/state`.
@@ -80,6 +89,19 @@ pub enum PodState {
 }
 
 impl PodState {
+    const ALL: [Self; 5] = [
+        Self::Starting,
+        Self::Active,
+        Self::Cordoned,
+        Self::Shedding,
+        Self::Removing,
+    ];
+
+    /// The state with this word in the label.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == word)
+    }
+
     /// The word of the label.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -92,7 +114,7 @@ impl PodState {
     }
 
     /// In one of the states of a drain.
-    pub fn is_draining(self) -> bool {
+    pub(crate) fn is_draining(self) -> bool {
         matches!(self, Self::Cordoned | Self::Shedding | Self::Removing)
     }
 }
@@ -113,6 +135,13 @@ pub enum DrainReason {
 }
 
 impl DrainReason {
+    /// The reason with this word in the annotation.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Rollout, Self::ScaleDown]
+            .into_iter()
+            .find(|reason| reason.as_str() == word)
+    }
+
     /// The word of the annotation.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -213,8 +242,8 @@ pub struct ChildView {
     pub uid: String,
     /// `websocket-operator.io/applied-hash`.
     pub applied_hash: Option<String>,
-    /// False when the live object no longer holds what was applied (a person edited it); the shell compares.
-    pub intact: bool,
+    /// The whole live object, to find drift.
+    pub object: Arc<Value>,
     pub terminating: bool,
 }
 
@@ -225,129 +254,4 @@ pub struct ChildConflict {
     pub name: String,
     /// True while it is being deleted: then it is only a matter of waiting.
     pub terminating: bool,
-}
-
-/// What the operator remembers of a cluster between two plans, in memory only. Losing it (a restart) is always safe: nothing
-/// shrinks before one full window of fresh samples, and the move budget starts empty.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Memory {
-    /// When the first plan was made.
-    pub started_at: Option<Timestamp>,
-    /// Replicas wanted in the stabilization window, strictly falling, each with the last time at which as many were wanted.
-    pub wanted: Vec<(Timestamp, i32)>,
-    /// Since when every sample has been fresh; `None` right after a start or while any is missing.
-    pub fresh_since: Option<Timestamp>,
-    /// Moves that may be granted, and how fast they come back.
-    pub budget: Budget,
-    /// The highest `total` that was granted, by pod uid; the pod may not have accepted it yet.
-    pub granted: BTreeMap<String, Granted>,
-    /// What each pod's process has been seen to shed, by pod uid: boot id and `shed_total`.
-    pub shed_seen: BTreeMap<String, (String, i64)>,
-    /// Connections moved since the resource was created, as far as it is not in the status yet.
-    pub moved_total: i64,
-    /// `refused_full` of each process, by pod uid: boot id and count.
-    pub refused_full: BTreeMap<String, (String, i64)>,
-    /// Until when a panic forbids scale-down and rollout.
-    pub panic_until: Option<Timestamp>,
-    /// Since when draining pods have been found empty, by pod uid.
-    pub empty_since: BTreeMap<String, Timestamp>,
-    /// Since when Active pods are not Ready, by pod uid.
-    pub unready_since: BTreeMap<String, Timestamp>,
-    /// Since when pods have been seen as failed or succeeded, by pod uid.
-    pub dead_since: BTreeMap<String, Timestamp>,
-    /// Writes of the last plans on pods, by pod uid.
-    pub expected: BTreeMap<String, Expected>,
-    /// When the pods of the current 15 s were created.
-    pub created_at: Vec<Timestamp>,
-    /// When status was last reported with new numbers.
-    pub connections_reported_at: Option<Timestamp>,
-    /// Starts that failed.
-    pub starts: Starts,
-    /// When the managed Redis was last asked to have its Secret.
-    pub secret_asked_at: Option<Timestamp>,
-    /// Since when the managed Redis has had no ready pod.
-    pub redis_down_since: Option<Timestamp>,
-}
-
-/// What a pod became by a write of ours that the watch may not show yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Expected {
-    /// Of the pod that the write was decided on: a pod that has another one has been seen anew.
-    pub resource_version: String,
-    pub at: Timestamp,
-    pub change: Change,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    Marked(PodState, Option<Drain>),
-    Deleted,
-}
-
-/// The token bucket of moves.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Budget {
-    /// Moves that may be granted now; below zero after a deadline took more than there were.
-    pub tokens: f64,
-    pub filled_at: Option<Timestamp>,
-    /// 0.05 to 1: the share of the configured rate that is in use.
-    pub health: f64,
-    pub health_at: Option<Timestamp>,
-}
-
-impl Default for Budget {
-    fn default() -> Self {
-        Self {
-            tokens: 0.0,
-            filled_at: None,
-            health: 1.0,
-            health_at: None,
-        }
-    }
-}
-
-/// The highest `total` that one process was granted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Granted {
-    pub boot_id: String,
-    pub total: i64,
-    /// When the last moves were granted.
-    pub at: Timestamp,
-    /// Connections that were not granted to move then. Those that were still count as connections until they are closed.
-    pub left: i64,
-    /// The deadline granted all that was left.
-    pub rest_asked: Option<Rest>,
-}
-
-/// How a pod gets on with asking whoever is left at its deadline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rest {
-    /// The newest that was seen.
-    pub shed_total: i64,
-    /// When it last rose, or when the rest was asked.
-    pub progress_at: Timestamp,
-    /// Between two clients.
-    pub interval: SignedDuration,
-}
-
-/// Starts of pods that failed, of one revision.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Starts {
-    pub revision: String,
-    /// In a row: a pod that becomes ready ends it.
-    pub failed: u32,
-    pub last_failed_at: Option<Timestamp>,
-    /// Why the last one failed, for messages.
-    pub reason: String,
-    /// Uids of pods that were counted and may still be there.
-    pub counted: BTreeSet<String>,
-}
-
-impl Starts {
-    /// The API server refused to make pods: it counts as one start that failed, however many pods were asked for.
-    pub fn refused(&mut self, reason: String, now: Timestamp) {
-        self.failed = self.failed.saturating_add(1);
-        self.last_failed_at = Some(now);
-        self.reason = reason;
-    }
 }

@@ -1,7 +1,5 @@
 //! What is to be done: plain data. `apply` in the shell destructures [`Plan`] without `..`, so a new kind cannot be forgotten.
 
-mod decide;
-mod draft;
 #[cfg(test)]
 mod tests;
 
@@ -12,12 +10,11 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::Value;
 use wsc_api::v1alpha1::WebSocketClusterStatus;
 
-use crate::observed::{ChildKey, ChildKind, Memory, PodState};
-
-pub use decide::plan;
-pub(crate) use draft::{Draft, Verdict};
+use crate::memory::Memory;
+use crate::observed::{ChildKey, ChildKind, PodState};
 
 /// One pass of the operator over one cluster.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -128,6 +125,20 @@ impl Child {
             Self::Service(object) => &object.metadata,
             Self::Deployment(object) => &object.metadata,
         }
+    }
+
+    /// The object as JSON. Structs of strings, numbers, lists and maps always serialize.
+    pub(crate) fn to_json(&self) -> Value {
+        let json = match self {
+            Self::ServiceAccount(object) => serde_json::to_value(object),
+            Self::Role(object) => serde_json::to_value(object),
+            Self::RoleBinding(object) => serde_json::to_value(object),
+            Self::NetworkPolicy(object) => serde_json::to_value(object),
+            Self::ConfigMap(object) => serde_json::to_value(object),
+            Self::Service(object) => serde_json::to_value(object),
+            Self::Deployment(object) => serde_json::to_value(object),
+        };
+        json.unwrap_or_default()
     }
 
     pub fn key(&self) -> ChildKey {

@@ -2,8 +2,9 @@
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
+use crate::memory::Memory;
 use crate::numbers::since;
-use crate::observed::{DrainReason, Memory, Observed, PodPhase, PodState, PodView, Sample};
+use crate::observed::{DrainReason, Observed, PodState, PodView, Sample};
 
 /// A sample that is older is stale: three ticks.
 pub(crate) const FRESH: SignedDuration = SignedDuration::from_secs(15);
@@ -121,41 +122,6 @@ impl Member<'_> {
     }
 }
 
-impl Memory {
-    /// Takes in which pods are there and which of them cannot be reached.
-    pub(crate) fn look(&mut self, observed: &Observed, revision: &str, now: Timestamp) {
-        self.started_at.get_or_insert(now);
-        for pod in observed.pods.values() {
-            let note = |map: &mut std::collections::BTreeMap<String, Timestamp>, so: bool| {
-                if so {
-                    map.entry(pod.uid.clone()).or_insert(now);
-                } else {
-                    map.remove(&pod.uid);
-                }
-            };
-            note(
-                &mut self.unready_since,
-                pod.state == PodState::Active && !pod.ready,
-            );
-            note(&mut self.dead_since, is_dead(pod));
-        }
-        let there = |uid: &String| observed.pods.values().any(|pod| pod.uid == *uid);
-        self.unready_since.retain(|uid, _| there(uid));
-        self.dead_since.retain(|uid, _| there(uid));
-        self.granted.retain(|uid, _| there(uid));
-        self.empty_since.retain(|uid, _| there(uid));
-        self.shed_seen.retain(|uid, _| there(uid));
-        self.refused_full.retain(|uid, _| there(uid));
-        self.starts.counted.retain(there);
-        if self.starts.revision != revision {
-            self.starts = crate::observed::Starts {
-                revision: revision.to_owned(),
-                ..Default::default()
-            };
-        }
-    }
-}
-
 fn member<'a>(
     view: &'a PodView,
     observed: &'a Observed,
@@ -185,7 +151,7 @@ fn member<'a>(
 }
 
 fn role(view: &PodView, observed: &Observed, memory: &Memory, now: Timestamp) -> Role {
-    if is_dead(view) {
+    if view.has_ended() {
         return Role::Dead;
     }
     if view.terminating {
@@ -205,10 +171,6 @@ fn role(view: &PodView, observed: &Observed, memory: &Memory, now: Timestamp) ->
     } else {
         Role::Broken
     }
-}
-
-fn is_dead(view: &PodView) -> bool {
-    matches!(view.phase, PodPhase::Failed | PodPhase::Succeeded)
 }
 
 fn is_up(view: &PodView, observed: &Observed) -> bool {

@@ -2,29 +2,16 @@
 
 use k8s_openapi::jiff::SignedDuration;
 
+use crate::draft::{Draft, Verdict};
 use crate::drain;
 use crate::numbers::{count, since};
 use crate::observed::DrainReason;
-use crate::plan::{Draft, Verdict};
 use crate::pool::{Member, Pool, Role};
 use crate::scale::{self, Scale, common_hold};
-use crate::starts;
 use crate::victim;
 
 /// A new pod has proved itself once it has been ready for so long.
 const MIN_READY: SignedDuration = SignedDuration::from_secs(10);
-
-/// There are pods of an old template that may be replaced, or one is leaving.
-pub(crate) fn in_progress(pool: &Pool<'_>) -> bool {
-    let old_starting = pool.of(Role::Starting).any(|member| !member.current);
-    let leaving = pool.draining_for(DrainReason::Rollout).next().is_some();
-    !victim::for_rollout(pool).is_empty() || old_starting || leaving
-}
-
-/// All that is left of an old template is what a person protects.
-pub(crate) fn waits(pool: &Pool<'_>) -> bool {
-    !in_progress(pool) && pool.of(Role::Serving).any(|member| !member.current)
-}
 
 /// The template went back to what these pods have: they stay. Returns how many.
 pub(crate) fn roll_back(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> i32 {
@@ -40,10 +27,10 @@ pub(crate) fn roll_back(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -
             reason: "TemplateReverted",
         };
         let what = format!(
-            "{} has the template that is wanted again and stays",
+            "cancel the drain of {}: its template is current again",
             member.view.name
         );
-        draft.decide(scale, verdict, &what);
+        scale.report(draft, verdict, &what);
     }
     kept
 }
@@ -63,7 +50,7 @@ pub(crate) fn step(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) {
         if !scale.panic && scale::free_drains(draft, pool, scale) > 0 {
             drain_one(draft, pool, scale, old);
         }
-    } else if scale.serving + scale.starting == scale.desired && !starts::stalled(&draft.memory) {
+    } else if scale.serving + scale.starting == scale.desired && !draft.memory.starts.stalled() {
         surge(draft, scale, old);
     }
 }
@@ -80,10 +67,10 @@ fn surge(draft: &mut Draft<'_>, scale: &Scale, old: usize) {
         reason: "TemplateChanged",
     };
     let what = format!(
-        "create {} with the new template, {old} pods have an old one",
+        "create {} with the new template, outdated pods: {old}",
         names.join(", ")
     );
-    draft.decide(scale, verdict, &what);
+    scale.report(draft, verdict, &what);
 }
 
 fn drain_one(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale, old: usize) {
@@ -105,9 +92,9 @@ fn drain_one(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale, old: usize) 
         reason: "TemplateChanged",
     };
     let what = format!(
-        "drain {} with {} connections, {old} pods have an old template",
+        "drain {} with {} connections, outdated pods: {old}",
         victim.view.name,
         victim.connections()
     );
-    draft.decide(scale, verdict, &what);
+    scale.report(draft, verdict, &what);
 }

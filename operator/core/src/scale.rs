@@ -1,14 +1,15 @@
 //! How many server pods there should be.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::SignedDuration;
-use wsc_api::v1alpha1::ScalingMode;
+use wsc_api::v1alpha1::{Decision, ScalingMode};
 
-use crate::numbers::{count, div_ceil, signed, since};
-use crate::observed::Memory;
-use crate::plan::Draft;
+use crate::draft::{Draft, Verdict};
+use crate::memory::Memory;
+use crate::numbers::{count, div_ceil, signed, since, whole_second};
+use crate::outdated;
+use crate::plan::EventKind;
 use crate::pool::{Freshness, Member, Pool, Role};
-use crate::rollout;
-use crate::starts;
 use crate::validate::{Amount, ValidCluster};
 
 /// The pool shrinks only while its clients fit into this share of the target of the pods that remain.
@@ -85,7 +86,7 @@ impl Scale {
     }
 
     /// What decisions are taken on, in words.
-    pub(crate) fn inputs(&self) -> String {
+    fn inputs(&self) -> String {
         let Load { up, down, .. } = self.load;
         let connections = if up == down {
             up.to_string()
@@ -93,9 +94,28 @@ impl Scale {
             format!("{up} to {down}")
         };
         format!(
-            "{connections} connections, target {} a pod, want {}, in the window {}, desired {}, serving {}, starting {}",
+            "{connections} connections, target {} per pod, recommended {}, stabilized {}, desired {}, serving {}, starting {}",
             self.target_per_pod, self.want, self.stable, self.desired, self.serving, self.starting
         )
+    }
+
+    /// Reports a decision that changed something, with its inputs: in the log, as an event and in the status.
+    pub(crate) fn report(&self, draft: &mut Draft<'_>, verdict: Verdict, what: &str) {
+        let inputs = self.inputs();
+        draft.line(format!(
+            "{} ({}): {what}; {inputs}",
+            verdict.action, verdict.reason
+        ));
+        draft.event(EventKind::Normal, verdict.reason, verdict.action, what.to_owned());
+        draft.decision = Some(Decision {
+            time: Time(whole_second(draft.now)),
+            action: verdict.action.to_owned(),
+            reason: verdict.reason.to_owned(),
+            message: format!("{what}; {inputs}"),
+            desired_replicas: self.desired,
+            connections: self.load.up,
+            target_per_pod: self.target_per_pod,
+        });
     }
 }
 
@@ -113,7 +133,7 @@ pub(crate) fn assess(draft: &mut Draft<'_>, pool: &Pool<'_>) -> Scale {
         capacity_per_pod,
         load,
         serving,
-        starting: count(pool.starting(starts::stalled(&draft.memory))),
+        starting: count(pool.starting(draft.memory.starts.stalled())),
         asked: 0,
         want: 0,
         stable: 0,
@@ -234,7 +254,7 @@ fn panic(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> bool {
     if scale.mode == ScalingMode::Connections && !scale.blind && (full || doubled) {
         if draft.memory.panic_until.is_none_or(|until| until <= now) {
             draft.line(format!(
-                "panic for {} s: {refused} clients were refused, {} wanted of {} serving: no scale-down, no rollout",
+                "panic mode for {} s: {refused} handshakes rejected, {} pods recommended, {} serving; no scale-down, no rollout",
                 PANIC.as_secs(),
                 scale.want,
                 scale.serving
@@ -273,36 +293,39 @@ fn hold(draft: &Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Option<String> {
         return Some(reason);
     }
     if scale.load.unknown > 0 {
-        return Some(format!("{} pods have no fresh sample", scale.load.unknown));
+        return Some(format!("{} pods without a recent sample", scale.load.unknown));
     }
-    if rollout::in_progress(pool) {
-        return Some("a rollout goes on".to_owned());
+    if outdated::rollout_in_progress(pool) {
+        return Some("a rollout is in progress".to_owned());
     }
     if scale.mode == ScalingMode::Replicas {
         return None;
     }
     if scale.panic {
-        return Some("clients came too fast in the last minute".to_owned());
+        return Some("panic mode: connections grew too fast in the last minute".to_owned());
     }
     let window = signed(draft.cluster.scaling.stabilization_window);
     let fresh = draft
         .memory
         .fresh_since
         .is_some_and(|at| since(at, draft.now) >= window);
-    (!fresh).then(|| "there is not one whole stabilization window of fresh samples yet".to_owned())
+    (!fresh).then(|| "no complete stabilization window of recent samples yet".to_owned())
 }
 
 /// Why nothing voluntary may begin at all.
 pub(crate) fn common_hold(draft: &Draft<'_>) -> Option<String> {
     let observed = draft.observed;
     if !observed.watches_fresh {
-        return Some("the watch of the API server is silent".to_owned());
+        return Some("the watches are stale".to_owned());
     }
     if let Some(conflict) = observed.conflicts.iter().find(|c| c.kind != "Pod") {
-        return Some(format!("{} {} is not ours", conflict.kind, conflict.name));
+        return Some(format!(
+            "{} {} is not controlled by this resource",
+            conflict.kind, conflict.name
+        ));
     }
     // Written by the same look at the samples that halves the budget: half is the first thing that it becomes.
-    (draft.memory.budget.health <= 0.5).then(|| "Redis is down or just came back".to_owned())
+    (draft.memory.budget.health <= 0.5).then(|| "Redis is unreachable or was until recently".to_owned())
 }
 
 fn desired(draft: &Draft<'_>, scale: &Scale) -> i32 {

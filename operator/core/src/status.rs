@@ -1,16 +1,19 @@
-//! The status: what is so once the plan is done. Numbers alone are written at most every few seconds.
+//! The status once the plan is done, and whether it differs from the live one. Numbers alone are written at most every few
+//! seconds.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use k8s_openapi::jiff::SignedDuration;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use wsc_api::names::{self, Component};
 use wsc_api::v1alpha1::{ConnectionsStatus, DrainStatus, WebSocketClusterStatus};
 
+use crate::conditions;
+use crate::draft::Draft;
 use crate::numbers::{count, since};
 use crate::observed::{PodState, Sample};
-use crate::plan::Draft;
 use crate::pool::{Member, Pool, Role};
 use crate::resources;
 use crate::scale::Scale;
+use crate::validate::Invalid;
 
 /// Numbers that change are written no more often than this.
 const NUMBERS_EVERY: SignedDuration = SignedDuration::from_secs(5);
@@ -18,6 +21,52 @@ const NUMBERS_EVERY: SignedDuration = SignedDuration::from_secs(5);
 const NOTABLE_PERCENT: i64 = 1;
 /// Drains that the status lists; only these are granted moves.
 const DRAINS_LISTED: usize = 32;
+
+/// The status to write, or `None` if it says nothing new: times alone are no news.
+pub fn update(
+    live: Option<&WebSocketClusterStatus>,
+    wanted: &WebSocketClusterStatus,
+) -> Option<WebSocketClusterStatus> {
+    // A reservation of this pass is in the live status only.
+    let wanted = with_serials(wanted, live.map_or(0, |live| live.next_serial));
+    let same = live.is_some_and(|live| timeless(live) == timeless(&wanted));
+    (!same).then_some(wanted)
+}
+
+/// The status with the serials below `end` reserved.
+pub fn with_serials(status: &WebSocketClusterStatus, end: i64) -> WebSocketClusterStatus {
+    WebSocketClusterStatus {
+        next_serial: end.max(status.next_serial),
+        ..status.clone()
+    }
+}
+
+/// The status of a resource whose spec cannot be applied: the conditions name the field, everything else is kept.
+pub fn invalid(
+    live: Option<&WebSocketClusterStatus>,
+    problem: &Invalid,
+    generation: i64,
+    now: Timestamp,
+) -> WebSocketClusterStatus {
+    let live = live.cloned().unwrap_or_default();
+    WebSocketClusterStatus {
+        observed_generation: generation,
+        conditions: conditions::invalid(&live.conditions, problem, generation, now),
+        ..live
+    }
+}
+
+/// Without the times at which conditions changed and the decision was taken.
+fn timeless(status: &WebSocketClusterStatus) -> WebSocketClusterStatus {
+    let mut status = status.clone();
+    for condition in &mut status.conditions {
+        condition.last_transition_time = Time(Timestamp::UNIX_EPOCH);
+    }
+    if let Some(decision) = &mut status.last_decision {
+        decision.time = Time(Timestamp::UNIX_EPOCH);
+    }
+    status
+}
 
 /// Writes the wanted status into the plan.
 pub(crate) fn write(
@@ -229,4 +278,52 @@ fn is_notable(fresh: &WebSocketClusterStatus, old: &WebSocketClusterStatus) -> b
         || new.moved_total != before.moved_total
         || new.capacity != before.capacity
         || fresh.drains != old.drains
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem() -> Invalid {
+        Invalid {
+            field: "server.path".to_owned(),
+            problem: "must start with /".to_owned(),
+        }
+    }
+
+    #[test]
+    fn times_alone_are_no_news() {
+        let early = invalid(None, &problem(), 2, Timestamp::UNIX_EPOCH);
+        let mut late = early.clone();
+        late.conditions[0].last_transition_time = Time(Timestamp::MAX);
+        assert_eq!(update(Some(&early), &late), None);
+        late.conditions[0].status = "Unknown".to_owned();
+        assert_eq!(update(Some(&early), &late).as_ref(), Some(&late));
+        assert_eq!(update(None, &early).as_ref(), Some(&early));
+    }
+
+    #[test]
+    fn live_reservation_is_kept() {
+        let live = with_serials(&WebSocketClusterStatus::default(), 9);
+        assert_eq!(update(Some(&live), &WebSocketClusterStatus::default()), None);
+    }
+
+    #[test]
+    fn invalid_spec_names_field_and_keeps_the_rest() {
+        let live = WebSocketClusterStatus {
+            next_serial: 7,
+            replicas: 3,
+            ..WebSocketClusterStatus::default()
+        };
+        let status = invalid(Some(&live), &problem(), 2, Timestamp::UNIX_EPOCH);
+        assert_eq!(
+            (status.next_serial, status.replicas, status.observed_generation),
+            (7, 3, 2)
+        );
+        let ready = status.conditions.iter().find(|c| c.type_ == "Ready").unwrap();
+        assert_eq!(ready.status, "False");
+        assert!(ready.message.contains("spec.server.path must start with /"));
+        let again = invalid(Some(&status), &problem(), 2, Timestamp::MAX);
+        assert_eq!(status, again, "and keeps the times");
+    }
 }

@@ -1,129 +1,19 @@
-//! From the resource as it was written to values that cannot be wrong. The API server has refused nonsense already; this is the second
-//! line, for an older CRD or none: whatever comes out of here may go to HAProxy, Redis and pods.
+//! From the resource as written to values that are safe to use in HAProxy, Redis and pods. The schema of the CRD has the same
+//! rules; this is the second check, for an older CRD or none.
 
 mod checks;
 #[cfg(test)]
 mod tests;
-
-use std::time::Duration;
+mod values;
 
 use wsc_api::names;
 use wsc_api::v1alpha1::{
-    EnvVar, OnDeadline, PodSettings, ProxySpec, RedisSpec, ScalingMode, ScalingSpec, SecretKeyReference,
-    ServerSpec, ServiceSpec, WebSocketCluster,
+    DisruptionSpec, DrainSpec, ProxySpec, RedisSpec, ScalingSpec, ServerSpec, WebSocketCluster,
 };
 use wsc_haproxy::{CookieName, Origin, SameSite, Sticky, Timeouts};
 
-/// Images and surroundings that the operator was installed with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Images {
-    pub server: String,
-    pub proxy: String,
-    pub redis: String,
-    /// The operator's own namespace: `NetworkPolicies` let its pods reach control ports.
-    pub operator_namespace: String,
-}
-
-/// A `WebSocketCluster` that holds: names, numbers in range, strings parsed.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ValidCluster {
-    pub name: String,
-    pub namespace: String,
-    pub uid: String,
-    pub generation: i64,
-    /// The annotation that rolls the server pods.
-    pub restarted_at: Option<String>,
-    /// With the resource's own server image in place of the installed one, if it has one.
-    pub images: Images,
-    pub scaling: Scaling,
-    pub server: Server,
-    pub redis: RedisTarget,
-    pub proxy: Proxy,
-    pub drain: DrainSettings,
-    pub disruption: Disruption,
-}
-
-/// How many server pods there are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scaling {
-    pub mode: ScalingMode,
-    /// What `kubectl scale` wrote, for [`ScalingMode::Replicas`]; not clamped.
-    pub replicas: i32,
-    pub min_replicas: i32,
-    pub max_replicas: i32,
-    /// 1 to 100.
-    pub target_utilization_percent: i32,
-    /// Pods on top of what the connections need.
-    pub buffer: Amount,
-    pub stabilization_window: Duration,
-}
-
-/// A number, or a percentage of something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Amount {
-    Count(i64),
-    Percent(i64),
-}
-
-/// The server pods.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Server {
-    pub port: u16,
-    pub path: String,
-    pub max_connections: i64,
-    pub env: Vec<EnvVar>,
-    pub termination_grace_period_seconds: i64,
-    pub pod: PodSettings,
-}
-
-/// The Redis that carries broadcasts.
-#[derive(Clone, Debug, PartialEq)]
-pub enum RedisTarget {
-    /// One that the operator runs.
-    Managed(Box<PodSettings>),
-    /// One of the user's, without user and password.
-    Url(String),
-    /// One of the user's, whose URL is in a Secret.
-    SecretRef(SecretKeyReference),
-}
-
-/// HAProxy in front of the pool.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Proxy {
-    pub replicas: i32,
-    pub service: ServiceSpec,
-    pub sticky: Sticky,
-    pub origins: Vec<Origin>,
-    pub timeouts: Timeouts,
-    pub pod: PodSettings,
-}
-
-/// How a pod that leaves gets rid of its clients.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DrainSettings {
-    pub natural: Duration,
-    pub deadline: Duration,
-    pub on_deadline: OnDeadline,
-    pub close_code: u16,
-    pub jitter_seconds: u32,
-}
-
-/// How many connections may be asked to move.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Disruption {
-    pub moves_per_minute: Amount,
-    pub max_moves_per_second: u32,
-    pub max_concurrent_drains: Amount,
-}
-
-/// What is wrong with a resource.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{field} {problem}")]
-pub struct Invalid {
-    /// Path of the field, as a person writes it: `server.maxConnections`.
-    pub field: String,
-    pub problem: String,
-}
+pub(crate) use values::{Amount, Disruption, DrainSettings, Proxy, RedisTarget, Scaling, Server};
+pub use values::{Images, Invalid, ValidCluster};
 
 /// Parses a resource. Fails with the first thing that is wrong.
 pub fn validate(resource: &WebSocketCluster, images: &Images) -> Result<ValidCluster, Invalid> {
@@ -228,7 +118,7 @@ fn redis(spec: &RedisSpec) -> Result<RedisTarget, Invalid> {
     if spec.managed.is_some() {
         return Err(checks::invalid(
             "redis.managed",
-            "and redis.external exclude each other",
+            "and redis.external are mutually exclusive",
         ));
     }
     match (&external.url, &external.url_secret_ref) {
@@ -302,7 +192,7 @@ fn proxy(spec: &ProxySpec) -> Result<Proxy, Invalid> {
     })
 }
 
-fn drain(spec: &wsc_api::v1alpha1::DrainSpec) -> Result<DrainSettings, Invalid> {
+fn drain(spec: &DrainSpec) -> Result<DrainSettings, Invalid> {
     let natural = checks::seconds("drain.naturalSeconds", spec.natural_seconds, 0, 86_400)?;
     let deadline = checks::seconds("drain.deadlineSeconds", spec.deadline_seconds, 1, 86_400)?;
     if natural > deadline {
@@ -320,7 +210,7 @@ fn drain(spec: &wsc_api::v1alpha1::DrainSpec) -> Result<DrainSettings, Invalid> 
     })
 }
 
-fn disruption(spec: &wsc_api::v1alpha1::DisruptionSpec) -> Result<Disruption, Invalid> {
+fn disruption(spec: &DisruptionSpec) -> Result<Disruption, Invalid> {
     Ok(Disruption {
         moves_per_minute: checks::amount(
             "disruption.movesPerMinute",

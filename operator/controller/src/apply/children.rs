@@ -1,4 +1,4 @@
-//! Children: created if absent, applied if present and ours, never taken from a stranger.
+//! Children: created if absent, applied if present and owned, never taken over from another owner.
 
 use std::fmt::Debug;
 use std::time::Instant;
@@ -7,28 +7,36 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, Preconditions};
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use serde::Serialize;
 use serde_json::{Value, json};
 use wsc_api::names;
+use wsc_core::drift;
+use wsc_core::memory::Memory;
 use wsc_core::observed::{ChildKey, ChildKind};
 use wsc_core::plan::Child;
 
-use super::{Target, creating};
+use super::target::{Target, creating};
 use crate::api::Kind;
 use crate::error::Error;
-use crate::observe::{fingerprint, holds, live_meta, pods, pruned};
+use crate::observe::{live_meta, pods};
 use crate::state::State;
 
-pub(super) async fn apply(target: &Target<'_>, child: &Child, state: &mut State) -> Result<(), Error> {
+pub(super) async fn apply(
+    target: &Target<'_>,
+    child: &Child,
+    memory: &mut Memory,
+    state: &mut State,
+) -> Result<(), Error> {
+    let remembered = (memory, state);
     match child {
-        Child::ServiceAccount(object) => put(target, ChildKind::ServiceAccount, &**object, state).await,
-        Child::Role(object) => put(target, ChildKind::Role, &**object, state).await,
-        Child::RoleBinding(object) => put(target, ChildKind::RoleBinding, &**object, state).await,
-        Child::NetworkPolicy(object) => put(target, ChildKind::NetworkPolicy, &**object, state).await,
-        Child::ConfigMap(object) => put(target, ChildKind::ConfigMap, &**object, state).await,
-        Child::Service(object) => put(target, ChildKind::Service, &**object, state).await,
-        Child::Deployment(object) => put(target, ChildKind::Deployment, &**object, state).await,
+        Child::ServiceAccount(object) => put(target, ChildKind::ServiceAccount, &**object, remembered).await,
+        Child::Role(object) => put(target, ChildKind::Role, &**object, remembered).await,
+        Child::RoleBinding(object) => put(target, ChildKind::RoleBinding, &**object, remembered).await,
+        Child::NetworkPolicy(object) => put(target, ChildKind::NetworkPolicy, &**object, remembered).await,
+        Child::ConfigMap(object) => put(target, ChildKind::ConfigMap, &**object, remembered).await,
+        Child::Service(object) => put(target, ChildKind::Service, &**object, remembered).await,
+        Child::Deployment(object) => put(target, ChildKind::Deployment, &**object, remembered).await,
     }
 }
 
@@ -36,17 +44,17 @@ async fn put<K: Kind>(
     target: &Target<'_>,
     kind: ChildKind,
     wanted: &K,
-    state: &mut State,
+    (memory, state): (&mut Memory, &mut State),
 ) -> Result<(), Error> {
     let key = ChildKey {
         kind,
         name: wanted.meta().name.clone().unwrap_or_default(),
     };
     match target.observed.children.get(&key) {
-        // It is on its way out; its name is not free yet.
+        // It is being deleted; its name is not free yet.
         Some(live) if live.terminating => Ok(()),
-        Some(live) => patch(target, &key, wanted, &live.uid, state).await,
-        None => create(target, &key, wanted, state).await,
+        Some(live) => patch(target, &key, wanted, &live.uid, memory).await,
+        None => create(target, &key, wanted, (memory, state)).await,
     }
 }
 
@@ -54,11 +62,11 @@ async fn create<K: Kind>(
     target: &Target<'_>,
     key: &ChildKey,
     wanted: &K,
-    state: &mut State,
+    remembered: (&mut Memory, &mut State),
 ) -> Result<(), Error> {
     let api = target.context.api.objects::<K>(&target.key.namespace);
-    let how = creating();
-    let call = api.create(&how, wanted);
+    let params = creating();
+    let call = api.create(&params, wanted);
     let result = target
         .context
         .api
@@ -66,17 +74,17 @@ async fn create<K: Kind>(
         .await;
     match result {
         Ok(_) => Ok(()),
-        Err(error) if error.is_conflict() => taken(target, key, wanted, state).await,
+        Err(error) if error.is_conflict() => taken(target, key, wanted, remembered).await,
         Err(error) => Err(error),
     }
 }
 
-/// The name is taken by something that the mirror does not show: a stranger, or a child of ours that lost its label or is too new.
+/// The name is taken by an object that the mirror does not show: a foreign one, or a child that lost its label or is too new.
 async fn taken<K: Kind>(
     target: &Target<'_>,
     key: &ChildKey,
     wanted: &K,
-    state: &mut State,
+    (memory, state): (&mut Memory, &mut State),
 ) -> Result<(), Error> {
     let Some(meta) = live_meta(target.context, &target.key.namespace, key).await? else {
         return Ok(());
@@ -91,53 +99,53 @@ async fn taken<K: Kind>(
             key,
             wanted,
             meta.uid.as_deref().unwrap_or_default(),
-            state,
+            memory,
         )
         .await;
     }
     tracing::warn!(
         cluster = %target.key, kind = ?key.kind, name = key.name, terminating,
-        "the name of a child is taken by an object that is not ours; it is left alone"
+        "name of a child is taken by a foreign object; not changing it"
     );
     state.conflicts.child(key.clone(), terminating, Instant::now());
     Ok(())
 }
 
-/// Makes the object with this uid hold what is wanted; another one under the name refuses it.
+/// Applies onto the object with this uid; the API server rejects it for another one under the name.
 async fn patch<K: Kind>(
     target: &Target<'_>,
     key: &ChildKey,
     wanted: &K,
     uid: &str,
-    state: &mut State,
+    memory: &mut Memory,
 ) -> Result<(), Error> {
     let json = serde_json::to_value(wanted).unwrap_or_default();
     let live = match apply_onto(target, key, wanted, uid).await {
         Ok(live) => live,
-        // What somebody added may not go together with what is wanted.
+        // Foreign fields may be incompatible with the wanted ones.
         Err(error) if error.category() == "invalid" => {
             prune::<K>(target, key, &json, None).await?.ok_or(error)?;
             apply_onto(target, key, wanted, uid).await?
         }
         Err(error) => return Err(error),
     };
-    if holds(&json, &value(&live)) {
-        state.intact.forget(key);
+    if drift::contains(&json, &value(&live)) {
+        memory.forget_drift(key);
         return Ok(());
     }
     let live = prune(target, key, &json, Some(&live)).await?.unwrap_or(live);
-    settle(target, key, &json, &value(&live), state);
+    accept(target, key, &json, &value(&live), memory);
     Ok(())
 }
 
 async fn apply_onto<K: Kind>(target: &Target<'_>, key: &ChildKey, wanted: &K, uid: &str) -> Result<K, Error> {
     let mut object = wanted.clone();
     object.meta_mut().uid = Some(uid.to_owned());
-    let how = PatchParams::apply(names::FIELD_MANAGER).force();
-    write(target, key, "apply", &how, &Patch::Apply(&object)).await
+    let params = PatchParams::apply(names::FIELD_MANAGER).force();
+    write(target, key, "apply", &params, &Patch::Apply(&object)).await
 }
 
-/// Takes away what somebody else added to the object, as it is or was read; `None` if there is nothing of the kind.
+/// Removes fields that others added; `None` if there are none.
 async fn prune<K: Kind>(
     target: &Target<'_>,
     key: &ChildKey,
@@ -154,7 +162,7 @@ async fn prune<K: Kind>(
         &read
     };
     let ours = pods::controller_uid(live.meta()) == Some(target.cluster.uid.as_str());
-    let Some(mut patch) = pruned(wanted, &value(live)).filter(|_| ours) else {
+    let Some(mut patch) = drift::removal_patch(wanted, &value(live)).filter(|_| ours) else {
         return Ok(None);
     };
     // Exactly what was looked at, or nothing.
@@ -162,13 +170,13 @@ async fn prune<K: Kind>(
     patch["metadata"] = json!({"uid": meta.uid, "resourceVersion": meta.resource_version});
     tracing::info!(
         cluster = %target.key, kind = ?key.kind, name = key.name, patch = %patch,
-        "taking away what somebody else added"
+        "removing fields set by another field manager"
     );
-    let how = PatchParams {
+    let params = PatchParams {
         field_manager: Some(names::FIELD_MANAGER.to_owned()),
         ..PatchParams::default()
     };
-    write(target, key, "prune", &how, &Patch::Merge(&patch))
+    write(target, key, "prune", &params, &Patch::Merge(&patch))
         .await
         .map(Some)
 }
@@ -177,11 +185,11 @@ async fn write<K: Kind, P: Serialize + Debug>(
     target: &Target<'_>,
     key: &ChildKey,
     verb: &'static str,
-    how: &PatchParams,
+    params: &PatchParams,
     patch: &Patch<P>,
 ) -> Result<K, Error> {
     let api = target.context.api.objects::<K>(&target.key.namespace);
-    let call = api.patch(&key.name, how, patch);
+    let call = api.patch(&key.name, params, patch);
     target
         .context
         .api
@@ -193,28 +201,28 @@ fn value<K: Kind>(object: &K) -> Value {
     serde_json::to_value(object).unwrap_or_default()
 }
 
-/// Remembers what the object looks like if it still does not hold all that was applied: applying it again would do nothing.
-fn settle(target: &Target<'_>, key: &ChildKey, wanted: &Value, live: &Value, state: &mut State) {
-    if holds(wanted, live) {
-        state.intact.forget(key);
+/// Applying the object again would not change what it still lacks.
+fn accept(target: &Target<'_>, key: &ChildKey, wanted: &Value, live: &Value, memory: &mut Memory) {
+    if drift::contains(wanted, live) {
+        memory.forget_drift(key);
         return;
     }
     tracing::warn!(
         cluster = %target.key, kind = ?key.kind, name = key.name,
-        "somebody else adds to what was applied; it is left so until it changes again"
+        "another field manager overrides the applied object; not retrying until it changes"
     );
-    state.intact.settle(key.clone(), fingerprint(live));
+    memory.accept_drift(key, live);
 }
 
 /// Deletes a child that is no longer wanted, if it is the one that was seen.
 pub(super) async fn remove(target: &Target<'_>, key: &ChildKey) -> Result<(), Error> {
     async fn delete<K: Kind>(target: &Target<'_>, name: &str, uid: &str) -> Result<(), Error> {
         let api = target.context.api.objects::<K>(&target.key.namespace);
-        let how = DeleteParams::background().preconditions(Preconditions {
+        let params = DeleteParams::background().preconditions(Preconditions {
             uid: Some(uid.to_owned()),
             resource_version: None,
         });
-        let call = api.delete(name, &how);
+        let call = api.delete(name, &params);
         match target
             .context
             .api
@@ -238,15 +246,5 @@ pub(super) async fn remove(target: &Target<'_>, key: &ChildKey) -> Result<(), Er
         ChildKind::ConfigMap => delete::<ConfigMap>(target, name, uid).await,
         ChildKind::Service => delete::<Service>(target, name, uid).await,
         ChildKind::Deployment => delete::<Deployment>(target, name, uid).await,
-    }
-}
-
-/// Only what identifies an object and lets a stale write lose.
-pub(super) fn identity(name: &str, uid: &str, resource_version: &str) -> ObjectMeta {
-    ObjectMeta {
-        name: Some(name.to_owned()),
-        uid: Some(uid.to_owned()),
-        resource_version: Some(resource_version.to_owned()),
-        ..ObjectMeta::default()
     }
 }

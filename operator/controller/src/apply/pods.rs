@@ -1,4 +1,5 @@
-//! Server pods: reserved, created, marked, deleted. Every write names what it was decided on, so that a stale one loses.
+//! Server pods: reserved, created, marked, deleted. Every write names the version that it was decided on, so that a stale one
+//! fails.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,21 +8,23 @@ use std::time::Instant;
 use futures::StreamExt;
 use futures::stream;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use wsc_api::names;
 use wsc_api::v1alpha1::{WebSocketCluster, WebSocketClusterStatus};
 use wsc_core::plan::{PodDelete, PodMark};
+use wsc_core::status::with_serials;
 
-use super::{Target, children, creating};
+use super::target::{Target, creating, identity};
 use crate::error::Error;
-use crate::observe::pods::{controller_uid, reason_word, state_word};
+use crate::observe::pods::controller_uid;
 use crate::state::State;
 use crate::status;
 
 /// Creates that are under way at the same time.
 const CREATES: usize = 8;
 
-/// Writes the end of the reserved serials into the status, if nobody else has written the resource since it was read.
+/// Writes the end of the reserved serials into the status, if the resource was not written since it was read.
 pub(super) async fn reserve(
     target: &Target<'_>,
     wanted: &WebSocketClusterStatus,
@@ -30,15 +33,12 @@ pub(super) async fn reserve(
     state: &mut State,
 ) -> Result<(), Error> {
     let first = target.observed.status.next_serial;
-    let status = WebSocketClusterStatus {
-        next_serial: end.max(wanted.next_serial),
-        ..wanted.clone()
-    };
-    // Before the write: should its answer get lost, the serials are ours all the same.
-    state.serials.reserve(first..end, Instant::now());
-    match status::put(target, resource, &status, state).await {
+    let status = with_serials(wanted, end);
+    // Before the write: its answer may get lost.
+    state.serials.reserve(first..end, Timestamp::now());
+    match status::put(target.context, target.key, resource, &status, state).await {
         Ok(written) => {
-            state.serials.hold(end);
+            state.serials.confirm(end);
             *resource = written;
             Ok(())
         }
@@ -62,21 +62,21 @@ pub(super) async fn create(target: &Target<'_>, pods: &[Pod], state: &mut State)
 }
 
 enum Created {
-    /// It is there, and ours.
+    /// It exists and is owned.
     Yes,
-    /// It is surely not there, or not ours: the serial is wasted.
+    /// It does not exist: the serial is skipped.
     No(Option<Error>),
-    /// Taken by somebody else.
-    Stranger { terminating: bool },
-    /// Nobody knows; the serial counts until the API server says something.
+    /// A foreign pod has the name.
+    NameTaken { terminating: bool },
+    /// Unknown; the serial counts until the API server answers.
     Unknown(Error),
 }
 
 async fn create_one(target: &Target<'_>, pod: &Pod) -> (String, Created) {
     let name = pod.metadata.name.clone().unwrap_or_default();
     let api = target.context.api.objects::<Pod>(&target.key.namespace);
-    let how = creating();
-    let call = api.create(&how, pod);
+    let params = creating();
+    let call = api.create(&params, pod);
     let created = match target.context.api.write("create", "Pod", &name, call).await {
         Ok(_) => Created::Yes,
         Err(error) if error.is_conflict() => {
@@ -85,7 +85,7 @@ async fn create_one(target: &Target<'_>, pod: &Pod) -> (String, Created) {
                 Ok(Some(live)) if controller_uid(&live.metadata) == Some(target.cluster.uid.as_str()) => {
                     Created::Yes
                 }
-                Ok(Some(live)) => Created::Stranger {
+                Ok(Some(live)) => Created::NameTaken {
                     terminating: live.metadata.deletion_timestamp.is_some(),
                 },
                 Ok(None) => Created::No(None),
@@ -111,9 +111,9 @@ fn note(target: &Target<'_>, name: String, created: Created, state: &mut State) 
             wasted();
             error.map_or(Ok(()), Err)
         }
-        Created::Stranger { terminating } => {
+        Created::NameTaken { terminating } => {
             wasted();
-            tracing::warn!(cluster = %target.key, pod = name, "the name of a server pod is taken; its serial is skipped");
+            tracing::warn!(cluster = %target.key, pod = name, "name of a server pod is taken by a foreign pod; skipping its serial");
             state.conflicts.pod(name, terminating, Instant::now());
             Ok(())
         }
@@ -127,7 +127,7 @@ pub(super) async fn mark(target: &Target<'_>, mark: &PodMark) -> Result<(), Erro
         BTreeMap::from([
             (
                 names::DRAIN_REASON_ANNOTATION.to_owned(),
-                reason_word(drain.reason).to_owned(),
+                drain.reason.as_str().to_owned(),
             ),
             (names::DRAIN_SINCE_ANNOTATION.to_owned(), drain.since.to_string()),
             (
@@ -136,10 +136,10 @@ pub(super) async fn mark(target: &Target<'_>, mark: &PodMark) -> Result<(), Erro
             ),
         ])
     });
-    let mut metadata = children::identity(&mark.name, &mark.uid, &mark.resource_version);
+    let mut metadata = identity(&mark.name, &mark.uid, &mark.resource_version);
     metadata.labels = Some(BTreeMap::from([(
         names::STATE_LABEL.to_owned(),
-        state_word(mark.state).to_owned(),
+        mark.state.as_str().to_owned(),
     )]));
     metadata.annotations = annotations;
     let pod = Pod {
@@ -147,9 +147,9 @@ pub(super) async fn mark(target: &Target<'_>, mark: &PodMark) -> Result<(), Erro
         ..Pod::default()
     };
     let api = target.context.api.objects::<Pod>(&target.key.namespace);
-    let how = PatchParams::apply(names::FIELD_MANAGER).force();
+    let params = PatchParams::apply(names::FIELD_MANAGER).force();
     let call = Patch::Apply(&pod);
-    let call = api.patch_metadata(&mark.name, &how, &call);
+    let call = api.patch_metadata(&mark.name, &params, &call);
     target
         .context
         .api
@@ -161,11 +161,11 @@ pub(super) async fn mark(target: &Target<'_>, mark: &PodMark) -> Result<(), Erro
 /// Deletes exactly the pod that was looked at, as it was looked at, with its own grace period.
 pub(super) async fn delete(target: &Target<'_>, pod: &PodDelete) -> Result<(), Error> {
     let api = target.context.api.objects::<Pod>(&target.key.namespace);
-    let how = DeleteParams::default().preconditions(Preconditions {
+    let params = DeleteParams::default().preconditions(Preconditions {
         uid: Some(pod.uid.clone()),
         resource_version: Some(pod.resource_version.clone()),
     });
-    let call = api.delete(&pod.name, &how);
+    let call = api.delete(&pod.name, &params);
     match target.context.api.write("delete", "Pod", &pod.name, call).await {
         Err(error) if error.is_not_found() => Ok(()),
         Err(error) => Err(error),

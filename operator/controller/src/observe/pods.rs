@@ -12,7 +12,7 @@ use wsc_core::observed::{Drain, DrainReason, PodPhase, PodState, PodView};
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
 /// Which of the three kinds of pods it is.
-pub fn component(pod: &Pod) -> Option<Component> {
+pub(crate) fn component(pod: &Pod) -> Option<Component> {
     let label = pod.metadata.labels.as_ref()?.get(names::COMPONENT_LABEL)?;
     [Component::Server, Component::Proxy, Component::Redis]
         .into_iter()
@@ -20,21 +20,21 @@ pub fn component(pod: &Pod) -> Option<Component> {
 }
 
 /// Since when it has been ready, if it is.
-pub fn ready_since(pod: &Pod) -> Option<Timestamp> {
+pub(crate) fn ready_since(pod: &Pod) -> Option<Timestamp> {
     let ready = condition(pod, "Ready").filter(|condition| condition.status == "True")?;
     let since = ready.last_transition_time.as_ref().map(|time| time.0);
     since.or_else(|| created(&pod.metadata))
 }
 
 /// The uid of the object that controls this one.
-pub fn controller_uid(meta: &ObjectMeta) -> Option<&str> {
+pub(crate) fn controller_uid(meta: &ObjectMeta) -> Option<&str> {
     let owners = meta.owner_references.as_deref()?;
     let controller = owners.iter().find(|owner| owner.controller == Some(true))?;
     Some(&controller.uid)
 }
 
 /// The view of a server pod of this cluster; `None` for a pod whose name has no serial.
-pub fn view(cluster: &str, pod: &Pod, node: Option<&Node>) -> Option<PodView> {
+pub(crate) fn view(cluster: &str, pod: &Pod, node: Option<&Node>) -> Option<PodView> {
     let meta = &pod.metadata;
     let name = meta.name.clone()?;
     let status = pod.status.as_ref();
@@ -62,48 +62,16 @@ pub fn view(cluster: &str, pod: &Pod, node: Option<&Node>) -> Option<PodView> {
     })
 }
 
-/// The word of a state, as the label says it.
-pub fn state_word(state: PodState) -> &'static str {
-    match state {
-        PodState::Starting => "Starting",
-        PodState::Active => "Active",
-        PodState::Cordoned => "Cordoned",
-        PodState::Shedding => "Shedding",
-        PodState::Removing => "Removing",
-    }
-}
-
-/// The word of a reason, as the annotation says it.
-pub fn reason_word(reason: DrainReason) -> &'static str {
-    match reason {
-        DrainReason::Rollout => "Rollout",
-        DrainReason::ScaleDown => "ScaleDown",
-    }
-}
-
-/// A pod whose label was taken away or is unknown starts again: it becomes active once it is ready.
+/// A pod without a known label starts again: it becomes active once it is ready.
 fn state(meta: &ObjectMeta) -> PodState {
     let word = text(meta.labels.as_ref(), names::STATE_LABEL).unwrap_or_default();
-    [
-        PodState::Starting,
-        PodState::Active,
-        PodState::Cordoned,
-        PodState::Shedding,
-        PodState::Removing,
-    ]
-    .into_iter()
-    .find(|state| state_word(*state) == word)
-    .unwrap_or(PodState::Starting)
+    PodState::parse(&word).unwrap_or(PodState::Starting)
 }
 
 fn drain(meta: &ObjectMeta) -> Option<Drain> {
     let annotation = |key| text(meta.annotations.as_ref(), key);
-    let word = annotation(names::DRAIN_REASON_ANNOTATION)?;
-    let reason = [DrainReason::Rollout, DrainReason::ScaleDown]
-        .into_iter()
-        .find(|reason| reason_word(*reason) == word)?;
     Some(Drain {
-        reason,
+        reason: DrainReason::parse(&annotation(names::DRAIN_REASON_ANNOTATION)?)?,
         since: annotation(names::DRAIN_SINCE_ANNOTATION)?.parse().ok()?,
         deadline: annotation(names::DRAIN_DEADLINE_ANNOTATION)?.parse().ok()?,
     })

@@ -1,7 +1,6 @@
 //! Events about resources (`events.k8s.io/v1`). What is said again and again is said once, and counted.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -10,12 +9,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Resource, ResourceExt};
+use parking_lot::Mutex;
 use wsc_api::names;
 use wsc_api::v1alpha1::WebSocketCluster;
 use wsc_core::plan::{Event, EventKind};
 
 use crate::api::ApiServer;
-use crate::context::locked;
 
 /// A repetition is written at most this often; in between it is only counted.
 const COUNT_EVERY: Duration = Duration::from_mins(5);
@@ -27,7 +26,7 @@ const REMEMBERED: usize = 10_000;
 const NOTE_BYTES: usize = 1024;
 
 /// Publishes events.
-pub struct Events {
+pub(crate) struct Events {
     controller: String,
     instance: String,
     said: Mutex<HashMap<Key, Said>>,
@@ -59,7 +58,7 @@ enum Step {
 
 impl Events {
     /// `instance` is the operator's pod.
-    pub fn new(instance: String) -> Self {
+    pub(crate) fn new(instance: String) -> Self {
         Self {
             controller: names::FIELD_MANAGER.to_owned(),
             instance,
@@ -68,7 +67,7 @@ impl Events {
     }
 
     /// Publishes an event, unless it was said lately. A failure is logged: no decision depends on an event.
-    pub async fn publish(&self, api: &ApiServer, resource: &WebSocketCluster, event: &Event) {
+    pub(crate) async fn publish(&self, api: &ApiServer, resource: &WebSocketCluster, event: &Event) {
         let key = Key {
             uid: resource.uid().unwrap_or_default(),
             warning: event.kind == EventKind::Warning,
@@ -102,13 +101,13 @@ impl Events {
             }
         };
         if let Err(error) = result {
-            tracing::debug!(error = %error, reason = key.reason, "an event could not be published");
-            locked(&self.said).remove(&key);
+            tracing::debug!(error = %error, reason = key.reason, "cannot publish event");
+            self.said.lock().remove(&key);
         }
     }
 
     fn step(&self, key: &Key, name: &str, now: Instant) -> Step {
-        let mut said = locked(&self.said);
+        let mut said = self.said.lock();
         said.retain(|_, said| now.saturating_duration_since(said.last) < FORGET_AFTER);
         if let Some(known) = said.get_mut(key) {
             known.count = known.count.saturating_add(1);

@@ -11,7 +11,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use wsc_core::plan::Plan;
 
-use crate::context::ClusterKey;
+use crate::cluster_key::ClusterKey;
 
 /// Which resource a number is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -46,7 +46,7 @@ type PerCluster = Family<OfCluster, Gauge>;
 
 /// Every metric of the operator. Labels are words of the program and names of resources, never text of a user.
 #[derive(Debug)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     registry: Registry,
     reconciles: Family<OfOutcome, Counter>,
     reconcile_duration: Histogram,
@@ -90,13 +90,13 @@ impl Default for Metrics {
 
 impl Metrics {
     /// A pass over a cluster ended.
-    pub fn reconciled(&self, outcome: &'static str, took: Duration) {
+    pub(crate) fn reconciled(&self, outcome: &'static str, took: Duration) {
         self.reconciles.get_or_create(&OfOutcome { outcome }).inc();
         self.reconcile_duration.observe(took.as_secs_f64());
     }
 
     /// A write to the API server ended.
-    pub fn api_write(&self, verb: &'static str, kind: &str, outcome: &'static str) {
+    pub(crate) fn api_write(&self, verb: &'static str, kind: &str, outcome: &'static str) {
         let labels = OfWrite {
             verb,
             kind: kind.to_owned(),
@@ -106,24 +106,24 @@ impl Metrics {
     }
 
     /// Something failed.
-    pub fn error(&self, category: &'static str) {
+    pub(crate) fn error(&self, category: &'static str) {
         self.errors.get_or_create(&OfError { category }).inc();
     }
 
     /// A pod was asked how it is.
-    pub fn sample(&self, answered: bool) {
+    pub(crate) fn sample(&self, answered: bool) {
         let outcome = if answered { "answered" } else { "failed" };
         self.samples.get_or_create(&OfOutcome { outcome }).inc();
     }
 
     /// How long ago a watch last went on.
-    pub fn watch_age(&self, path: String, age: Duration) {
+    pub(crate) fn watch_age(&self, path: String, age: Duration) {
         let seconds = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
         self.watch_age.get_or_create(&OfWatch { path }).set(seconds);
     }
 
     /// A plan was applied, and pods newly accepted to move `granted` connections.
-    pub fn cluster(&self, key: &ClusterKey, plan: &Plan, granted: i64) {
+    pub(crate) fn cluster(&self, key: &ClusterKey, plan: &Plan, granted: i64) {
         let labels = of(key);
         let status = &plan.status;
         for (family, value) in [
@@ -141,7 +141,7 @@ impl Metrics {
     }
 
     /// The resource is gone.
-    pub fn forget(&self, key: &ClusterKey) {
+    pub(crate) fn forget(&self, key: &ClusterKey) {
         let labels = of(key);
         for family in [
             &self.desired_pods,
@@ -157,7 +157,7 @@ impl Metrics {
     }
 
     /// The text of a scrape.
-    pub fn text(&self) -> Result<String, std::fmt::Error> {
+    pub(crate) fn text(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
@@ -167,12 +167,12 @@ impl Metrics {
         let registry = &mut self.registry;
         registry.register(
             "reconciles",
-            "Passes over clusters, by how they ended",
+            "Reconciles of clusters, by outcome",
             self.reconciles.clone(),
         );
         registry.register_with_unit(
             "reconcile_duration",
-            "Time of a pass",
+            "Duration of a reconcile",
             Unit::Seconds,
             self.reconcile_duration.clone(),
         );
@@ -181,15 +181,19 @@ impl Metrics {
             "Writes to the API server, by verb, kind and result",
             self.api_writes.clone(),
         );
-        registry.register("errors", "Steps that failed, by category", self.errors.clone());
+        registry.register(
+            "errors",
+            "Failed steps of reconciles and watches, by category",
+            self.errors.clone(),
+        );
         registry.register(
             "samples",
-            "Questions to server pods and proxies, by whether they answered",
+            "Requests for the statistics of server and HAProxy pods, by outcome",
             self.samples.clone(),
         );
         registry.register_with_unit(
             "watch_age",
-            "Time since a watch last went on",
+            "Time since the last progress of a watch",
             Unit::Seconds,
             self.watch_age.clone(),
         );
@@ -199,12 +203,12 @@ impl Metrics {
         let registry = &mut self.registry;
         registry.register(
             "moves_granted",
-            "Connections that server pods were allowed to ask to move",
+            "Connections that server pods were granted to move",
             self.moves_granted.clone(),
         );
         registry.register(
             "desired_pods",
-            "Server pods that are wanted",
+            "Desired number of server pods",
             self.desired_pods.clone(),
         );
         registry.register("active_pods", "Server pods in rotation", self.active_pods.clone());
@@ -215,7 +219,7 @@ impl Metrics {
         );
         registry.register(
             "draining_pods",
-            "Server pods that are leaving",
+            "Server pods that drain",
             self.draining_pods.clone(),
         );
         registry.register(
@@ -225,7 +229,7 @@ impl Metrics {
         );
         registry.register(
             "capacity",
-            "Connections that the pods in rotation can take",
+            "Connections that the server pods in rotation accept",
             self.capacity.clone(),
         );
     }

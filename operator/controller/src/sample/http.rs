@@ -13,21 +13,21 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 /// Connecting, asking and reading together. A pod that needs longer is no source of data.
-pub const DEADLINE: Duration = Duration::from_secs(2);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
 /// `/stats` is below 4 KiB with 50 proxies in `via`.
-pub const STATS_BYTES: usize = 64 << 10;
+pub(crate) const STATS_BYTES: usize = 64 << 10;
 /// An agent's `/status` has a line for each of up to 4000 servers.
-pub const AGENT_BYTES: usize = 1 << 20;
+pub(crate) const AGENT_BYTES: usize = 1 << 20;
 /// Room for the head of an answer and one piece of its body.
 const BUFFER_BYTES: usize = 64 << 10;
 
 /// The body of a successful answer, at most `limit` bytes. Fails with what is wrong.
-pub async fn get(address: SocketAddr, path: &str, limit: usize) -> Result<Bytes, String> {
+pub(crate) async fn get(address: SocketAddr, path: &str, limit: usize) -> Result<Bytes, String> {
     send(address, Method::GET, path, Bytes::new(), limit).await
 }
 
 /// The same for any method, with a JSON body unless it is empty.
-pub async fn send(
+pub(crate) async fn send(
     address: SocketAddr,
     method: Method,
     path: &str,
@@ -96,7 +96,7 @@ where
     E: std::fmt::Display,
 {
     if let Err(error) = connection.await {
-        tracing::trace!(error = %error, "a connection to a pod ended");
+        tracing::trace!(error = %error, "connection to a pod ended");
     }
     std::future::pending().await
 }

@@ -38,7 +38,7 @@ struct Broker {
 }
 
 /// Parses `/stats` of the pod with this name. An answer of another pod, as happens when an address is used again, is none.
-pub fn stats(body: &[u8], pod: &str, pod_uid: &str, at: Timestamp) -> Result<Sample, String> {
+pub(crate) fn stats(body: &[u8], pod: &str, pod_uid: &str, at: Timestamp) -> Result<Sample, String> {
     let stats: Stats = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     if stats.pod != pod {
         return Err("another pod answered".to_owned());
@@ -86,7 +86,7 @@ struct ServerBody {
 }
 
 /// Parses an agent's `/status`.
-pub fn agent(body: &[u8], at: Timestamp) -> Result<AgentView, String> {
+pub(crate) fn agent(body: &[u8], at: Timestamp) -> Result<AgentView, String> {
     let status: Status = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     let mut servers = BTreeMap::new();
     for server in status.servers {

@@ -9,34 +9,34 @@ use wsc_core::observed::{ChildConflict, ChildKey};
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
-pub struct Conflicts {
+pub(crate) struct Conflicts {
     children: BTreeMap<ChildKey, (bool, Instant)>,
     /// A server pod's name is taken: its serial is skipped, so this is only worth a mention.
     pods: BTreeMap<String, (bool, Instant)>,
 }
 
 impl Conflicts {
-    pub fn child(&mut self, key: ChildKey, terminating: bool, now: Instant) {
+    pub(crate) fn child(&mut self, key: ChildKey, terminating: bool, now: Instant) {
         self.children.insert(key, (terminating, now + LOOK_EVERY));
     }
 
-    pub fn pod(&mut self, name: String, terminating: bool, now: Instant) {
+    pub(crate) fn pod(&mut self, name: String, terminating: bool, now: Instant) {
         self.pods.insert(name, (terminating, now + LOOK_EVERY));
     }
 
     /// The name is free, or the object is ours after all.
-    pub fn clear(&mut self, key: &ChildKey) {
+    pub(crate) fn clear(&mut self, key: &ChildKey) {
         self.children.remove(key);
     }
 
     /// Which strangers to look at again now.
-    pub fn due(&mut self, now: Instant) -> Vec<ChildKey> {
+    pub(crate) fn due(&mut self, now: Instant) -> Vec<ChildKey> {
         self.pods.retain(|_, (_, until)| *until > now);
         let due = self.children.iter().filter(|(_, (_, look_at))| *look_at <= now);
         due.map(|(key, _)| key.clone()).collect()
     }
 
-    pub fn list(&self) -> Vec<ChildConflict> {
+    pub(crate) fn list(&self) -> Vec<ChildConflict> {
         let children = self.children.iter().map(|(key, (terminating, _))| ChildConflict {
             kind: format!("{:?}", key.kind),
             name: key.name.clone(),

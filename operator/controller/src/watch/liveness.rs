@@ -2,7 +2,7 @@
 //! polls it: this layer below the client stamps every byte.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -12,17 +12,16 @@ use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::{Body as HttpBody, Bytes};
 use kube::client::Body;
+use parking_lot::Mutex;
 use tower::{BoxError, Layer, Service};
-
-use crate::context::locked;
 
 /// A watch that says nothing for this long is broken beyond what the process can repair: several bookmarks are missing, and the
 /// API server ends every watch after 290 s anyway.
-pub const SILENCE: Duration = Duration::from_mins(5);
+pub(crate) const SILENCE: Duration = Duration::from_mins(5);
 
 /// When each watch was last heard.
 #[derive(Debug, Default)]
-pub struct WatchLiveness {
+pub(crate) struct WatchLiveness {
     stamps: Mutex<HashMap<String, Stamp>>,
 }
 
@@ -36,18 +35,19 @@ struct Stamp {
 
 impl WatchLiveness {
     /// Expects a watch at this path from now on.
-    pub fn register(&self, path: &str) {
+    pub(crate) fn register(&self, path: &str) {
         let now = Instant::now();
         let stamp = Stamp {
             answered: now,
             progressed: now,
         };
-        locked(&self.stamps).insert(path.to_owned(), stamp);
+        self.stamps.lock().insert(path.to_owned(), stamp);
     }
 
     /// The watch that has been silent for longer than [`SILENCE`], if there is one.
-    pub fn dead(&self, now: Instant) -> Option<(String, Duration)> {
-        locked(&self.stamps)
+    pub(crate) fn dead(&self, now: Instant) -> Option<(String, Duration)> {
+        self.stamps
+            .lock()
             .iter()
             .map(|(path, stamp)| (path.clone(), now.saturating_duration_since(stamp.answered)))
             .filter(|(_, silence)| *silence > SILENCE)
@@ -55,8 +55,8 @@ impl WatchLiveness {
     }
 
     /// How long ago the slowest of these watches went on.
-    pub fn age(&self, paths: &[String], now: Instant) -> Duration {
-        let stamps = locked(&self.stamps);
+    pub(crate) fn age(&self, paths: &[String], now: Instant) -> Duration {
+        let stamps = self.stamps.lock();
         paths
             .iter()
             .map(|path| {
@@ -69,19 +69,20 @@ impl WatchLiveness {
     }
 
     /// How long ago each watch went on.
-    pub fn ages(&self, now: Instant) -> Vec<(String, Duration)> {
-        locked(&self.stamps)
+    pub(crate) fn ages(&self, now: Instant) -> Vec<(String, Duration)> {
+        self.stamps
+            .lock()
             .iter()
             .map(|(path, stamp)| (path.clone(), now.saturating_duration_since(stamp.progressed)))
             .collect()
     }
 
     fn expects(&self, path: &str) -> bool {
-        locked(&self.stamps).contains_key(path)
+        self.stamps.lock().contains_key(path)
     }
 
     fn stamp(&self, path: &str, progress: bool) {
-        if let Some(stamp) = locked(&self.stamps).get_mut(path) {
+        if let Some(stamp) = self.stamps.lock().get_mut(path) {
             stamp.answered = Instant::now();
             if progress {
                 stamp.progressed = stamp.answered;
@@ -92,7 +93,7 @@ impl WatchLiveness {
 
 /// Puts the stamping below a client.
 #[derive(Clone)]
-pub struct LivenessLayer(pub Arc<WatchLiveness>);
+pub(crate) struct LivenessLayer(pub(crate) Arc<WatchLiveness>);
 
 impl<S> Layer<S> for LivenessLayer {
     type Service = Stamping<S>;
@@ -107,7 +108,7 @@ impl<S> Layer<S> for LivenessLayer {
 
 /// Passes everything on, and stamps lists and watches.
 #[derive(Clone)]
-pub struct Stamping<S> {
+pub(crate) struct Stamping<S> {
     inner: S,
     liveness: Arc<WatchLiveness>,
 }
@@ -182,7 +183,7 @@ mod tests {
         let (liveness, _) = aged();
         let before = Instant::now();
         get(&liveness, PODS, 200).await;
-        let stamp = *locked(&liveness.stamps).get(PODS).unwrap();
+        let stamp = *liveness.stamps.lock().get(PODS).unwrap();
         assert!(stamp.answered >= before && stamp.progressed >= before);
     }
 
@@ -191,7 +192,7 @@ mod tests {
         let (liveness, _) = aged();
         let before = Instant::now();
         get(&liveness, PODS, 403).await;
-        let stamp = *locked(&liveness.stamps).get(PODS).unwrap();
+        let stamp = *liveness.stamps.lock().get(PODS).unwrap();
         assert!(stamp.answered >= before && stamp.progressed < before);
     }
 
@@ -200,14 +201,14 @@ mod tests {
         let (liveness, _) = aged();
         let before = Instant::now();
         get(&liveness, "/api/v1/namespaces/ns/pods/chat-1", 200).await;
-        let stamp = *locked(&liveness.stamps).get(PODS).unwrap();
+        let stamp = *liveness.stamps.lock().get(PODS).unwrap();
         assert!(stamp.answered < before);
     }
 
     #[test]
     fn five_minutes_of_silence_are_death_and_not_a_moment_less() {
         let (liveness, limit) = aged();
-        let stamp = locked(&liveness.stamps).get(PODS).copied().unwrap();
+        let stamp = liveness.stamps.lock().get(PODS).copied().unwrap();
         let limit = limit.min(stamp.answered + SILENCE);
         assert_eq!(liveness.dead(limit), None);
         let (path, _) = liveness.dead(limit + Duration::from_millis(1)).unwrap();

@@ -1,19 +1,20 @@
 //! A mirror of the objects of one kind, by the cluster that they belong to.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use kube::Resource;
 use kube::core::DeserializeGuard;
 use kube::runtime::watcher::Event;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use wsc_api::names;
 use wsc_api::v1alpha1::WebSocketCluster;
 
-use crate::context::{ClusterKey, locked};
+use crate::cluster_key::ClusterKey;
 
 /// Objects of one kind. Readers never see half a list.
-pub struct Mirror<K> {
+pub(crate) struct Mirror<K> {
     belongs_to: fn(&K) -> Option<ClusterKey>,
     /// An update between two such objects is nobody's business.
     alike: fn(&K, &K) -> bool,
@@ -47,7 +48,7 @@ pub(super) fn itself(object: &DeserializeGuard<WebSocketCluster>) -> Option<Clus
 }
 
 impl<K: Resource> Mirror<K> {
-    pub fn new(belongs_to: fn(&K) -> Option<ClusterKey>) -> Self {
+    pub(crate) fn new(belongs_to: fn(&K) -> Option<ClusterKey>) -> Self {
         Self {
             belongs_to,
             alike: |_, _| false,
@@ -61,34 +62,29 @@ impl<K: Resource> Mirror<K> {
 
     /// The same, but an update that changes nothing by this measure touches nobody.
     #[must_use]
-    pub fn ignoring(self, alike: fn(&K, &K) -> bool) -> Self {
+    pub(crate) fn ignoring(self, alike: fn(&K, &K) -> bool) -> Self {
         Self { alike, ..self }
     }
 
     /// The objects of a cluster, by name.
-    pub fn of(&self, key: &ClusterKey) -> BTreeMap<String, Arc<K>> {
-        let content = locked(&self.content);
+    pub(crate) fn of(&self, key: &ClusterKey) -> BTreeMap<String, Arc<K>> {
+        let content = self.content.lock();
         content.current.by_cluster.get(key).cloned().unwrap_or_default()
     }
 
-    /// All clusters that have objects here.
-    pub fn keys(&self) -> Vec<ClusterKey> {
-        locked(&self.content).current.by_cluster.keys().cloned().collect()
-    }
-
     /// True once it was listed.
-    pub fn synced(&self) -> bool {
+    pub(crate) fn synced(&self) -> bool {
         *self.synced.borrow()
     }
 
-    pub async fn until_synced(&self) {
+    pub(crate) async fn until_synced(&self) {
         // The sender lives as long as the mirror.
         let _ = self.synced.subscribe().wait_for(|synced| *synced).await;
     }
 
     /// Takes an event of a watch in, and returns the clusters that it touches.
-    pub fn take(&self, event: Event<K>) -> BTreeSet<ClusterKey> {
-        let mut content = locked(&self.content);
+    pub(crate) fn take(&self, event: Event<K>) -> BTreeSet<ClusterKey> {
+        let mut content = self.content.lock();
         match event {
             Event::Apply(object) => {
                 let known = content.current.get(object.meta());
@@ -210,7 +206,7 @@ mod tests {
         assert!(mirror.synced());
         assert_eq!(touched, BTreeSet::from([key("chat"), key("game")]));
         assert!(mirror.of(&key("chat")).is_empty());
-        assert_eq!(mirror.keys(), [key("game")]);
+        assert_eq!(mirror.of(&key("game")).len(), 1);
     }
 
     #[test]
@@ -222,6 +218,6 @@ mod tests {
         assert!(mirror.of(&key("chat")).is_empty());
         let touched = mirror.take(Event::Delete(object("a", "game")));
         assert_eq!(touched, BTreeSet::from([key("game")]));
-        assert!(mirror.keys().is_empty());
+        assert!(mirror.of(&key("game")).is_empty());
     }
 }

@@ -9,7 +9,8 @@ use kube::runtime::utils::Backoff;
 use kube::runtime::{WatchStreamExt, watcher};
 
 use super::liveness::WatchLiveness;
-use super::{Mirror, Touch};
+use super::mirror::Mirror;
+use crate::cluster_key::ClusterKey;
 use crate::error::{category, describe};
 use crate::report::metrics::Metrics;
 
@@ -18,6 +19,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(400);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A watch that is not required fails for want of permission: that is not looked at often.
 const OPTIONAL_PAUSE: Duration = Duration::from_mins(5);
+
+/// Called with the clusters that an event concerns.
+pub(crate) type Touch = Arc<dyn Fn(&[ClusterKey]) + Send + Sync>;
 
 /// A kind that can be watched.
 pub(super) trait Watched:
@@ -89,7 +93,7 @@ where
             match event {
                 Ok(event) => {
                     if last_problem.take().is_some() {
-                        tracing::info!(watch = self.path, "the watch works again");
+                        tracing::info!(watch = self.path, "watch recovered");
                     }
                     let prune = self.prune;
                     let event = event.modify(|object| {
@@ -109,16 +113,14 @@ where
         let (problem, kind) = explain(error);
         self.metrics.error(kind);
         let problem = match kind {
-            "not_found" => format!(
-                "{problem}: is the CustomResourceDefinition of the chart installed? trying again for as long as it takes"
-            ),
+            "not_found" => format!("{problem}: is the CustomResourceDefinition installed?"),
             "forbidden" if !self.required => {
-                format!("{problem}: every node counts as ready until this is allowed")
+                format!("{problem}: without this permission every node counts as ready")
             }
             _ => problem,
         };
         if last.as_ref() != Some(&problem) {
-            tracing::warn!(watch = self.path, error = problem, "the watch has a problem");
+            tracing::warn!(watch = self.path, error = problem, "watch failed");
             *last = Some(problem);
         }
     }

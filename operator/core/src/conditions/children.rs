@@ -1,6 +1,6 @@
 //! Conditions about HAProxy and Redis.
 
-use super::{Facts, Finding, Truth};
+use super::finding::{Facts, Finding, Truth};
 use crate::observed::{AgentView, ProxyView};
 use crate::pool::Role;
 use crate::validate::RedisTarget;
@@ -22,7 +22,7 @@ pub(super) fn proxy_configured(facts: Facts<'_>) -> Finding {
     });
     if let Some((proxy, refusal)) = refused {
         let message = format!(
-            "HAProxy in {} refuses the configuration and goes on with the last good one: {}",
+            "HAProxy in {} rejected the configuration and keeps the last valid one: {}",
             proxy.name, refusal.message
         );
         return finding(Truth::False, "Refused", message);
@@ -37,7 +37,7 @@ pub(super) fn proxy_configured(facts: Facts<'_>) -> Finding {
         if let Some(before) = facts.unchanged("ProxyConfigured").filter(|_| ready) {
             return before;
         }
-        let message = "no HAProxy pod has answered yet".to_owned();
+        let message = "no HAProxy pod has reported its status yet".to_owned();
         return finding(Truth::Unknown, "NoAnswer", message);
     }
     let behind = agents
@@ -47,12 +47,12 @@ pub(super) fn proxy_configured(facts: Facts<'_>) -> Finding {
         Some((proxy, _)) => finding(
             Truth::Unknown,
             "Applying",
-            format!("{} is taking the configuration over", proxy.name),
+            format!("{} is applying the configuration", proxy.name),
         ),
         None => finding(
             Truth::True,
             "Applied",
-            "every HAProxy that answers runs the published configuration".to_owned(),
+            "every HAProxy that reports its status runs the published configuration".to_owned(),
         ),
     }
 }
@@ -73,23 +73,26 @@ pub(super) fn redis_reachable(facts: Facts<'_>) -> Finding {
             return finding(Truth::False, "NotReady", message);
         }
         return facts.unchanged("RedisReachable").unwrap_or_else(|| {
-            let message = "no server pod has answered yet".to_owned();
+            let message = "no server pod has reported its status yet".to_owned();
             finding(Truth::Unknown, "NoSamples", message)
         });
     }
     if down.len() * 2 > up.len() + down.len() {
         let what = match &facts.draft.cluster.redis {
-            RedisTarget::Managed(_) => format!("Redis pod of {}", names::redis(&facts.draft.cluster.name)),
-            RedisTarget::Url(_) => "redis.external.url and the network to it".to_owned(),
+            RedisTarget::Managed(_) => format!(
+                "the pod of the Deployment {}",
+                names::redis(&facts.draft.cluster.name)
+            ),
+            RedisTarget::Url(_) => "redis.external.url and the network".to_owned(),
             RedisTarget::SecretRef(reference) => {
-                format!("URL in the Secret {} and the network to it", reference.name)
+                format!("the URL in the Secret {} and the network", reference.name)
             }
         };
         let message = format!(
-            "most server pods have no connection to Redis: clients stay connected, but messages do not reach other pods. Look at the {what}"
+            "most server pods are not connected to Redis: clients stay connected, messages do not reach other pods; check {what}"
         );
         return finding(Truth::False, "Unreachable", message);
     }
-    let message = "the server pods have connections to Redis".to_owned();
+    let message = "server pods are connected to Redis".to_owned();
     finding(Truth::True, "Connected", message)
 }

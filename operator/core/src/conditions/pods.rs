@@ -2,10 +2,10 @@
 
 use wsc_api::v1alpha1::ScalingMode;
 
-use super::{Facts, Finding};
+use super::finding::{Facts, Finding};
 use crate::numbers::since;
+use crate::outdated;
 use crate::pool::{FRESH, Role};
-use crate::rollout;
 use crate::scale::Limit;
 
 /// First when the smallest pool is there, from then on as long as anybody serves: scaling and rollouts never turn it.
@@ -14,9 +14,9 @@ pub(super) fn available(facts: Facts<'_>) -> Finding {
     let least = facts.draft.cluster.scaling.min_replicas;
     if serving >= least || (serving > 0 && facts.was_true("Available")) {
         let message = if serving >= least {
-            "the smallest pool or more serves"
+            "at least scaling.minReplicas server pods are serving"
         } else {
-            "server pods serve, but fewer than scaling.minReplicas; more are on their way"
+            "fewer than scaling.minReplicas server pods are serving; more are starting"
         };
         return Finding::new("Available", true, "PodsServe", message);
     }
@@ -26,7 +26,7 @@ pub(super) fn available(facts: Facts<'_>) -> Finding {
         .find_map(|member| member.view.waiting_reason.as_ref());
     if let Some(reason) = waiting {
         let message =
-            format!("server pods do not start: {reason}; look at `kubectl describe pod` of one of them");
+            format!("server pods fail to start: {reason}; see `kubectl describe pod` of one of them");
         return Finding::new("Available", false, "PodsDoNotStart", message);
     }
     let message = format!("waiting for server pods: scaling.minReplicas is {least}");
@@ -37,13 +37,13 @@ pub(super) fn available(facts: Facts<'_>) -> Finding {
 pub(super) fn progressing(facts: Facts<'_>) -> Finding {
     let progressing = |reason: &str, message: &str| Finding::new("Progressing", true, reason, message);
     let pool = facts.pool;
-    if rollout::in_progress(pool) {
-        return progressing("RollingOut", "the server pods are replaced one at a time");
+    if outdated::rollout_in_progress(pool) {
+        return progressing("RollingOut", "server pods are being replaced one at a time");
     }
-    if rollout::waits(pool) {
+    if outdated::rollout_waits(pool) {
         return progressing(
             "RolloutWaits",
-            "pods of an old template are annotated websocket-operator.io/protect; remove the annotation to replace them",
+            "outdated server pods are protected by the annotation websocket-operator.io/protect; remove it to replace them",
         );
     }
     let created = !facts.draft.plan.create_pods.is_empty();
@@ -55,9 +55,14 @@ pub(super) fn progressing(facts: Facts<'_>) -> Finding {
         .iter()
         .any(|member| facts.draft.state(member.view).is_draining() && !facts.draft.is_deleted(member.view));
     if draining {
-        return progressing("PodsDrain", "server pods are leaving; see status.drains");
+        return progressing("PodsDrain", "server pods are draining; see status.drains");
     }
-    Finding::new("Progressing", false, "Steady", "no server pod comes or goes")
+    Finding::new(
+        "Progressing",
+        false,
+        "Steady",
+        "no server pods are starting or draining",
+    )
 }
 
 /// Whether the number of pods follows the connections.
@@ -69,21 +74,21 @@ pub(super) fn scaling_active(facts: Facts<'_>) -> Finding {
         return finding(
             false,
             "StaleWatch",
-            "the API server has sent nothing for a long time; nothing is added or drained until it does",
+            "the watches of the API server are stale; no server pods are created, drained or deleted until they recover",
         );
     }
     if draft.cluster.scaling.mode == ScalingMode::Replicas {
         return finding(
             true,
             "ReplicasMode",
-            "spec.replicas decides the number of server pods",
+            "spec.replicas sets the number of server pods",
         );
     }
     if facts.scale.blind {
         return finding(
             false,
             "NoSamples",
-            "most server pods do not answer on their control port; the pool stays as it is. Look at their logs and at NetworkPolicies",
+            "most server pods do not respond on their control port; the number of pods is kept. Check their logs and NetworkPolicies",
         );
     }
     let just_started = draft
@@ -99,7 +104,7 @@ pub(super) fn scaling_active(facts: Facts<'_>) -> Finding {
     finding(
         true,
         "ConnectionsKnown",
-        "the number of connections decides the number of server pods",
+        "the number of server pods follows the number of connections",
     )
 }
 
@@ -113,21 +118,25 @@ pub(super) fn scaling_limited(facts: Facts<'_>) -> Finding {
         return before;
     }
     match facts.scale.limit {
-        None => finding(false, "WithinRange", "the wanted number is within the range"),
+        None => finding(
+            false,
+            "WithinRange",
+            "the recommended number of server pods is within the range",
+        ),
         Some(Limit::AtMaximum) => finding(
             true,
             "TooManyReplicas",
-            "more server pods are wanted than scaling.maxReplicas allows; raise it",
+            "more server pods are needed than scaling.maxReplicas allows; raise it",
         ),
         Some(Limit::AtMinimum) => finding(
             true,
             "TooFewReplicas",
-            "fewer server pods would do, but scaling.minReplicas keeps more",
+            "fewer server pods are needed than scaling.minReplicas requires",
         ),
         Some(Limit::ClientsDoNotFit) => finding(
             true,
             "ClientsDoNotFit",
-            "the connected clients do not fit into as few server pods as spec.replicas asks for",
+            "the connected clients do not fit into spec.replicas server pods",
         ),
     }
 }

@@ -1,11 +1,10 @@
-//! The conditions that sum up: what people wait for, and what kstatus reads.
+//! The summary conditions: `Ready` for `kubectl wait`, `Reconciling` and `Stalled` for kstatus.
 
-use super::{Facts, Finding, Truth};
+use super::finding::{Facts, Finding, Truth};
 use crate::observed::ChildConflict;
-use crate::rollout;
-use crate::starts;
+use crate::outdated;
 
-/// Clients can connect and reach each other. Scaling, rollouts and drains never turn it.
+/// Clients can connect, and messages reach all server pods. Scaling, rollouts and drains do not change it.
 pub(super) fn ready(facts: Facts<'_>, parts: [&Finding; 3], stalled: &Finding) -> Finding {
     let was_ready = facts.was_true("Ready");
     let finding = |reason: &str, message: &str| Finding::new("Ready", false, reason, message);
@@ -36,23 +35,26 @@ pub(super) fn ready(facts: Facts<'_>, parts: [&Finding; 3], stalled: &Finding) -
         "Ready",
         true,
         "Serving",
-        "clients can connect and reach each other",
+        "clients can connect, and messages reach all server pods",
     )
 }
 
-/// kstatus: the spec is not what runs yet, and the operator is at it.
+/// kstatus: the spec is not fully applied yet, and the operator is working on it.
 pub(super) fn reconciling(facts: Facts<'_>, ready: &Finding) -> Finding {
     let reconciling = |reason: &str, message: &str| Finding::new("Reconciling", true, reason, message);
-    if rollout::in_progress(facts.pool) || rollout::waits(facts.pool) {
-        return reconciling("RollingOut", "server pods of an old template are being replaced");
+    if outdated::rollout_in_progress(facts.pool) || outdated::rollout_waits(facts.pool) {
+        return reconciling(
+            "RollingOut",
+            "server pods of an outdated template are being replaced",
+        );
     }
     if ready.truth != Truth::True {
         return reconciling(&ready.reason, &ready.message);
     }
-    Finding::new("Reconciling", false, "Done", "what runs is what the spec says")
+    Finding::new("Reconciling", false, "Done", "the spec is fully applied")
 }
 
-/// kstatus: it will not get better without a person.
+/// kstatus: manual action is required.
 pub(super) fn stalled(facts: Facts<'_>, proxy: &Finding) -> Finding {
     let stalled = |reason: &str, message: &str| Finding::new("Stalled", true, reason, message);
     let lasting = facts
@@ -64,9 +66,9 @@ pub(super) fn stalled(facts: Facts<'_>, proxy: &Finding) -> Finding {
     if let Some(conflict) = lasting {
         return stalled("ChildConflict", &conflict_message(conflict));
     }
-    if starts::stalled(&facts.draft.memory) {
+    if facts.draft.memory.starts.stalled() {
         let message = format!(
-            "several server pods in a row did not start: {}. Running pods go on; change server.image, server.env or server.resources",
+            "several consecutive server pods failed to start: {}. Running pods are kept; change server.image, server.env or server.resources",
             facts.draft.memory.starts.reason
         );
         return stalled("PodsDoNotStart", &message);
@@ -74,10 +76,10 @@ pub(super) fn stalled(facts: Facts<'_>, proxy: &Finding) -> Finding {
     if proxy.truth == Truth::False {
         return stalled(&proxy.reason, &proxy.message);
     }
-    Finding::new("Stalled", false, "NotStalled", "nothing needs a person")
+    Finding::new("Stalled", false, "NotStalled", "no manual action required")
 }
 
-/// Strangers under the names of children; a taken name of a pod is only skipped.
+/// Foreign objects with the names of children; a taken pod name is only skipped.
 fn first_conflict(facts: Facts<'_>) -> Option<&ChildConflict> {
     let conflicts = facts.draft.observed.conflicts.iter();
     conflicts
@@ -85,13 +87,13 @@ fn first_conflict(facts: Facts<'_>) -> Option<&ChildConflict> {
         .min_by_key(|conflict| conflict.terminating)
 }
 
-fn conflict_message(conflict: &ChildConflict) -> String {
+pub(crate) fn conflict_message(conflict: &ChildConflict) -> String {
     let ChildConflict { kind, name, .. } = conflict;
     if conflict.terminating {
-        format!("waiting until the former {kind} {name} is deleted")
+        format!("waiting for the deletion of the former {kind} {name}")
     } else {
         format!(
-            "a {kind} {name} exists that does not belong to this resource; delete or rename it, or name the resource otherwise"
+            "the {kind} {name} exists and is not controlled by this resource; delete it, or rename one of the two"
         )
     }
 }

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use k8s_openapi::Metadata;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use wsc_api::names::{self, Component};
 
+use crate::hash::short_hex;
 use crate::validate::ValidCluster;
 
 /// Labels that select the pods of one component of one cluster. A Deployment's selector can never change, so nothing else is in it.
@@ -52,7 +52,7 @@ pub(super) fn object_meta(cluster: &ValidCluster, component: Component, name: St
 }
 
 /// Writes the hash of the object into it, so that the next pass knows whether there is anything to apply.
-pub fn stamp<K>(mut child: K) -> K
+pub(super) fn stamp<K>(mut child: K) -> K
 where
     K: Metadata<Ty = ObjectMeta> + Serialize,
 {
@@ -69,16 +69,7 @@ where
 pub(super) fn hash_of<T: Serialize>(value: &T) -> String {
     // Structs of strings, numbers, lists and maps always serialize.
     let bytes = serde_json::to_vec(value).unwrap_or_default();
-    hex(&Sha256::digest(bytes), 5)
-}
-
-/// Hexadecimal digits of the first bytes of a digest.
-pub(super) fn hex(digest: &[u8], bytes: usize) -> String {
-    use std::fmt::Write as _;
-    digest.iter().take(bytes).fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    short_hex(&bytes, 5)
 }
 
 fn owner_reference(cluster: &ValidCluster) -> OwnerReference {

@@ -18,7 +18,7 @@ use wsc_haproxy::RenderedConfig;
 
 use super::metadata::{object_meta, selector, selector_labels, stamp};
 use super::pod::{container, from_field, http_probe, none_if_empty, pod_meta, pod_spec, sysctls, value};
-use super::quantity::{Defaults, with_defaults};
+use crate::quantity::{Defaults, with_defaults};
 use crate::validate::ValidCluster;
 
 const CONFIG_FOLDER: &str = "/etc/wsc-haproxy";
@@ -89,7 +89,7 @@ pub(super) fn role_binding(cluster: &ValidCluster) -> RoleBinding {
 }
 
 /// What the operator publishes for the agents of this cluster.
-pub fn config_map(cluster: &ValidCluster, rendered: &RenderedConfig) -> ConfigMap {
+pub(crate) fn config_map(cluster: &ValidCluster, rendered: &RenderedConfig) -> ConfigMap {
     stamp(ConfigMap {
         metadata: meta(cluster, names::haproxy_config(&cluster.name)),
         data: Some(BTreeMap::from([

@@ -9,13 +9,13 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use sha2::{Digest, Sha256};
 use wsc_api::names::{self, Component};
 use wsc_api::v1alpha1::{PodSettings, SecretKeyReference};
 
-use super::metadata::{hex, object_meta, selector, selector_labels, stamp};
+use super::metadata::{object_meta, selector, selector_labels, stamp};
 use super::pod::{container, pod_meta, pod_spec};
-use super::quantity::{Defaults, memory_limit_bytes, with_defaults};
+use crate::hash::short_hex;
+use crate::quantity::{Defaults, memory_limit_bytes, with_defaults};
 use crate::validate::ValidCluster;
 
 /// The user that server pods log in as.
@@ -41,14 +41,14 @@ const COMMANDS: &str =
     "-@all +hello +auth +ping +info +client|setname +client|setinfo +subscribe +unsubscribe +publish";
 
 /// `chat-redis-<hash of the uid>`: a resource that is deleted and made again gets another Secret, so nobody has to read the old one.
-pub fn redis_secret_name(cluster: &ValidCluster) -> String {
-    let digest = Sha256::digest(cluster.uid.as_bytes());
-    format!("{}-{}", names::redis(&cluster.name), hex(&digest, 4))
+pub(crate) fn redis_secret_name(cluster: &ValidCluster) -> String {
+    let hash = short_hex(cluster.uid.as_bytes(), 4);
+    format!("{}-{hash}", names::redis(&cluster.name))
 }
 
 /// The Secret with the password of the user `wsc`, and the ACL file that Redis reads. The file holds only the password's hash.
 pub fn redis_secret(cluster: &ValidCluster, password: &str) -> Secret {
-    let hash = hex(&Sha256::digest(password.as_bytes()), 32);
+    let hash = short_hex(password.as_bytes(), 32);
     let prefix = names::redis_prefix(&cluster.namespace, &cluster.name);
     let acl = format!(
         "user default on nopass resetkeys resetchannels -@all +ping\n\

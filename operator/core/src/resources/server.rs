@@ -6,8 +6,8 @@ use wsc_api::v1alpha1::PodSettings;
 
 use super::metadata::{hash_of, object_meta};
 use super::pod::{container, from_field, from_secret, http_probe, pod_meta, pod_spec, sysctls, value};
-use super::quantity::{Defaults, mebibytes, with_defaults};
 use super::redis;
+use crate::quantity::{Defaults, mebibytes, with_defaults};
 use crate::validate::{RedisTarget, ValidCluster};
 
 /// Of `terminationGracePeriodSeconds`: what is left for the process to end after the last client was asked to move.
@@ -22,7 +22,7 @@ const REQUEST_BYTES_PER_CONNECTION: u64 = 8 << 10;
 const LIMIT_BYTES_PER_CONNECTION: u64 = 64 << 10;
 
 /// The server pod with this serial, as it is created.
-pub fn server_pod(cluster: &ValidCluster, serial: i64) -> Pod {
+pub(crate) fn server_pod(cluster: &ValidCluster, serial: i64) -> Pod {
     let mut pod = template(cluster);
     let hash = hash_of(&pod);
     let owned = object_meta(
@@ -41,7 +41,7 @@ pub fn server_pod(cluster: &ValidCluster, serial: i64) -> Pod {
 }
 
 /// Hash of what a server pod is made of, out of the spec alone: what admission adds to a live pod never counts.
-pub fn template_hash(cluster: &ValidCluster) -> String {
+pub(crate) fn template_hash(cluster: &ValidCluster) -> String {
     hash_of(&template(cluster))
 }
 

@@ -1,4 +1,5 @@
 mod fixtures;
+mod on_change;
 mod pss;
 
 use k8s_openapi::api::core::v1::{PodSpec, SecurityContext};
@@ -6,7 +7,8 @@ use wsc_api::names;
 use wsc_haproxy::{BackendSet, RenderedConfig, ServerOptions};
 
 use super::*;
-use fixtures::{FULL, SIX_LINES, cluster, cluster_with};
+use crate::testing::cluster;
+use fixtures::{FULL, SIX_LINES, cluster_with};
 
 /// Kind, name and YAML of every child.
 fn documents(cluster: &ValidCluster) -> Vec<(String, String)> {
@@ -23,22 +25,10 @@ fn documents(cluster: &ValidCluster) -> Vec<(String, String)> {
         .iter()
         .map(|child| {
             let (kind, yaml) = document(child);
-            let name = metadata_of(child).name.clone().unwrap();
+            let name = child.metadata().name.clone().unwrap();
             (format!("{kind}-{name}"), yaml.unwrap())
         })
         .collect()
-}
-
-fn metadata_of(child: &Child) -> &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta {
-    match child {
-        Child::ServiceAccount(object) => &object.metadata,
-        Child::Role(object) => &object.metadata,
-        Child::RoleBinding(object) => &object.metadata,
-        Child::NetworkPolicy(object) => &object.metadata,
-        Child::ConfigMap(object) => &object.metadata,
-        Child::Service(object) => &object.metadata,
-        Child::Deployment(object) => &object.metadata,
-    }
 }
 
 /// The pods that a cluster is made of: server, then those of the Deployments.
@@ -134,7 +124,7 @@ fn every_child_is_owned_labelled_and_stamped_with_a_hash_of_its_own() {
     let cluster = cluster(SIX_LINES);
     let mut hashes = std::collections::BTreeSet::new();
     for child in children(&cluster) {
-        let metadata = metadata_of(&child);
+        let metadata = child.metadata();
         let owner = &metadata.owner_references.as_ref().unwrap()[0];
         assert_eq!(
             (owner.uid.as_str(), owner.controller),

@@ -1,17 +1,32 @@
 //! An API server: resource versions, preconditions, and events for watches. It keeps the pods as the views that the shell would make.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 use wsc_api::names;
 use wsc_api::v1alpha1::WebSocketClusterStatus;
 use wsc_haproxy::BackendSet;
 
-use super::world::at;
-use crate::observed::{ChildKey, ChildView, PodPhase, PodView};
+use super::settings::at;
+use crate::observed::{ChildKey, ChildView, PodPhase, PodState, PodView};
 use crate::plan::{Child, PodDelete, PodMark};
 
-/// Why a write was refused.
+/// A pod right after its creation.
+fn new_pod(name: &str, serial: i64) -> PodView {
+    PodView {
+        name: name.to_owned(),
+        serial,
+        state: PodState::Starting,
+        phase: PodPhase::Pending,
+        ready: false,
+        ready_since: None,
+        ip: None,
+        ..crate::testing::pod(serial)
+    }
+}
+
+/// Why a write was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     Conflict,
@@ -85,7 +100,7 @@ impl Api {
             resource_version: version.to_string(),
             template_hash: labels[names::TEMPLATE_HASH_LABEL].clone(),
             created: at(clock),
-            ..super::pod_view(&name, serial)
+            ..new_pod(&name, serial)
         };
         self.events.push(Event::Pod(Box::new(view.clone())));
         self.pods.insert(name, view);
@@ -120,7 +135,7 @@ impl Api {
         let view = ChildView {
             uid: format!("child-{version}"),
             applied_hash: annotations.get(names::APPLIED_HASH_ANNOTATION).cloned(),
-            intact: true,
+            object: Arc::new(child.to_json()),
             terminating: false,
         };
         if let Child::ConfigMap(map) = child {

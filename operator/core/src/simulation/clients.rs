@@ -6,7 +6,7 @@ use wsc_haproxy::{BackendSet, ServerState};
 
 use super::random::Random;
 use super::server::Server;
-use super::world::{CAPACITY, at};
+use super::settings::{CAPACITY, at};
 use crate::observed::{AgentServer, AgentView, PodView, ProxyView};
 
 /// One client that wants to be connected.

@@ -4,46 +4,14 @@ use std::collections::BTreeSet;
 
 use wsc_api::v1alpha1::{OnDeadline, ScalingMode};
 
-use super::world::{CAPACITY, MOST_DRAINS, MOVES_PER_SECOND, TARGET, World, at};
+use super::settings::{CAPACITY, MOST_DRAINS, TARGET, at};
+use super::world::World;
 use crate::observed::{Observed, PodPhase, PodState, PodView};
 use crate::plan::{ControlVerb, Plan};
 
 /// After so long without a word from a pod, the deadline deletes it all the same.
 const LAST_RESORT: i64 = 60;
 const FRESH_SECONDS: i64 = 15;
-
-/// Moves that servers have accepted, with their times; those of deadlines are not the budget's.
-#[derive(Debug, Default)]
-pub(super) struct Ledger {
-    grants: Vec<(i64, i64)>,
-    /// Clients whose pod went away under them.
-    pub(super) cut: usize,
-    /// How often `Ready` turned from true.
-    pub(super) ready_lost: usize,
-}
-
-impl Ledger {
-    pub(super) fn granted(&mut self, clock: i64, moves: i64, by_deadline: bool) {
-        if moves > 0 && !by_deadline {
-            self.grants.push((clock, moves));
-        }
-    }
-
-    /// I2: in every window at most what the rate is worth, and one burst of five seconds.
-    pub(super) fn check(&self) {
-        let burst = MOVES_PER_SECOND * 5.0;
-        let (mut level, mut last) = (burst, 0);
-        for (clock, moves) in &self.grants {
-            let worth = crate::numbers::float(clock - last) * MOVES_PER_SECOND;
-            level = burst.min(level + worth) - crate::numbers::float(*moves);
-            last = *clock;
-            assert!(
-                level > -0.001,
-                "I2: {moves} moves at {clock} were beyond the budget"
-            );
-        }
-    }
-}
 
 /// Its deadline is over, and the deadline closes.
 pub(super) fn is_overdue(world: &World, uid: &str) -> bool {

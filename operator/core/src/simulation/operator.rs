@@ -1,60 +1,36 @@
-//! The shell around the plan, as `operator/controller` has it: a lagging watch, samples, serials, and writes that may fail or be cut.
+//! The state of the operator's process.
 
 use std::collections::BTreeMap;
 
-use super::api::{Event, Refusal, Resource};
-use super::invariants;
-use super::server::Server;
-use super::world::{CAPACITY, World, at};
-use crate::observed::{Memory, Observed, PodView, Sample};
-use crate::plan::{ControlCall, ControlVerb, Plan, plan};
-use wsc_api::names;
-use wsc_api::v1alpha1::WebSocketClusterStatus;
+use super::api::{Api, Event, Resource};
+use crate::memory::Memory;
+use crate::observed::PodView;
+use crate::samples::ServerSamples;
+use crate::serials::Serials;
 
-/// What a process of the operator knows. All of it is lost when it ends.
+/// State of an operator process, lost when it ends.
 #[derive(Debug, Default)]
 pub(super) struct Operator {
     pub(super) memory: Memory,
     pub(super) pods: BTreeMap<String, PodView>,
     pub(super) resource: Resource,
-    pub(super) samples: BTreeMap<String, Sample>,
-    /// Reserved serials, and when to ask for each next.
-    pending: BTreeMap<i64, i64>,
-    started: bool,
+    pub(super) samples: ServerSamples,
+    pub(super) serials: Serials,
     pub(super) started_at: i64,
     pub(super) next_tick: i64,
     pub(super) poked: bool,
-    /// It ends at this write from now: before it, or after it.
+    /// It crashes at this write from now: before it, or after it.
     pub(super) dies_in: Option<(u64, bool)>,
-}
-
-/// What becomes of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    Through,
-    /// It never arrives.
-    Lost,
-    /// It is done, but its answer never arrives.
-    Unheard,
-}
-
-/// The process ended in the middle.
-pub(super) struct Dead;
-
-/// A write that did not succeed, as far as its writer knows.
-enum Failed {
-    Refused,
-    Unknown,
 }
 
 impl Operator {
     /// A process that starts lists everything first.
-    pub(super) fn start(world: &World) -> Self {
+    pub(super) fn start(api: &Api, clock: i64) -> Self {
         Self {
-            pods: world.api.pods.clone(),
-            resource: world.api.resource.clone(),
-            started_at: world.clock,
-            next_tick: world.clock,
+            pods: api.pods.clone(),
+            resource: api.resource.clone(),
+            started_at: clock,
+            next_tick: clock,
             poked: true,
             ..Self::default()
         }
@@ -74,320 +50,5 @@ impl Operator {
             }
             Event::Resource(_) => {}
         }
-    }
-
-    fn sampled(&mut self, mut sample: Sample, counts: bool) {
-        let before = self.samples.get(&sample.pod_uid);
-        let before = before.filter(|before| before.boot_id == sample.boot_id);
-        let zeros = before.map_or(0, |before| before.zero_in_a_row);
-        sample.zero_in_a_row = match (sample.connections, counts) {
-            (0, true) => zeros + 1,
-            (0, false) => zeros,
-            _ => 0,
-        };
-        self.samples.insert(sample.pod_uid.clone(), sample);
-    }
-
-    /// `state::Serials` of the shell.
-    fn look_for_serials(&mut self, next_serial: i64, clock: i64, exists: impl Fn(i64) -> bool) {
-        if !self.started {
-            self.started = true;
-            let first = (next_serial - 16).max(0);
-            self.pending
-                .extend((first..next_serial).map(|serial| (serial, clock)));
-        }
-        let seen: Vec<i64> = self.pods.values().map(|pod| pod.serial).collect();
-        self.pending.retain(|serial, _| !seen.contains(serial));
-        self.pending.retain(|serial, ask_at| {
-            let due = *ask_at <= clock;
-            if due {
-                *ask_at = clock + 5;
-            }
-            !due || exists(*serial)
-        });
-    }
-}
-
-/// Asks all pods and agents, as every few seconds.
-pub(super) fn sample(world: &mut World) {
-    let lost = world.faults.samples_lost_percent;
-    for pod in world.operator.pods.clone().values() {
-        let there = pod.ip.is_some() && world.servers.contains_key(&pod.uid);
-        if there
-            && !world.random.chance(lost)
-            && let Some(sample) = stats(world, &pod.uid)
-        {
-            world.operator.sampled(sample, true);
-        }
-    }
-    let uids = world.uids();
-    world
-        .crowd
-        .ask_agents(world.clock, &world.servers, &uids, lost, &mut world.random);
-}
-
-fn stats(world: &mut World, uid: &str) -> Option<Sample> {
-    let clock = world.clock;
-    let server: &mut Server = world
-        .servers
-        .get_mut(uid)
-        .filter(|server| server.answers(clock))?;
-    server.heard_at = clock;
-    Some(Sample {
-        at: at(clock),
-        pod_uid: uid.to_owned(),
-        boot_id: server.boot.to_string(),
-        connections: world.crowd.on(uid).0,
-        capacity: CAPACITY,
-        cordoned: server.cordoned,
-        refused_full: server.refused_full,
-        shed_total: server.done,
-        shed_target: server.target,
-        broker_up: world.faults.redis_down_until <= clock,
-        zero_in_a_row: 0,
-    })
-}
-
-pub(super) fn observe(world: &mut World) -> Observed {
-    let (api, clock) = (&world.api, world.clock);
-    let operator = &mut world.operator;
-    let mut status = operator.resource.status.clone();
-    let highest = operator.pods.values().map(|pod| pod.serial).max();
-    status.next_serial = highest.map_or(0, |serial| serial + 1).max(status.next_serial);
-    let name = &world.cluster.name;
-    operator.look_for_serials(status.next_serial, clock, |serial| {
-        api.pods.contains_key(&names::server_pod(name, serial))
-    });
-    Observed {
-        status,
-        resource_version: operator.resource.version.to_string(),
-        generation: world.cluster.generation,
-        pods: operator.pods.clone(),
-        children: api.children.clone(),
-        proxies: world.crowd.proxy_views(clock),
-        samples: operator
-            .pods
-            .values()
-            .filter_map(|pod| Some((pod.name.clone(), operator.samples.get(&pod.uid)?.clone())))
-            .collect(),
-        proxy_ready: Some(2),
-        redis_ready: Some(1),
-        reserved_serials: operator.pending.keys().copied().collect(),
-        watches_fresh: world
-            .faults
-            .watch_stalled_since
-            .is_none_or(|since| clock - since <= 150),
-        ..Observed::default()
-    }
-}
-
-/// One pass. Returns how many writes the API server has seen.
-pub(super) fn pass(world: &mut World) -> Result<u64, Dead> {
-    let observed = observe(world);
-    let plan = plan(&world.cluster, &observed, &world.operator.memory, at(world.clock));
-    invariants::check(world, &observed, &plan);
-    world.log.extend(
-        plan.decisions
-            .iter()
-            .map(|line| format!("{:>5} {line}", world.clock)),
-    );
-    let before = world.writes;
-    apply(world, &observed, &plan)?;
-    Ok(world.writes - before)
-}
-
-/// `apply` of the shell, in its order.
-fn apply(world: &mut World, observed: &Observed, plan: &Plan) -> Result<(), Dead> {
-    for child in &plan.apply {
-        write(world, |world| {
-            world.api.apply(child);
-            Ok(())
-        })?
-        .ok();
-    }
-    let mut from = observed_version(observed);
-    if let Some(end) = plan.reserve_serials {
-        let held = reserve(world, observed.status.next_serial, end, &mut from, &plan.status)?;
-        if held {
-            create(world, plan)?;
-        }
-    }
-    let mut memory = plan.memory.clone();
-    for mark in &plan.mark_pods {
-        if write(world, |world| world.api.mark(mark))?.is_err() {
-            memory.write_failed(&mark.uid);
-        }
-    }
-    for call in &plan.calls {
-        self::call(world, call);
-    }
-    for delete in &plan.delete_pods {
-        if write(world, |world| world.api.delete(delete))?.is_err() {
-            memory.write_failed(&delete.uid);
-        }
-    }
-    let live = &world.operator.resource.status;
-    let wanted = WebSocketClusterStatus {
-        next_serial: live.next_serial.max(plan.status.next_serial),
-        ..plan.status.clone()
-    };
-    if timeless(live) != timeless(&wanted) {
-        put_status(world, from, &wanted)?.ok();
-    }
-    world.operator.memory = memory;
-    Ok(())
-}
-
-fn observed_version(observed: &Observed) -> u64 {
-    observed.resource_version.parse().unwrap()
-}
-
-/// The shell does not write a status for the times in it.
-fn timeless(status: &WebSocketClusterStatus) -> WebSocketClusterStatus {
-    let mut status = status.clone();
-    for condition in &mut status.conditions {
-        condition.last_transition_time.0 = at(0);
-    }
-    if let Some(decision) = &mut status.last_decision {
-        decision.time.0 = at(0);
-    }
-    status
-}
-
-/// Whether the serials are held.
-fn reserve(
-    world: &mut World,
-    first: i64,
-    end: i64,
-    from: &mut u64,
-    status: &WebSocketClusterStatus,
-) -> Result<bool, Dead> {
-    let ask_at = world.clock + 5;
-    world
-        .operator
-        .pending
-        .extend((first..end).map(|serial| (serial, ask_at)));
-    let status = WebSocketClusterStatus {
-        next_serial: end.max(status.next_serial),
-        ..status.clone()
-    };
-    match put_status(world, *from, &status)? {
-        Ok(()) => {
-            *from = world.operator.resource.version;
-            Ok(true)
-        }
-        Err(Failed::Refused) => {
-            (first..end).for_each(|serial| {
-                world.operator.pending.remove(&serial);
-            });
-            Ok(false)
-        }
-        Err(Failed::Unknown) => Ok(false),
-    }
-}
-
-fn create(world: &mut World, plan: &Plan) -> Result<(), Dead> {
-    for pod in &plan.create_pods {
-        let (cluster, clock) = (world.cluster.name.clone(), world.clock);
-        let created = write(world, |world| world.api.create(&cluster, pod, clock))?;
-        if let Err(Failed::Refused) = created {
-            let serial = names::serial_of(&cluster, pod.metadata.name.as_deref().unwrap());
-            world.operator.pending.remove(&serial.unwrap());
-        }
-    }
-    Ok(())
-}
-
-fn put_status(
-    world: &mut World,
-    from: u64,
-    status: &WebSocketClusterStatus,
-) -> Result<Result<(), Failed>, Dead> {
-    let mut answer = None;
-    let result = write(world, |world| {
-        answer = Some(world.api.put_status(from, status)?);
-        Ok(())
-    })?;
-    if let (Ok(()), Some(resource)) = (&result, answer) {
-        world.operator.resource = resource;
-    }
-    Ok(result)
-}
-
-fn fate(world: &mut World, percent: usize) -> Fate {
-    match (world.random.chance(percent), world.random.chance(50)) {
-        (false, _) => Fate::Through,
-        (true, true) => Fate::Lost,
-        (true, false) => Fate::Unheard,
-    }
-}
-
-/// One write to the API server, which may be the last of this process.
-fn write(
-    world: &mut World,
-    act: impl FnOnce(&mut World) -> Result<(), Refusal>,
-) -> Result<Result<(), Failed>, Dead> {
-    let dies = match &mut world.operator.dies_in {
-        _ if world.ends_at_write.is_some_and(|(at, _)| at == world.writes) => {
-            world.ends_at_write.take().map(|(_, after)| after)
-        }
-        Some((0, after)) => Some(*after),
-        Some((left, _)) => {
-            *left -= 1;
-            None
-        }
-        None => None,
-    };
-    if dies == Some(false) {
-        return Err(Dead);
-    }
-    let fate = fate(world, world.faults.writes_lost_percent);
-    let result = if fate == Fate::Lost {
-        Err(Failed::Unknown)
-    } else {
-        world.writes += 1;
-        act(world).map_err(|_| Failed::Refused)
-    };
-    if dies == Some(true) {
-        return Err(Dead);
-    }
-    Ok(if fate == Fate::Unheard {
-        Err(Failed::Unknown)
-    } else {
-        result
-    })
-}
-
-fn call(world: &mut World, call: &ControlCall) {
-    let clock = world.clock;
-    let fate = fate(world, world.faults.calls_lost_percent);
-    let answers = world
-        .servers
-        .get(&call.pod_uid)
-        .is_some_and(|server| server.answers(clock));
-    if fate == Fate::Lost || !answers {
-        return;
-    }
-    let over = invariants::is_overdue(world, &call.pod_uid);
-    let server = world.servers.get_mut(&call.pod_uid).unwrap();
-    match &call.verb {
-        ControlVerb::Cordon => server.cordoned = true,
-        ControlVerb::Uncordon => (server.cordoned, server.granted) = (false, false),
-        ControlVerb::Shed {
-            boot_id,
-            total,
-            per_second,
-        } => {
-            let Ok(moves) = server.shed(boot_id, *total, *per_second) else {
-                return;
-            };
-            server.granted = server.granted || moves > 0;
-            world.ledger.granted(clock, moves, over);
-        }
-    }
-    if fate == Fate::Through
-        && let Some(sample) = stats(world, &call.pod_uid)
-    {
-        world.operator.sampled(sample, false);
     }
 }

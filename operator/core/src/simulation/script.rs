@@ -2,10 +2,9 @@
 
 use proptest::prelude::*;
 
-use super::world::{Faults, World};
+use super::settings::{Faults, Spec};
+use super::world::World;
 use wsc_api::v1alpha1::{OnDeadline, ScalingMode};
-
-use super::world::Spec;
 
 /// One thing that happens; pods are meant by their place among those that live.
 #[derive(Clone, Debug)]

@@ -2,7 +2,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestCaseError};
 
 use super::script::{Action, Script, ordinary_scripts, scripts, specs};
-use super::world::{CAPACITY, Spec, TARGET, World};
+use super::settings::{CAPACITY, Spec, TARGET};
+use super::world::World;
 use crate::observed::PodState;
 use wsc_api::v1alpha1::{OnDeadline, ScalingMode};
 

@@ -10,8 +10,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use wsc_api::names;
 use wsc_api::v1alpha1::{EnvVar, PodSettings, SecretKeyReference};
 
-use super::Invalid;
-use crate::resources::quantity;
+use super::values::{Amount, Invalid};
+use crate::quantity;
 
 pub(super) fn invalid(field: impl Into<String>, problem: impl Display) -> Invalid {
     Invalid {
@@ -36,7 +36,7 @@ pub(super) fn cluster_name(name: &str) -> Result<String, Invalid> {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if !name.starts_with(|c: char| c.is_ascii_lowercase()) || name.ends_with('-') || !name.bytes().all(plain)
     {
-        return refuse("must start with a letter and hold only lower case letters, digits and '-'");
+        return refuse("must start with a letter and contain only lower-case letters, digits and '-'");
     }
     if ["-redis", "-haproxy", "-proxy"]
         .iter()
@@ -82,10 +82,10 @@ pub(super) fn amount(
     value: &IntOrString,
     counts: RangeInclusive<i64>,
     percents: RangeInclusive<i64>,
-) -> Result<super::Amount, Invalid> {
-    let (kind, number, allowed): (fn(i64) -> super::Amount, _, _) = match value {
-        IntOrString::Int(count) => (super::Amount::Count, Some(i64::from(*count)), &counts),
-        IntOrString::String(text) => (super::Amount::Percent, percent(text), &percents),
+) -> Result<Amount, Invalid> {
+    let (kind, number, allowed): (fn(i64) -> Amount, _, _) = match value {
+        IntOrString::Int(count) => (Amount::Count, Some(i64::from(*count)), &counts),
+        IntOrString::String(text) => (Amount::Percent, percent(text), &percents),
     };
     match number.filter(|number| allowed.contains(number)) {
         Some(number) => Ok(kind(number)),
@@ -131,7 +131,7 @@ pub(super) fn path(text: &str) -> Result<String, Invalid> {
         return refuse("must be /NAME[/NAME…] out of A-Z a-z 0-9 . _ ~ -, at most 128 characters");
     }
     if text == "/wsc" || text.starts_with("/wsc/") {
-        return refuse("must not be /wsc or below it: these paths are ours");
+        return refuse("must not be /wsc or below it: these paths are reserved");
     }
     Ok(text.to_owned())
 }
@@ -143,7 +143,7 @@ pub(super) fn variable(variable: &EnvVar) -> Result<(), Invalid> {
         .name
         .starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     if !starts || !variable.name.bytes().all(plain) {
-        return Err(invalid(field, "is not a name of a variable"));
+        return Err(invalid(field, "is not a valid variable name"));
     }
     if variable.name == "POD_NAME" || variable.name.starts_with("WSC_") {
         return Err(invalid(field, "is set by the operator"));

@@ -1,4 +1,4 @@
-use wsc_api::v1alpha1::WebSocketCluster;
+use wsc_api::v1alpha1::{EnvVar, WebSocketCluster};
 
 use super::*;
 

@@ -103,7 +103,8 @@ fn children_that_are_gone_edited_or_old_are_applied_and_unwanted_ones_removed() 
     );
     let policy = key(ChildKind::NetworkPolicy, "chat");
     scene.observed.children.remove(&service);
-    scene.observed.children.get_mut(&deployment).unwrap().intact = false;
+    let live = &mut scene.observed.children.get_mut(&deployment).unwrap().object;
+    std::sync::Arc::make_mut(live)["spec"]["replicas"] = 7.into();
     scene.observed.children.get_mut(&policy).unwrap().applied_hash = Some("of an older operator".to_owned());
     let plan = scene.tick(5);
     let applied: Vec<_> = plan.apply.iter().map(crate::plan::Child::key).collect();

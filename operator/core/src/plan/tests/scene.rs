@@ -2,10 +2,10 @@
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use crate::observed::{
-    AgentServer, AgentView, ChildView, Memory, Observed, PodState, PodView, ProxyView, Sample,
-};
-use crate::plan::{Plan, plan};
+use crate::decide;
+use crate::memory::Memory;
+use crate::observed::{AgentServer, AgentView, ChildView, Observed, PodState, PodView, ProxyView, Sample};
+use crate::plan::Plan;
 use crate::testing;
 use crate::validate::ValidCluster;
 use crate::{numbers, resources};
@@ -87,7 +87,7 @@ impl Scene {
     /// Time passes, and a plan is made.
     pub(super) fn step(&mut self, seconds: i64) -> Plan {
         self.now += SignedDuration::from_secs(seconds);
-        let plan = plan(&self.cluster, &self.observed, &self.memory, self.now);
+        let plan = decide(&self.cluster, &self.observed, &self.memory, self.now);
         self.memory = plan.memory.clone();
         plan
     }
@@ -123,7 +123,7 @@ impl Scene {
             let view = ChildView {
                 uid: "child".to_owned(),
                 applied_hash: annotations.get(names::APPLIED_HASH_ANNOTATION).cloned(),
-                intact: true,
+                object: std::sync::Arc::new(child.to_json()),
                 terminating: false,
             };
             self.observed.children.insert(child.key(), view);

@@ -25,7 +25,7 @@ fn an_operator_that_restarts_writes_nothing() {
         .iter_mut()
         .map(|proxy| proxy.agent.take())
         .collect();
-    scene.memory = crate::observed::Memory::default();
+    scene.memory = crate::memory::Memory::default();
     let plan = scene.step(5);
     assert!(is_quiet(&scene, &plan), "{}", tell(&plan, &scene.observed.status));
     scene.observed.samples = samples;

@@ -1,8 +1,7 @@
-//! Clusters for the tests: the six lines of the README, and one that says everything.
+//! Clusters for the tests: the six lines of the README, and one that sets every section.
 
-use wsc_api::v1alpha1::WebSocketCluster;
-
-use crate::validate::{Images, ValidCluster, validate};
+use crate::testing::cluster;
+use crate::validate::ValidCluster;
 
 pub(super) const SIX_LINES: &str = "scaling: {minReplicas: 2, maxReplicas: 20}";
 
@@ -41,20 +40,6 @@ proxy:
 drain: {notice: {closeCode: 4001, jitterSeconds: 60}}
 disruption: {maxMovesPerSecond: 50}
 ";
-
-/// The cluster `chat` in the namespace `ns` with this spec.
-pub(super) fn cluster(spec: &str) -> ValidCluster {
-    let mut resource = WebSocketCluster::new("chat", serde_yaml::from_str(spec).unwrap());
-    resource.metadata.namespace = Some("ns".to_owned());
-    resource.metadata.uid = Some("5f1c1a5e-8a3b-4a86-9d1c-3f2f3f1f2a10".to_owned());
-    let images = Images {
-        server: "registry.example.org/wsc-server:1".to_owned(),
-        proxy: "registry.example.org/wsc-proxy:1".to_owned(),
-        redis: "registry.example.org/wsc-redis:1".to_owned(),
-        operator_namespace: "operators".to_owned(),
-    };
-    validate(&resource, &images).unwrap()
-}
 
 /// The six lines with one more section.
 pub(super) fn cluster_with(section: &str, yaml: &str) -> ValidCluster {

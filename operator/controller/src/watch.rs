@@ -1,6 +1,6 @@
 //! What the API server holds, mirrored by watches: one mirror per kind and namespace scope, shared by all clusters.
 
-pub mod liveness;
+pub(crate) mod liveness;
 mod mirror;
 mod prune;
 mod stream;
@@ -16,45 +16,43 @@ use kube::core::DeserializeGuard;
 use kube::{Client, Resource};
 use wsc_api::v1alpha1::WebSocketCluster;
 
-use crate::context::ClusterKey;
+use crate::cluster_key::ClusterKey;
 use crate::report::metrics::Metrics;
 use liveness::WatchLiveness;
-pub use mirror::Mirror;
+pub(crate) use mirror::Mirror;
+pub(crate) use stream::Touch;
 use stream::Watch;
 
 /// Nothing is deleted on what a watch said longer ago than this; bookmarks come about once a minute.
 const FRESH: Duration = Duration::from_secs(150);
 
 /// Everything that is watched.
-pub struct World {
+pub(crate) struct World {
     scopes: Vec<Scope>,
     nodes: Arc<Mirror<Node>>,
     liveness: Arc<WatchLiveness>,
 }
 
 /// The mirrors of one namespace, or of all.
-pub struct Scope {
+pub(crate) struct Scope {
     /// `None`: all namespaces.
     namespace: Option<String>,
     /// Where the watches of this scope are, for their liveness.
     paths: Vec<String>,
-    pub clusters: Arc<Mirror<DeserializeGuard<WebSocketCluster>>>,
-    pub pods: Arc<Mirror<Pod>>,
-    pub deployments: Arc<Mirror<Deployment>>,
-    pub services: Arc<Mirror<Service>>,
-    pub config_maps: Arc<Mirror<ConfigMap>>,
-    pub network_policies: Arc<Mirror<NetworkPolicy>>,
-    pub service_accounts: Arc<Mirror<ServiceAccount>>,
-    pub roles: Arc<Mirror<Role>>,
-    pub role_bindings: Arc<Mirror<RoleBinding>>,
+    pub(crate) clusters: Arc<Mirror<DeserializeGuard<WebSocketCluster>>>,
+    pub(crate) pods: Arc<Mirror<Pod>>,
+    pub(crate) deployments: Arc<Mirror<Deployment>>,
+    pub(crate) services: Arc<Mirror<Service>>,
+    pub(crate) config_maps: Arc<Mirror<ConfigMap>>,
+    pub(crate) network_policies: Arc<Mirror<NetworkPolicy>>,
+    pub(crate) service_accounts: Arc<Mirror<ServiceAccount>>,
+    pub(crate) roles: Arc<Mirror<Role>>,
+    pub(crate) role_bindings: Arc<Mirror<RoleBinding>>,
 }
-
-/// Told which clusters something happened to.
-pub type Touch = Arc<dyn Fn(&[ClusterKey]) + Send + Sync>;
 
 impl World {
     /// Mirrors of these namespaces, all empty; of all namespaces if the list is empty.
-    pub fn new(namespaces: &[String], liveness: Arc<WatchLiveness>) -> Self {
+    pub(crate) fn new(namespaces: &[String], liveness: Arc<WatchLiveness>) -> Self {
         let scopes = if namespaces.is_empty() {
             vec![Scope::new(None)]
         } else {
@@ -71,7 +69,7 @@ impl World {
     }
 
     /// Starts the watches. They run until the process ends.
-    pub fn start(&self, client: &Client, metrics: &Arc<Metrics>, touch: &Touch, touch_all: &Touch) {
+    pub(crate) fn start(&self, client: &Client, metrics: &Arc<Metrics>, touch: &Touch, touch_all: &Touch) {
         for scope in &self.scopes {
             scope.start(client, metrics, &self.liveness, touch);
         }
@@ -89,7 +87,7 @@ impl World {
     }
 
     /// The mirrors that a namespace is seen through.
-    pub fn scope(&self, namespace: &str) -> Option<&Scope> {
+    pub(crate) fn scope(&self, namespace: &str) -> Option<&Scope> {
         self.scopes.iter().find(|scope| {
             scope
                 .namespace
@@ -99,7 +97,7 @@ impl World {
     }
 
     /// A node by name. Without the permission to see nodes, or before they were listed, none is known.
-    pub fn node(&self, name: &str) -> Option<Arc<Node>> {
+    pub(crate) fn node(&self, name: &str) -> Option<Arc<Node>> {
         self.nodes
             .of(&ClusterKey::new("", name))
             .into_iter()
@@ -108,7 +106,7 @@ impl World {
     }
 
     /// The resource as it was last seen.
-    pub fn cluster(&self, key: &ClusterKey) -> Option<Arc<DeserializeGuard<WebSocketCluster>>> {
+    pub(crate) fn cluster(&self, key: &ClusterKey) -> Option<Arc<DeserializeGuard<WebSocketCluster>>> {
         let scope = self.scope(&key.namespace)?;
         scope
             .clusters
@@ -118,26 +116,18 @@ impl World {
             .map(|(_, object)| object)
     }
 
-    /// Keys of all resources.
-    pub fn clusters(&self) -> Vec<ClusterKey> {
-        self.scopes
-            .iter()
-            .flat_map(|scope| scope.clusters.keys())
-            .collect()
-    }
-
     /// All watches have listed once.
-    pub fn synced(&self) -> bool {
+    pub(crate) fn synced(&self) -> bool {
         self.scopes.iter().all(Scope::synced)
     }
 
     /// No watch of this namespace has been without progress for more than [`FRESH`].
-    pub fn fresh(&self, namespace: &str) -> bool {
+    pub(crate) fn fresh(&self, namespace: &str) -> bool {
         self.scope(namespace)
             .is_some_and(|scope| self.liveness.age(&scope.paths, Instant::now()) <= FRESH)
     }
 
-    pub fn liveness(&self) -> &WatchLiveness {
+    pub(crate) fn liveness(&self) -> &WatchLiveness {
         &self.liveness
     }
 }
@@ -212,7 +202,7 @@ impl Scope {
     }
 
     /// Returns once every mirror of the scope has been filled.
-    pub async fn until_synced(&self) {
+    pub(crate) async fn until_synced(&self) {
         self.clusters.until_synced().await;
         self.pods.until_synced().await;
         self.deployments.until_synced().await;

@@ -1,23 +1,26 @@
 //! Asks server pods and proxies how they are, every few seconds, and keeps the newest answers.
 
-pub mod http;
-pub mod parse;
+pub(crate) mod http;
+pub(crate) mod parse;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use wsc_api::names::{self, Component};
-use wsc_core::observed::{AgentView, Sample};
+use wsc_core::observed::{AgentView, PodView, Sample};
+use wsc_core::samples::ServerSamples;
 
-use crate::context::{ClusterKey, Context, POD_CALLS, locked};
+use crate::cluster_key::ClusterKey;
+use crate::context::{Context, POD_CALLS};
 use crate::error::Error;
 use crate::observe::pods;
 
@@ -28,13 +31,13 @@ const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The newest answers of one cluster's pods, by the pods' uids.
 #[derive(Debug, Default)]
-pub struct Samples {
+pub(crate) struct Samples {
     content: Mutex<Content>,
 }
 
 #[derive(Debug, Default)]
 struct Content {
-    servers: HashMap<String, Sample>,
+    servers: ServerSamples,
     agents: HashMap<String, AgentView>,
 }
 
@@ -54,63 +57,44 @@ enum Answer {
 }
 
 impl Samples {
-    /// Samples of server pods by pod name.
-    pub fn servers(&self, names: &BTreeMap<String, String>) -> BTreeMap<String, Sample> {
-        let content = locked(&self.content);
-        names
+    /// The newest sample of each of these pods, by pod name.
+    pub(crate) fn servers(&self, pods: &BTreeMap<String, PodView>) -> BTreeMap<String, Sample> {
+        let content = self.content.lock();
+        let samples = pods
             .iter()
-            .filter_map(|(name, uid)| Some((name.clone(), content.servers.get(uid)?.clone())))
-            .collect()
+            .filter_map(|(name, pod)| Some((name.clone(), content.servers.get(&pod.uid)?.clone())));
+        samples.collect()
     }
 
-    /// What the agent of a proxy pod last said.
-    pub fn agent(&self, pod_uid: &str) -> Option<AgentView> {
-        locked(&self.content).agents.get(pod_uid).cloned()
+    /// The newest status of the agent of a proxy pod.
+    pub(crate) fn agent(&self, pod_uid: &str) -> Option<AgentView> {
+        self.content.lock().agents.get(pod_uid).cloned()
     }
 
-    /// Takes in a periodic answer: only these count towards [`Sample::zero_in_a_row`].
-    fn sampled(&self, mut sample: Sample) {
-        let mut content = locked(&self.content);
-        let before = content.servers.get(&sample.pod_uid);
-        let before = before.filter(|before| before.boot_id == sample.boot_id);
-        sample.zero_in_a_row = match (sample.connections, before) {
-            (0, Some(before)) => before.zero_in_a_row.saturating_add(1),
-            (0, None) => 1,
-            _ => 0,
-        };
-        content.servers.insert(sample.pod_uid.clone(), sample);
-    }
-
-    /// Takes in the answer to a control call. It may come moments after a sample, so it does not count as one more zero.
-    pub fn answered(&self, mut sample: Sample) {
-        let mut content = locked(&self.content);
-        let before = content.servers.get(&sample.pod_uid);
-        let before = before.filter(|before| before.boot_id == sample.boot_id);
-        if sample.connections == 0 {
-            sample.zero_in_a_row = before.map_or(0, |before| before.zero_in_a_row);
-        }
-        content.servers.insert(sample.pod_uid.clone(), sample);
+    /// Takes in the answer to a control call.
+    pub(crate) fn answered(&self, sample: Sample) {
+        self.content.lock().servers.answered(sample);
     }
 
     fn keep(&self, targets: &BTreeSet<Target>) {
         let uids: BTreeSet<&str> = targets.iter().map(|target| target.uid.as_str()).collect();
-        let mut content = locked(&self.content);
-        content.servers.retain(|uid, _| uids.contains(uid.as_str()));
+        let mut content = self.content.lock();
+        content.servers.retain(|uid| uids.contains(uid));
         content.agents.retain(|uid, _| uids.contains(uid.as_str()));
     }
 
     fn put(&self, target: &Target, answer: Answer) {
         match answer {
-            Answer::Server(sample) => self.sampled(sample),
+            Answer::Server(sample) => self.content.lock().servers.sampled(sample),
             Answer::Agent(agent) => {
-                locked(&self.content).agents.insert(target.uid.clone(), agent);
+                self.content.lock().agents.insert(target.uid.clone(), agent);
             }
         }
     }
 }
 
 /// Samples one cluster until it is dropped. After each round `done` is notified; `poke` asks for a look at whether pods came or went.
-pub async fn run(
+pub(crate) async fn run(
     context: Arc<Context>,
     key: ClusterKey,
     samples: Arc<Samples>,
@@ -186,7 +170,7 @@ async fn ask_one(context: &Context, key: &ClusterKey, samples: &Samples, target:
     context.metrics.sample(answer.is_ok());
     match answer {
         Ok(answer) => samples.put(target, answer),
-        Err(error) => tracing::debug!(cluster = %key, pod = target.name, error = %error, "no sample"),
+        Err(error) => tracing::debug!(cluster = %key, pod = target.name, error = %error, "sample failed"),
     }
 }
 
@@ -209,46 +193,4 @@ async fn ask(target: &Target) -> Result<Answer, Error> {
         .map_err(failed)?;
     let sample = parse::stats(&body, &target.name, &target.uid, Timestamp::now()).map_err(failed)?;
     Ok(Answer::Server(sample))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sample(boot_id: &str, connections: i64) -> Sample {
-        Sample {
-            at: Timestamp::UNIX_EPOCH,
-            pod_uid: "u".to_owned(),
-            boot_id: boot_id.to_owned(),
-            connections,
-            capacity: 10,
-            cordoned: false,
-            refused_full: 0,
-            shed_total: 0,
-            shed_target: 0,
-            broker_up: true,
-            zero_in_a_row: 0,
-        }
-    }
-
-    fn zeros(samples: &Samples) -> u32 {
-        samples.servers(&BTreeMap::from([("chat-1".to_owned(), "u".to_owned())]))["chat-1"].zero_in_a_row
-    }
-
-    #[test]
-    fn only_samples_in_a_row_of_one_process_count_as_zeros() {
-        let samples = Samples::default();
-        samples.sampled(sample("a", 0));
-        assert_eq!(zeros(&samples), 1);
-        samples.answered(sample("a", 0));
-        assert_eq!(zeros(&samples), 1, "the answer to a call is no sample");
-        samples.sampled(sample("a", 0));
-        assert_eq!(zeros(&samples), 2);
-        samples.sampled(sample("b", 0));
-        assert_eq!(zeros(&samples), 1, "another process");
-        samples.sampled(sample("b", 3));
-        assert_eq!(zeros(&samples), 0);
-        samples.answered(sample("b", 0));
-        assert_eq!(zeros(&samples), 0);
-    }
 }

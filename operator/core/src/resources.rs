@@ -4,7 +4,6 @@ mod metadata;
 mod network;
 mod pod;
 mod proxy;
-pub(crate) mod quantity;
 mod redis;
 mod server;
 #[cfg(test)]
@@ -13,16 +12,17 @@ mod tests;
 use wsc_api::names;
 use wsc_api::v1alpha1::ServiceType;
 
+use crate::observed::{ChildKey, ChildKind};
 use crate::plan::Child;
 use crate::validate::{RedisTarget, ValidCluster};
 
-pub use metadata::stamp;
-pub use proxy::config_map;
-pub use redis::{redis_secret, redis_secret_name};
-pub use server::{server_pod, template_hash};
+pub(crate) use proxy::config_map;
+pub use redis::redis_secret;
+pub(crate) use redis::redis_secret_name;
+pub(crate) use server::{server_pod, template_hash};
 
 /// All children besides server pods and the `ConfigMap`, stamped, in the order in which they are applied.
-pub fn children(cluster: &ValidCluster) -> Vec<Child> {
+pub(crate) fn children(cluster: &ValidCluster) -> Vec<Child> {
     let managed_redis = match &cluster.redis {
         RedisTarget::Managed(settings) => Some(settings),
         RedisTarget::Url(_) | RedisTarget::SecretRef(_) => None,
@@ -48,9 +48,15 @@ pub fn children(cluster: &ValidCluster) -> Vec<Child> {
     children
 }
 
+/// Whether a child of the cluster has this kind and name.
+pub fn is_child(cluster: &ValidCluster, key: &ChildKey) -> bool {
+    let config_map = key.kind == ChildKind::ConfigMap && key.name == names::haproxy_config(&cluster.name);
+    config_map || children(cluster).iter().any(|child| child.key() == *key)
+}
+
 /// Where clients connect, as they write it: the load balancer's address once there is one, the Service's name within the cluster
 /// otherwise.
-pub fn endpoint(cluster: &ValidCluster, load_balancer: Option<&str>) -> String {
+pub(crate) fn endpoint(cluster: &ValidCluster, load_balancer: Option<&str>) -> String {
     let inside = format!(
         "{}.{}.svc",
         names::client_service(&cluster.name),

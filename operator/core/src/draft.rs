@@ -2,15 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use wsc_api::v1alpha1::Decision;
 
-use super::{ControlCall, ControlVerb, Event, EventKind, Plan, PodDelete, PodMark};
-use crate::numbers::whole_second;
-use crate::observed::{Drain, Memory, Observed, PodState, PodView};
+use crate::memory::Memory;
+use crate::observed::{Drain, Observed, PodState, PodView};
+use crate::plan::{ControlCall, ControlVerb, Event, EventKind, Plan, PodDelete, PodMark};
 use crate::resources;
-use crate::scale::Scale;
 use crate::serials;
 use crate::validate::ValidCluster;
 
@@ -22,7 +20,7 @@ pub(crate) struct Draft<'a> {
     pub(crate) plan: Plan,
     pub(crate) decision: Option<Decision>,
     /// Pods whose last write the watch does not show yet: one on what it shows would be refused.
-    pub(crate) behind: BTreeSet<String>,
+    pub(crate) unconfirmed: BTreeSet<String>,
     states: BTreeMap<String, (PodState, Option<Drain>)>,
     deleted: BTreeSet<String>,
     next_serial: i64,
@@ -51,7 +49,7 @@ impl<'a> Draft<'a> {
             memory,
             plan: Plan::default(),
             decision: None,
-            behind: BTreeSet::new(),
+            unconfirmed: BTreeSet::new(),
             states: BTreeMap::new(),
             deleted: BTreeSet::new(),
             next_serial: serials::next(observed),
@@ -77,7 +75,7 @@ impl<'a> Draft<'a> {
 
     /// This plan does something to the pod already, or the last one did: nothing else may.
     pub(crate) fn is_taken(&self, pod: &PodView) -> bool {
-        self.states.contains_key(&pod.name) || self.is_deleted(pod) || self.behind.contains(&pod.name)
+        self.states.contains_key(&pod.name) || self.is_deleted(pod) || self.unconfirmed.contains(&pod.name)
     }
 
     pub(crate) fn next_serial(&self) -> i64 {
@@ -88,7 +86,7 @@ impl<'a> Draft<'a> {
     pub(crate) fn mark(&mut self, pod: &PodView, state: PodState, drain: Option<Drain>) {
         if self.is_taken(pod) {
             self.line(format!(
-                "dropped: {} is to become {} but is taken",
+                "dropped: {} to {}: another operation on the pod is pending",
                 pod.name,
                 state.as_str()
             ));
@@ -109,7 +107,10 @@ impl<'a> Draft<'a> {
 
     pub(crate) fn delete(&mut self, pod: &PodView, reason: String) {
         if self.is_taken(pod) {
-            self.line(format!("dropped: {} is to be deleted but is taken", pod.name));
+            self.line(format!(
+                "dropped: deletion of {}: another operation on the pod is pending",
+                pod.name
+            ));
             return;
         }
         self.deleted.insert(pod.name.clone());
@@ -160,25 +161,6 @@ impl<'a> Draft<'a> {
             reason: reason.to_owned(),
             action: action.to_owned(),
             note,
-        });
-    }
-
-    /// Tells a decision that changed something, with what it was taken on.
-    pub(crate) fn decide(&mut self, scale: &Scale, verdict: Verdict, what: &str) {
-        let inputs = scale.inputs();
-        self.line(format!(
-            "{} ({}): {what}; {inputs}",
-            verdict.action, verdict.reason
-        ));
-        self.event(EventKind::Normal, verdict.reason, verdict.action, what.to_owned());
-        self.decision = Some(Decision {
-            time: Time(whole_second(self.now)),
-            action: verdict.action.to_owned(),
-            reason: verdict.reason.to_owned(),
-            message: format!("{what}; {inputs}"),
-            desired_replicas: scale.desired,
-            connections: scale.load.up,
-            target_per_pod: scale.target_per_pod,
         });
     }
 }

@@ -8,15 +8,15 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 const MEBIBYTE: u64 = 1 << 20;
 
 /// What a container asks for where the resource does not say.
-pub(super) struct Defaults {
-    pub cpu_request_millis: u64,
-    pub memory_request_mebibytes: u64,
-    pub memory_limit_mebibytes: u64,
+pub(crate) struct Defaults {
+    pub(crate) cpu_request_millis: u64,
+    pub(crate) memory_request_mebibytes: u64,
+    pub(crate) memory_limit_mebibytes: u64,
 }
 
 /// Fills in what the user left out. A default never contradicts what the user said: a request stays at or below a given limit, and a
 /// memory limit at or above a given request.
-pub(super) fn with_defaults(
+pub(crate) fn with_defaults(
     given: Option<&ResourceRequirements>,
     defaults: &Defaults,
 ) -> ResourceRequirements {
@@ -45,14 +45,14 @@ pub(super) fn with_defaults(
 }
 
 /// The memory limit in bytes, if there is one that can be read.
-pub(super) fn memory_limit_bytes(resources: &ResourceRequirements) -> Option<u64> {
+pub(crate) fn memory_limit_bytes(resources: &ResourceRequirements) -> Option<u64> {
     let limits: &BTreeMap<String, Quantity> = resources.limits.as_ref()?;
     let thousandths = thousandths(&limits.get("memory")?.0)?;
     u64::try_from(thousandths / 1000).ok()
 }
 
 /// Bytes as whole mebibytes, rounded up.
-pub(super) fn mebibytes(bytes: u64) -> u64 {
+pub(crate) fn mebibytes(bytes: u64) -> u64 {
     bytes.div_ceil(MEBIBYTE)
 }
 
@@ -76,6 +76,11 @@ pub(crate) fn is_amount(text: &str) -> bool {
 pub(crate) fn is_above(one: &Quantity, other: &Quantity) -> bool {
     let (one, other) = (thousandths(&one.0), thousandths(&other.0));
     other.is_some() && one > other
+}
+
+/// The same amount, however it is written: `1Gi` and `1024Mi`. Not, if one of them cannot be read.
+pub(crate) fn is_same(one: &str, other: &str) -> bool {
+    picos(one).is_some_and(|amount| Some(amount) == picos(other))
 }
 
 fn larger(default: Quantity, given: Option<&Quantity>) -> Quantity {
@@ -126,8 +131,13 @@ fn canonical(quantity: &Quantity) -> Quantity {
     )
 }
 
-/// A quantity in thousandths of its unit (millicores, milli-bytes). `None` if it is not one; the API server then says so.
+/// A quantity in thousandths of its unit (millicores, milli-bytes), rounded down.
 fn thousandths(text: &str) -> Option<u128> {
+    Some(picos(text)? / 1_000_000_000)
+}
+
+/// A quantity in units of 10^-12, exact up to nine digits behind the point. `None` if it is not one, which the API server rejects.
+fn picos(text: &str) -> Option<u128> {
     let split = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')
         .unwrap_or(text.len());
@@ -152,7 +162,7 @@ fn thousandths(text: &str) -> Option<u128> {
         "Ti" => 1_000 << 40,
         _ => return None,
     };
-    Some(billionths.checked_mul(factor_in_millis)? / 1_000_000_000)
+    billionths.checked_mul(factor_in_millis)
 }
 
 #[cfg(test)]
@@ -211,6 +221,16 @@ mod tests {
             ("99999999999999999999999999999999999999", None),
         ] {
             assert_eq!(thousandths(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn quantities_are_compared_by_value() {
+        for (a, b) in [("500m", "0.5"), ("1", "1000m"), ("1Gi", "1024Mi"), ("2k", "2000")] {
+            assert!(is_same(a, b), "{a} {b}");
+        }
+        for (a, b) in [("1G", "1Gi"), ("1e3", "1000"), ("", ""), ("1.5m", "1m")] {
+            assert!(!is_same(a, b), "{a} {b}");
         }
     }
 

@@ -1,26 +1,21 @@
-//! Our own last writes on pods count until the watch shows them: a watch that lags must not make two drains of one decision.
+//! Expectations: the last writes on pods count until the watch shows them, so that a late watch makes no second drain of one
+//! decision.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
+use crate::memory::{Change, Expected, Memory};
 use crate::numbers::since;
-use crate::observed::{Change, Expected, Memory, Observed, PodView};
+use crate::observed::{Observed, PodView};
 use crate::plan::Plan;
 
 /// A watch that has been silent for longer stops everything anyway.
-const BELIEVED_FOR: SignedDuration = SignedDuration::from_secs(150);
-
-impl Memory {
-    /// The last plan's write on this pod did not get through, or nobody knows: it is to be planned again.
-    pub fn write_failed(&mut self, pod_uid: &str) {
-        self.expected.remove(pod_uid);
-    }
-}
+const EXPECTATION_TTL: SignedDuration = SignedDuration::from_secs(150);
 
 /// The pods as they are once the watch has caught up, and the names of those that it is behind on.
-pub(crate) fn overlay<'a>(
+pub(crate) fn apply_pending_writes<'a>(
     observed: &'a Observed,
     memory: &Memory,
     now: Timestamp,
@@ -28,7 +23,7 @@ pub(crate) fn overlay<'a>(
     let mut seen = Cow::Borrowed(observed);
     let mut behind = BTreeSet::new();
     for (name, pod) in &observed.pods {
-        let Some(expected) = believed(memory, pod, now) else {
+        let Some(expected) = pending(memory, pod, now) else {
             continue;
         };
         let Some(pod) = seen.to_mut().pods.get_mut(name) else {
@@ -43,10 +38,10 @@ pub(crate) fn overlay<'a>(
     (seen, behind)
 }
 
-fn believed<'a>(memory: &'a Memory, pod: &PodView, now: Timestamp) -> Option<&'a Expected> {
+fn pending<'a>(memory: &'a Memory, pod: &PodView, now: Timestamp) -> Option<&'a Expected> {
     let expected = memory.expected.get(&pod.uid)?;
     let same = expected.resource_version == pod.resource_version;
-    (same && since(expected.at, now) < BELIEVED_FOR).then_some(expected)
+    (same && since(expected.at, now) < EXPECTATION_TTL).then_some(expected)
 }
 
 /// Remembers what a plan writes, and forgets what was seen since.
@@ -55,7 +50,7 @@ pub(crate) fn remember(plan: &Plan, memory: &mut Memory, observed: &Observed, no
     expected.retain(|uid, expected| {
         let mut pods = observed.pods.values();
         pods.any(|pod| pod.uid == *uid && pod.resource_version == expected.resource_version)
-            && since(expected.at, now) < BELIEVED_FOR
+            && since(expected.at, now) < EXPECTATION_TTL
     });
     let marks = plan.mark_pods.iter().map(|mark| {
         let change = Change::Marked(mark.state, mark.drain);

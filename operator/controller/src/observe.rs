@@ -1,12 +1,10 @@
-//! What is there, as plain data for the core. Mirrors are read; the API server itself is asked only where a mirror cannot know.
+//! The observed state as plain data for the core. Mirrors are read; the API server is queried only where a mirror cannot know.
 
 mod children;
-mod intact;
-pub mod pods;
+pub(crate) mod pods;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -16,28 +14,32 @@ use wsc_api::v1alpha1::WebSocketCluster;
 use wsc_core::observed::{AgentView, Observed, PodView, ProxyView};
 use wsc_core::validate::ValidCluster;
 
-use crate::context::{ClusterKey, Context};
+use crate::cluster_key::ClusterKey;
+use crate::context::Context;
 use crate::error::Error;
 use crate::sample::Samples;
 use crate::state::State;
 use crate::watch::Scope;
 
-pub use children::live_meta;
-pub use intact::{fingerprint, holds, pruned};
+pub(crate) use children::live_meta;
 
-/// What an agent said longer ago than this says nothing about now.
+/// An older answer of an agent is stale.
 const AGENT_FRESH: SignedDuration = SignedDuration::from_secs(15);
 
 /// The resource as it is now, or `None` if there is none, it is being deleted, or cannot be read at all.
-pub fn resource(context: &Context, key: &ClusterKey, state: &mut State) -> Option<Arc<WebSocketCluster>> {
+pub(crate) fn resource(
+    context: &Context,
+    key: &ClusterKey,
+    state: &mut State,
+) -> Option<Arc<WebSocketCluster>> {
     let seen = context.world.cluster(key)?;
     let seen = match &seen.0 {
         Ok(seen) => seen,
         Err(invalid) => {
-            if state.complaint.as_ref() != Some(&invalid.error) {
+            if state.problem.as_ref() != Some(&invalid.error) {
                 context.metrics.error("unreadable");
-                tracing::error!(cluster = %key, error = invalid.error, "the resource cannot be read and is left as it is");
-                state.complaint = Some(invalid.error.clone());
+                tracing::error!(cluster = %key, error = invalid.error, "unreadable resource; keeping current state");
+                state.problem = Some(invalid.error.clone());
             }
             return None;
         }
@@ -51,7 +53,7 @@ pub fn resource(context: &Context, key: &ClusterKey, state: &mut State) -> Optio
 }
 
 /// Everything around a valid resource.
-pub async fn observe(
+pub(crate) async fn observe(
     context: &Context,
     key: &ClusterKey,
     cluster: &ValidCluster,
@@ -72,34 +74,28 @@ pub async fn observe(
     let live = scope.pods.of(key);
     observed.pods = server_pods(context, cluster, &live);
     observed.proxies = proxies(&live, samples, Timestamp::now());
-    observed.samples = samples.servers(&uids(&observed.pods));
+    observed.samples = samples.servers(&observed.pods);
     observed.proxy_ready = ready_replicas(scope, key, &names::proxy(&cluster.name));
     observed.redis_ready = ready_replicas(scope, key, &names::redis(&cluster.name));
     observed.load_balancer = load_balancer(scope, key, &cluster.name);
     // Serials are never used again, not even those of a resource of the same name before this one.
-    let highest = live
+    let seen = live
         .keys()
-        .filter_map(|name| names::serial_of(&cluster.name, name))
-        .max();
-    let next_serial = highest
-        .map_or(0, |serial| serial + 1)
-        .max(observed.status.next_serial);
-    observed.status.next_serial = next_serial;
-    state.serials.look(
-        next_serial,
-        |serial| live.contains_key(&names::server_pod(&cluster.name, serial)),
-        Instant::now(),
-    );
-    look_for_serials(context, key, state).await?;
+        .filter_map(|name| names::serial_of(&cluster.name, name));
+    let next_serial = observed.status.next_serial;
+    observed.status.next_serial = state
+        .serials
+        .observe(next_serial, &seen.collect(), Timestamp::now());
+    query_serials(context, key, state).await?;
     observed.reserved_serials = state.serials.pending();
     children::observe(context, scope, key, cluster, state, &mut observed).await?;
     Ok(observed)
 }
 
-/// Asks the API server for reserved pods that the watch does not show.
-async fn look_for_serials(context: &Context, key: &ClusterKey, state: &mut State) -> Result<(), Error> {
+/// Queries the API server for reserved pods that the watch does not show.
+async fn query_serials(context: &Context, key: &ClusterKey, state: &mut State) -> Result<(), Error> {
     let pods = context.api.objects::<Pod>(&key.namespace);
-    for serial in state.serials.due(Instant::now()) {
+    for serial in state.serials.due(Timestamp::now()) {
         let name = names::server_pod(&key.name, serial);
         let what = format!("get Pod {name}");
         let found = context.api.read(&what, pods.get_metadata_opt(&name)).await?;
@@ -142,12 +138,6 @@ fn proxies(live: &BTreeMap<String, Arc<Pod>>, samples: &Samples, now: Timestamp)
                 .agent(pod.metadata.uid.as_deref().unwrap_or_default())
                 .filter(|agent: &AgentView| now.duration_since(agent.at) <= AGENT_FRESH),
         })
-        .collect()
-}
-
-fn uids(pods: &BTreeMap<String, PodView>) -> BTreeMap<String, String> {
-    pods.iter()
-        .map(|(name, pod)| (name.clone(), pod.uid.clone()))
         .collect()
 }
 

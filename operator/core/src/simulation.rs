@@ -9,25 +9,13 @@
 mod api;
 mod clients;
 mod invariants;
+mod ledger;
+mod life;
 mod operator;
+mod pass;
 mod random;
 mod script;
 mod server;
+mod settings;
 mod tests;
 mod world;
-
-use crate::observed::{PodPhase, PodState, PodView};
-
-/// A pod as it is right after its creation.
-fn pod_view(name: &str, serial: i64) -> PodView {
-    PodView {
-        name: name.to_owned(),
-        serial,
-        state: PodState::Starting,
-        phase: PodPhase::Pending,
-        ready: false,
-        ready_since: None,
-        ip: None,
-        ..crate::testing::pod(serial)
-    }
-}

@@ -4,13 +4,17 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::{Draft, EventKind, Plan, Verdict};
+use crate::draft::{Draft, Verdict};
+use crate::memory::Memory;
 use crate::numbers::since;
-use crate::observed::{Memory, Observed};
+use crate::observed::{DrainReason, Observed};
+use crate::plan::{Event, EventKind, Plan};
 use crate::pool::{Pool, Role};
 use crate::scale::{self, Scale};
 use crate::validate::ValidCluster;
-use crate::{backends, children, conditions, drain, expected, resources, rollout, starts, status, victim};
+use crate::{
+    backends, children, conditions, drain, expectations, resources, rollout, startup, status, victim,
+};
 
 /// While there are pods.
 const TICK: Duration = Duration::from_secs(5);
@@ -27,18 +31,18 @@ const LEAST_CREATES: usize = 4;
 const BROKEN_FOR: SignedDuration = SignedDuration::from_mins(5);
 
 /// Decides what to do about one cluster, now. Pure: equal arguments make equal plans, whatever the order of pods.
-pub fn plan(cluster: &ValidCluster, observed: &Observed, memory: &Memory, now: Timestamp) -> Plan {
+pub fn decide(cluster: &ValidCluster, observed: &Observed, memory: &Memory, now: Timestamp) -> Plan {
     let revision = resources::template_hash(cluster);
-    let (observed, behind) = expected::overlay(observed, memory, now);
+    let (observed, unconfirmed) = expectations::apply_pending_writes(observed, memory, now);
     let observed = &*observed;
     let mut draft = Draft::new(cluster, observed, memory.clone(), now);
-    draft.behind = behind;
+    draft.unconfirmed = unconfirmed;
     draft.memory.look(observed, &revision, now);
     let pool = Pool::new(observed, &draft.memory, &revision, now);
-    feel(&mut draft, &pool);
+    update_health(&mut draft, &pool);
     if observed.watches_fresh {
-        starts::activate(&mut draft, &pool);
-        starts::count_failures(&mut draft, &pool);
+        startup::activate(&mut draft, &pool);
+        startup::count_failures(&mut draft, &pool);
     }
     let scale = scale::assess(&mut draft, &pool);
     if observed.watches_fresh {
@@ -59,7 +63,7 @@ pub fn plan(cluster: &ValidCluster, observed: &Observed, memory: &Memory, now: T
 }
 
 fn change_pods(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) {
-    starts::remove_hopeless(draft, pool);
+    startup::remove_hopeless(draft, pool);
     let kept = rollout::roll_back(draft, pool, scale);
     let missing = usize::try_from(scale.desired - scale.serving - scale.starting - kept).unwrap_or(0);
     if missing > 0 {
@@ -71,15 +75,15 @@ fn change_pods(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) {
     }
     drain::heal_serving(draft, pool);
     drain::advance(draft, pool, scale.load.up);
-    starts::remove_dead(draft, pool);
+    startup::remove_dead(draft, pool);
 }
 
-/// Redis carries what clients say after they moved: while it is down, moves are slow and no drain begins.
-fn feel(draft: &mut Draft<'_>, pool: &Pool<'_>) {
+/// While Redis is down, moved clients could not reach the other pods: moves are slow and no drain begins.
+fn update_health(draft: &mut Draft<'_>, pool: &Pool<'_>) {
     let samples = pool.of(Role::Serving).filter_map(|member| member.sample);
     let (up, down): (Vec<_>, Vec<_>) = samples.partition(|sample| sample.broker_up);
-    let well = down.len() * 2 <= up.len() + down.len();
-    draft.memory.budget.feel(well, draft.now);
+    let redis_healthy = down.len() * 2 <= up.len() + down.len();
+    draft.memory.budget.update_health(redis_healthy, draft.now);
 }
 
 /// First what is there already and leaving, the fullest first; then new pods.
@@ -92,11 +96,11 @@ fn grow(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale, missing: usize) {
             reason: "DemandIsBack",
         };
         let what = format!(
-            "{} with {} connections stays in rotation",
+            "cancel the drain of {} with {} connections",
             member.view.name,
             member.connections()
         );
-        draft.decide(scale, verdict, &what);
+        scale.report(draft, verdict, &what);
     }
     let missing = missing - cancelled.len();
     let batch = batch(draft, scale, missing);
@@ -122,7 +126,7 @@ fn grow(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale, missing: usize) {
         names.len(),
         names.join(", ")
     );
-    draft.decide(scale, verdict, &what);
+    scale.report(draft, verdict, &what);
 }
 
 /// 1, 2, 4, … pods, and at most as many as there are in 15 s: whatever is wrong with them shows early.
@@ -132,7 +136,7 @@ fn batch(draft: &mut Draft<'_>, scale: &Scale, missing: usize) -> usize {
         .memory
         .created_at
         .retain(|at| since(*at, now) < CREATE_WINDOW);
-    if starts::next_try(&draft.memory).is_some_and(|at| now < at) {
+    if draft.memory.starts.next_try().is_some_and(|at| now < at) {
         return 0;
     }
     let created = draft.memory.created_at.len();
@@ -141,7 +145,7 @@ fn batch(draft: &mut Draft<'_>, scale: &Scale, missing: usize) -> usize {
 }
 
 fn shrink(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) {
-    starts::remove_surplus(draft, pool, scale);
+    startup::remove_surplus(draft, pool, scale);
     let slots = scale::slots(draft, pool, scale);
     let mut left = scale.serving;
     for victim in victim::for_scale_down(pool, draft.now).into_iter().take(slots) {
@@ -149,7 +153,7 @@ fn shrink(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) {
             break;
         }
         left -= 1;
-        drain::start(draft, victim, crate::observed::DrainReason::ScaleDown);
+        drain::start(draft, victim, DrainReason::ScaleDown);
         let verdict = Verdict {
             action: "ScaleDown",
             reason: "FewerPodsWanted",
@@ -159,11 +163,11 @@ fn shrink(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) {
             victim.view.name,
             victim.connections()
         );
-        draft.decide(scale, verdict, &what);
+        scale.report(draft, verdict, &what);
     }
 }
 
-/// A pod that nobody has reached for long leaves like any other, once there are enough others.
+/// A pod that was unreachable for long drains like any other, once there are enough others.
 fn retire_broken(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) {
     if scale.serving < scale.desired || scale::common_hold(draft).is_some() {
         return;
@@ -174,32 +178,36 @@ fn retire_broken(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) {
         if !long || member.view.protected || draft.is_taken(member.view) {
             continue;
         }
-        drain::start(draft, member, crate::observed::DrainReason::ScaleDown);
+        drain::start(draft, member, DrainReason::ScaleDown);
         let verdict = Verdict {
             action: "ScaleDown",
             reason: "PodIsBroken",
         };
-        let what = format!("drain {}, which has not been ready for long", member.view.name);
-        draft.decide(scale, verdict, &what);
+        let what = format!(
+            "drain {}, not ready for {} s",
+            member.view.name,
+            BROKEN_FOR.as_secs()
+        );
+        scale.report(draft, verdict, &what);
     }
 }
 
 fn finish(mut draft: Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Plan {
     for conflict in draft.observed.conflicts.iter().filter(|c| !c.terminating) {
-        draft.plan.events.push(super::Event {
+        draft.plan.events.push(Event {
             kind: EventKind::Warning,
             reason: "ChildConflict".to_owned(),
             action: "Apply".to_owned(),
-            note: format!("{} {} exists and is not ours", conflict.kind, conflict.name),
+            note: conditions::conflict_message(conflict),
         });
     }
-    let missing = scale.desired > scale.serving + scale.starting && !starts::stalled(&draft.memory);
+    let missing = scale.desired > scale.serving + scale.starting && !draft.memory.starts.stalled();
     draft.plan.recheck_after = match (missing, pool.members.is_empty() && pool.reserved == 0) {
         (true, _) => NEXT_BATCH,
         (false, true) => IDLE,
         (false, false) => TICK,
     };
-    expected::remember(&draft.plan, &mut draft.memory, draft.observed, draft.now);
+    expectations::remember(&draft.plan, &mut draft.memory, draft.observed, draft.now);
     draft.plan.memory = draft.memory;
     draft.plan
 }

@@ -1,39 +1,34 @@
 //! What the operator remembers of one cluster while it runs. Nothing of it is needed after a restart.
 
 mod conflicts;
-mod intact;
-mod serials;
+mod live;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use wsc_api::v1alpha1::WebSocketCluster;
-use wsc_core::observed::Memory;
+use wsc_core::memory::Memory;
+use wsc_core::serials::Serials;
 
-pub use conflicts::Conflicts;
-pub use intact::{Checked, IntactCache};
-pub use serials::Serials;
+use conflicts::Conflicts;
+use live::LiveObjects;
 
 #[derive(Default)]
-pub struct State {
+pub(crate) struct State {
     /// The resource that this is about: one that is made again under the same name is another.
-    pub uid: String,
-    /// Of the core.
-    pub memory: Memory,
-    pub serials: Serials,
-    pub conflicts: Conflicts,
-    pub intact: IntactCache,
+    pub(crate) uid: String,
+    pub(crate) memory: Memory,
+    pub(crate) serials: Serials,
+    pub(crate) conflicts: Conflicts,
+    pub(crate) live: LiveObjects,
     /// The resource as our own last write left it: the watch may be behind.
-    pub latest: Option<Arc<WebSocketCluster>>,
-    /// The last `total` that a pod's process accepted, by pod uid: boot id and total.
-    pub granted: HashMap<String, (String, i64)>,
-    /// What was last said about the resource itself, so that it is said once.
-    pub complaint: Option<String>,
+    pub(crate) latest: Option<Arc<WebSocketCluster>>,
+    /// The last problem of the resource itself, logged once.
+    pub(crate) problem: Option<String>,
 }
 
 impl State {
     /// Forgets everything if the resource is another one than before.
-    pub fn about(&mut self, uid: &str) {
+    pub(crate) fn about(&mut self, uid: &str) {
         if self.uid != uid {
             *self = Self {
                 uid: uid.to_owned(),
@@ -43,7 +38,7 @@ impl State {
     }
 
     /// The newer one of what the watch shows and what our last write left.
-    pub fn newest(&mut self, seen: WebSocketCluster) -> Arc<WebSocketCluster> {
+    pub(crate) fn newest(&mut self, seen: WebSocketCluster) -> Arc<WebSocketCluster> {
         let newer = self
             .latest
             .take()
@@ -96,8 +91,8 @@ mod tests {
             state.newest(at("7", "b")).metadata.resource_version.as_deref(),
             Some("7")
         );
-        state.granted.insert("p".to_owned(), ("x".to_owned(), 1));
+        state.problem = Some("unreadable".to_owned());
         state.about("b");
-        assert!(state.granted.is_empty() && state.uid == "b");
+        assert!(state.problem.is_none() && state.uid == "b");
     }
 }

@@ -1,7 +1,7 @@
 //! What people and machines are told: one log line per decision, events, metrics.
 
-pub mod events;
-pub mod metrics;
+pub(crate) mod events;
+pub(crate) mod metrics;
 
 use std::time::Duration;
 
@@ -9,12 +9,13 @@ use wsc_api::v1alpha1::WebSocketCluster;
 use wsc_core::plan::{Event, EventKind, Plan};
 
 use crate::apply::Applied;
-use crate::context::{ClusterKey, Context};
+use crate::cluster_key::ClusterKey;
+use crate::context::Context;
 use crate::error::Error;
 
 /// How a pass ended, for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// Everything that was planned was done, be it nothing.
     Done,
     /// Some of it failed.
@@ -28,7 +29,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Done => "done",
             Self::Failed => "failed",
@@ -40,7 +41,7 @@ impl Outcome {
 }
 
 /// Tells what a pass did.
-pub async fn report(
+pub(crate) async fn report(
     context: &Context,
     key: &ClusterKey,
     resource: &WebSocketCluster,
@@ -48,7 +49,7 @@ pub async fn report(
     applied: &Applied,
 ) {
     for decision in &plan.decisions {
-        tracing::info!(cluster = %key, decision, "decided");
+        tracing::info!(cluster = %key, decision, "decision");
     }
     context.metrics.cluster(key, plan, applied.granted);
     for error in &applied.errors {
@@ -71,17 +72,17 @@ pub async fn report(
 }
 
 /// One line for an error of a pass.
-pub fn complain(context: &Context, key: &ClusterKey, error: &Error) {
+pub(crate) fn complain(context: &Context, key: &ClusterKey, error: &Error) {
     context.metrics.error(error.category());
     if error.is_conflict() {
-        tracing::debug!(cluster = %key, error = %error, "somebody was faster; looking again");
+        tracing::debug!(cluster = %key, error = %error, "write conflict; retrying");
     } else {
-        tracing::warn!(cluster = %key, error = %error, category = error.category(), "a step failed");
+        tracing::warn!(cluster = %key, error = %error, category = error.category(), "reconcile step failed");
     }
 }
 
 /// Counts a pass.
-pub fn finished(context: &Context, outcome: Outcome, took: Duration) {
+pub(crate) fn finished(context: &Context, outcome: Outcome, took: Duration) {
     context.metrics.reconciled(outcome.as_str(), took);
 }
 

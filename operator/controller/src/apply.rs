@@ -1,0 +1,162 @@
+//! Applies a plan in one fixed order. A failed step does not prevent the others, except those that depend on it; the next pass
+//! plans again what was missed.
+
+mod children;
+mod pods;
+mod target;
+
+use data_encoding::HEXLOWER;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::jiff::Timestamp;
+use wsc_core::memory::Memory;
+use wsc_core::plan::{ControlCall, ControlVerb, Plan};
+use wsc_core::resources;
+
+use crate::control;
+use crate::error::{Error, describe};
+use crate::state::State;
+use crate::status;
+pub(crate) use target::Target;
+use target::creating;
+
+/// Bytes of randomness in the Redis password.
+const PASSWORD_BYTES: usize = 24;
+
+/// The result of applying a plan.
+#[derive(Debug, Default)]
+pub(crate) struct Applied {
+    /// Steps that failed, in order.
+    pub(crate) errors: Vec<Error>,
+    /// Connections that pods have newly accepted to move.
+    pub(crate) granted: i64,
+}
+
+/// Applies a plan. `events`, `decisions` and `recheck_after` are the caller's.
+pub(crate) async fn apply(target: &Target<'_>, plan: &Plan, state: &mut State) -> Applied {
+    let Plan {
+        apply,
+        remove,
+        create_redis_secret,
+        reserve_serials,
+        create_pods,
+        mark_pods,
+        calls,
+        delete_pods,
+        status,
+        memory,
+        events: _,
+        decisions: _,
+        recheck_after: _,
+    } = plan;
+    let mut applied = Applied::default();
+    let mut memory = memory.clone();
+    // Before the children, because the Redis Deployment mounts it.
+    if let Some(name) = create_redis_secret {
+        applied.note(redis_secret(target, name).await);
+    }
+    for child in apply {
+        // On the heap: it holds an object of each kind.
+        applied.note(Box::pin(children::apply(target, child, &mut memory, state)).await);
+    }
+    for key in remove {
+        applied.note(children::remove(target, key).await);
+    }
+    let mut refused = None;
+    let mut target_resource = target.resource.clone();
+    let reserved = match reserve_serials {
+        None => Ok(()),
+        Some(end) => pods::reserve(target, status, *end, &mut target_resource, state).await,
+    };
+    match reserved {
+        Ok(()) => {
+            for result in pods::create(target, create_pods, state).await {
+                refused = result.as_ref().err().and_then(refusal).or(refused);
+                applied.note(result);
+            }
+        }
+        // Another operator may have reserved the same serials: without a reservation nothing is created.
+        Err(error) => applied.errors.push(error),
+    }
+    for mark in mark_pods {
+        let result = pods::mark(target, mark).await;
+        applied.note_pod(result, &mark.uid, &mut memory);
+    }
+    call(target, calls, &mut applied).await;
+    for pod in delete_pods {
+        let result = pods::delete(target, pod).await;
+        applied.note_pod(result, &pod.uid, &mut memory);
+    }
+    if let Some(wanted) = wsc_core::status::update(target_resource.status.as_ref(), status) {
+        let written = status::put(target.context, target.key, &target_resource, &wanted, state).await;
+        applied.note(written.map(|_| ()));
+    }
+    if let Some(reason) = refused {
+        memory.creates_rejected(reason, Timestamp::now());
+    }
+    state.memory = memory;
+    applied
+}
+
+/// Why the API server rejected a pod, in its words: a quota, a policy or an invalid field. An immediate retry is no use.
+fn refusal(error: &Error) -> Option<String> {
+    match error {
+        Error::Api { source, .. } if matches!(error.category(), "invalid" | "forbidden") => {
+            Some(describe(source))
+        }
+        _ => None,
+    }
+}
+
+impl Applied {
+    fn note(&mut self, result: Result<(), Error>) {
+        if let Err(error) = result {
+            self.errors.push(error);
+        }
+    }
+
+    /// A failed write must not count as done.
+    fn note_pod(&mut self, result: Result<(), Error>, uid: &str, memory: &mut Memory) {
+        if result.is_err() {
+            memory.write_failed(uid);
+        }
+        self.note(result);
+    }
+}
+
+/// Creates the Secret with the Redis password. A conflict is success: an earlier pass created it.
+async fn redis_secret(target: &Target<'_>, name: &str) -> Result<(), Error> {
+    let bytes: [u8; PASSWORD_BYTES] = rand::random();
+    let mut secret = resources::redis_secret(target.cluster, &HEXLOWER.encode(&bytes));
+    secret.metadata.name = Some(name.to_owned());
+    let api = target.context.api.objects::<Secret>(&target.key.namespace);
+    let params = creating();
+    let create = api.create(&params, &secret);
+    match target.context.api.write("create", "Secret", name, create).await {
+        Err(error) if error.is_conflict() => Ok(()),
+        result => result.map(|_| ()),
+    }
+}
+
+async fn call(target: &Target<'_>, calls: &[ControlCall], applied: &mut Applied) {
+    for (call, result) in control::call_all(target.context, calls.to_vec()).await {
+        match result {
+            Ok(sample) => {
+                applied.granted += newly_granted(target, &call);
+                target.samples.answered(sample);
+            }
+            Err(error) => applied.errors.push(error),
+        }
+    }
+}
+
+/// Moves that the process had not accepted before. Each answer is a sample, so the newest one names the total until now.
+fn newly_granted(target: &Target<'_>, call: &ControlCall) -> i64 {
+    let ControlVerb::Shed { boot_id, total, .. } = &call.verb else {
+        return 0;
+    };
+    let newest = target.observed.samples.get(&call.pod);
+    let accepted = newest
+        .filter(|sample| sample.boot_id == *boot_id)
+        .map_or(0, |sample| sample.shed_target);
+    (total - accepted).max(0)
+}

@@ -1,0 +1,40 @@
+//! What a plan is applied to, and what writes have in common.
+
+use std::sync::Arc;
+
+use kube::api::{ObjectMeta, PostParams};
+use wsc_api::names;
+use wsc_api::v1alpha1::WebSocketCluster;
+use wsc_core::observed::Observed;
+use wsc_core::validate::ValidCluster;
+
+use crate::cluster_key::ClusterKey;
+use crate::context::Context;
+use crate::sample::Samples;
+
+/// What a plan is applied to.
+pub(crate) struct Target<'a> {
+    pub(crate) context: &'a Context,
+    pub(crate) key: &'a ClusterKey,
+    pub(crate) cluster: &'a ValidCluster,
+    pub(crate) resource: Arc<WebSocketCluster>,
+    pub(crate) observed: &'a Observed,
+    pub(crate) samples: &'a Samples,
+}
+
+pub(super) fn creating() -> PostParams {
+    PostParams {
+        field_manager: Some(names::FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    }
+}
+
+/// Only what identifies an object and makes a stale write fail.
+pub(super) fn identity(name: &str, uid: &str, resource_version: &str) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name.to_owned()),
+        uid: Some(uid.to_owned()),
+        resource_version: Some(resource_version.to_owned()),
+        ..ObjectMeta::default()
+    }
+}

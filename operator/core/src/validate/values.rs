@@ -1,0 +1,129 @@
+//! A resource whose values are valid, and what is wrong with one that has others.
+
+use std::time::Duration;
+
+use wsc_api::v1alpha1::{EnvVar, OnDeadline, PodSettings, ScalingMode, SecretKeyReference, ServiceSpec};
+use wsc_haproxy::{Origin, Sticky, Timeouts};
+
+/// Images and surroundings that the operator was installed with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Images {
+    pub server: String,
+    pub proxy: String,
+    pub redis: String,
+    /// The operator's own namespace: `NetworkPolicies` let its pods reach control ports.
+    pub operator_namespace: String,
+}
+
+/// A `WebSocketCluster` with names checked, numbers in range and strings parsed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ValidCluster {
+    pub name: String,
+    pub(crate) namespace: String,
+    pub uid: String,
+    pub generation: i64,
+    /// The annotation that rolls the server pods.
+    pub(crate) restarted_at: Option<String>,
+    /// With the resource's own server image in place of the installed one, if it has one.
+    pub(crate) images: Images,
+    pub(crate) scaling: Scaling,
+    pub(crate) server: Server,
+    pub(crate) redis: RedisTarget,
+    pub(crate) proxy: Proxy,
+    pub(crate) drain: DrainSettings,
+    pub(crate) disruption: Disruption,
+}
+
+/// Number of server pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Scaling {
+    pub(crate) mode: ScalingMode,
+    /// What `kubectl scale` wrote, for [`ScalingMode::Replicas`]; not clamped.
+    pub(crate) replicas: i32,
+    pub(crate) min_replicas: i32,
+    pub(crate) max_replicas: i32,
+    /// 1 to 100.
+    pub(crate) target_utilization_percent: i32,
+    /// Pods on top of what the connections need.
+    pub(crate) buffer: Amount,
+    pub(crate) stabilization_window: Duration,
+}
+
+/// A number, or a percentage of something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Amount {
+    Count(i64),
+    Percent(i64),
+}
+
+/// The server pods.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Server {
+    pub(crate) port: u16,
+    pub(crate) path: String,
+    pub(crate) max_connections: i64,
+    pub(crate) env: Vec<EnvVar>,
+    pub(crate) termination_grace_period_seconds: i64,
+    pub(crate) pod: PodSettings,
+}
+
+/// The Redis that carries broadcasts.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum RedisTarget {
+    /// One that the operator runs.
+    Managed(Box<PodSettings>),
+    /// An external one, without user and password.
+    Url(String),
+    /// An external one whose URL is in a Secret.
+    SecretRef(SecretKeyReference),
+}
+
+/// HAProxy in front of the pool.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Proxy {
+    pub(crate) replicas: i32,
+    pub(crate) service: ServiceSpec,
+    pub(crate) sticky: Sticky,
+    pub(crate) origins: Vec<Origin>,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) pod: PodSettings,
+}
+
+/// Connection draining.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DrainSettings {
+    pub(crate) natural: Duration,
+    pub(crate) deadline: Duration,
+    pub(crate) on_deadline: OnDeadline,
+    pub(crate) close_code: u16,
+    pub(crate) jitter_seconds: u32,
+}
+
+/// Limits of moves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Disruption {
+    pub(crate) moves_per_minute: Amount,
+    pub(crate) max_moves_per_second: u32,
+    pub(crate) max_concurrent_drains: Amount,
+}
+
+/// What is wrong with a resource.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field} {problem}")]
+pub struct Invalid {
+    /// Path of the field in the spec: `server.maxConnections`.
+    pub field: String,
+    pub problem: String,
+}
+
+impl Invalid {
+    /// The problem with the path of the field in the whole resource.
+    pub(crate) fn in_resource(&self) -> String {
+        let root = if self.field.starts_with("metadata.") {
+            ""
+        } else {
+            "spec."
+        };
+        format!("{root}{self}")
+    }
+}
