@@ -227,7 +227,7 @@ mod tests {
 
     const INTRODUCTION: &str = "# Metrics of the server
 
-Generated from the program's registry: `WSC_UPDATE_DOCS=1 cargo xtask test pure metrics`. `GET /metrics` on the control port answers them in the
+Generated from the program's registry: `WSC_UPDATE_DOCS=1 cargo xtask test unit metrics`. `GET /metrics` on the control port answers them in the
 OpenMetrics text format. Labels are words of the program, never of a client; each `reason` is there from the start with 0. What the words of
 `refused` mean is in the table of errors of [server.md](server.md). Those of the operator are in [operator.md](operator.md).
 

@@ -30,7 +30,7 @@ pub(crate) fn server(args: &BenchArgs) -> Result<ExitCode> {
     let cache = Cache::open()?;
     let steps = Steps::new();
     machine::packages(&steps)?;
-    let programs = steps.run("cargo build --release", cargo::programs)?;
+    let programs = cargo::programs(&cache, &steps)?;
     let ladder = ladder::ladder(&cache, &steps)?;
     let mut bench = Command::new(programs.path("wsc-bench")?);
     bench

@@ -7,12 +7,12 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
 
-use crate::test::{self, Rung};
+use crate::test::{self, Tier};
 use crate::{bench, demo};
 use wsc_environment::cache::Cache;
 use wsc_environment::cluster::{self, Cluster};
 use wsc_environment::steps::Steps;
-use wsc_environment::{cargo, images, variables};
+use wsc_environment::{cargo, helm, images, variables};
 
 /// Everything that this repository can do, each with all of its own set-up.
 #[derive(Parser)]
@@ -26,7 +26,7 @@ pub(crate) struct Cli {
 enum Command {
     /// A real local Kubernetes, the operator from its chart, clients, scale up, scale down, a verdict
     Demo(DemoArgs),
-    /// Lint and every test; or one rung of the ladder
+    /// Lint and every test; or one tier
     Test(TestArgs),
     /// The local Kubernetes, one per machine
     #[command(subcommand)]
@@ -79,10 +79,10 @@ pub(crate) struct BenchArgs {
 
 #[derive(Args)]
 struct TestArgs {
-    /// One rung only
-    rung: Option<Rung>,
+    /// One tier only
+    tier: Option<Tier>,
     /// Only tests whose name contains this
-    #[arg(requires = "rung")]
+    #[arg(requires = "tier")]
     filter: Option<String>,
 }
 
@@ -128,7 +128,7 @@ struct GenArgs {
 pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Demo(args) => return demo::run(&args),
-        Command::Test(args) => return test::run(args.rung, args.filter.as_deref()),
+        Command::Test(args) => return test::run(args.tier, args.filter.as_deref()),
         Command::Cluster(command) => return cluster(command),
         Command::Images(args) => images::run(args.export.as_deref())?,
         Command::Bench(BenchCommand::Server(args)) => return bench::server(&args),
@@ -140,7 +140,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
 
 /// The generators depend on the operator's crates, so they are a program of their own.
 fn generate(args: &GenArgs) -> Result<ExitCode> {
-    let program = Steps::new().run("cargo build wsc-gen", || cargo::program("wsc-gen"))?;
+    let program = cargo::program(&Cache::open()?, &Steps::new(), "wsc-gen")?;
     let mut command = std::process::Command::new(program);
     if args.check {
         command.arg("--check");
@@ -164,7 +164,8 @@ fn cluster(command: ClusterCommand) -> Result<ExitCode> {
             let Some((program, args)) = command.split_first() else {
                 bail!("say which command to run")
             };
-            let environment = variables::of_cluster(&cache, &cluster)?;
+            let environment =
+                variables::of_cluster(&cache, &cluster, &helm::provide(&cache, &Steps::new())?)?;
             return become_program(cluster.client(program)?.args(args).envs(environment));
         }
     }
@@ -190,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_needs_a_rung_and_nodes_are_one_to_three() {
+    fn a_filter_needs_a_tier_and_nodes_are_one_to_three() {
         let parse = |line: &str| Cli::try_parse_from(line.split(' '));
         assert!(parse("xtask test").is_ok());
         assert!(parse("xtask test e2e scale_up").is_ok());

@@ -9,7 +9,7 @@ use crate::commands::DemoArgs;
 use wsc_environment::cache::Cache;
 use wsc_environment::cluster::{self, Cluster};
 use wsc_environment::steps::Steps;
-use wsc_environment::{cargo, images, interrupt, machine, variables};
+use wsc_environment::{cargo, helm, images, interrupt, machine, variables};
 
 /// Signal 2 as an exit code, as shells have it.
 const INTERRUPTED: u8 = 130;
@@ -50,26 +50,22 @@ enum Whose {
 }
 
 fn demo(cache: &Cache, steps: &Steps, args: &DemoArgs, whose: Whose) -> Result<ExitCode> {
-    let programs = step(steps, "cargo build --release", cargo::programs)?;
+    let programs = cargo::programs(cache, steps)?;
+    going_on()?;
     let cluster = cluster::up(cache, steps, None)?;
     going_on()?;
+    let helm = helm::provide(cache, steps)?;
     let images = images::provide(cache, steps, &programs, &cluster)?;
     going_on()?;
     let _in_use = cache.in_use()?;
     let mut command = cluster.client(programs.path("wsc-demo")?)?;
     command
-        .envs(variables::of_cluster(cache, &cluster)?)
+        .envs(variables::of_cluster(cache, &cluster, &helm)?)
         .envs(variables::of_images(&images));
     if whose == Whose::Ours {
         command.arg("--disposable");
     }
     play(command, args)
-}
-
-fn step<T>(steps: &Steps, name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    let result = steps.run(name, work);
-    going_on()?;
-    result
 }
 
 fn going_on() -> Result<()> {

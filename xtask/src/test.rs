@@ -1,11 +1,9 @@
-//! `cargo xtask test`: lint, then every rung of the ladder, and one closing line.
+//! `cargo xtask test`: lint, then every tier, and one closing line.
 
 mod lint;
-mod modules;
 mod outcome;
-mod rungs;
 mod suite;
-mod words;
+mod tiers;
 
 use std::process::ExitCode;
 
@@ -18,13 +16,13 @@ use wsc_environment::steps::Steps;
 
 use outcome::Outcome;
 
-/// The rungs of the ladder, cheapest first.
+/// The test tiers, cheapest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Rung {
+pub(crate) enum Tier {
     /// Format, clippy, dependencies, chart, generated files, house rules
     Lint,
     /// Values in, values out: unit tests of all crates
-    Pure,
+    Unit,
     /// Against a real HAProxy and a real Redis
     Component,
     /// Against a real API server without nodes
@@ -33,13 +31,13 @@ pub(crate) enum Rung {
     E2e,
 }
 
-impl Rung {
-    const ALL: [Self; 5] = [Self::Lint, Self::Pure, Self::Component, Self::Api, Self::E2e];
+impl Tier {
+    const ALL: [Self; 5] = [Self::Lint, Self::Unit, Self::Component, Self::Api, Self::E2e];
 
     fn name(self) -> &'static str {
         match self {
             Self::Lint => "lint",
-            Self::Pure => "pure",
+            Self::Unit => "unit",
             Self::Component => "component",
             Self::Api => "api",
             Self::E2e => "e2e",
@@ -47,22 +45,21 @@ impl Rung {
     }
 }
 
-/// Runs one rung or all; the last line that is printed is `N passed, N failed`.
-pub(crate) fn run(rung: Option<Rung>, filter: Option<&str>) -> Result<ExitCode> {
+/// Runs one tier or all; the last line that is printed is `N passed, N failed`.
+pub(crate) fn run(tier: Option<Tier>, filter: Option<&str>) -> Result<ExitCode> {
     // What runs in the background has to be ended, also after Ctrl-C.
     interrupt::hold()?;
     let cache = Cache::open()?;
     let steps = Steps::new();
-    let rungs = rung.map_or_else(|| Rung::ALL.to_vec(), |rung| vec![rung]);
     let mut total = Outcome::default();
-    for rung in rungs {
-        println!("== {}", rung.name());
-        let outcome = rungs::run(rung, &cache, &steps, filter).unwrap_or_else(|err| {
-            println!("{}: {err:#}", rung.name());
+    for tier in tier.map_or_else(|| Tier::ALL.to_vec(), |tier| vec![tier]) {
+        println!("== {}", tier.name());
+        let outcome = tiers::run(tier, &cache, &steps, filter).unwrap_or_else(|err| {
+            println!("{}: {err:#}", tier.name());
             Outcome { passed: 0, failed: 1 }
         });
         if outcome == Outcome::default() {
-            println!("{}: no test ran", rung.name());
+            println!("{}: no test ran", tier.name());
             total.failed += 1;
         }
         total += outcome;

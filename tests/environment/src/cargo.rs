@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::process::output;
+use crate::cache::Cache;
+use crate::process::{followed, output};
 use crate::repository;
+use crate::steps::{Progress, Steps};
 
 /// A program or a test program that cargo has built.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,9 +36,8 @@ impl Programs {
 }
 
 /// Builds all programs of the workspace. (All at once: one selection of features, so nothing is built twice.)
-pub fn programs() -> Result<Programs> {
-    let found =
-        executables(repository::cargo().args(["build", "--release", "--locked", "--workspace", "--bins"]))?;
+pub fn programs(cache: &Cache, steps: &Steps) -> Result<Programs> {
+    let found = build(cache, steps, "cargo build", &["build", "--bins"], |_| true)?;
     Ok(Programs(
         found
             .into_iter()
@@ -46,15 +47,9 @@ pub fn programs() -> Result<Programs> {
 }
 
 /// Builds one program of the workspace, with the features that all of them have.
-pub fn program(name: &str) -> Result<PathBuf> {
-    let found = executables(repository::cargo().args([
-        "build",
-        "--release",
-        "--locked",
-        "--workspace",
-        "--bin",
-        name,
-    ]))?;
+pub fn program(cache: &Cache, steps: &Steps, name: &str) -> Result<PathBuf> {
+    let step = format!("cargo build {name}");
+    let found = build(cache, steps, &step, &["build", "--bin", name], |_| true)?;
     let mut found = found.into_iter().filter(|executable| executable.target == name);
     let program = found
         .next()
@@ -63,12 +58,12 @@ pub fn program(name: &str) -> Result<PathBuf> {
 }
 
 /// Builds the unit tests of all crates.
-pub fn unit_tests() -> Result<Vec<Executable>> {
-    tests(&["--lib", "--bins"])
+pub fn unit_tests(cache: &Cache, steps: &Steps) -> Result<Vec<Executable>> {
+    tests(cache, steps, "cargo test --no-run: unit", &["--lib", "--bins"])
 }
 
 /// Builds the integration tests of these packages.
-pub fn integration_tests(packages: &[&str]) -> Result<Vec<Executable>> {
+pub fn integration_tests(cache: &Cache, steps: &Steps, packages: &[&str]) -> Result<Vec<Executable>> {
     let metadata =
         output(repository::cargo().args(["metadata", "--no-deps", "--format-version=1", "--locked"]))?;
     let names = integration_test_names(&serde_json::from_str(&metadata)?, packages);
@@ -76,30 +71,84 @@ pub fn integration_tests(packages: &[&str]) -> Result<Vec<Executable>> {
         bail!("no integration test in {}", packages.join(", "));
     }
     let selection: Vec<&str> = names.iter().flat_map(|name| ["--test", name]).collect();
-    let mut found = tests(&selection)?;
+    let step = format!("cargo test --no-run: {}", packages.join(", "));
+    let mut found = tests(cache, steps, &step, &selection)?;
     found.retain(|executable| packages.contains(&executable.package.as_str()));
     Ok(found)
 }
 
 /// Builds one integration test of a package.
-pub fn integration_test(package: &str, name: &str) -> Result<Vec<Executable>> {
-    let mut found = tests(&["--test", name])?;
+pub fn integration_test(cache: &Cache, steps: &Steps, package: &str, name: &str) -> Result<Vec<Executable>> {
+    let step = format!("cargo test --no-run: {name}");
+    let mut found = tests(cache, steps, &step, &["--test", name])?;
     found.retain(|executable| executable.package == package);
     Ok(found)
 }
 
-/// Selects targets and never packages: with `--package` the dependencies would be built again with other features.
-fn tests(selection: &[&str]) -> Result<Vec<Executable>> {
-    let mut cargo = repository::cargo();
-    cargo
-        .args(["test", "--release", "--locked", "--workspace", "--no-run"])
-        .args(selection);
+fn tests(cache: &Cache, steps: &Steps, step: &str, selection: &[&str]) -> Result<Vec<Executable>> {
+    let arguments = [&["test", "--no-run"], selection].concat();
     // `cargo test` builds programs for integration tests too; those are no tests.
-    let mut found = executables_where(&mut cargo, |message| {
+    let mut found = build(cache, steps, step, &arguments, |message| {
         message["profile"]["test"] == Value::Bool(true)
     })?;
     found.sort_by(|a, b| (&a.package, &a.target).cmp(&(&b.package, &b.target)));
     Ok(found)
+}
+
+/// Selects targets and never packages: with `--package` the dependencies would be built again with other features.
+fn build(
+    cache: &Cache,
+    steps: &Steps,
+    step: &str,
+    arguments: &[&str],
+    wanted: impl Fn(&Value) -> bool,
+) -> Result<Vec<Executable>> {
+    let mut cargo = repository::cargo();
+    cargo.args(arguments).args([
+        "--release",
+        "--locked",
+        "--workspace",
+        "--message-format=json-render-diagnostics",
+    ]);
+    let messages = steps.run_counted(step, |progress| run(&mut cargo, cache, progress))?;
+    let messages = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    Ok(messages
+        .filter(wanted)
+        .filter_map(|message| executable(&message))
+        .collect())
+}
+
+/// Runs a cargo command that builds and reports the crate that it is at. Returns its standard output; an error holds what it said.
+pub fn run(cargo: &mut Command, cache: &Cache, progress: &Progress) -> Result<String> {
+    // The bar is all that stable cargo says about the number of crates.
+    cargo
+        .env("CARGO_TERM_PROGRESS_WHEN", "always")
+        .env("CARGO_TERM_PROGRESS_WIDTH", "120")
+        .env("CARGO_TERM_COLOR", "never");
+    let mut said = String::new();
+    let out = followed(cargo, &cache.path("cargo.log"), |line| {
+        if let Some(crates) = counted(line) {
+            progress.set(crates);
+            return true;
+        }
+        said.push_str(line);
+        said.push('\n');
+        false
+    });
+    out.map_err(|_| anyhow::anyhow!("{}", said.trim_end()))
+}
+
+/// `crate 12 of 345: serde, syn` out of `Building [=>   ] 12/345: serde, syn`.
+fn counted(line: &str) -> Option<String> {
+    let (_, rest) = line.trim_start().strip_prefix("Building [")?.split_once("] ")?;
+    let (count, names) = rest.split_once(':').unwrap_or((rest, ""));
+    let (done, all) = count.trim().split_once('/')?;
+    let (done, all): (usize, usize) = (done.parse().ok()?, all.parse().ok()?);
+    let names = names.trim_end();
+    let colon = if names.is_empty() { "" } else { ":" };
+    Some(format!("crate {done} of {all}{colon}{names}"))
 }
 
 fn integration_test_names(metadata: &Value, packages: &[&str]) -> BTreeSet<String> {
@@ -115,31 +164,6 @@ fn integration_test_names(metadata: &Value, packages: &[&str]) -> BTreeSet<Strin
     tests
         .filter_map(|target| target["name"].as_str().map(str::to_owned))
         .collect()
-}
-
-fn executables(cargo: &mut Command) -> Result<Vec<Executable>> {
-    executables_where(cargo, |_| true)
-}
-
-/// Errors of the compiler go to the terminal as they come.
-fn executables_where(cargo: &mut Command, wanted: impl Fn(&Value) -> bool) -> Result<Vec<Executable>> {
-    let out = cargo
-        .args(["--quiet", "--message-format=json-render-diagnostics"])
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
-        .context("starting cargo")?;
-    if !out.status.success() {
-        bail!("the build failed");
-    }
-    let messages = String::from_utf8_lossy(&out.stdout);
-    let messages = messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    Ok(messages
-        .filter(wanted)
-        .filter_map(|message| executable(&message))
-        .collect())
 }
 
 fn executable(message: &Value) -> Option<Executable> {
@@ -164,6 +188,14 @@ fn package(id: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_bar_of_cargo_is_counted() {
+        let bar = "    Building [=====>       ] 12/345: serde, syn            ";
+        assert_eq!(counted(bar).unwrap(), "crate 12 of 345: serde, syn");
+        assert_eq!(counted("Building [==>] 3/3").unwrap(), "crate 3 of 3");
+        assert_eq!(counted("   Compiling serde v1.0.228"), None);
+    }
 
     #[test]
     fn the_package_of_an_id() {

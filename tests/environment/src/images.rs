@@ -49,7 +49,7 @@ pub fn run(export_to: Option<&Path>) -> Result<()> {
     let steps = Steps::new();
     machine::packages(&steps)?;
     machine::need_root("building images")?;
-    let programs = steps.run("cargo build --release", cargo::programs)?;
+    let programs = cargo::programs(&cache, &steps)?;
     let _lock = cache.lock()?;
     let images = build(&cache, &steps, &programs)?;
     if let Ok(cluster) = Cluster::running(&cache) {

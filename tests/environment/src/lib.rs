@@ -11,6 +11,8 @@ pub mod cache;
 pub mod cargo;
 pub mod cluster;
 mod debian;
+mod go;
+pub mod helm;
 pub mod images;
 pub mod interrupt;
 pub mod kubernetes;

@@ -8,9 +8,10 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::cache::{Cache, Key};
+use crate::go::Build;
 use crate::process::{logged, output};
-use crate::steps::Steps;
-use crate::{machine, repository};
+use crate::steps::{Progress, Steps};
+use crate::{cargo, machine, repository};
 
 /// Rust outside of the workspace: lint looks at it too.
 pub const AXUM: &str = "tests/bench/peers/axum";
@@ -36,7 +37,7 @@ pub fn build(cache: &Cache, steps: &Steps) -> Result<Peers> {
 fn axum(cache: &Cache, steps: &Steps) -> Result<PathBuf> {
     let rustc = output(Command::new("rustc").arg("--version"))?;
     let files = ["Cargo.toml", "Cargo.lock", "src/main.rs"];
-    make(cache, steps, AXUM, &rustc, &files, |source, folder| {
+    make(cache, steps, AXUM, &rustc, &files, |source, folder, progress| {
         let target = folder.join("target");
         let mut cargo = repository::cargo();
         cargo.args(["build", "--release", "--locked", "--manifest-path"]);
@@ -44,7 +45,7 @@ fn axum(cache: &Cache, steps: &Steps) -> Result<PathBuf> {
             .arg(source.join("Cargo.toml"))
             .arg("--target-dir")
             .arg(&target);
-        logged(&mut cargo, &cache.path("peer-axum.log"))?;
+        cargo::run(&mut cargo, cache, progress)?;
         fs::copy(target.join("release/peer-axum"), folder.join("peer-axum"))?;
         Ok(fs::remove_dir_all(target)?)
     })
@@ -52,15 +53,22 @@ fn axum(cache: &Cache, steps: &Steps) -> Result<PathBuf> {
 
 fn node(cache: &Cache, steps: &Steps) -> Result<PathBuf> {
     let files = ["package.json", "package-lock.json", "server.mjs"];
-    make(cache, steps, NODE, &node_version()?, &files, |source, folder| {
-        for file in files {
-            fs::copy(source.join(file), folder.join(file)).with_context(|| format!("copying {file}"))?;
-        }
-        let mut npm = Command::new("npm");
-        npm.current_dir(folder);
-        npm.args(["ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"]);
-        logged(&mut npm, &cache.path("peer-node.log"))
-    })
+    make(
+        cache,
+        steps,
+        NODE,
+        &node_version()?,
+        &files,
+        |source, folder, _| {
+            for file in files {
+                fs::copy(source.join(file), folder.join(file)).with_context(|| format!("copying {file}"))?;
+            }
+            let mut npm = Command::new("npm");
+            npm.current_dir(folder);
+            npm.args(["ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"]);
+            logged(&mut npm, &cache.path("peer-node.log"))
+        },
+    )
 }
 
 fn centrifuge(cache: &Cache, steps: &Steps) -> Result<PathBuf> {
@@ -71,13 +79,15 @@ fn centrifuge(cache: &Cache, steps: &Steps) -> Result<PathBuf> {
         CENTRIFUGE,
         &machine::go_version()?,
         &files,
-        |source, folder| {
-            let mut go = Command::new("go");
-            go.current_dir(source)
-                .args(["build", "-trimpath", "-o"])
-                .arg(folder.join("centrifuge"));
-            go.env("CGO_ENABLED", "0").env("GOFLAGS", "-mod=readonly");
-            logged(&mut go, &cache.path("peer-centrifuge.log"))
+        |source, folder, progress| {
+            let build = Build {
+                module: source,
+                flags: &["-trimpath"],
+                packages: &["."],
+                to: &folder.join("centrifuge"),
+                log: &cache.path("peer-centrifuge.log"),
+            };
+            build.run(progress)
         },
     )
 }
@@ -89,7 +99,7 @@ fn make(
     peer: &str,
     tool: &str,
     files: &[&str],
-    how: impl FnOnce(&Path, &Path) -> Result<()>,
+    how: impl FnOnce(&Path, &Path, &Progress) -> Result<()>,
 ) -> Result<PathBuf> {
     let source = repository::path(peer);
     let mut key = Key::default().text(tool);
@@ -99,8 +109,8 @@ fn make(
     let short = peer.rsplit('/').next().unwrap_or(peer);
     let name = format!("peer-{short}-{}", key.finish());
     if !cache.path(&name).exists() {
-        steps.run(&format!("{short}, to compare with"), || {
-            cache.folder(&name, |folder| how(&source, folder))
+        steps.run_counted(&format!("{short}, to compare with"), |progress| {
+            cache.folder(&name, |folder| how(&source, folder, progress))
         })?;
     }
     Ok(cache.path(&name))

@@ -1,9 +1,11 @@
 //! Running other programs: with a log, with a deadline, with an error that shows what they said.
 
 use std::fs::{self, File};
+use std::io::{BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -50,6 +52,56 @@ pub fn logged(command: &mut Command, log: &Path) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Runs and gives each line of the standard error to `is_progress`, also each state of a line that is rewritten; what is no progress is
+/// kept in the file `log`. Returns what the program wrote to its standard output; when it fails, the error holds the end of the log.
+pub fn followed(
+    command: &mut Command,
+    log: &Path,
+    mut is_progress: impl FnMut(&str) -> bool,
+) -> Result<String> {
+    let name = name_of(command);
+    let mut file = File::create(log).with_context(|| format!("creating {}", log.display()))?;
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("starting {name}"))?;
+    let mut out = child.stdout.take().context("no standard output")?;
+    let err = child.stderr.take().context("no standard error")?;
+    let output = thread::spawn(move || {
+        let mut text = Vec::new();
+        out.read_to_end(&mut text).map(|_| text)
+    });
+    let mut piece = Vec::new();
+    for byte in BufReader::new(err).bytes() {
+        match byte? {
+            b'\r' | b'\n' => {
+                let line = String::from_utf8_lossy(&piece);
+                if !line.is_empty() && !is_progress(&line) {
+                    writeln!(file, "{line}")?;
+                }
+                piece.clear();
+            }
+            byte => piece.push(byte),
+        }
+    }
+    file.write_all(&piece)?;
+    let status = child.wait()?;
+    if !status.success() {
+        bail!(
+            "{name} {}, log {}:\n{}",
+            describe(status),
+            log.display(),
+            tail(log)
+        );
+    }
+    let output = output
+        .join()
+        .map_err(|_| anyhow::anyhow!("{name}: its output was not read"))??;
+    Ok(String::from_utf8_lossy(&output).into_owned())
 }
 
 /// Runs with the terminal's own outputs.
@@ -114,6 +166,32 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(err.contains("exited with 3: no such thing"), "{err}");
+    }
+
+    #[test]
+    fn lines_are_reported_also_when_they_are_rewritten() {
+        let log = std::env::temp_dir().join(format!("wsc-followed-{}", std::process::id()));
+        let mut lines = Vec::new();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "echo out; printf '1 of 2\\r2 of 2\\nend\\n' >&2"]);
+        let out = followed(&mut shell, &log, |line| {
+            lines.push(line.to_owned());
+            line.contains(" of ")
+        })
+        .unwrap();
+        assert_eq!(fs::read_to_string(&log).unwrap(), "end\n");
+        assert_eq!(
+            (out.as_str(), lines),
+            ("out\n", vec!["1 of 2".into(), "2 of 2".into(), "end".into()])
+        );
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "echo no such thing >&2; exit 3"]);
+        let err = followed(&mut shell, &log, |_| false).unwrap_err().to_string();
+        assert!(
+            err.contains("exited with 3") && err.contains("no such thing"),
+            "{err}"
+        );
+        fs::remove_file(&log).unwrap();
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What tests and the demo are told by environment variables. `tests/support/src/cluster/environment.rs` reads them.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use anyhow::Result;
 
@@ -18,7 +19,7 @@ use crate::{images, kubernetes, repository};
 pub type Environment = Vec<(&'static str, OsString)>;
 
 /// For what runs in the `client` namespace of the cluster.
-pub fn of_cluster(cache: &Cache, cluster: &Cluster) -> Result<Environment> {
+pub fn of_cluster(cache: &Cache, cluster: &Cluster, helm: &Path) -> Result<Environment> {
     let mut all = of_repository();
     let kubeconfig = cluster.kubeconfig();
     all.extend([
@@ -31,7 +32,7 @@ pub fn of_cluster(cache: &Cache, cluster: &Cluster) -> Result<Environment> {
         ("WSC_CLUSTER_STATE", cluster.state().as_os_str().to_owned()),
         ("WSC_CLUSTER_PID", cluster.pid()?.to_string().into()),
         ("WSC_CLUSTER_NODES", cluster.nodes().to_string().into()),
-        ("WSC_HELM", cluster.program("helm").into_os_string()),
+        ("WSC_HELM", helm.as_os_str().to_owned()),
         ("WSC_KUBECTL", cluster.program("kubectl").into_os_string()),
     ]);
     if let Some(images) = images::last(cache) {
@@ -41,7 +42,7 @@ pub fn of_cluster(cache: &Cache, cluster: &Cluster) -> Result<Environment> {
 }
 
 /// For what runs beside the API tier.
-pub fn of_api_tier(tier: &ApiTier, programs: &kubernetes::Programs) -> Environment {
+pub fn of_api_tier(tier: &ApiTier, programs: &kubernetes::Programs, helm: &Path) -> Environment {
     let mut all = of_repository();
     let kubeconfig = tier.kubeconfig();
     all.extend([
@@ -49,7 +50,7 @@ pub fn of_api_tier(tier: &ApiTier, programs: &kubernetes::Programs) -> Environme
         ("WSC_KUBECONFIG", kubeconfig.into_os_string()),
         ("WSC_AUDIT_LOG", tier.state().join("audit.log").into_os_string()),
         ("WSC_CLUSTER_STATE", tier.state().as_os_str().to_owned()),
-        ("WSC_HELM", programs.path("helm").into_os_string()),
+        ("WSC_HELM", helm.as_os_str().to_owned()),
         ("WSC_KUBECTL", programs.path("kubectl").into_os_string()),
     ]);
     all

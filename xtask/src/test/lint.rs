@@ -1,34 +1,30 @@
 //! What can be said about the code without running it; each check counts as one test.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+mod circles;
+mod deny;
+mod house;
+mod modules;
+mod words;
+
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use super::modules;
 use super::outcome::Outcome;
-use super::words;
 use wsc_environment::cache::Cache;
-use wsc_environment::process::{logged, output};
+use wsc_environment::process::output;
 use wsc_environment::steps::Steps;
-use wsc_environment::{cargo, kubernetes, machine, peers, repository};
-
-/// Checks licences, sources and doubled crates by `deny.toml`.
-const CARGO_DENY: &str = "0.20.2";
+use wsc_environment::{cargo, helm, peers, repository};
 
 /// Workspaces of their own: the fuzz targets want a nightly compiler, and the features of the peer are not for the server.
 const BESIDE: [&str; 2] = ["server/fuzz", peers::AXUM];
 
-/// A file has at most this many lines.
-const FILE_LINES: usize = 500;
-
 pub(super) fn run(cache: &Cache, steps: &Steps) -> Result<Outcome> {
-    machine::packages(steps)?;
-    let programs = kubernetes::build(cache, steps)?;
-    let deny = cargo_deny(cache, steps)?;
-    let helm = programs.path("helm");
+    let helm = helm::provide(cache, steps)?;
+    let deny = deny::provide(cache, steps)?;
+    let generator = cargo::program(cache, steps, "wsc-gen")?;
     let sources = sources()?;
     let mut total = Outcome::default();
     let mut check = |name: &str, outcome: Result<()>, began: Instant| {
@@ -63,7 +59,7 @@ pub(super) fn run(cache: &Cache, steps: &Steps) -> Result<Outcome> {
         }
         Ok(())
     });
-    timed("clippy", &mut || clippy(cache));
+    timed("clippy", &mut || clippy(cache, steps));
     timed("cargo deny", &mut || {
         said(repository::cargo_tool(&deny).args([
             "--locked",
@@ -90,16 +86,17 @@ pub(super) fn run(cache: &Cache, steps: &Steps) -> Result<Outcome> {
         )
     });
     timed("gen --check", &mut || {
-        said(Command::new(cargo::program("wsc-gen")?).arg("--check"))
+        said(Command::new(&generator).arg("--check"))
     });
     timed("gofmt", &mut gofmt);
     timed("every file is in a module", &mut || {
         let folders = [".", BESIDE[0], BESIDE[1]];
         modules::check(&sources, &folders.map(manifest))
     });
-    timed("no test is ignored", &mut || no_ignored_test(&sources));
+    timed("no circle of imports", &mut || circles::check(&[manifest(".")]));
+    timed("no test is ignored", &mut || house::no_ignored_test(&sources));
     timed("no banned word", &mut words::check);
-    timed("files are short", &mut || short_files(&sources));
+    timed("files are short", &mut || house::short_files(&sources));
     Ok(total)
 }
 
@@ -126,44 +123,22 @@ fn said(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-fn clippy(cache: &Cache) -> Result<()> {
-    let mut cargo = repository::cargo();
-    cargo.args([
+fn clippy(cache: &Cache, steps: &Steps) -> Result<()> {
+    let mut clippy = repository::cargo();
+    clippy.args([
         "clippy",
         "--release",
         "--workspace",
         "--all-targets",
         "--locked",
-        "--quiet",
         "--",
         "-D",
         "warnings",
     ]);
-    let log = cache.path("clippy.log");
-    logged(&mut cargo, &log).map_err(|_| anyhow::anyhow!("{}", fs::read_to_string(&log).unwrap_or_default()))
-}
-
-/// cargo-deny, in a folder of its own, so that a person's other version is left alone.
-fn cargo_deny(cache: &Cache, steps: &Steps) -> Result<PathBuf> {
-    let name = format!("cargo-deny-{CARGO_DENY}");
-    if !cache.path(&name).exists() {
-        steps.run(&format!("cargo install cargo-deny {CARGO_DENY}"), || {
-            cache.folder(&name, |folder| {
-                let mut cargo = repository::cargo();
-                cargo
-                    .args([
-                        "install",
-                        "--locked",
-                        "--quiet",
-                        &format!("cargo-deny@{CARGO_DENY}"),
-                        "--root",
-                    ])
-                    .arg(folder);
-                logged(&mut cargo, &cache.path("cargo-deny.log"))
-            })
-        })?;
-    }
-    Ok(cache.path(name).join("bin/cargo-deny"))
+    steps.run_counted("cargo clippy", |progress| {
+        cargo::run(&mut clippy, cache, progress)
+    })?;
+    Ok(())
 }
 
 fn gofmt() -> Result<()> {
@@ -195,48 +170,4 @@ fn sources() -> Result<Vec<PathBuf>> {
         .map(|line| root.join(line))
         .filter(|path| path.exists())
         .collect())
-}
-
-fn no_ignored_test(sources: &[PathBuf]) -> Result<()> {
-    offenders(sources, "an ignored test", |text| {
-        text.lines().any(|line| line.trim_start().starts_with("#[ignore"))
-    })
-}
-
-fn short_files(sources: &[PathBuf]) -> Result<()> {
-    offenders(sources, &format!("more than {FILE_LINES} lines"), |text| {
-        text.lines().count() > FILE_LINES
-    })
-}
-
-fn offenders(sources: &[PathBuf], what: &str, bad: impl Fn(&str) -> bool) -> Result<()> {
-    let read = |path: &Path| fs::read_to_string(path).with_context(|| format!("reading {}", path.display()));
-    let mut found = Vec::new();
-    for path in sources {
-        if bad(&read(path)?) {
-            found.push(path.display().to_string());
-        }
-    }
-    if !found.is_empty() {
-        bail!("{what}:\n{}", found.join("\n"));
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_ignored_test_is_found_and_talk_about_one_is_not() {
-        let folder = std::env::temp_dir().join(format!("wsc-lint-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let (good, bad) = (folder.join("good.rs"), folder.join("bad.rs"));
-        fs::write(&good, "// no #[ignore] here\n").unwrap();
-        fs::write(&bad, "    #[ignore = \"slow\"]\n    fn a() {}\n").unwrap();
-        assert!(no_ignored_test(std::slice::from_ref(&good)).is_ok());
-        let err = no_ignored_test(&[good, bad.clone()]).unwrap_err().to_string();
-        assert!(err.contains("bad.rs") && !err.contains("good.rs"), "{err}");
-        fs::remove_dir_all(&folder).unwrap();
-    }
 }

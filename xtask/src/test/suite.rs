@@ -16,8 +16,8 @@ use wsc_environment::cache::Cache;
 use wsc_environment::interrupt;
 use wsc_environment::process::describe;
 
-/// How often a suite that says nothing is thought about.
-const GLANCE: Duration = Duration::from_millis(200);
+/// How often a silent suite is checked for interrupts and its limit.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// One test program, ready to be run.
 pub(super) struct Suite<'a> {
@@ -101,7 +101,7 @@ impl Suite<'_> {
         let mut output = String::new();
         loop {
             let left = end.saturating_duration_since(Instant::now());
-            match lines.recv_timeout(left.min(GLANCE)) {
+            match lines.recv_timeout(left.min(POLL_INTERVAL)) {
                 Ok(line) => {
                     if self.live && line.starts_with("test ") && !line.starts_with("test result") {
                         println!("     {line}");

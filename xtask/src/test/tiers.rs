@@ -1,4 +1,4 @@
-//! What each rung builds and runs.
+//! What each tier builds and runs.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,16 +9,16 @@ use anyhow::Result;
 
 use super::outcome::Outcome;
 use super::suite::Suite;
-use super::{Rung, lint};
+use super::{Tier, lint};
 use wsc_environment::cache::Cache;
 use wsc_environment::cargo::{self, Executable};
 use wsc_environment::cluster::Cluster;
 use wsc_environment::cluster::api_tier::ApiTier;
 use wsc_environment::steps::Steps;
 use wsc_environment::variables::{self, Environment};
-use wsc_environment::{autobahn, cluster, images, kubernetes, ladder, machine};
+use wsc_environment::{autobahn, cluster, helm, images, kubernetes, ladder, machine};
 
-const PURE_LIMIT: Duration = Duration::from_mins(5);
+const UNIT_LIMIT: Duration = Duration::from_mins(5);
 const COMPONENT_LIMIT: Duration = Duration::from_mins(15);
 /// Tests of the API tier that run at the same time.
 const API_THREADS: &str = "6";
@@ -28,26 +28,22 @@ const E2E_LIMIT: Duration = Duration::from_mins(40);
 /// These tests wait for pods most of the time: more at once than there are cores.
 const E2E_THREADS: &str = "4";
 
-pub(super) fn run(rung: Rung, cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outcome> {
-    match rung {
-        Rung::Lint => lint::run(cache, steps),
-        Rung::Pure => pure(cache, steps, filter),
-        Rung::Component => component(cache, steps, filter),
-        Rung::Api => api(cache, steps, filter),
-        Rung::E2e => e2e(cache, steps, filter),
+pub(super) fn run(tier: Tier, cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outcome> {
+    match tier {
+        Tier::Lint => lint::run(cache, steps),
+        Tier::Unit => unit(cache, steps, filter),
+        Tier::Component => component(cache, steps, filter),
+        Tier::Api => api(cache, steps, filter),
+        Tier::E2e => e2e(cache, steps, filter),
     }
 }
 
-fn pure(cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outcome> {
-    machine::packages(steps)?;
-    // The models of HAProxy's configuration and the helpers of other tests have unit tests that want the real thing.
-    let environment = variables::of_ladder(&ladder::ladder(cache, steps)?);
-    let executables = steps.run("building unit tests", cargo::unit_tests)?;
+fn unit(cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outcome> {
+    let executables = cargo::unit_tests(cache, steps)?;
     let mut packages: BTreeMap<&str, Outcome> = BTreeMap::new();
     for executable in &executables {
-        let mut command = Command::new(&executable.path);
-        command.envs(environment.iter().cloned());
-        let outcome = suite(executable, command, PURE_LIMIT, filter).run(cache)?;
+        let command = Command::new(&executable.path);
+        let outcome = suite(executable, command, UNIT_LIMIT, filter).run(cache)?;
         *packages.entry(&executable.package).or_default() += outcome;
     }
     let mut total = Outcome::default();
@@ -71,11 +67,10 @@ fn component(cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outco
     let mut environment = variables::of_repository();
     environment.extend(variables::of_ladder(&ladder::ladder(cache, steps)?));
     environment.extend(variables::of_autobahn(&autobahn::provide(cache, steps)?));
-    let executables = steps.run("building component tests", || {
-        cargo::integration_tests(&["wsc-proxy-agent", "wsc-server"])
-    })?;
+    let executables =
+        cargo::integration_tests(cache, steps, &["wsc-proxy-agent", "wsc-server", "wsc-testing"])?;
     // The agent runs as in its pod, with servers behind it: as processes.
-    let ours = steps.run("building programs", cargo::programs)?;
+    let ours = cargo::programs(cache, steps)?;
     environment.extend(variables::of_programs(&ours)?);
     let mut total = Outcome::default();
     for executable in &executables {
@@ -90,12 +85,11 @@ fn component(cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outco
 fn api(cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outcome> {
     machine::packages(steps)?;
     let programs = kubernetes::build(cache, steps)?;
-    let executables = steps.run("building API tests", || {
-        cargo::integration_test("wsc-suites", "api")
-    })?;
-    let ours = steps.run("building programs", cargo::programs)?;
+    let helm = helm::provide(cache, steps)?;
+    let executables = cargo::integration_test(cache, steps, "wsc-suites", "api")?;
+    let ours = cargo::programs(cache, steps)?;
     let tier = steps.run("API server without nodes", || ApiTier::start(cache, &programs))?;
-    let mut environment = variables::of_api_tier(&tier, &programs);
+    let mut environment = variables::of_api_tier(&tier, &programs, &helm);
     environment.extend(variables::of_ladder(&ladder::ladder(cache, steps)?));
     environment.extend(variables::of_programs(&ours)?);
     // These tests mostly wait, so more of them than cores run at the same time.
@@ -111,10 +105,8 @@ fn api(cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outcome> {
 }
 
 fn e2e(cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outcome> {
-    let executables = steps.run("building end-to-end tests", || {
-        cargo::integration_test("wsc-suites", "e2e")
-    })?;
-    let ours = steps.run("building programs", cargo::programs)?;
+    let executables = cargo::integration_test(cache, steps, "wsc-suites", "e2e")?;
+    let ours = cargo::programs(cache, steps)?;
     let was_running = Cluster::running(cache).is_ok();
     let outcome = on_cluster(cache, steps, filter, &executables, &ours);
     // Who had a cluster before keeps it, as it is.
@@ -151,9 +143,10 @@ fn on_cluster(
     ours: &cargo::Programs,
 ) -> Result<Outcome> {
     let cluster = cluster::up(cache, steps, None)?;
+    let helm = helm::provide(cache, steps)?;
     let images = images::provide(cache, steps, ours, &cluster)?;
     let _in_use = cache.in_use()?;
-    let mut environment = variables::of_cluster(cache, &cluster)?;
+    let mut environment = variables::of_cluster(cache, &cluster, &helm)?;
     environment.extend(variables::of_images(&images));
     environment.extend(variables::of_programs(ours)?);
     environment.push(("RUST_TEST_THREADS", E2E_THREADS.into()));

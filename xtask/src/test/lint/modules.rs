@@ -10,22 +10,23 @@ use serde_json::Value;
 use wsc_environment::process::output;
 use wsc_environment::repository;
 
+/// The root file of a target, and the folder of its package.
+pub(super) struct Crate {
+    pub(super) package: PathBuf,
+    pub(super) root: PathBuf,
+}
+
+/// The file of a module, and the folder in which its own modules are.
+pub(super) struct Child {
+    pub(super) name: String,
+    pub(super) file: PathBuf,
+    pub(super) folder: PathBuf,
+}
+
 /// An error lists the files of `sources` that belong to no module of the packages that these manifests stand for.
 pub(super) fn check(sources: &[PathBuf], manifests: &[String]) -> Result<()> {
-    let mut all = Vec::new();
-    for manifest in manifests {
-        let mut cargo = repository::cargo();
-        cargo.args([
-            "metadata",
-            "--no-deps",
-            "--format-version=1",
-            "--locked",
-            "--manifest-path",
-            manifest,
-        ]);
-        all.extend(roots(&serde_json::from_str(&output(&mut cargo)?)?));
-    }
-    let reached = reached(&all)?;
+    let roots: Vec<PathBuf> = crates(manifests)?.into_iter().map(|one| one.root).collect();
+    let reached = reached(&roots)?;
     let orphans: Vec<String> = sources
         .iter()
         .filter(|path| !reached.contains(*path))
@@ -37,20 +38,38 @@ pub(super) fn check(sources: &[PathBuf], manifests: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// The root file of every target of the workspace.
-fn roots(metadata: &Value) -> Vec<PathBuf> {
+/// All targets of the workspaces that these manifests stand for.
+pub(super) fn crates(manifests: &[String]) -> Result<Vec<Crate>> {
+    let mut all = Vec::new();
+    for manifest in manifests {
+        let mut cargo = repository::cargo();
+        cargo.args(["metadata", "--no-deps", "--format-version=1", "--locked"]);
+        cargo.args(["--manifest-path", manifest]);
+        all.extend(targets(&serde_json::from_str(&output(&mut cargo)?)?));
+    }
+    Ok(all)
+}
+
+fn targets(metadata: &Value) -> Vec<Crate> {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let targets = list(&metadata["packages"])
-        .into_iter()
-        .flat_map(|package| list(&package["targets"]));
-    targets
-        .filter_map(|target| target["src_path"].as_str().map(PathBuf::from))
-        .collect()
+    let mut found = Vec::new();
+    for package in list(&metadata["packages"]) {
+        let manifest = package["manifest_path"].as_str().map(Path::new);
+        let Some(folder) = manifest.and_then(Path::parent) else {
+            continue;
+        };
+        let roots = list(&package["targets"]);
+        let roots = roots.iter().filter_map(|target| target["src_path"].as_str());
+        found.extend(roots.map(|root| Crate {
+            package: folder.to_path_buf(),
+            root: root.into(),
+        }));
+    }
+    found
 }
 
 fn reached(roots: &[PathBuf]) -> Result<BTreeSet<PathBuf>> {
     let mut found = BTreeSet::new();
-    // With each file the folder in which its modules lie.
     let mut left: Vec<(PathBuf, PathBuf)> = roots
         .iter()
         .filter_map(|root| Some((root.clone(), root.parent()?.to_path_buf())))
@@ -60,22 +79,31 @@ fn reached(roots: &[PathBuf]) -> Result<BTreeSet<PathBuf>> {
             continue;
         }
         let text = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
-        for module in modules(&text) {
-            let below = folder.join(&module.name);
-            let candidates = match &module.path {
-                // Relative to the folder of the file that says it.
-                Some(path) => vec![file.parent().unwrap_or(Path::new("/")).join(path)],
-                None => vec![folder.join(format!("{}.rs", module.name)), below.join("mod.rs")],
-            };
-            left.extend(
-                candidates
-                    .into_iter()
-                    .find(|path| path.exists())
-                    .map(|path| (path, below)),
-            );
-        }
+        let children = children(&text, &file, &folder).into_iter();
+        left.extend(children.map(|child| (child.file, child.folder)));
     }
     Ok(found)
+}
+
+/// The modules that a file names and that have files of their own, in this folder unless it says otherwise.
+pub(super) fn children(text: &str, file: &Path, folder: &Path) -> Vec<Child> {
+    let mut found = Vec::new();
+    for module in modules(text) {
+        let below = folder.join(&module.name);
+        let candidates = match &module.path {
+            // Relative to the folder of the file that says it.
+            Some(path) => vec![file.parent().unwrap_or(Path::new("/")).join(path)],
+            None => vec![folder.join(format!("{}.rs", module.name)), below.join("mod.rs")],
+        };
+        if let Some(file) = candidates.into_iter().find(|path| path.exists()) {
+            found.push(Child {
+                name: module.name,
+                file,
+                folder: below,
+            });
+        }
+    }
+    found
 }
 
 #[derive(Debug, PartialEq)]
