@@ -16,6 +16,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const LOOKUP_WAIT: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
+    // First of all: what is allocated before is not split again. The allocator requests no huge pages (its feature `no_thp`), but
+    // with the setting `always` the kernel gives them unasked.
+    let huge_pages = rustix::thread::disable_transparent_huge_pages(true);
     let args = match Args::read(std::env::args_os()) {
         Ok(args) => args,
         Err(exit) => return run::explain(&exit),
@@ -25,6 +28,9 @@ fn main() -> ExitCode {
         Err(exit) => return run::explain(&exit),
     };
     run::start_logging(args.log_format);
+    if let Err(error) = huge_pages {
+        tracing::warn!(%error, "transparent huge pages not disabled");
+    }
     match start(&args, config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -9,9 +9,8 @@ use crate::alone;
 use crate::frames::{BINARY, FIN, Raw, frame};
 
 const CONNECTIONS: usize = 4000;
-/// Published is 1.5 KiB, measured with more connections (`docs/server.md`). A buffer that is kept, or the HTTP library's task, is more
-/// than all of the rest of this.
-const MOST_BYTES: usize = 2 << 10;
+/// The target of `docs/benchmarks.md`; 1.2 KiB are measured. One buffer that is kept, or the task of the HTTP library, exceeds it.
+const MOST_BYTES: usize = 1536;
 
 /// Connections that tests with many of them may have together; the rest of the limit of 20,000 is for the others.
 static SOCKETS: Semaphore = Semaphore::const_new(18_500);
@@ -34,6 +33,25 @@ async fn connect(server: &Server, count: usize) -> Vec<Raw> {
         all.push(Raw::connect(server).await);
     }
     all
+}
+
+/// The kernel counts a huge page as resident from its first byte on. With huge pages the cost of 4,000 connections is a multiple of
+/// 2 MiB, 524 bytes each, and one page more or less decides the test below.
+#[tokio::test]
+async fn the_heap_has_no_huge_pages() {
+    let server = alone(&[]).await;
+    let file = |name: &str| std::fs::read_to_string(format!("/proc/{}/{name}", server.pid())).unwrap();
+    let status = file("status");
+    let enabled = status.lines().find(|line| line.starts_with("THP_enabled:"));
+    assert_eq!(
+        enabled,
+        Some("THP_enabled:\t0"),
+        "the kernel gives none, also when its setting is `always`"
+    );
+    let maps = file("smaps");
+    let mut flags = maps.lines().filter_map(|line| line.strip_prefix("VmFlags:"));
+    let is_advised = flags.any(|flags| flags.split_whitespace().any(|flag| flag == "hg"));
+    assert!(!is_advised, "the allocator requests huge pages");
 }
 
 async fn broadcast(clients: &mut [Raw], times: usize) {
