@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
 
+use crate::release::{self, ReleaseArgs};
 use crate::test::{self, Tier};
 use crate::{bench, demo};
 use wsc_environment::cache::Cache;
@@ -38,6 +39,8 @@ enum Command {
     Bench(BenchCommand),
     /// Writes the CRD and the reference from operator/api
     Gen(GenArgs),
+    /// Writes tests/releases/VERSION, which later versions are tested against
+    ReleaseSnapshot(ReleaseArgs),
     /// The forwarder that `cluster up` starts
     #[command(hide = true)]
     Forward { state: PathBuf, cluster: i32 },
@@ -133,6 +136,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Images(args) => images::run(args.export.as_deref())?,
         Command::Bench(BenchCommand::Server(args)) => return bench::server(&args),
         Command::Gen(args) => return generate(&args),
+        Command::ReleaseSnapshot(args) => return release::run(&args),
         Command::Forward { state, cluster } => cluster::forward::run(&state, cluster)?,
     }
     Ok(ExitCode::SUCCESS)

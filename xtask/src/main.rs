@@ -8,6 +8,7 @@
 mod bench;
 mod commands;
 mod demo;
+mod release;
 mod test;
 
 use std::process::ExitCode;

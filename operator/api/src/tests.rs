@@ -1,6 +1,7 @@
 //! The schema as the API server applies it: structure, bounds and patterns by a small reader of it, rules by kube's CEL.
 
 mod gate;
+mod releases;
 
 use serde::Deserialize;
 use serde_json::{Value, json};

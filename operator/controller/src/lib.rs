@@ -21,5 +21,7 @@ mod state;
 mod status;
 mod watch;
 
+pub use report::metrics::example as example_metrics;
+
 #[cfg(test)]
 mod testing;

@@ -1,11 +1,14 @@
 //! Generated files: the CRD, the chart's copy of it and the reference, all out of `wsc_api::crd()`.
 
+mod flags;
+mod metrics;
 mod reference;
+mod release;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use serde_json::Value;
 
 const CRD_PATH: &str = "crds/websocketclusters.yaml";
@@ -26,15 +29,26 @@ const CHART_METADATA: &str = "metadata:
 
 /// Writes the generated files of the repository
 #[derive(Parser)]
-#[command(name = "wsc-gen")]
+#[command(name = "wsc-gen", args_conflicts_with_subcommands = true)]
 struct Options {
     /// Write nothing; fail when a file is not what it should be
     #[arg(long)]
     check: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    ReleaseSnapshot(release::Options),
 }
 
 fn main() -> Result<()> {
-    run(Options::parse().check)
+    let options = Options::parse();
+    match options.command {
+        None => run(options.check),
+        Some(Command::ReleaseSnapshot(options)) => release::run(&options),
+    }
 }
 
 /// The root of the checkout in which cargo runs, or in which this program was built.

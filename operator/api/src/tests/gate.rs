@@ -35,6 +35,10 @@ impl Gate {
             "spec",
             &mut complaints,
         );
+        if resource["status"].is_object() {
+            let schema = &self.schema["properties"]["status"];
+            self.check(schema, &resource["status"], "status", &mut complaints);
+        }
         if complaints.is_empty() {
             complaints.extend(self.broken_rules(resource));
         }

@@ -242,6 +242,18 @@ fn of(key: &ClusterKey) -> OfCluster {
     }
 }
 
+/// A scrape with a child in each family, for the generated reference.
+pub fn example() -> Result<String, std::fmt::Error> {
+    let metrics = Metrics::default();
+    metrics.reconciled("done", Duration::ZERO);
+    metrics.api_write("create", "Pod", "ok");
+    metrics.error("server");
+    metrics.sample(true);
+    metrics.watch_age(String::new(), Duration::ZERO);
+    metrics.cluster(&ClusterKey::new("ns", "chat"), &Plan::default(), 0);
+    metrics.text()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
