@@ -2,7 +2,9 @@
 #![no_main]
 #![expect(dead_code, reason = "each target calls one of the bodies")]
 
-#[path = "../../tests/server/fuzz/mod.rs"]
-mod fuzz;
+#[path = "../../tests/server"]
+mod server {
+    pub(crate) mod fuzz;
+}
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| fuzz::frames::check(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| server::fuzz::frames::check(input));
