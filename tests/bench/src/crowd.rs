@@ -181,7 +181,7 @@ impl Crowd {
 
     fn put(&mut self, bytes: usize, times: usize) -> Result<()> {
         let frame = message(bytes);
-        let first = self.clients.first_mut().context("nobody is there")?;
+        let first = self.clients.first_mut().context("no client is connected")?;
         first
             .socket
             .write_all(&frame.repeat(times))

@@ -32,7 +32,7 @@ pub enum Tongue {
     Centrifuge,
 }
 
-/// Connects to each room so many members, in turn on both ports, says that they are there, and for each `run RATE WARM MILLISECONDS`
+/// Connects a number of members to each room, in turn on both ports, reports that they are connected, and for each `run RATE WARM MILLISECONDS`
 /// publishes that many messages a second, WARM of them before it counts; the answer is an [`super::tally::Outcome`].
 ///
 /// # Errors
@@ -114,7 +114,7 @@ impl Publishers {
         })
     }
 
-    /// Reads what it is told; false at the end.
+    /// Reads commands; false at the end.
     fn listen(&mut self) -> Result<bool> {
         let Some(lines) = self.lines.read()? else {
             return Ok(false);

@@ -142,7 +142,7 @@ impl Compared {
                 best = Some((name, value));
             }
         }
-        Ok(best.context("nobody to compare with")?.0)
+        Ok(best.context("no subject to compare with")?.0)
     }
 
     /// The first lane's row, beside another one.
@@ -219,7 +219,8 @@ fn is_floor(lane: &str) -> bool {
 fn foreign(shares: impl Iterator<Item = f64>) -> Option<String> {
     let shares: Vec<f64> = shares.collect();
     let spoilt = shares.iter().filter(|share| **share > FOREIGN).count();
-    (spoilt * 3 > shares.len()).then(|| format!("{spoilt} of {} rounds with somebody else", shares.len()))
+    (spoilt * 3 > shares.len())
+        .then(|| format!("{spoilt} of {} rounds disturbed by other processes", shares.len()))
 }
 
 /// Says so when it is now more, now less.

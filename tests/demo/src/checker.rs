@@ -185,7 +185,7 @@ fn deliveries(record: &Record, rules: &Rules, verdict: &mut Verdict) {
     if garbled > 0 {
         verdict
             .failures
-            .push(format!("{garbled} frames came that nobody sent"));
+            .push(format!("{garbled} received frames match no sent message"));
     }
     let Numbers {
         pairs_excluded: excluded,
@@ -212,7 +212,7 @@ fn doubled(received: &[BTreeMap<u64, u64>], known: &BTreeSet<u64>, verdict: &mut
     for (index, client) in received.iter().enumerate() {
         for (id, times) in client {
             if !known.contains(id) {
-                failures.add(|| format!("client {index} got message {id}, which nobody sent"));
+                failures.add(|| format!("client {index} got message {id}, which no client sent"));
             } else if *times > 1 {
                 verdict.numbers.deliveries_doubled += times - 1;
                 failures.add(|| format!("client {index} got message {id} {times} times"));

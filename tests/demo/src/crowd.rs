@@ -14,7 +14,7 @@ use super::person::{Order, Pace, Person, say_goodbye};
 use wsc_testing::client::{Client, Options};
 
 /// All clients say goodbye within this time.
-const GOODBYE: Duration = Duration::from_secs(30);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The room of the demo, and one where nobody speaks, for clients that only look in.
 const ROOM: &str = "demo";
 const SILENT_ROOM: &str = "lobby";
@@ -109,8 +109,8 @@ impl Crowd {
             member.order.send_replace(Order::Leave);
         }
         let gone = async { while self.tasks.join_next().await.is_some() {} };
-        if timeout(GOODBYE, gone).await.is_err() {
-            bail!("some clients were not gone within {GOODBYE:?}");
+        if timeout(CLOSE_TIMEOUT, gone).await.is_err() {
+            bail!("some clients did not close within {CLOSE_TIMEOUT:?}");
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ const TRY_AGAIN: Duration = Duration::from_millis(500);
 /// Longer than any demo: the wait for an end that may never come.
 const FOR_EVER: Duration = Duration::from_hours(24);
 /// Of an own goodbye: "normal closure".
-const GOODBYE: u16 = 1000;
+const NORMAL_CLOSURE: u16 = 1000;
 
 /// What a client is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,7 +163,7 @@ async fn tick(ticks: Option<&mut Interval>) {
 pub(super) async fn say_goodbye(book: &Book, index: usize, client: &Client) -> Instant {
     let begun = Instant::now();
     // When the connection is over already, the record says how.
-    let _ = client.close(GOODBYE, "").await;
+    let _ = client.close(NORMAL_CLOSURE, "").await;
     let ended = client.ended();
     let begun = ended.as_ref().map_or(begun, |ended| begun.min(ended.at));
     book.ended(

@@ -109,7 +109,7 @@ impl Report {
                 self.pod_ready_to_first_connection_ms
             ),
             format!(
-                "clients     {} at the peak; {} were asked to move, in {} closes with 1012; {} closes that nobody asked for",
+                "clients     {} at the peak; {} received a request to reconnect, in {} closes with 1012; {} unexpected closes",
                 self.clients_peak, self.clients_moved, self.closes_asked, self.closes_unasked
             ),
             format!(

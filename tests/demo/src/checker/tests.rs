@@ -179,10 +179,10 @@ fn a_delivery_before_a_move_and_again_after_it_is_doubled() {
 fn a_delivery_of_what_nobody_sent_fails() {
     let mut record = clean();
     record.clients[0].connections[0].delivered.push(1000);
-    fails(&record, "client 0 got message 1000, which nobody sent");
+    fails(&record, "client 0 got message 1000, which no client sent");
     let mut record = clean();
     record.clients[0].connections[0].garbled = 1;
-    fails(&record, "1 frames came that nobody sent");
+    fails(&record, "1 received frames match no sent message");
 }
 
 #[test]
