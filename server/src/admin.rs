@@ -97,9 +97,13 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/stats", get(stats))
         .route("/cordon", put(cordon).delete(uncordon))
         .route("/shed", put(shed))
-        .fallback(async || error(StatusCode::NOT_FOUND, "not_found", "no such path"))
+        .fallback(async || error(StatusCode::NOT_FOUND, "not_found", "path not found"))
         .method_not_allowed_fallback(async || {
-            error(StatusCode::METHOD_NOT_ALLOWED, "method", "not for this path")
+            error(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method",
+                "method not allowed on this path",
+            )
         })
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .with_state(server)
@@ -110,7 +114,11 @@ async fn livez(State(server): State<Arc<Server>>) -> Response {
     if server.pulse.goes_on() {
         return "ok\n".into_response();
     }
-    error(StatusCode::SERVICE_UNAVAILABLE, "still", "a shard stands still")
+    error(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "stalled",
+        "a shard makes no progress",
+    )
 }
 
 /// False until a message made the round trip once, and after SIGTERM; nothing else flips it.
@@ -119,14 +127,14 @@ async fn readyz(State(server): State<Arc<Server>>) -> Response {
         return error(
             StatusCode::SERVICE_UNAVAILABLE,
             "terminating",
-            "the process is ending",
+            "the server is terminating",
         );
     }
     if !server.broker.was_up() {
         return error(
             StatusCode::SERVICE_UNAVAILABLE,
             "broker",
-            "no message came back from redis yet",
+            "no probe has returned from Redis yet",
         );
     }
     (StatusCode::OK, "ok\n").into_response()
@@ -169,7 +177,7 @@ async fn shed(State(server): State<Arc<Server>>, body: Result<Bytes, BytesReject
         );
     }
     if body.boot_id != server.boot_id() {
-        let message = format!("boot_id is {}, this is another process", server.boot_id());
+        let message = format!("this process has boot_id {}", server.boot_id());
         return error(StatusCode::CONFLICT, "boot_id", message);
     }
     server.request_shed(ShedRequest {

@@ -142,7 +142,7 @@ impl Server {
     /// Closes or opens the door for new handshakes.
     pub fn set_cordoned(&self, cordoned: bool) {
         if self.cordoned.swap(cordoned, Ordering::Relaxed) != cordoned {
-            tracing::info!(cordoned, "cordon");
+            tracing::info!(cordoned, "cordon changed");
         }
     }
 
@@ -203,7 +203,7 @@ impl Server {
             total = request.total,
             per_second = request.per_second,
             via = request.via,
-            "shed"
+            "shed requested"
         );
         self.shedding().request(request);
         self.wake_shedding();
@@ -242,7 +242,11 @@ impl Server {
         let excess = self.hub.budget().excess();
         if excess > 0 {
             let given_up = self.clients.give_up(excess);
-            tracing::warn!(excess, given_up, "all outboxes together are over their limit");
+            tracing::warn!(
+                excess_bytes = excess,
+                closed = given_up,
+                "outbound queues over their total limit; closing the longest"
+            );
             self.metrics.overflows.inc_by(given_up);
         }
     }

@@ -1,4 +1,4 @@
-//! The command line. Every flag is an environment variable too, because the operator speaks by environment.
+//! The command line. Every flag is an environment variable too: the operator configures pods by environment.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::origin::OriginPolicy;
 use crate::outbox::FRAME_OVERHEAD_BYTES;
 use crate::{memory, shards};
 
-/// A WebSocket server: what a client sends to a room reaches every member of the room, on every pod.
+/// WebSocket server with rooms: a message to a room is delivered to every member of the room, on every pod
 #[derive(Debug, Parser)]
 #[command(
     name = "wsc-server",
@@ -27,35 +27,35 @@ use crate::{memory, shards};
     allow_negative_numbers = true
 )]
 pub struct Args {
-    /// The pod's own name; a request whose `X-Wsc-Server` header differs is answered 503
+    /// Name of the pod; a request with another name in `X-Wsc-Server` is rejected with 503
     #[arg(long, env = "POD_NAME", value_name = "NAME")]
     pub pod_name: Option<String>,
-    /// The port for clients; 0 takes any free one
+    /// Port for clients; 0 is any free port
     #[arg(long, env = "WSC_PORT", default_value_t = 8080)]
     pub port: u16,
-    /// The port for health, metrics and the operator; 0 takes any free one
+    /// Port for health, metrics and the operator; 0 is any free port
     #[arg(long, env = "WSC_CONTROL_PORT", default_value_t = 9090, value_name = "PORT")]
     pub control_port: u16,
-    /// PATH is room `main`, PATH/ROOM a room
+    /// Client path: PATH is room `main`, PATH/ROOM any other room
     #[arg(long, env = "WSC_PATH", default_value = "/ws", value_parser = parse_path)]
     pub path: String,
-    /// Connection slots; lowered to the open-file limit less 256
+    /// Maximum number of connections; lowered to the open-file limit minus 256
     #[arg(long, env = "WSC_MAX_CONNECTIONS", default_value_t = 10_000, value_name = "N",
           value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub max_connections: u64,
-    /// Threads that serve clients (default: as many as there are CPUs for the process, up to 4)
+    /// Threads that serve clients (default: the CPUs of the process, at most 4)
     #[arg(long, env = "WSC_SHARDS", value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MAX_SHARDS as u64))]
     pub shards: Option<u64>,
-    /// How messages travel: `redis` between pods, `memory` within this process alone; has to be said when POD_NAME is set
+    /// Message broker: `redis` between pods, `memory` within this process; required when POD_NAME is set
     #[arg(long, env = "WSC_BROKER", value_enum)]
     pub broker: Option<BrokerKind>,
-    /// redis://[USER[:PASSWORD]@]HOST[:PORT][/DB], or rediss:// for TLS
+    /// Redis URL: redis://[USER[:PASSWORD]@]HOST[:PORT][/DB], or rediss:// for TLS
     #[arg(long, env = "WSC_REDIS_URL", hide_env_values = true, value_name = "URL")]
     pub redis_url: Option<String>,
-    /// The Redis user; wins over that of the URL
+    /// Redis user; overrides the user of the URL
     #[arg(long, env = "WSC_REDIS_USERNAME", hide_env_values = true, value_name = "NAME")]
     pub redis_username: Option<String>,
-    /// The Redis password; wins over that of the URL. Prefer the variable: a flag is seen by everybody on the machine
+    /// Redis password; overrides the password of the URL. Prefer the variable: flags are visible in the process list
     #[arg(
         long,
         env = "WSC_REDIS_PASSWORD",
@@ -63,10 +63,10 @@ pub struct Args {
         value_name = "PASSWORD"
     )]
     pub redis_password: Option<String>,
-    /// What every Redis channel starts with; servers with different prefixes do not hear each other
+    /// Prefix of every Redis channel; servers with different prefixes share no messages
     #[arg(long, env = "WSC_REDIS_PREFIX", default_value = "wsc:", value_name = "PREFIX")]
     pub redis_prefix: String,
-    /// Web pages that may connect: comma-separated `scheme://host[:port]`, `scheme://*.host` (one label) or `*`; empty: the same host
+    /// Allowed origins: comma-separated `scheme://host[:port]`, `scheme://*.host` (one label) or `*`; empty allows the host of the request
     #[arg(
         long,
         env = "WSC_ORIGINS",
@@ -75,42 +75,42 @@ pub struct Args {
         hide_default_value = true
     )]
     pub origins: String,
-    /// Take the client's address from the last entry of `X-Forwarded-For`
+    /// Take the client address from the last entry of `X-Forwarded-For`
     #[arg(long, env = "WSC_TRUST_PROXY", action = ArgAction::Set, num_args = 0..=1, default_value_t = false,
           default_missing_value = "true", value_name = "BOOL")]
     pub trust_proxy: bool,
-    /// The clamp of every rate that `PUT /shed` asks for, in closes a second
+    /// Upper bound of the rate of `PUT /shed`, in closes per second
     #[arg(long, env = "WSC_MAX_SHEDS_PER_SECOND", default_value_t = 100.0, value_name = "RATE", value_parser = parse_rate)]
     pub max_sheds_per_second: f64,
-    /// SIGTERM closes everybody within this time, evenly
+    /// Time over which all connections are closed evenly after SIGTERM
     #[arg(long, env = "WSC_DRAIN_SECONDS", default_value_t = 25, value_name = "SECONDS",
           value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub drain_seconds: u64,
-    /// The close code of a client that is asked to move
+    /// Close code sent to clients that must reconnect
     #[arg(long, env = "WSC_CLOSE_CODE", default_value_t = 1012, value_name = "CODE", value_parser = parse_close_code)]
     pub close_code: u16,
-    /// A moved client is told to wait a random time up to this before it comes back
+    /// Upper bound of the random reconnect delay in the close reason
     #[arg(long, env = "WSC_CLOSE_JITTER_SECONDS", default_value_t = 30, value_name = "SECONDS",
           value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub close_jitter_seconds: u64,
-    /// The largest message over all its fragments; a larger one is closed with 1009
+    /// Maximum message size over all fragments; a larger message closes the connection with 1009
     #[arg(long, env = "WSC_MAX_MESSAGE_BYTES", default_value_t = Limits::default().message_bytes, value_name = "BYTES")]
     pub max_message_bytes: usize,
-    /// The outgoing queue of one client; a client that lets it overflow is closed with 1013
+    /// Outbound queue of one client; on overflow the client is closed with 1013
     #[arg(long, env = "WSC_OUTBOUND_QUEUE_BYTES", default_value_t = Limits::default().outbound_queue_bytes, value_name = "BYTES")]
     pub outbound_queue_bytes: usize,
-    /// All outgoing queues together; beyond it the clients with the longest ones are closed with 1013 (default: a quarter of the memory
-    /// limit, 1 GiB without one)
+    /// All outbound queues together; above it the clients with the longest queues are closed with 1013 (default: a quarter of the
+    /// memory limit, 1 GiB without a limit)
     #[arg(long, env = "WSC_OUTBOUND_TOTAL_BYTES", value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1 << 20..))]
     pub outbound_total_bytes: Option<u64>,
-    /// Handshakes get 503 while more than 85 % of it is resident (default: the memory limit of the cgroup and its use, if it has one)
+    /// Memory limit: handshakes are rejected with 503 while more than 85 % is in use (default: the memory limit of the cgroup)
     #[arg(long, env = "WSC_MEMORY_LIMIT_BYTES", value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1 << 20..))]
     pub memory_limit_bytes: Option<u64>,
-    /// A client that was silent for this long is pinged, and is dead after 10 s more
+    /// Idle time before a client is pinged; it is closed if no pong arrives within 10 s
     #[arg(long, env = "WSC_HEARTBEAT_SECONDS", default_value_t = 25, value_name = "SECONDS",
           value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub heartbeat_seconds: u64,
-    /// How log lines look; what is logged is set by RUST_LOG (default `info`)
+    /// Log format; RUST_LOG sets the level (default `info`)
     #[arg(long, env = "WSC_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
     pub log_format: LogFormat,
 }
@@ -118,18 +118,18 @@ pub struct Args {
 /// The words of `--broker`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum BrokerKind {
-    /// Between pods.
+    /// Redis pub/sub, between pods
     Redis,
-    /// Within this process.
+    /// In-process, a single server
     Memory,
 }
 
 /// The words of `--log-format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// One JSON object a line.
+    /// One JSON object per line
     Json,
-    /// For people.
+    /// Human-readable
     Text,
 }
 
@@ -186,20 +186,23 @@ impl Args {
             Some(BrokerKind::Memory) => return Ok(BrokerConfig::Memory),
             None if in_pod => {
                 return Err(
-                    "WSC_BROKER is missing: with POD_NAME set write WSC_BROKER=redis or WSC_BROKER=memory"
+                    "WSC_BROKER is required when POD_NAME is set: WSC_BROKER=redis or WSC_BROKER=memory"
                         .into(),
                 );
             }
             Some(BrokerKind::Redis) | None => {}
         }
         let Some(url) = self.redis_url.as_deref().filter(|u| !u.is_empty()) else {
-            let write = "write --redis-url redis://HOST:6379 (or WSC_REDIS_URL), or --broker memory for a single process";
+            let write = "set --redis-url redis://HOST:6379 (or WSC_REDIS_URL), or --broker memory for a single process";
             return Err(format!("the Redis URL is missing: {write}"));
         };
         if !(1..=200).contains(&self.redis_prefix.len())
             || !self.redis_prefix.bytes().all(|b| b.is_ascii_graphic())
         {
-            return Err("--redis-prefix must be 1 to 200 visible ASCII characters, for example wsc:".into());
+            return Err(
+                "--redis-prefix must be 1 to 200 printable ASCII characters without spaces, for example wsc:"
+                    .into(),
+            );
         }
         let (user, password) = (self.redis_username.as_deref(), self.redis_password.as_deref());
         let not_empty = |text: &&str| !text.is_empty();
@@ -209,7 +212,7 @@ impl Args {
             password.filter(not_empty),
             &self.redis_prefix,
         )
-        .map_err(|e| format!("{e}: write --redis-url redis://HOST:6379 (or WSC_REDIS_URL)"))?;
+        .map_err(|e| format!("{e}: set --redis-url redis://HOST:6379 (or WSC_REDIS_URL)"))?;
         Ok(BrokerConfig::Redis(Box::new(config)))
     }
 
@@ -226,7 +229,7 @@ impl Args {
         let least = self.max_message_bytes + MAX_HEADER_BYTES + FRAME_OVERHEAD_BYTES;
         if !(least..=64 << 20).contains(&self.outbound_queue_bytes) {
             return Err(format!(
-                "--outbound-queue-bytes must be {least} (one largest message) to 67108864"
+                "--outbound-queue-bytes must be {least} (one message of maximum size) to 67108864"
             ));
         }
         let memory = self.memory_limit().bytes();
@@ -262,12 +265,10 @@ fn parse_path(text: &str) -> Result<String, String> {
         .strip_prefix('/')
         .map(|rest| rest.split('/').all(|s| !s.is_empty()));
     if segments != Some(true) || text.len() > 128 || !text.bytes().all(allowed) {
-        return Err(
-            "a path is /NAME[/NAME...] out of A-Z a-z 0-9 . _ ~ -, without a slash at the end".into(),
-        );
+        return Err("a path is /NAME[/NAME...] of A-Z a-z 0-9 . _ ~ -, without a trailing slash".into());
     }
     if text == "/wsc" || text.starts_with("/wsc/") {
-        return Err("/wsc is the server's own".into());
+        return Err("/wsc is reserved for the server".into());
     }
     Ok(text.to_owned())
 }

@@ -66,8 +66,8 @@ pub async fn leave(server: &Server) {
     let (deadline, mut next) = (start + drain, start);
     tracing::info!(
         connections = server.capacity.taken(),
-        seconds = drain.as_secs(),
-        "draining"
+        drain_seconds = drain.as_secs(),
+        "drain started"
     );
     while server.capacity.taken() > 0 && Instant::now() < deadline + LAST_GOODBYE {
         if !ask_oldest(server, "drain", None) {
@@ -82,9 +82,9 @@ pub async fn leave(server: &Server) {
         }
     }
     tracing::info!(
-        left = server.capacity.taken(),
-        took_ms = start.elapsed().as_millis(),
-        "drained"
+        remaining = server.capacity.taken(),
+        duration_ms = start.elapsed().as_millis(),
+        "drain finished"
     );
 }
 

@@ -28,34 +28,34 @@ pub enum Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
     /// A set RSV bit: no extension was negotiated.
-    #[error("reserved bits are set")]
+    #[error("reserved bits must be zero")]
     ReservedBits,
     /// An opcode that RFC 6455 keeps for later.
-    #[error("the opcode is reserved")]
+    #[error("reserved opcode")]
     ReservedOpcode,
     /// Clients mask.
-    #[error("frames from clients are masked")]
+    #[error("frames from clients must be masked")]
     Unmasked,
     /// A length that fits into fewer bytes, or whose first bit is set.
-    #[error("the length is not in its shortest form")]
+    #[error("invalid payload length encoding")]
     Length,
     /// A control frame in pieces.
-    #[error("a control frame is not fragmented")]
+    #[error("control frames must not be fragmented")]
     FragmentedControl,
     /// A control frame over 125 bytes.
-    #[error("a control frame has at most 125 bytes")]
+    #[error("control frames carry at most 125 bytes")]
     LongControl,
     /// A continuation of nothing.
-    #[error("a continuation needs a beginning")]
+    #[error("continuation frame without a started message")]
     Continuation,
     /// A new message within a fragmented one.
-    #[error("a fragmented message is not finished")]
+    #[error("new message before the end of a fragmented one")]
     Interleaved,
     /// A close with one byte, or with a code that nobody may send.
-    #[error("the close code is not allowed")]
+    #[error("invalid close code")]
     CloseCode,
     /// Text or a close reason.
-    #[error("text is not utf-8")]
+    #[error("text is not valid UTF-8")]
     Utf8,
     /// Over the limit, all fragments together.
     #[error("message too large")]

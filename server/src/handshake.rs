@@ -87,7 +87,7 @@ async fn admit(server: &Arc<Server>, parts: &Parts, arrival: Arrival) -> Result<
     let connection = Connection::join(server, slot, target, via, arrival);
     if server.config.trust_proxy {
         let client = request::forwarded_for(&parts.headers).unwrap_or("unknown");
-        tracing::debug!(client, connection = connection.number(), "handshake");
+        tracing::debug!(client, connection = connection.number(), "handshake accepted");
     }
     server.broker.subscribed(connection.room()).await;
     Ok(connection)
@@ -118,7 +118,7 @@ fn upgrade(parts: &mut Parts, connection: Connection) -> Response {
     tokio::spawn(async move {
         match upgrade.await {
             Ok(upgraded) => open(upgraded, connection),
-            Err(error) => tracing::debug!(%error, "upgrade"),
+            Err(error) => tracing::debug!(%error, "upgrade failed"),
         }
     });
     let mut response = Response::new(Body::empty());

@@ -59,7 +59,8 @@ impl Listeners {
     /// # Errors
     /// Names the port that cannot be had.
     pub fn bind(port: u16, control_port: u16, shards: usize) -> io::Result<Self> {
-        let named = |port: u16| move |e: io::Error| io::Error::new(e.kind(), format!("port {port}: {e}"));
+        let named =
+            |port: u16| move |e: io::Error| io::Error::new(e.kind(), format!("cannot bind port {port}: {e}"));
         let clients = bind_shards(port, shards).map_err(named(port))?;
         let control = bind_all(control_port, false).map_err(named(control_port))?;
         Ok(Self { clients, control })
@@ -181,7 +182,7 @@ where
         if error.is_parse() || error.is_timeout() {
             service.broken();
         }
-        tracing::debug!(%error, "http connection");
+        tracing::debug!(%error, "HTTP connection failed");
     }
 }
 

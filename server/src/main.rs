@@ -34,7 +34,7 @@ fn main() -> ExitCode {
     match start(&args, config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "cannot serve");
+            tracing::error!(error = format!("{error:#}"), "fatal error");
             ExitCode::FAILURE
         }
     }
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
 fn start(args: &Args, mut config: wsc_server::config::Config) -> anyhow::Result<()> {
     let provider = rustls::crypto::aws_lc_rs::default_provider().install_default();
     if provider.is_err() {
-        tracing::warn!("a TLS provider was installed already");
+        tracing::warn!("TLS provider already installed");
     }
     run::fit_to_files(&mut config)?;
     let runtime = tokio::runtime::Builder::new_current_thread()

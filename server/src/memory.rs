@@ -154,7 +154,12 @@ impl Memory {
         let full = used > share(limit, percent);
         self.full.store(full, Ordering::Relaxed);
         if full != was_full {
-            tracing::warn!(used, limit, full, "memory");
+            tracing::warn!(
+                used_bytes = used,
+                limit_bytes = limit,
+                rejecting = full,
+                "memory admission changed"
+            );
         }
     }
 

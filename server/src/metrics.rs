@@ -162,31 +162,31 @@ impl Metrics {
             };
         }
         register! {
-            connections: "connections", "Slots taken, handshakes under way included";
+            connections: "connections", "Connection slots in use, including handshakes in progress";
             capacity: "capacity", "Connection slots";
-            rooms: "rooms", "Rooms with members on this pod";
-            accepted: "accepted", "Upgrades answered";
-            refused: "refused", "Handshakes refused, by the error that the client got; and sockets closed at once, because the port had too many";
-            closed: "closed", "Connections ended, by reason";
-            frames_received: "frames_received", "Messages, pings, pongs and closes that clients sent";
-            received: "messages_received", "Messages that clients sent";
-            received_bytes: "received_bytes", "Payload of the messages that clients sent";
-            published: "messages_published", "Messages that the broker took";
-            dropped: "messages_dropped", "Messages not published or not delivered, by reason";
-            deliveries: "deliveries", "Messages written to a client, or queued for it";
-            delivered_bytes: "delivered_bytes", "Bytes of the frames of these messages";
-            fanout_members: "fanout_members", "Members of a room, each time that messages were brought to all of them";
-            backlog_bytes: "backlog_bytes", "Bytes of messages that wait to be brought to the members of their room, 128 bytes a message included";
-            outbound_queue_bytes: "outbound_queue_bytes", "Bytes that wait for clients that read slowly, 64 bytes a frame included";
-            overflows: "overflows", "Clients too slow for a message, closed with 1013";
-            shed: "shed", "Clients asked to move by /shed";
-            drained: "drained", "Clients asked to move by SIGTERM";
-            loop_lag: "loop_lag_seconds", "How late a shard came to a tick of its timer, ten times a second: 1 to 2 ms on an idle machine";
-            memory_bytes: "memory_bytes", "Memory in use: of the cgroup if that has a limit, else of the process";
-            broker_up: "broker_up", "1 while messages travel";
-            broker_disconnects: "broker_disconnects", "Times that a working Redis was lost";
-            broker_connect_attempts: "broker_connect_attempts", "Attempts to reach Redis, the first one included";
-            probe_seconds: "broker_probe_seconds", "Round trips through Redis";
+            rooms: "rooms", "Rooms with at least one member on this server";
+            accepted: "accepted", "WebSocket handshakes accepted";
+            refused: "refused", "Handshakes rejected, by error code, and sockets closed on accept because the port was at its socket limit";
+            closed: "closed", "WebSocket connections closed, by reason";
+            frames_received: "frames_received", "Messages, ping, pong and close frames received from clients";
+            received: "messages_received", "Messages received from clients";
+            received_bytes: "received_bytes", "Payload bytes of the messages received from clients";
+            published: "messages_published", "Messages published to the broker";
+            dropped: "messages_dropped", "Messages dropped before publication or delivery, by reason";
+            deliveries: "deliveries", "Messages written to a client or to its outbound queue";
+            delivered_bytes: "delivered_bytes", "Bytes of the frames of the delivered messages";
+            fanout_members: "fanout_members", "Members of the room per completed fan-out on a shard";
+            backlog_bytes: "backlog_bytes", "Bytes of messages that wait for their fan-out, including 128 bytes per message";
+            outbound_queue_bytes: "outbound_queue_bytes", "Bytes in the outbound queues of all clients, including 64 bytes per frame";
+            overflows: "overflows", "Outbound queue overflows; each one closes the client with 1013";
+            shed: "shed", "Connections closed with a request to reconnect because of PUT /shed";
+            drained: "drained", "Connections closed with a request to reconnect because of SIGTERM";
+            loop_lag: "loop_lag_seconds", "Delay of the timer tick of a shard, measured ten times per second; 1 to 2 ms on an idle machine";
+            memory_bytes: "memory_bytes", "Memory in use: of the cgroup if it has a limit, otherwise resident memory of the process";
+            broker_up: "broker_up", "1 while the broker delivers messages, otherwise 0";
+            broker_disconnects: "broker_disconnects", "Losses of an established Redis connection";
+            broker_connect_attempts: "broker_connect_attempts", "Connection attempts to Redis, including the first one";
+            probe_seconds: "broker_probe_seconds", "Round-trip time of the probe message through Redis";
         }
     }
 
@@ -227,9 +227,9 @@ mod tests {
 
     const INTRODUCTION: &str = "# Metrics of the server
 
-Generated from the program's registry: `WSC_UPDATE_DOCS=1 cargo xtask test unit metrics`. `GET /metrics` on the control port answers them in the
-OpenMetrics text format. Labels are words of the program, never of a client; each `reason` is there from the start with 0. What the words of
-`refused` mean is in the table of errors of [server.md](server.md). Those of the operator are in [operator.md](operator.md).
+Generated from the program's registry: `WSC_UPDATE_DOCS=1 cargo xtask test unit metrics`. `GET /metrics` on the control port returns them in the
+OpenMetrics text format. Label values come from the program, never from a client; each `reason` is exported from the start with 0. The reasons of
+`refused` are the error codes in [server.md](server.md). The operator's metrics are in [operator.md](operator.md).
 
 | name | type | |
 |---|---|---|
@@ -241,49 +241,57 @@ OpenMetrics text format. Labels are words of the program, never of a client; eac
 
     /// What the labels mean, which the registry does not know.
     const MEANINGS: [(&str, &str, &str); 16] = [
-        ("client", "closed", "the client closed"),
-        ("lost", "closed", "gone without a close"),
-        ("reconnect", "closed", "asked to move, by `/shed` or SIGTERM"),
-        ("slow", "closed", "did not read fast enough"),
-        ("heartbeat", "closed", "did not answer a ping"),
+        ("client", "closed", "the client sent a close frame"),
+        ("lost", "closed", "the connection ended without a close frame"),
+        (
+            "reconnect",
+            "closed",
+            "request to reconnect, by `/shed` or SIGTERM",
+        ),
+        ("slow", "closed", "the client did not read fast enough"),
+        ("heartbeat", "closed", "no answer to a ping"),
         ("too_large", "closed", "a message over `--max-message-bytes`"),
         ("utf8", "closed", "text that is not UTF-8"),
-        ("protocol", "closed", "any other break of RFC 6455"),
+        ("protocol", "closed", "any other violation of RFC 6455"),
         (
             "http",
             "refused",
-            "no HTTP/1.1, too many or too long headers, or not all of them within 10 s",
+            "malformed HTTP/1.1, headers too many or too long, or incomplete after 10 s",
         ),
         (
             "client_sockets",
             "refused",
-            "no socket left on the port of the clients",
+            "socket limit of the client port reached",
         ),
-        ("control_sockets", "refused", "no socket left on the control port"),
+        (
+            "control_sockets",
+            "refused",
+            "socket limit of the control port reached",
+        ),
         (
             "expired",
             "messages_dropped",
-            "waited for 1 s while Redis was away",
+            "older than 1 s while Redis was unavailable",
         ),
         (
             "queue_full",
             "messages_dropped",
-            "found no room in the queue to Redis within 1 s",
+            "the publish queue was full for 1 s",
         ),
         (
             "failed",
             "messages_dropped",
-            "failed on the way to Redis; may have arrived",
+            "the publish command failed; the message may have been delivered",
         ),
         (
             "malformed",
             "messages_dropped",
-            "came from Redis and was not ours",
+            "received from Redis and not a valid envelope",
         ),
         (
             "backlog",
             "messages_dropped",
-            "came while a shard had as much to deliver as it may, 1 to 32 MiB",
+            "the delivery backlog of a shard was at its limit, 1 to 32 MiB",
         ),
     ];
 

@@ -57,18 +57,17 @@ pub fn fit_to_files(config: &mut Config) -> anyhow::Result<()> {
         maximum: limit.maximum,
     };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::warn!(%error, "the open-file limit stays as it is");
+        tracing::warn!(%error, "cannot raise the open-file limit");
     }
     let nofile = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let wanted = config.capacity;
-    config.capacity = capacity::within_files(wanted, nofile).with_context(|| {
-        format!("an open-file limit of {nofile} leaves no room for clients; raise it above 256")
-    })?;
+    config.capacity = capacity::within_files(wanted, nofile)
+        .with_context(|| format!("the open-file limit {nofile} is too low: raise it above 256"))?;
     if config.capacity < wanted {
         tracing::warn!(
-            wanted,
+            requested = wanted,
             capacity = config.capacity,
-            nofile,
+            open_files = nofile,
             "capacity lowered to the open-file limit"
         );
     }
@@ -109,7 +108,7 @@ pub async fn serve(args: &Args, config: Config) -> anyhow::Result<()> {
     };
     tokio::select! {
         served = app::serve(listeners, Server::new(config), shutdown) => served?,
-        () = signals => tracing::warn!("second signal: ending without goodbyes"),
+        () = signals => tracing::warn!("second signal; closing connections without close frames"),
     }
     Ok(())
 }

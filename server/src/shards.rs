@@ -154,7 +154,7 @@ async fn run(index: usize, listener: Option<StdListener>, port: Port, stop: Canc
     tokio::select! {
         () = stop.cancelled() => {}
         ended = shard(index, listener, port) => if let Err(error) = ended {
-            tracing::error!(%error, shard = index, "a shard cannot serve");
+            tracing::error!(%error, shard = index, "shard failed");
         },
     }
 }

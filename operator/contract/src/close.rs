@@ -145,14 +145,14 @@ pub const NO_PONG: Close = Close {
 /// The client violated RFC 6455.
 pub const PROTOCOL_ERROR: Close = Close {
     code: 1002,
-    reason: "the violation, for example `frames from clients are masked`",
+    reason: "the violation, for example `frames from clients must be masked`",
     meaning: "a frame violates RFC 6455; earlier messages are delivered first",
     action: "stop: the same frame would be rejected again",
 };
 /// A text message is not UTF-8.
 pub const INVALID_TEXT: Close = Close {
     code: 1007,
-    reason: "text is not utf-8",
+    reason: "text is not valid UTF-8",
     meaning: "a text message is not valid UTF-8",
     action: "stop: the same message would be rejected again",
 };

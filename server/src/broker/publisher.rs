@@ -166,7 +166,7 @@ impl Pump {
                 self.metrics.published.inc_by(batch.len() as u64);
             }
             Err(error) => {
-                tracing::warn!(%error, messages = batch.len(), "publishing failed; the messages may be lost");
+                tracing::warn!(%error, messages = batch.len(), "publish failed; messages may be lost");
                 self.metrics.dropped("failed").inc_by(batch.len() as u64);
                 link.failed.notify_one();
             }

@@ -47,11 +47,11 @@ impl RedisConfig {
         prefix: &str,
     ) -> Result<Self, String> {
         if !url.starts_with("redis://") && !url.starts_with("rediss://") {
-            return Err("redis url must start with redis:// or rediss://".into());
+            return Err("the Redis URL must start with redis:// or rediss://".into());
         }
         let info = url
             .into_connection_info()
-            .map_err(|e| format!("redis url: {e}"))?;
+            .map_err(|e| format!("invalid Redis URL: {e}"))?;
         let mut settings = info
             .redis_settings()
             .clone()
@@ -62,8 +62,8 @@ impl RedisConfig {
         if let Some(password) = password {
             settings = settings.set_password(password);
         }
-        let client =
-            redis::Client::open(info.set_redis_settings(settings)).map_err(|e| format!("redis url: {e}"))?;
+        let client = redis::Client::open(info.set_redis_settings(settings))
+            .map_err(|e| format!("invalid Redis URL: {e}"))?;
         Ok(Self {
             client,
             prefix: prefix.to_owned(),
@@ -188,7 +188,7 @@ impl Shared {
         }
         self.metrics.broker_up.set(i64::from(up));
         if before != up {
-            tracing::info!(up, "redis broker");
+            tracing::info!(connected = up, "broker state changed");
         }
         self.progress.send_modify(|n| *n += 1);
     }
@@ -211,7 +211,7 @@ async fn supervise(shared: Arc<Shared>) {
         // The same refusal every second is one line, not thousands.
         if error != last_error {
             let redis = shared.client.get_connection_info().addr().to_string();
-            tracing::warn!(%error, redis, "redis cannot be used; trying again");
+            tracing::warn!(%error, redis, "Redis unavailable; retrying");
             last_error = error;
         }
         if started.elapsed() > STABLE {

@@ -30,9 +30,9 @@ const BATCH: usize = 256;
 pub(super) enum Failure {
     #[error("{0}")]
     Redis(#[from] RedisError),
-    #[error("a probe did not come back within {} s", PROBE_WAIT.as_secs())]
+    #[error("no probe returned within {} s", PROBE_WAIT.as_secs())]
     Deaf,
-    #[error("a connection broke")]
+    #[error("connection lost")]
     Broken,
 }
 

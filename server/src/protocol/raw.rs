@@ -43,7 +43,7 @@ fn parse_echo(query: &str) -> Result<bool, Refusal> {
             continue;
         }
         if echo.is_some() {
-            return Err(Refusal::BadRequest("echo is given twice"));
+            return Err(Refusal::BadRequest("duplicate query parameter echo"));
         }
         echo = match value {
             "0" => Some(false),

@@ -58,14 +58,14 @@ impl Refusal {
     pub fn message(self) -> &'static str {
         match self {
             Self::BadRequest(message) => message,
-            Self::Origin => "this origin is not allowed",
-            Self::NotFound => "no such path",
-            Self::Method => "only GET is served here",
-            Self::UpgradeRequired => "this path speaks WebSocket version 13 only",
-            Self::Full => "every connection slot of this server is taken",
-            Self::Memory => "this server has no memory for more connections",
-            Self::Draining => "this server takes no new connections",
-            Self::WrongPod => "the request is meant for another server",
+            Self::Origin => "the origin is not allowed",
+            Self::NotFound => "path not found",
+            Self::Method => "only GET is allowed on this path",
+            Self::UpgradeRequired => "WebSocket version 13 over HTTP/1.1 is required",
+            Self::Full => "no free connection slot",
+            Self::Memory => "memory limit reached; no new connections",
+            Self::Draining => "the server is draining; no new connections",
+            Self::WrongPod => "X-Wsc-Server names another pod",
         }
     }
 }

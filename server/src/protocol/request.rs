@@ -32,22 +32,22 @@ pub fn check_upgrade(method: &Method, version: Version, headers: &HeaderMap) -> 
     // What follows the headers is frames; a proxy that takes it for a body would be of another opinion.
     let length = headers.get(header::CONTENT_LENGTH);
     if headers.contains_key(header::TRANSFER_ENCODING) || length.is_some_and(|l| l != "0") {
-        return Err(Refusal::BadRequest("a handshake has no body"));
+        return Err(Refusal::BadRequest("a handshake request must not have a body"));
     }
     if !has_token(headers, &header::CONNECTION, "upgrade") {
-        return Err(Refusal::BadRequest("the Connection header lacks Upgrade"));
+        return Err(Refusal::BadRequest("the Connection header must contain Upgrade"));
     }
     if !single(headers, &header::SEC_WEBSOCKET_KEY).is_some_and(is_nonce) {
         return Err(Refusal::BadRequest(
-            "Sec-WebSocket-Key must be given once and be 16 bytes in base64",
+            "exactly one Sec-WebSocket-Key of 16 bytes in base64 is required",
         ));
     }
     // RFC 9112, section 3.2: who is meant, and whose page it is, must not depend on which of them is read.
     if headers.get_all(header::HOST).iter().count() > 1 {
-        return Err(Refusal::BadRequest("Host is given twice"));
+        return Err(Refusal::BadRequest("more than one Host header"));
     }
     if headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL) {
-        return Err(Refusal::BadRequest("no offered subprotocol is known"));
+        return Err(Refusal::BadRequest("subprotocols are not supported"));
     }
     Ok(())
 }

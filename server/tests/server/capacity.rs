@@ -93,7 +93,7 @@ async fn the_limit_of_open_files_bounds_the_capacity() {
     let server = limited("ulimit -n 300").await;
     assert_eq!(server.stats().await.unwrap()["capacity"], 44);
     let line = server.log().into_iter().find(|l| l.contains("capacity lowered"));
-    assert!(line.is_some_and(|l| l.contains("\"wanted\":10000") && l.contains("\"nofile\":300")));
+    assert!(line.is_some_and(|l| l.contains("\"requested\":10000") && l.contains("\"open_files\":300")));
     assert_eq!(
         server.metric("wsc_server_capacity").await.unwrap().to_string(),
         "44"

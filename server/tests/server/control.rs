@@ -110,7 +110,7 @@ async fn sheds_are_cumulative_and_a_repeat_is_nothing() {
     assert!(hints.len() > 10, "the hints are spread: {hints:?}");
     for (name, value) in [
         ("shed_total", 20),
-        ("closed_total{reason=\"moved\"}", 20),
+        ("closed_total{reason=\"reconnect\"}", 20),
         ("drained_total", 0),
     ] {
         assert_eq!(

@@ -181,7 +181,7 @@ async fn a_violation_takes_nothing_back() {
     let (first, payload) = raw.next().await.unwrap();
     assert_eq!(
         (first, &payload[2..]),
-        (FIN | CLOSE, &b"the opcode is reserved"[..])
+        (FIN | CLOSE, &b"reserved opcode"[..])
     );
     assert_eq!(raw.next().await, None, "the server ends the stream");
 }

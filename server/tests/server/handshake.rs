@@ -280,7 +280,7 @@ async fn without_a_list_only_pages_of_the_same_host_may_connect() {
     let answer = handshake(&server, Method::GET, "/ws", &[("origin", "null")]).await;
     assert_eq!(
         answer.json().unwrap(),
-        json!({"error": "origin", "message": "this origin is not allowed"})
+        json!({"error": "origin", "message": "the origin is not allowed"})
     );
     let refused = cases.iter().filter(|(_, status)| *status == 403).count() + 1;
     assert_eq!(server.stats().await.unwrap()["refused"]["origin"], refused);
