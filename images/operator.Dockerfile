@@ -1,4 +1,4 @@
-ARG BASE=debian:trixie-slim
+ARG BASE
 FROM ${BASE}
 COPY wsc-operator /usr/bin/wsc-operator
 USER 65532:65532

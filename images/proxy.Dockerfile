@@ -1,9 +1,10 @@
-ARG BASE=debian:trixie-slim
+ARG BASE
 FROM ${BASE}
-RUN apt-get update \
- && apt-get install -y --no-install-recommends haproxy \
- && rm -rf /var/lib/apt/lists/* /var/cache/apt /var/log/*
+# HAProxy and its libraries.
+COPY root/ /
 COPY wsc-proxy-agent /usr/bin/wsc-proxy-agent
+# Pods name their programs without a folder.
+ENV PATH=/usr/sbin:/usr/bin
 USER 99:99
 EXPOSE 8080 9101
 # HAProxy lets its clients finish on SIGUSR1; SIGTERM would cut them off.

@@ -1,8 +1,9 @@
-ARG BASE=debian:trixie-slim
+ARG BASE
 FROM ${BASE}
-RUN apt-get update \
- && apt-get install -y --no-install-recommends redis-server \
- && rm -rf /var/lib/apt/lists/* /var/cache/apt /var/log/*
+# redis-server, redis-cli for the probes, and their libraries.
+COPY root/ /
+# Pods name their programs without a folder.
+ENV PATH=/usr/bin
 USER 999:999
 EXPOSE 6379
 ENTRYPOINT ["/usr/bin/redis-server"]

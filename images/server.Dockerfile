@@ -1,4 +1,4 @@
-ARG BASE=debian:trixie-slim
+ARG BASE
 FROM ${BASE}
 COPY wsc-server /usr/bin/wsc-server
 USER 65532:65532

@@ -7,10 +7,9 @@ use anyhow::{Context, Result};
 
 use crate::commands::BenchArgs;
 use wsc_environment::cache::Cache;
-use wsc_environment::ladder::Ladder;
 use wsc_environment::process::output;
 use wsc_environment::steps::Steps;
-use wsc_environment::{cargo, images, ladder, machine, peers, repository, variables};
+use wsc_environment::{cargo, debian, images, machine, peers, repository, variables};
 
 /// Where a run is published.
 const DOCUMENT: &str = "docs/benchmarks.md";
@@ -31,11 +30,11 @@ pub(crate) fn server(args: &BenchArgs) -> Result<ExitCode> {
     let steps = Steps::new();
     machine::packages(&steps)?;
     let programs = cargo::programs(&cache, &steps)?;
-    let ladder = ladder::ladder(&cache, &steps)?;
+    let others = debian::programs(&cache, &steps)?;
     let mut bench = Command::new(programs.path("wsc-bench")?);
     bench
         .envs(variables::of_programs(&programs)?)
-        .envs(variables::of_ladder(&ladder));
+        .envs(variables::of_debian(&others));
     let only = args.only.as_deref();
     if only.is_none_or(|only| !WITHOUT_PEERS.contains(&only)) {
         bench.envs(variables::of_peers(&peers::build(&cache, &steps)?));
@@ -59,7 +58,7 @@ pub(crate) fn server(args: &BenchArgs) -> Result<ExitCode> {
     if status.success() && args.docs {
         let text = format!(
             "{INTRODUCTION}{}\n{}",
-            setting(&ladder)?,
+            setting(&others)?,
             fs::read_to_string(&table)?
         );
         let path = repository::path(DOCUMENT);
@@ -73,13 +72,13 @@ pub(crate) fn server(args: &BenchArgs) -> Result<ExitCode> {
 }
 
 /// When and where the run was.
-fn setting(ladder: &Ladder) -> Result<String> {
+fn setting(others: &debian::Programs) -> Result<String> {
     let said = |program: &str, args: &[&str]| -> Result<String> {
         let mut command = Command::new(program);
         command.args(args).current_dir(repository::root());
         Ok(output(&mut command)?.trim().to_owned())
     };
-    let redis = said(&ladder.path("redis-server").to_string_lossy(), &["--version"])?;
+    let redis = said(&others.path("redis-server").to_string_lossy(), &["--version"])?;
     let redis = redis.split_whitespace().find_map(|word| word.strip_prefix("v="));
     let cpu = fs::read_to_string("/proc/cpuinfo")?;
     let model = cpu

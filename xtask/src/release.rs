@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use wsc_environment::cache::Cache;
 use wsc_environment::steps::Steps;
-use wsc_environment::{cargo, helm, ladder, machine, variables};
+use wsc_environment::{cargo, debian, helm, machine, variables};
 
 #[derive(Args)]
 pub(crate) struct ReleaseArgs {
@@ -19,7 +19,7 @@ pub(crate) fn run(args: &ReleaseArgs) -> Result<ExitCode> {
     let cache = Cache::open()?;
     let steps = Steps::new();
     machine::packages(&steps)?;
-    let mut environment = variables::of_ladder(&ladder::ladder(&cache, &steps)?);
+    let mut environment = variables::of_debian(&debian::programs(&cache, &steps)?);
     let helm = helm::provide(&cache, &steps)?;
     environment.push(("WSC_HELM", helm.into_os_string()));
     let ours = cargo::programs(&cache, &steps)?;

@@ -64,7 +64,7 @@ impl Cache {
     }
 
     /// Waits until nobody else on this machine holds the lock of this name. It ends with the value, or with the process.
-    fn lock_for(&self, name: &str) -> Result<Lock> {
+    pub(crate) fn lock_for(&self, name: &str) -> Result<Lock> {
         let file = self.lock_file(name)?;
         match file.try_lock() {
             Ok(()) => {}

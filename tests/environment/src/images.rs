@@ -1,47 +1,30 @@
 //! The shipped images: built from `images/*.Dockerfile`, loaded into the local Kubernetes, exported for others.
 
-use std::collections::BTreeMap;
+mod archive;
+pub mod checks;
+mod image;
+mod labels;
+mod recipe;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
-use crate::cache::{Cache, Key};
+use crate::buildah;
+use crate::cache::Cache;
 use crate::cluster::Cluster;
+use crate::debian::{self, Package};
 use crate::process::output;
 use crate::steps::Steps;
-use crate::{cargo, debian, machine, repository};
+use crate::{cargo, machine};
 
-/// The images and the program of ours in each.
-const IMAGES: [(&str, Option<&str>); 4] = [
-    ("operator", Some("wsc-operator")),
-    ("proxy", Some("wsc-proxy-agent")),
-    ("server", Some("wsc-server")),
-    ("redis", None),
-];
-
-/// Ours on glibc only; the others need Debian's package manager for what they hold.
-const SMALL: [&str; 2] = ["operator", "server"];
-
-/// A small image may have this many bytes, compressed: it is pulled by every node of every user.
-const SMALL_MAX_BYTES: u64 = 15_000_000;
-
-/// The version in the tags of exported images.
-const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// The current images by name: what their content is named by.
-pub struct Images(BTreeMap<String, String>);
-
-impl Images {
-    /// `localhost/wsc-server:0123456789ab`.
-    pub fn reference(&self, name: &str) -> String {
-        format!(
-            "localhost/wsc-{name}:{}",
-            self.0.get(name).map_or("", String::as_str)
-        )
-    }
-}
+use archive::Archive;
+pub use image::Images;
+pub(crate) use image::last;
+use image::{IMAGES, Image, archive_name, archive_path};
+use recipe::{Base, Recipe};
 
 /// `cargo xtask images`.
 pub fn run(export_to: Option<&Path>) -> Result<()> {
@@ -74,55 +57,49 @@ pub fn provide(
     Ok(images)
 }
 
-/// Builds what changed. An image is named by its content, so a name never means two things.
-fn build(cache: &Cache, steps: &Steps, programs: &cargo::Programs) -> Result<Images> {
-    let mut images = Images(BTreeMap::new());
-    for (name, program) in IMAGES {
-        let dockerfile = repository::path(&format!("images/{name}.Dockerfile"));
-        let program = program
-            .map(|program| programs.path(program).map(|path| (program, path)))
-            .transpose()?;
-        let base = if SMALL.contains(&name) {
-            debian::runtime_image(cache, steps)?
-        } else {
-            debian::debian_image(cache, steps)?
-        };
-        let mut key = Key::default().text(&base).file(&dockerfile)?;
-        if let Some((_, path)) = program {
-            key = key.file(path)?;
-        }
-        images.0.insert(name.to_owned(), key.finish());
-        let reference = images.reference(name);
-        if !archive(cache, &images, name).exists() {
-            steps.run(&format!("image {reference}"), || {
-                let context = debian::scratch(cache, name)?;
-                if let Some((program, path)) = program {
-                    fs::copy(path, context.join(program))?;
-                }
-                debian::build_image(cache, &reference, &dockerfile, &context, Some(&base))
-            })?;
-            write_archive(cache, &images, name)?;
-            if SMALL.contains(&name) {
-                check_size(&archive(cache, &images, name), &reference, steps)?;
-            }
-        }
-    }
-    prune(cache, &images)?;
-    fs::write(cache.path("images/current.json"), serde_json::to_vec(&images.0)?)?;
-    Ok(images)
-}
-
 /// The image of the server, built if it changed, as an archive.
 pub fn server(cache: &Cache, steps: &Steps, programs: &cargo::Programs) -> Result<PathBuf> {
     let _lock = cache.lock()?;
     let images = build(cache, steps, programs)?;
-    Ok(archive(cache, &images, "server"))
+    Ok(archive_path(cache, &images, "server"))
 }
 
-/// What the last build on this machine named the images.
-pub(crate) fn last(cache: &Cache) -> Option<Images> {
-    let text = fs::read(cache.path("images/current.json")).ok()?;
-    serde_json::from_slice(&text).ok().map(Images)
+/// The packages of Debian in each image of the last build, by the image's own label.
+pub fn packages(cache: &Cache) -> Result<BTreeMap<&'static str, BTreeSet<Package>>> {
+    let images = last(cache).context("no images are built here: run `cargo xtask images`")?;
+    let packages = |image: &Image| {
+        let archive = Archive::open(archive_path(cache, &images, image.name))?;
+        let packages = debian::parse_words(archive.label(labels::PACKAGES))
+            .with_context(|| format!("{} has no list of packages", images.reference(image.name)))?;
+        Ok((image.name, packages))
+    };
+    IMAGES.iter().map(packages).collect()
+}
+
+/// Builds what changed. An image is named by its content, so a name never means two things.
+fn build(cache: &Cache, steps: &Steps, programs: &cargo::Programs) -> Result<Images> {
+    let debian = debian::provide(cache, steps)?;
+    let base = Base::new(&debian)?;
+    let mut images = Images(BTreeMap::new());
+    for image in &IMAGES {
+        let program = image.program.map(|name| programs.path(name)).transpose()?;
+        let recipe = Recipe::new(image, program, &base, debian.above(image.name)?)?;
+        images.0.insert(image.name.to_owned(), recipe.key.clone());
+        let reference = images.reference(image.name);
+        let archive = archive_path(cache, &images, image.name);
+        if archive.exists() {
+            continue;
+        }
+        base.provide(cache, steps)?;
+        steps.run(&format!("image {reference}"), || {
+            recipe.build(cache, &base, &reference)
+        })?;
+        write_archive(cache, &images, image.name)?;
+        checks::size(&Archive::open(archive)?, &reference, steps)?;
+    }
+    prune(cache, &images, &base)?;
+    fs::write(cache.path("images/current.json"), serde_json::to_vec(&images.0)?)?;
+    Ok(images)
 }
 
 /// Loads the images that a node does not have yet.
@@ -133,13 +110,14 @@ fn load(cache: &Cache, steps: &Steps, cluster: &Cluster, images: &Images) -> Res
                 .node(node, "ctr")?
                 .args(["-n", "k8s.io", "images", "ls", "-q"]),
         )?;
-        for (name, _) in IMAGES {
+        for image in &IMAGES {
+            let name = image.name;
             let reference = images.reference(name);
             if present.lines().any(|line| line == reference) {
                 continue;
             }
             steps.run(&format!("loading {reference} into node{node}"), || {
-                let archive = archive(cache, images, name);
+                let archive = archive_path(cache, images, name);
                 output(
                     cluster
                         .node(node, "ctr")?
@@ -152,112 +130,29 @@ fn load(cache: &Cache, steps: &Steps, cluster: &Cluster, images: &Images) -> Res
     Ok(())
 }
 
-/// The image of the pause container that every pod needs, as an archive.
-pub(crate) fn pause(cache: &Cache, steps: &Steps) -> Result<PathBuf> {
-    let sources = repository::path("tests/environment/kubernetes/images");
-    let key = Key::default()
-        .file(&sources.join("pause.c"))?
-        .file(&sources.join("pause.Dockerfile"))?
-        .finish();
-    let name = format!("images/pause-{key}.tar");
-    if cache.path(&name).exists() {
-        return Ok(cache.path(&name));
-    }
-    steps.run("image of the pause container", || {
-        cache.file(&name, |file| {
-            let context = debian::scratch(cache, "pause")?;
-            output(
-                Command::new("gcc")
-                    .args(["-static", "-Os", "-s", "-o"])
-                    .arg(context.join("pause"))
-                    .arg(sources.join("pause.c")),
-            )?;
-            debian::build_image(
-                cache,
-                "localhost/pause:1",
-                &sources.join("pause.Dockerfile"),
-                &context,
-                None,
-            )?;
-            push(cache, "localhost/pause:1", file, "localhost/pause:1")
-        })
-    })
-}
-
-fn archive(cache: &Cache, images: &Images, name: &str) -> PathBuf {
-    cache.path(archive_name(images, name))
-}
-
-fn archive_name(images: &Images, name: &str) -> String {
-    format!(
-        "images/{name}-{}.tar",
-        images.0.get(name).map_or("", String::as_str)
-    )
-}
-
 fn write_archive(cache: &Cache, images: &Images, name: &str) -> Result<()> {
     let reference = images.reference(name);
     cache
         .file(&archive_name(images, name), |file| {
-            push(cache, &reference, file, &reference)
+            buildah::push(cache, &reference, file, &reference)
         })
         .map(drop)
 }
 
-fn push(cache: &Cache, image: &str, file: &Path, tag: &str) -> Result<()> {
-    output(
-        debian::buildah(cache)
-            .args(["push", "--quiet", image])
-            .arg(format!("docker-archive:{}:{tag}", file.display())),
-    )
-    .map(drop)
-}
-
-/// Prints how large the image is when compressed, as a registry holds it, and refuses one that grew out of bounds.
-fn check_size(archive: &Path, reference: &str, steps: &Steps) -> Result<()> {
-    let mut gzip = Command::new("gzip")
-        .args(["-c"])
-        .arg(archive)
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("starting gzip")?;
-    let mut out = gzip.stdout.take().context("gzip has no output")?;
-    let bytes = std::io::copy(&mut out, &mut std::io::sink())?;
-    gzip.wait()?;
-    steps.note(&format!(
-        "{reference}: {}.{} MB compressed",
-        bytes / 1_000_000,
-        bytes / 100_000 % 10
-    ));
-    if bytes > SMALL_MAX_BYTES {
-        bail!("{reference} has {bytes} bytes compressed, more than {SMALL_MAX_BYTES}");
-    }
-    Ok(())
-}
-
 /// Removes images and archives of earlier contents.
-fn prune(cache: &Cache, images: &Images) -> Result<()> {
-    let current: Vec<String> = IMAGES.iter().map(|(name, _)| images.reference(name)).collect();
-    let listed =
-        output(debian::buildah(cache).args(["images", "--noheading", "--format", "{{.Name}}:{{.Tag}}"]))?;
-    for image in listed.lines() {
-        let ours = IMAGES
-            .iter()
-            .any(|(name, _)| image.starts_with(&format!("localhost/wsc-{name}:")));
-        if ours && !current.iter().any(|reference| reference == image) {
-            output(debian::buildah(cache).args(["rmi", "--force", image]))?;
+fn prune(cache: &Cache, images: &Images, base: &Base) -> Result<()> {
+    let mut current: Vec<String> = IMAGES.iter().map(|image| images.reference(image.name)).collect();
+    current.push(base.reference.clone());
+    for image in buildah::list(cache)? {
+        if image.starts_with("localhost/wsc-") && !current.contains(&image) {
+            buildah::remove(cache, &image)?;
         }
     }
     for entry in fs::read_dir(cache.path("images"))?.flatten() {
         let file = entry.file_name().to_string_lossy().into_owned();
-        let ours = IMAGES
-            .iter()
-            .any(|(name, _)| file.starts_with(&format!("{name}-")));
-        if ours
-            && !IMAGES
-                .iter()
-                .any(|(name, _)| archive(cache, images, name) == entry.path())
-        {
+        let ours = |image: &Image| file.starts_with(&format!("{}-", image.name));
+        let kept = |image: &Image| archive_path(cache, images, image.name) == entry.path();
+        if IMAGES.iter().any(ours) && !IMAGES.iter().any(kept) {
             fs::remove_file(entry.path())?;
         }
     }
@@ -266,15 +161,20 @@ fn prune(cache: &Cache, images: &Images) -> Result<()> {
 
 /// Writes archives that others can load or push.
 fn export(cache: &Cache, steps: &Steps, images: &Images, folder: &Path) -> Result<()> {
+    let version = env!("CARGO_PKG_VERSION");
     fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
-    for (name, _) in IMAGES {
+    let revision = [labels::of_revision()?];
+    for image in &IMAGES {
+        let name = image.name;
         let file = folder.join(format!("{name}.tar"));
         if file.exists() {
             fs::remove_file(&file)?;
         }
-        let tag = format!("ghcr.io/websocket-operator/wsc-{name}:{VERSION}");
+        let tag = format!("ghcr.io/websocket-operator/wsc-{name}:{version}");
         steps.run(&format!("exporting {}", file.display()), || {
-            push(cache, &images.reference(name), &file, &tag)
+            buildah::relabel(cache, &images.reference(name), &tag, &revision)?;
+            buildah::push(cache, &tag, &file, &tag)?;
+            buildah::remove(cache, &tag)
         })?;
     }
     let folder = folder.display();
@@ -282,7 +182,7 @@ fn export(cache: &Cache, steps: &Steps, images: &Images, folder: &Path) -> Resul
     println!("            kind load image-archive {folder}/server.tar");
     println!("            ctr -n k8s.io images import {folder}/server.tar");
     println!(
-        "push them   skopeo copy docker-archive:{folder}/server.tar docker://registry.example.org/websocket-operator/wsc-server:{VERSION}"
+        "push them   skopeo copy docker-archive:{folder}/server.tar docker://registry.example.org/websocket-operator/wsc-server:{version}"
     );
     println!("            and the same for operator, proxy and redis");
     Ok(())

@@ -7,17 +7,18 @@
 )]
 
 pub mod autobahn;
+mod buildah;
 pub mod cache;
 pub mod cargo;
 pub mod cluster;
-mod debian;
+pub mod debian;
 mod go;
 pub mod helm;
 pub mod images;
 pub mod interrupt;
 pub mod kubernetes;
-pub mod ladder;
 pub mod machine;
+mod pause;
 pub mod peers;
 pub mod process;
 pub mod repository;

@@ -8,7 +8,7 @@ use crate::process::{logged, output};
 use crate::steps::Steps;
 
 /// Debian's packages that the cluster and the images stand on, and why.
-const PACKAGES: [&str; 15] = [
+const PACKAGES: [&str; 14] = [
     "runc",                   // runs the containers
     "iptables",               // the CNI plugins and kubelet call it
     "nftables",               // kube-proxy writes Services with it
@@ -18,8 +18,7 @@ const PACKAGES: [&str; 15] = [
     "util-linux",             // unshare, nsenter
     "openssl",                // certificates
     "buildah",                // builds the images
-    "mmdebstrap",             // the Debian 13 root file system
-    "debian-archive-keyring", // checks its signatures
+    "debian-archive-keyring", // checks the signatures of Debian 13
     "ca-certificates",        // Go's modules, Rust's crates
     "patchelf",               // makes Debian 13's HAProxy and Redis run here
     "gcc",                    // the pause container

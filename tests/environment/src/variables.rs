@@ -10,8 +10,8 @@ use crate::cache::Cache;
 use crate::cargo::Programs;
 use crate::cluster::Cluster;
 use crate::cluster::api_tier::ApiTier;
+use crate::debian;
 use crate::images::Images;
-use crate::ladder::Ladder;
 use crate::peers::Peers;
 use crate::{images, kubernetes, repository};
 
@@ -68,11 +68,11 @@ pub fn of_repository() -> Environment {
 }
 
 /// The real HAProxy and Redis.
-pub fn of_ladder(ladder: &Ladder) -> Environment {
+pub fn of_debian(programs: &debian::Programs) -> Environment {
     vec![
-        ("WSC_HAPROXY", ladder.path("haproxy").into_os_string()),
-        ("WSC_REDIS_SERVER", ladder.path("redis-server").into_os_string()),
-        ("WSC_REDIS_CLI", ladder.path("redis-cli").into_os_string()),
+        ("WSC_HAPROXY", programs.path("haproxy").into_os_string()),
+        ("WSC_REDIS_SERVER", programs.path("redis-server").into_os_string()),
+        ("WSC_REDIS_CLI", programs.path("redis-cli").into_os_string()),
     ]
 }
 

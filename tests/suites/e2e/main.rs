@@ -7,6 +7,7 @@ mod away;
 mod chart;
 mod crowd;
 mod failures;
+mod images;
 mod memory;
 mod redis;
 mod rollout;

@@ -16,7 +16,7 @@ use wsc_environment::cluster::Cluster;
 use wsc_environment::cluster::api_tier::ApiTier;
 use wsc_environment::steps::Steps;
 use wsc_environment::variables::{self, Environment};
-use wsc_environment::{autobahn, cluster, helm, images, kubernetes, ladder, machine};
+use wsc_environment::{autobahn, cluster, debian, helm, images, kubernetes, machine};
 
 const UNIT_LIMIT: Duration = Duration::from_mins(5);
 const COMPONENT_LIMIT: Duration = Duration::from_mins(15);
@@ -65,7 +65,7 @@ fn never_empty(name: &str, outcome: Outcome, filter: Option<&str>) -> Outcome {
 fn component(cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outcome> {
     machine::packages(steps)?;
     let mut environment = variables::of_repository();
-    environment.extend(variables::of_ladder(&ladder::ladder(cache, steps)?));
+    environment.extend(variables::of_debian(&debian::programs(cache, steps)?));
     environment.extend(variables::of_autobahn(&autobahn::provide(cache, steps)?));
     let executables =
         cargo::integration_tests(cache, steps, &["wsc-proxy-agent", "wsc-server", "wsc-testing"])?;
@@ -90,7 +90,7 @@ fn api(cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outcome> {
     let ours = cargo::programs(cache, steps)?;
     let tier = steps.run("API server without nodes", || ApiTier::start(cache, &programs))?;
     let mut environment = variables::of_api_tier(&tier, &programs, &helm);
-    environment.extend(variables::of_ladder(&ladder::ladder(cache, steps)?));
+    environment.extend(variables::of_debian(&debian::programs(cache, steps)?));
     environment.extend(variables::of_programs(&ours)?);
     // These tests mostly wait, so more of them than cores run at the same time.
     environment.push(("RUST_TEST_THREADS", API_THREADS.into()));
@@ -124,13 +124,28 @@ fn e2e(cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outcome> {
 fn cluster_commands(cache: &Cache, steps: &Steps) -> Outcome {
     let mut total = Outcome::default();
     for (name, check) in cluster::checks::CHECKS {
-        let outcome = check(cache, steps);
-        if let Err(err) = &outcome {
-            println!("{err:#}");
+        total += checked(&format!("cluster: {name}"), &check(cache, steps));
+    }
+    total
+}
+
+/// One check as a test.
+fn checked(name: &str, result: &Result<()>) -> Outcome {
+    if let Err(err) = result {
+        println!("{name}: {err:#}");
+    }
+    let outcome = Outcome::of(result.is_ok());
+    println!("   {name:<41} {outcome}");
+    outcome
+}
+
+/// What is in the images; `test e2e image` looks at nothing else.
+fn image_checks(cache: &Cache, images: &images::Images, filter: Option<&str>) -> Outcome {
+    let mut total = Outcome::default();
+    for (name, result) in images::checks::run(cache, images) {
+        if filter.is_none_or(|filter| name.contains(filter)) {
+            total += checked(&name, &result);
         }
-        let outcome = Outcome::of(outcome.is_ok());
-        println!("   cluster: {name:<32} {outcome}");
-        total += outcome;
     }
     total
 }
@@ -151,7 +166,9 @@ fn on_cluster(
     environment.extend(variables::of_programs(ours)?);
     environment.push(("RUST_TEST_THREADS", E2E_THREADS.into()));
     let place = |path: &Path| cluster.client(path);
-    run_in(executables, place, &environment, E2E_LIMIT, filter, cache)
+    let mut total = image_checks(cache, &images, filter);
+    total += run_in(executables, place, &environment, E2E_LIMIT, filter, cache)?;
+    Ok(total)
 }
 
 /// Runs test programs where `place` puts them.

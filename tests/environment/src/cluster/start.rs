@@ -12,7 +12,7 @@ use crate::cache::{Cache, Key};
 use crate::kubernetes::{self, Programs};
 use crate::process::{eventually, output, tail};
 use crate::steps::Steps;
-use crate::{images, machine, repository};
+use crate::{machine, pause, repository};
 
 /// How long ending a cluster may take.
 pub(super) const END: Duration = Duration::from_secs(30);
@@ -81,7 +81,7 @@ fn repaired(cluster: &Cluster, steps: &Steps) -> bool {
 }
 
 fn create(cache: &Cache, steps: &Steps, programs: &Programs, key: &str, nodes: u8) -> Result<Cluster> {
-    let pause = images::pause(cache, steps)?;
+    let pause = pause::provide(cache, steps)?;
     let state = cache.path("cluster");
     prepare(&state, programs, &pause, nodes)?;
     let cluster = Cluster::at(cache);
