@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::release::{self, ReleaseArgs};
 use crate::test::{self, Tier};
-use crate::{bench, demo};
+use crate::{audit, bench, demo};
 use wsc_environment::cache::Cache;
 use wsc_environment::cluster::{self, Cluster};
 use wsc_environment::steps::Steps;
@@ -41,6 +41,8 @@ enum Command {
     Gen(GenArgs),
     /// Writes tests/releases/VERSION, which later versions are tested against
     ReleaseSnapshot(ReleaseArgs),
+    /// Advisories for crates; newer versions of HAProxy, Redis and their libraries than the images hold
+    Audit,
     /// The forwarder that `cluster up` starts
     #[command(hide = true)]
     Forward { state: PathBuf, cluster: i32 },
@@ -137,6 +139,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Bench(BenchCommand::Server(args)) => return bench::server(&args),
         Command::Gen(args) => return generate(&args),
         Command::ReleaseSnapshot(args) => return release::run(&args),
+        Command::Audit => return audit::run(),
         Command::Forward { state, cluster } => cluster::forward::run(&state, cluster)?,
     }
     Ok(ExitCode::SUCCESS)

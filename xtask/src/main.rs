@@ -1,10 +1,11 @@
-//! `cargo xtask`: demo, test, cluster, images, gen. Each command does all of its own set-up.
+//! `cargo xtask`: demo, test, cluster, images, gen, audit. Each command does all of its own set-up.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
     reason = "a command for people at a terminal"
 )]
 
+mod audit;
 mod bench;
 mod commands;
 mod demo;

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: lint, then every tier, and one closing line.
 
-mod lint;
+pub(crate) mod lint;
 mod outcome;
 mod suite;
 mod tiers;

