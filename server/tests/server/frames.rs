@@ -179,10 +179,7 @@ async fn a_violation_takes_nothing_back() {
     raw.send(&bytes).await;
     assert_eq!(raw.next().await, Some((FIN | TEXT, b"good".to_vec())));
     let (first, payload) = raw.next().await.unwrap();
-    assert_eq!(
-        (first, &payload[2..]),
-        (FIN | CLOSE, &b"reserved opcode"[..])
-    );
+    assert_eq!((first, &payload[2..]), (FIN | CLOSE, &b"reserved opcode"[..]));
     assert_eq!(raw.next().await, None, "the server ends the stream");
 }
 

@@ -359,7 +359,7 @@ fn too_dense(mut at: Vec<Duration>, per_second: f64) -> Option<String> {
             let closes = u32::try_from(more + 1).unwrap_or(u32::MAX);
             if f64::from(closes) > allowed {
                 return Some(format!(
-                    "{closes} clients were asked to move within {:.1} s: the budget allows {allowed:.0}",
+                    "{closes} clients received a request to reconnect within {:.1} s: the budget allows {allowed:.0}",
                     window.as_secs_f64()
                 ));
             }

@@ -35,7 +35,7 @@ use self::story::{Played, Stage};
 use wsc_testing::cluster::Cluster;
 use wsc_testing::output::{complain, say};
 
-/// One `WebSocketCluster` on a real Kubernetes: clients come, the pool grows; they leave, it shrinks; nobody is dropped.
+/// One `WebSocketCluster` on a real Kubernetes: the pool grows and shrinks with its clients, without dropping one.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "wsc-demo")]
 pub struct Options {
@@ -60,7 +60,7 @@ pub enum Ending {
     Passed,
     /// Something was not.
     Failed,
-    /// Somebody asked it to stop.
+    /// Stopped by a signal.
     Interrupted,
 }
 

@@ -118,7 +118,7 @@ pub async fn play(stage: &Stage) -> Result<Played> {
         peak: pool.peak,
         at_last: pool.active(),
     });
-    board.phase("everybody says goodbye");
+    board.phase("all clients disconnect");
     crowd.disperse().await?;
     let (clients, messages) = book.close();
     let record = Record {
@@ -353,7 +353,7 @@ async fn others_leave(board: &Board, book: &Book, crowd: &Crowd, first_pods: &BT
 async fn shrink(stage: &Stage) -> Result<()> {
     stage
         .board
-        .phase("the pool shrinks: pods are drained, who is left on them is asked to move");
+        .phase("the pool shrinks: pods drain, their remaining clients receive a request to reconnect");
     let minimum = stage.example.minimum();
     wait(&stage.board, SHRINK, "the pool is at its minimum", |pool| {
         pool.active() == minimum && pool.pods.len() == minimum && pool.status.draining_replicas == 0
@@ -376,7 +376,7 @@ async fn fall_silent(board: &Board, book: &Book) -> Duration {
 async fn agree(stage: &Stage, book: &Book) -> Counted {
     stage
         .board
-        .phase("pods, operator and clients compare how many were asked to move");
+        .phase("pods, operator and clients compare the numbers of requests to reconnect");
     let http = Http::default();
     let asked = || book.glance().asked;
     // When they never agree, the verdict says so.

@@ -32,8 +32,11 @@ fn moves_beyond_the_budget_fail() {
     // At 1 a second, a burst of 5 s and a spread of 10 s.
     assert!(check(&crowd(16, 0.0), &rules()).passed());
     assert!(check(&crowd(60, 1.0), &rules()).passed());
-    fails(&crowd(17, 0.0), "17 clients were asked to move within 0.0 s");
-    fails(&crowd(60, 0.5), "clients were asked to move within");
+    fails(
+        &crowd(17, 0.0),
+        "17 clients received a request to reconnect within 0.0 s",
+    );
+    fails(&crowd(60, 0.5), "clients received a request to reconnect within");
 }
 
 #[test]
