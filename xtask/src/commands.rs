@@ -93,22 +93,22 @@ struct TestArgs {
 
 #[derive(Subcommand)]
 enum ClusterCommand {
-    /// Starts it, or repairs it, or says that it runs
+    /// Starts or repairs it; does nothing when it is healthy
     Up {
-        /// How many nodes; what it has now, else 1, when this is not said
+        /// Number of nodes (default: the current number, or 1)
         #[arg(long, value_parser = clap::value_parser!(u8).range(1..=3))]
         nodes: Option<u8>,
     },
-    /// Ends it and removes all that it left
+    /// Stops it and removes its files
     Down,
-    /// What runs in it
+    /// Shows its files, nodes and pods
     Status,
     /// kubectl as its administrator: `cargo xtask cluster kubectl -- get pods -A`
     Kubectl {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
-    /// Runs a command where Services and pods can be reached, with KUBECONFIG and the WSC_ variables of the tests
+    /// Runs a command in the cluster's network, with KUBECONFIG and the WSC_ variables of the tests
     Client {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         command: Vec<OsString>,
@@ -117,7 +117,7 @@ enum ClusterCommand {
 
 #[derive(Args)]
 struct ImagesArgs {
-    /// Write them as docker archives, tagged for a cluster of one's own
+    /// Write them as docker archives, tagged for another cluster
     #[arg(long, value_name = "DIR")]
     export: Option<PathBuf>,
 }
