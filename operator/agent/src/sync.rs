@@ -49,7 +49,7 @@ impl Sync<'_> {
     }
 
     async fn send(&self, line: &Line) -> Result<(), ObserveError> {
-        let wait = REPLY_WAIT.saturating_add(Duration::from_millis(line.waits_milliseconds()));
+        let wait = REPLY_WAIT.saturating_add(Duration::from_millis(line.wait_milliseconds()));
         let reply = self.observer.runtime.ask(&line.text(), wait).await?;
         self.shared.progressed();
         self.shared.answered();

@@ -18,8 +18,8 @@ pub struct OriginError {
 
 /// A web origin, normalized as browsers serialize it: lower case, without the default port of its scheme.
 ///
-/// The scheme is any; `http` and `https` need a host, others may lack one (`file://`). A host consists of letters, digits, `-`, `_`
-/// and `.`, or is an IPv6 address in brackets.
+/// Any scheme and a host; only `file://` lacks one. A host consists of letters, digits, `-`, `_` and `.`, or is an IPv6 address in
+/// brackets.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
     scheme: String,
@@ -67,11 +67,9 @@ impl Origin {
 
     fn read(text: &str) -> Result<Self, &'static str> {
         let (scheme, authority) = split(text)?;
-        let is_web = is_web(scheme);
-        if authority.is_empty() && !is_web {
-            let scheme = scheme.to_ascii_lowercase();
+        if authority.is_empty() && scheme.eq_ignore_ascii_case("file") {
             return Ok(Self {
-                scheme,
+                scheme: "file".to_owned(),
                 host: String::new(),
                 port: None,
             });
@@ -109,10 +107,10 @@ impl fmt::Display for Origin {
 }
 
 impl OriginPattern {
-    /// The grammar as a regular expression, for the CRD. It admits `http://` and `https://` without a host; parsing does not.
+    /// The grammar as a regular expression, for the CRD. Of addresses it knows the characters only; parsing knows the rest.
     pub const SCHEMA: &str = concat!(
-        r"^(\*|[A-Za-z][A-Za-z0-9+.-]*://(((\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\])",
-        r"(:0*([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?)?)$",
+        r"^(\*|[Ff][Ii][Ll][Ee]://|[A-Za-z][A-Za-z0-9+.-]*://((\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\])",
+        r"(:0*([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?)$",
     );
 
     pub fn matches(&self, origin: &Origin) -> bool {

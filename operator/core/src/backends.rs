@@ -1,7 +1,8 @@
 //! From pods to HAProxy's servers.
 
 use wsc_api::names;
-use wsc_haproxy::{ProxySettings, RenderedConfig, Server, ServerOptions, ServerState, render};
+use wsc_contract::agent::ServerState;
+use wsc_haproxy::{ProxySettings, RenderedConfig, Server, ServerOptions, render};
 
 use crate::draft::Draft;
 use crate::hash::short_hex;

@@ -10,7 +10,8 @@ use wsc_api::names;
 use wsc_api::v1alpha1::{
     DisruptionSpec, DrainSpec, ProxySpec, RedisSpec, ScalingSpec, ServerSpec, WebSocketCluster,
 };
-use wsc_haproxy::{CookieName, Origin, SameSite, Sticky, Timeouts};
+use wsc_contract::origin::OriginError;
+use wsc_haproxy::{CookieName, SameSite, Sticky, Timeouts};
 
 pub(crate) use values::{Amount, Disruption, DrainSettings, Proxy, RedisTarget, Scaling, Server};
 pub use values::{Images, Invalid, ValidCluster};
@@ -144,7 +145,8 @@ fn proxy(spec: &ProxySpec) -> Result<Proxy, Invalid> {
     let origins = spec.origins.iter().enumerate();
     let origins = origins
         .map(|(index, text)| {
-            Origin::parse(text).map_err(|e| checks::invalid(format!("proxy.origins[{index}]"), e))
+            text.parse()
+                .map_err(|e: OriginError| checks::invalid(format!("proxy.origins[{index}]"), e))
         })
         .collect::<Result<_, _>>()?;
     let cookie_name = CookieName::parse(&spec.sticky.cookie_name)

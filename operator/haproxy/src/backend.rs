@@ -1,28 +1,34 @@
-//! The set of servers that the operator publishes and every agent makes true.
+//! The set of servers that the operator publishes and every agent applies to its HAProxy.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
+use wsc_contract::agent::ServerState;
 
-use crate::names::{NameError, ServerName};
+use crate::config::Directive;
+use crate::names::{NameError, check_server_name};
 
 /// Version of the published document that this build writes and reads.
 const SCHEMA: u32 = 1;
-/// Name of the backend that the servers belong to.
+/// Name of the backend section.
 pub const BACKEND: &str = "ws_pool";
-/// A published set larger than this is refused: the resource allows 2000 pods, and as many may be leaving.
+/// A larger set is rejected: the resource allows 2000 pods, and as many may be draining.
 const SERVERS_LIMIT: usize = 4_000;
+/// The longest cookie value, in characters.
+const COOKIE_LIMIT: usize = 64;
 
 /// What HAProxy should run, as published in the `ConfigMap` under `backends.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BackendSet {
     pub schema: u32,
-    /// Hash of everything else in here.
+    /// Hash of all other fields.
     pub hash: String,
-    /// Hash of the configuration text without its server lines: when it differs from what runs, HAProxy is reloaded.
+    /// Hash of the configuration without its server lines; HAProxy is reloaded when it differs from the running one.
     pub structure: String,
     pub backend: String,
     pub options: ServerOptions,
@@ -42,17 +48,8 @@ pub struct Server {
     pub state: ServerState,
 }
 
-/// Whether HAProxy sends new clients to a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ServerState {
-    /// New clients may go there.
-    Ready,
-    /// Nobody new goes there, cookie or not; open tunnels live on.
-    Maint,
-}
-
-/// Keywords of a server, equal for all servers. They stand in `default-server`, and so belong to the structure; run-time servers
-/// do not inherit that, so every `add server` repeats them.
+/// Keywords common to all servers. `default-server` has them, so they belong to the structure; servers added at run time do not
+/// inherit it, so every `add server` repeats them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServerOptions {
@@ -70,9 +67,9 @@ pub enum BackendSetError {
     Json(#[from] serde_json::Error),
     #[error("backends.json has schema {0}, this agent reads {SCHEMA}")]
     Schema(u32),
-    #[error("backends.json: hash is {stated}, the content has {actual}")]
+    #[error("backends.json: hash is {stated}, but the content hashes to {actual}")]
     Hash { stated: String, actual: String },
-    #[error("backends.json: {count} servers, at most {SERVERS_LIMIT} are allowed")]
+    #[error("backends.json: {count} servers, the maximum is {SERVERS_LIMIT}")]
     TooMany { count: usize },
     #[error("backends.json: server {name:?}: name {source}")]
     Name { name: String, source: NameError },
@@ -116,6 +113,34 @@ impl Server {
     pub fn socket(&self) -> String {
         SocketAddr::new(self.address, self.port).to_string()
     }
+
+    /// The server's line in the configuration.
+    pub(crate) fn directive(&self) -> Directive {
+        let mut words = vec![
+            self.name.clone(),
+            self.socket(),
+            "cookie".to_owned(),
+            self.cookie.clone(),
+        ];
+        if self.state == ServerState::Maint {
+            words.push("disabled".to_owned());
+        }
+        Directive::new("server", words)
+    }
+
+    fn check(&self) -> Result<(), BackendSetError> {
+        let name = || self.name.clone();
+        check_server_name(&self.name).map_err(|source| BackendSetError::Name { name: name(), source })?;
+        let is_hex = self.cookie.bytes().all(|b| b.is_ascii_hexdigit());
+        if is_hex && (1..=COOKIE_LIMIT).contains(&self.cookie.len()) {
+            Ok(())
+        } else {
+            Err(BackendSetError::Cookie {
+                name: name(),
+                cookie: self.cookie.clone(),
+            })
+        }
+    }
 }
 
 impl BackendSet {
@@ -134,7 +159,7 @@ impl BackendSet {
         set
     }
 
-    /// Reads and checks a published document; nothing in it is trusted to be well formed.
+    /// Parses and checks a published document.
     pub fn from_json(text: &str) -> Result<Self, BackendSetError> {
         let set: Self = serde_json::from_str(text)?;
         if set.schema != SCHEMA {
@@ -155,30 +180,19 @@ impl BackendSet {
                 actual,
             });
         }
-        let mut seen = std::collections::BTreeSet::new();
+        let mut names = BTreeSet::new();
         for server in &set.servers {
-            let name = server.name.clone();
-            ServerName::parse(&name).map_err(|source| BackendSetError::Name {
-                name: name.clone(),
-                source,
-            })?;
-            if server.cookie.is_empty()
-                || server.cookie.len() > 64
-                || !server.cookie.bytes().all(|b| b.is_ascii_hexdigit())
-            {
-                return Err(BackendSetError::Cookie {
-                    name,
-                    cookie: server.cookie.clone(),
+            server.check()?;
+            if !names.insert(&server.name) {
+                return Err(BackendSetError::Twice {
+                    name: server.name.clone(),
                 });
-            }
-            if !seen.insert(&server.name) {
-                return Err(BackendSetError::Twice { name });
             }
         }
         Ok(set)
     }
 
-    /// The published document, on one line: a `ConfigMap` holds 1 MiB, and 4000 servers have to fit in.
+    /// The published document, in one line: a `ConfigMap` holds 1 MiB, and 4000 servers must fit.
     pub fn to_json(&self) -> String {
         // A struct of strings, numbers and enums always serializes.
         serde_json::to_string(self).unwrap_or_default()
@@ -207,14 +221,9 @@ impl BackendSet {
 
 /// 16 hexadecimal digits of SHA-256.
 pub(crate) fn hash(text: &str) -> String {
-    let digest = Sha256::digest(text.as_bytes());
+    let mut digest = HEXLOWER.encode(&Sha256::digest(text.as_bytes()));
+    digest.truncate(16);
     digest
-        .iter()
-        .take(8)
-        .fold(String::with_capacity(16), |mut hex, byte| {
-            hex.push_str(&format!("{byte:02x}"));
-            hex
-        })
 }
 
 #[cfg(test)]
@@ -232,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_comes_back_from_its_document() {
+    fn set_survives_serialization() {
         let set = BackendSet::new(
             "s".into(),
             ServerOptions::default(),
@@ -243,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_sees_every_field_of_a_server() {
+    fn hash_covers_every_server_field() {
         let hash = |change: fn(&mut Server)| {
             let mut one = server("chat-1");
             change(&mut one);
@@ -258,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_that_was_tampered_with_is_refused() {
+    fn tampered_documents_are_rejected() {
         let set = BackendSet::new("s".into(), ServerOptions::default(), vec![server("chat-1")]);
         let refused = |text: String| BackendSet::from_json(&text).unwrap_err().to_string();
         assert!(refused(set.to_json().replace("8080", "8081")).contains("hash"));

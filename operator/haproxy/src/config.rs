@@ -1,41 +1,40 @@
-//! The configuration as a typed model, and its text in one place.
+//! The configuration as a typed model, and its text.
 
 use std::fmt;
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Config {
-    pub sections: Vec<Section>,
+pub(crate) struct Config {
+    pub(crate) sections: Vec<Section>,
 }
 
 /// `global`, `defaults`, `frontend ws`, `backend ws_pool`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Section {
-    pub kind: &'static str,
-    pub name: Option<&'static str>,
-    pub directives: Vec<Directive>,
+pub(crate) struct Section {
+    pub(crate) kind: &'static str,
+    pub(crate) name: Option<&'static str>,
+    pub(crate) directives: Vec<Directive>,
 }
 
-/// One line: a keyword and its arguments. An argument is written bare where that is safe and in quotes otherwise, so whatever it
-/// holds stays one argument.
+/// One line: a keyword and its arguments. An argument is quoted where necessary, so it always stays one argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Directive {
-    pub keyword: &'static str,
-    pub arguments: Vec<Argument>,
+pub(crate) struct Directive {
+    pub(crate) keyword: &'static str,
+    pub(crate) arguments: Vec<Argument>,
 }
 
 /// One argument of a directive.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Argument {
-    /// Taken literally, whatever it holds.
+pub(crate) enum Argument {
+    /// Taken literally, whatever it contains.
     Literal(String),
     /// The value of an environment variable of HAProxy, expanded by HAProxy.
     Environment(&'static str),
 }
 
 impl Directive {
-    /// A directive out of words: each word is one literal argument.
-    pub fn new<I>(keyword: &'static str, words: I) -> Self
+    /// A directive of literal arguments.
+    pub(crate) fn new<I>(keyword: &'static str, words: I) -> Self
     where
         I: IntoIterator,
         I::Item: Into<String>,
@@ -49,8 +48,8 @@ impl Directive {
         }
     }
 
-    /// The same with text that is ours and holds only plain words.
-    pub fn words(keyword: &'static str, text: &str) -> Self {
+    /// A directive whose arguments are the words of a constant text.
+    pub(crate) fn words(keyword: &'static str, text: &str) -> Self {
         Self::new(keyword, text.split_whitespace())
     }
 }
@@ -106,7 +105,7 @@ fn is_plain(text: &str) -> bool {
             .all(|c| c.is_ascii_graphic() && !matches!(c, '"' | '\'' | '\\' | '#' | '$'))
 }
 
-/// A line of the file must stay a line: HAProxy has no escape for a line feed inside quotes, and nothing of ours holds one.
+/// HAProxy has no escape for a line feed inside quotes, and no value of this crate contains one.
 fn without_control(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).collect()
 }

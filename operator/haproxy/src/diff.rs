@@ -1,9 +1,11 @@
-//! From what runs to what is wanted, level-triggered: the same call after any failure goes on where it stands.
+//! Commands that turn the running servers into the published ones. Level-triggered: after any failure the same call continues.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::backend::{BackendSet, Server, ServerOptions, ServerState};
+use wsc_contract::agent::ServerState;
+
+use crate::backend::{BackendSet, Server, ServerOptions};
 use crate::running::{RunningServer, RunningState};
 
 /// One command of the runtime socket.
@@ -26,7 +28,7 @@ pub enum Command {
         backend: String,
         name: String,
     },
-    /// Answers when the server has no sessions left, or after the time.
+    /// Returns when the server has no sessions left, or after the time.
     WaitRemovable {
         backend: String,
         name: String,
@@ -36,27 +38,23 @@ pub enum Command {
         backend: String,
         name: String,
     },
-    ShutdownSessions {
-        backend: String,
-        name: String,
-    },
 }
 
-/// Commands that are about one server and only make sense in this order.
+/// Commands for one server, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     pub server: String,
     pub commands: Vec<Command>,
 }
 
-/// How long one `wait` may hold the socket. Tunnels that stay longer are found again at the next round.
+/// How long one `wait` may occupy the socket, in milliseconds. Sessions that last longer are retried at the next sync.
 const WAIT_REMOVABLE_MS: u32 = 500;
 
-/// What to send so that HAProxy runs `wanted`.
+/// The commands that make HAProxy run `wanted`.
 ///
-/// A server that must be replaced (its address or cookie differs) is removed now and added at the next round. A server that has
-/// sessions is not deleted, only put to `maint`: its tunnels live. An empty wanted set never empties a pool: it would cut off
-/// everybody if it were a mistake, and HAProxy's own checks handle servers that are really gone.
+/// A server whose address or cookie differs is removed now and added at the next round. A server with sessions is not deleted, only
+/// set to `maint`: its tunnels continue. An empty set never empties a pool: it may be a mistake that would disconnect every client,
+/// and HAProxy's own checks find servers that are down.
 pub fn diff(running: &[RunningServer], wanted: &BackendSet) -> Vec<Step> {
     if wanted.servers.is_empty() {
         return Vec::new();
@@ -89,8 +87,8 @@ pub fn diff(running: &[RunningServer], wanted: &BackendSet) -> Vec<Step> {
     steps
 }
 
-/// Whether HAProxy serves exactly what is wanted. A server that is on its way out, in `maint` with its last tunnels, is no
-/// difference; a wanted one that could not be replaced yet is.
+/// Whether HAProxy runs exactly the wanted set. A removed server in `maint` with its last tunnels is no difference; a wanted server
+/// that could not be replaced yet is one.
 pub fn is_equal(running: &[RunningServer], wanted: &BackendSet) -> bool {
     if wanted.servers.is_empty() {
         return running.iter().all(|run| run.state == RunningState::Maint);
@@ -109,15 +107,17 @@ pub fn is_equal(running: &[RunningServer], wanted: &BackendSet) -> bool {
 
 fn add(wanted: &BackendSet, server: &Server) -> Vec<Command> {
     let (backend, name) = (wanted.backend.clone(), server.name.clone());
-    let mut commands = vec![Command::Add {
-        backend: backend.clone(),
-        server: server.clone(),
-        options: wanted.options,
-    }];
-    commands.push(Command::EnableHealth {
-        backend: backend.clone(),
-        name: name.clone(),
-    });
+    let mut commands = vec![
+        Command::Add {
+            backend: backend.clone(),
+            server: server.clone(),
+            options: wanted.options,
+        },
+        Command::EnableHealth {
+            backend: backend.clone(),
+            name: name.clone(),
+        },
+    ];
     if server.state == ServerState::Ready {
         commands.push(Command::Ready { backend, name });
     }
@@ -166,16 +166,13 @@ fn remove(backend: &str, run: &RunningServer) -> Vec<Command> {
 }
 
 impl Command {
-    /// The exact first line of the answer that means success; `None` where success is an empty answer.
-    pub fn success(&self) -> Option<&'static str> {
+    /// The exact reply that means success; `None` where it is an empty reply.
+    pub(crate) fn success(&self) -> Option<&'static str> {
         match self {
             Self::Add { .. } => Some("New server registered."),
             Self::WaitRemovable { .. } => Some("Done."),
             Self::Delete { .. } => Some("Server deleted."),
-            Self::EnableHealth { .. }
-            | Self::Ready { .. }
-            | Self::Maint { .. }
-            | Self::ShutdownSessions { .. } => None,
+            Self::EnableHealth { .. } | Self::Ready { .. } | Self::Maint { .. } => None,
         }
     }
 }
@@ -206,9 +203,6 @@ impl fmt::Display for Command {
                 write!(f, "wait {milliseconds}ms srv-removable {backend}/{name}")
             }
             Self::Delete { backend, name } => write!(f, "del server {backend}/{name}"),
-            Self::ShutdownSessions { backend, name } => {
-                write!(f, "shutdown sessions server {backend}/{name}")
-            }
         }
     }
 }

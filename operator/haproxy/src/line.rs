@@ -1,28 +1,28 @@
-//! Commands on their way to the runtime socket: several to a line, and the replies taken apart again.
+//! Lines of the runtime socket: several commands per line, and the replies to each of them.
 
 use crate::diff::{Command, Step};
 use crate::running::ReplyError;
 
-/// HAProxy reads a line into one buffer of 16 KiB; this many commands with the longest names stay below.
+/// HAProxy reads a line into one buffer of 16 KiB; this many commands with the longest names fit.
 const COMMANDS_PER_LINE: usize = 50;
 const BYTES_PER_LINE: usize = 12_000;
-/// Each `wait` may hold the socket for its whole time.
+/// Each `wait` may occupy the socket for its whole time.
 const WAITS_PER_LINE: usize = 8;
 
-/// Commands that go to HAProxy in one line.
+/// Commands sent in one line.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Line {
     pub commands: Vec<Command>,
 }
 
-/// A command that did not do what it was sent for, and what HAProxy said.
+/// A command that failed, with HAProxy's reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     pub command: Command,
     pub reply: String,
 }
 
-/// Orders the commands of all steps into lines: what takes no time first, so that no new server waits for an old one to empty.
+/// Packs the commands of all steps into lines: immediate ones first, so that no new server waits for the removal of an old one.
 pub fn lines(steps: &[Step]) -> Vec<Line> {
     let (slow, quick): (Vec<&Command>, Vec<&Command>) = steps
         .iter()
@@ -49,8 +49,8 @@ impl Line {
         words.join("; ")
     }
 
-    /// How long HAProxy may take for the answer because it was asked to wait, in milliseconds.
-    pub fn waits_milliseconds(&self) -> u64 {
+    /// How long the `wait` commands of the line may delay the reply, in milliseconds.
+    pub fn wait_milliseconds(&self) -> u64 {
         let waits = self.commands.iter().map(|command| match command {
             Command::WaitRemovable { milliseconds, .. } => u64::from(*milliseconds),
             _ => 0,
@@ -58,7 +58,7 @@ impl Line {
         waits.sum()
     }
 
-    /// What did not succeed, by the exact words of the answer.
+    /// The commands whose reply is not the exact text of a success.
     pub fn failures(&self, reply: &str) -> Result<Vec<Failure>, ReplyError> {
         let replies = split_replies(reply, self.commands.len())?;
         let pairs = self.commands.iter().zip(replies);
@@ -83,8 +83,8 @@ impl Line {
     }
 }
 
-/// Takes the answers to a line of `count` commands apart. Each is its text, if it has one, and an empty line.
-pub fn split_replies(reply: &str, count: usize) -> Result<Vec<&str>, ReplyError> {
+/// Splits the replies to a line of `count` commands. Each is its text, if any, and an empty line.
+fn split_replies(reply: &str, count: usize) -> Result<Vec<&str>, ReplyError> {
     const CUT: ReplyError = ReplyError::Truncated {
         command: "a line of commands",
     };
@@ -101,7 +101,7 @@ pub fn split_replies(reply: &str, count: usize) -> Result<Vec<&str>, ReplyError>
         };
         replies.push(text);
     }
-    // HAProxy ends the last answer like all others, and older releases add one more line feed.
+    // HAProxy terminates the last reply like all others, and older releases add one more line feed.
     if rest.trim_matches('\n').is_empty() {
         Ok(replies)
     } else {
@@ -115,11 +115,11 @@ pub fn split_replies(reply: &str, count: usize) -> Result<Vec<&str>, ReplyError>
 mod tests {
     use super::*;
 
-    /// As HAProxy 3.0.11 answered `set server … state maint; wait 500ms srv-removable …; del server …; set server … state ready`.
+    /// Reply of HAProxy 3.0.11 to `set server … state maint; wait 500ms srv-removable …; del server …; set server … state ready`.
     const REPLY: &str = "\nDone.\n\nServer deleted.\n\n\n";
 
     #[test]
-    fn replies_are_told_apart_and_no_cut_of_them_passes() {
+    fn truncated_replies_are_rejected() {
         assert_eq!(
             split_replies(REPLY, 4).unwrap(),
             ["", "Done.", "Server deleted.", ""]
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_exact_words_are_a_success() {
+    fn success_needs_the_exact_reply() {
         let (backend, name) = ("ws_pool".to_owned(), "chat-1".to_owned());
         let line = Line {
             commands: vec![
@@ -159,11 +159,11 @@ mod tests {
             .unwrap();
         assert_eq!(failures.len(), 2);
         assert_eq!(failures[0].reply, "Wait delay expired.");
-        assert_eq!(line.waits_milliseconds(), 500);
+        assert_eq!(line.wait_milliseconds(), 500);
     }
 
     #[test]
-    fn new_servers_do_not_wait_for_old_ones() {
+    fn additions_precede_removals() {
         let step = |n: usize| {
             let (backend, name) = ("ws_pool".to_owned(), format!("chat-{n}"));
             Step {
@@ -188,8 +188,8 @@ mod tests {
         assert_eq!(commands, 360);
         assert!(lines.iter().all(|line| line.commands.len() <= COMMANDS_PER_LINE));
         assert!(lines.iter().all(|line| line.text().len() < BYTES_PER_LINE));
-        assert!(lines.iter().all(|line| line.waits_milliseconds() <= 4_000));
-        let first_wait = lines.iter().position(|line| line.waits_milliseconds() > 0);
+        assert!(lines.iter().all(|line| line.wait_milliseconds() <= 4_000));
+        let first_wait = lines.iter().position(|line| line.wait_milliseconds() > 0);
         assert_eq!(first_wait, Some(3), "120 maints come first");
     }
 }

@@ -1,21 +1,23 @@
-//! From settings and servers to HAProxy's configuration. The one place where it is written.
+//! Renders HAProxy's configuration from settings and servers.
 
-use crate::backend::{BACKEND, BackendSet, Server, ServerOptions, ServerState};
+mod origins;
+
+use wsc_contract::origin::OriginPattern;
+use wsc_contract::{env, files, headers, paths};
+
+use crate::backend::{BACKEND, BackendSet, Server, ServerOptions};
 use crate::config::{Argument, Config, Directive, Section};
-use crate::names::{CookieName, Origin};
+use crate::names::CookieName;
 use crate::text::structure_of;
 
-/// HAProxy computes maxconn from the limit of open files: (limit - 100) / 2, roughly. This bounds the limit that it uses, in files,
-/// so that a node with a limit of millions does not make it reserve memory for as many.
+/// Upper bound of the open-file limit that HAProxy uses. It derives maxconn from it, (limit - 100) / 2 roughly, and reserves memory
+/// accordingly, which a node with a limit of millions would exhaust.
 const FD_HARD_LIMIT: u32 = 120_100;
-/// Where the agent and HAProxy meet.
-const RUNTIME_SOCKET: &str = "/run/haproxy/haproxy.sock";
-const STATE_FILE: &str = "/run/haproxy/servers.state";
 
-/// One line of JSON for each connection, at its end. The path comes without its query, where tokens may be.
+/// One line of JSON per connection, at its end. The path is logged without its query, which may contain tokens.
 const LOG_FORMAT: &str = r#"{"time":%Ts.%ms,"client":"%[src,regsub(^::ffff:,)]","server":"%s","status":%ST,"end":"%tsc","path":"%[var(txn.path),json(utf8s)]","retries":"%rc","duration_ms":%Ta,"received_bytes":%U,"sent_bytes":%B}"#;
 
-/// Everything that the configuration is made of, besides the servers.
+/// The settings of a configuration, without the servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxySettings {
     /// Port that clients connect to.
@@ -23,11 +25,11 @@ pub struct ProxySettings {
     /// The server's client path: `/ws`.
     pub path: String,
     pub sticky: Sticky,
-    /// Origins that may connect; empty means only pages of the same host.
-    pub origins: Vec<Origin>,
+    /// Origins that may connect; empty allows only the same host.
+    pub origins: Vec<OriginPattern>,
     pub timeouts: Timeouts,
     pub server_options: ServerOptions,
-    /// Folder of the runtime socket and the state file; `/run/haproxy` in the shipped image.
+    /// Directory of the runtime socket and the state file, if it is not that of the image.
     pub runtime_folder: Option<String>,
 }
 
@@ -57,7 +59,7 @@ pub struct Timeouts {
     pub tunnel_seconds: u32,
 }
 
-/// The configuration's text and the set that goes with it.
+/// A configuration and its server set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RenderedConfig {
     pub text: String,
@@ -69,7 +71,7 @@ pub fn render(settings: &ProxySettings, servers: &[Server]) -> RenderedConfig {
     let mut config = config(settings, servers);
     let structure = structure_of(&config.to_string());
     if let Some(global) = config.sections.first_mut() {
-        // `show info` repeats it: what runs says itself which structure it is.
+        // `show info` reports it, so the structure of the running configuration is known.
         global
             .directives
             .insert(0, Directive::new("description", [structure.clone()]));
@@ -109,10 +111,7 @@ pub(crate) fn config(settings: &ProxySettings, servers: &[Server]) -> Config {
 }
 
 fn global(settings: &ProxySettings) -> Vec<Directive> {
-    let place = |default: &str| match &settings.runtime_folder {
-        Some(folder) => default.replace("/run/haproxy", folder),
-        None => default.to_owned(),
-    };
+    let folder = settings.runtime_folder.as_deref().unwrap_or(files::RUN_FOLDER);
     let words = Directive::words;
     vec![
         words("log", "stdout format raw local0 info"),
@@ -121,7 +120,7 @@ fn global(settings: &ProxySettings) -> Vec<Directive> {
             "stats",
             [
                 "socket",
-                &place(RUNTIME_SOCKET),
+                &format!("{folder}/{}", files::RUNTIME_SOCKET),
                 "mode",
                 "660",
                 "level",
@@ -130,10 +129,10 @@ fn global(settings: &ProxySettings) -> Vec<Directive> {
                 "listeners",
             ],
         ),
-        // Longer than any `wait` that the agent sends.
+        // Longer than any `wait` of the agent.
         words("stats", "timeout 2m"),
-        Directive::new("server-state-file", [place(STATE_FILE)]),
-        // The end of an old worker after a reload; without it a single tunnel would pin it for ever.
+        Directive::new("server-state-file", [format!("{folder}/{}", files::SERVER_STATE)]),
+        // Terminates an old worker after a reload, which a single tunnel would keep alive otherwise.
         words("hard-stop-after", "2h"),
         // Fewer headers than the default of 101: a cheap guard against header floods.
         words("tune.http.maxhdr", "64"),
@@ -149,9 +148,9 @@ fn defaults(settings: &ProxySettings) -> Vec<Directive> {
         words("log", "global"),
         words("option", "dontlognull"),
         Directive::new("log-format", [LOG_FORMAT]),
-        // A sticky server that is gone is left at the first retry: milliseconds instead of seconds.
+        // A failed sticky server is abandoned at the first retry: milliseconds instead of seconds.
         words("option", "redispatch 1"),
-        // Vanished clients and nodes send no FIN: the kernel's keepalive finds them.
+        // Lost clients and nodes send no FIN; TCP keepalive detects them.
         words("option", "clitcpka"),
         words("option", "srvtcpka"),
         words("clitcpka-idle", "60s"),
@@ -161,7 +160,7 @@ fn defaults(settings: &ProxySettings) -> Vec<Directive> {
         words("srvtcpka-intvl", "10s"),
         words("srvtcpka-cnt", "3"),
         words("retries", "3"),
-        // A pod that is full or leaving answers 503: the next one is tried, and the client never knows.
+        // A full or draining pod answers 503; another pod is tried, invisibly to the client.
         words("retry-on", "conn-failure empty-response 503"),
         timeout("http-request", settings.timeouts.handshake_seconds),
         timeout("connect", settings.timeouts.connect_seconds),
@@ -190,7 +189,7 @@ fn frontend(settings: &ProxySettings) -> Vec<Directive> {
             ],
         ),
         words("http-request", "set-var(txn.path) path"),
-        // Only the server's own client path is served: its control paths and everything else stay inside.
+        // Only the client path is public; the server's own paths are not.
         Directive::new(
             "acl",
             ["is_client_path", "path", "-m", "str", settings.path.as_str()],
@@ -211,26 +210,29 @@ fn frontend(settings: &ProxySettings) -> Vec<Directive> {
             ],
         ),
     ];
-    lines.extend(origin_check(&settings.origins));
+    lines.extend(origins::check(&settings.origins));
     lines.push(Directive {
         keyword: "http-request",
         arguments: vec![
             Argument::Literal("set-header".into()),
-            Argument::Literal("X-Wsc-Via".into()),
-            Argument::Environment("POD_NAME"),
+            Argument::Literal(headers::VIA.into()),
+            Argument::Environment(env::agent::POD_NAME),
         ],
     });
     lines.extend([
-        // The client's own claims about its address and the pod are never passed on.
-        words("http-request", "del-header X-Wsc-Server"),
+        // A client must not choose the pod or its own address.
+        words("http-request", &format!("del-header {}", headers::SERVER)),
         words("http-request", "del-header Forwarded"),
-        // One socket serves both families, so an IPv4 client's address comes mapped into IPv6.
+        // One socket serves both families, so the address of an IPv4 client is mapped into IPv6.
         words(
             "http-request",
-            "set-header X-Forwarded-For %[src,regsub(^::ffff:,)]",
+            &format!("set-header {} %[src,regsub(^::ffff:,)]", headers::FORWARDED_FOR),
         ),
-        words("http-request", "set-header X-Forwarded-Proto http"),
-        // Nobody has room: clients that come back all at once would only find the same.
+        words(
+            "http-request",
+            &format!("set-header {} http", headers::FORWARDED_PROTO),
+        ),
+        // Spreads the reconnects of clients that found every pod full.
         words(
             "http-after-response",
             "set-header Retry-After %[rand(5),add(1)] if { status 503 } !{ res.hdr(retry-after) -m found }",
@@ -240,67 +242,25 @@ fn frontend(settings: &ProxySettings) -> Vec<Directive> {
     lines
 }
 
-/// A page of another site may not use a visitor's cookies to open a WebSocket. No `Origin` header: not a browser.
-fn origin_check(origins: &[Origin]) -> Vec<Directive> {
-    if origins.contains(&Origin::Any) {
-        return Vec::new();
-    }
-    let words = Directive::words;
-    let mut lines = vec![
-        words("acl", "has_origin req.fhdr_cnt(origin) gt 0"),
-        words("acl", "two_origins req.fhdr_cnt(origin) gt 1"),
-        words("http-request", "set-var(txn.origin) req.fhdr(origin),lower"),
-    ];
-    if origins.is_empty() {
-        lines.extend([
-            words(
-                "http-request",
-                "set-var-fmt(txn.http) http://%[req.hdr(host),lower]",
-            ),
-            words(
-                "http-request",
-                "set-var-fmt(txn.https) https://%[req.hdr(host),lower]",
-            ),
-            words("acl", "origin_ok var(txn.origin),strcmp(txn.http) eq 0"),
-            words("acl", "origin_ok var(txn.origin),strcmp(txn.https) eq 0"),
-        ]);
-    }
-    lines.extend(origins.iter().filter_map(|origin| match origin {
-        Origin::Any => None,
-        Origin::Exact(text) => Some(Directive::new(
-            "acl",
-            ["origin_ok", "var(txn.origin)", "-m", "str", text.as_str()],
-        )),
-        Origin::Wildcard { scheme, suffix } => {
-            let pattern = format!("^{scheme}://[a-z0-9-]+{}$", suffix.replace('.', "\\."));
-            Some(Directive::new(
-                "acl",
-                ["origin_ok", "var(txn.origin)", "-m", "reg", pattern.as_str()],
-            ))
-        }
-    }));
-    lines.push(words(
-        "http-request",
-        "deny deny_status 403 if has_origin !origin_ok or two_origins",
-    ));
-    lines
-}
-
 fn backend(settings: &ProxySettings, servers: &[Server]) -> Vec<Directive> {
     let words = Directive::words;
     let mut lines = vec![
         words("balance", "leastconn"),
         cookie(&settings.sticky),
-        // A connection that idles to a server would block its removal.
+        // An idle connection to a server would block its removal.
         words("http-reuse", "never"),
-        // A pod that got another pod's address answers 503 to this, and the next one is tried.
-        words("http-send-name-header", "X-Wsc-Server"),
+        // A pod that reuses the address of another one answers 503, and the next one is tried.
+        words("http-send-name-header", headers::SERVER),
         words("option", "httpchk"),
         words(
             "http-check",
-            "send meth GET uri /wsc/lb ver HTTP/1.1 hdr Host wsc hdr X-Wsc-Server %[srv_name]",
+            &format!(
+                "send meth GET uri {} ver HTTP/1.1 hdr Host wsc hdr {} %[srv_name]",
+                paths::LOAD_BALANCER,
+                headers::SERVER
+            ),
         ),
-        // A full pod answers 404: nobody new is sent there, nobody is cut.
+        // A full pod answers 404: it receives no new clients and keeps its open ones.
         words("http-check", "disable-on-404"),
         words("http-check", "expect status 200"),
         words("default-server", &settings.server_options.keywords()),
@@ -308,7 +268,7 @@ fn backend(settings: &ProxySettings, servers: &[Server]) -> Vec<Directive> {
     let mut sorted: Vec<&Server> = servers.iter().collect();
     sorted.sort_by(|a, b| a.name.cmp(&b.name));
     // At the end of the last section: `text::with_servers` relies on it.
-    lines.extend(sorted.into_iter().map(server_line));
+    lines.extend(sorted.into_iter().map(Server::directive));
     lines
 }
 
@@ -329,17 +289,4 @@ fn cookie(sticky: &Sticky) -> Directive {
         words.extend(["attr".to_owned(), format!("Max-Age={}", sticky.max_age_seconds)]);
     }
     Directive::new("cookie", words)
-}
-
-pub(crate) fn server_line(server: &Server) -> Directive {
-    let mut words = vec![
-        server.name.clone(),
-        server.socket(),
-        "cookie".to_owned(),
-        server.cookie.clone(),
-    ];
-    if server.state == ServerState::Maint {
-        words.push("disabled".to_owned());
-    }
-    Directive::new("server", words)
 }

@@ -1,22 +1,22 @@
-//! What HAProxy answers. A reply that is cut short or looks unlike what is expected is an error, never a guess.
+//! Parsing of HAProxy's replies. A reply that is truncated or unexpected is an error, never a guess.
 
 use std::collections::BTreeMap;
 
 use thiserror::Error;
 
-/// Why a reply cannot be used.
+/// A reply that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ReplyError {
-    #[error("reply to {command:?} is cut short")]
+    #[error("reply to {command:?} is truncated")]
     Truncated { command: &'static str },
-    #[error("reply to {command:?} goes on behind its end")]
+    #[error("reply to {command:?} continues after its end")]
     Surplus { command: &'static str },
     #[error("reply to {command:?} has no field {field:?}")]
     Missing {
         command: &'static str,
         field: &'static str,
     },
-    #[error("reply to {command:?}: field {field:?} holds {value:?}")]
+    #[error("reply to {command:?}: field {field:?} is {value:?}")]
     Field {
         command: &'static str,
         field: &'static str,
@@ -24,7 +24,7 @@ pub enum ReplyError {
     },
 }
 
-/// One server as HAProxy runs it.
+/// A server of the running HAProxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunningServer {
     pub name: String,
@@ -36,18 +36,18 @@ pub struct RunningServer {
     pub sessions: u64,
 }
 
-/// The state of a server, as far as we tell them apart.
+/// The administrative state of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunningState {
-    /// In rotation, or would be if its check passed.
+    /// In rotation while its check passes.
     Ready { up: bool, checked: bool },
-    /// `maint`: nobody new, tunnels live.
+    /// `maint`: no new clients, tunnels continue.
     Maint,
-    /// `drain`, set by hand: cookie holders still get there.
+    /// `drain`, set by hand: clients with its cookie are still sent there.
     Drain,
 }
 
-/// The interesting lines of `show info`.
+/// `show info`, the fields in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Info {
     pub version: String,
@@ -57,7 +57,7 @@ pub struct Info {
     pub connections: u64,
     /// Seconds since the worker started.
     pub uptime_seconds: u64,
-    /// The structure of the configuration that runs, as the configuration says it.
+    /// Structure of the running configuration: its `description`.
     pub structure: Option<String>,
 }
 
@@ -78,7 +78,7 @@ impl Info {
     }
 }
 
-/// Reads `show info`.
+/// Parses `show info`.
 pub fn parse_info(reply: &str) -> Result<Info, ReplyError> {
     const COMMAND: &str = "show info";
     if !reply.ends_with("\n\n") {
@@ -113,73 +113,47 @@ pub fn parse_info(reply: &str) -> Result<Info, ReplyError> {
     })
 }
 
-/// Reads `show stat <backend> 4 -1`: CSV with a header, ended by an empty line.
+/// Parses `show stat <backend> 4 -1`: CSV with a header, terminated by an empty line.
 pub fn parse_stat(reply: &str) -> Result<Vec<RunningServer>, ReplyError> {
     const COMMAND: &str = "show stat";
-    if !reply.ends_with("\n\n") {
-        return Err(ReplyError::Truncated { command: COMMAND });
-    }
-    let mut records = records(reply).into_iter();
-    let mut columns = records.next().unwrap_or_default();
-    if let Some(first) = columns.first_mut() {
-        *first = first.strip_prefix("# ").unwrap_or_default().to_owned();
-    }
+    const CUT: ReplyError = ReplyError::Truncated { command: COMMAND };
+    let table = reply
+        .strip_prefix("# ")
+        .filter(|table| table.ends_with("\n\n"))
+        .ok_or(CUT)?;
+    // Records of unequal length are errors. A quoted field holds the text of a health check, which the server chose.
+    let newline = csv::Terminator::Any(b'\n');
+    let mut records = csv::ReaderBuilder::new()
+        .terminator(newline)
+        .from_reader(table.as_bytes());
+    let columns = records.headers().map_err(|_| CUT)?.clone();
     let column = |field: &'static str| {
-        columns
-            .iter()
-            .position(|name| name == field)
-            .ok_or(ReplyError::Missing {
-                command: COMMAND,
-                field,
-            })
+        let missing = ReplyError::Missing {
+            command: COMMAND,
+            field,
+        };
+        columns.iter().position(|name| name == field).ok_or(missing)
     };
     let (name, sessions, status) = (column("svname")?, column("scur")?, column("status")?);
     let (address, cookie) = (column("addr")?, column("cookie")?);
     let mut servers = Vec::new();
-    for mut values in records {
-        if values.len() != columns.len() {
-            return Err(ReplyError::Truncated { command: COMMAND });
-        }
-        let mut field = |index: usize| values.get_mut(index).map(std::mem::take).unwrap_or_default();
-        let (status, sessions) = (field(status), field(sessions));
-        let wrong = |field: &'static str, value: &str| ReplyError::Field {
+    for record in records.records() {
+        let record = record.map_err(|_| CUT)?;
+        let field = |index: usize| record.get(index).unwrap_or_default();
+        let invalid = |name: &'static str, index: usize| ReplyError::Field {
             command: COMMAND,
-            field,
-            value: value.to_owned(),
+            field: name,
+            value: field(index).to_owned(),
         };
         servers.push(RunningServer {
-            name: field(name),
-            socket: field(address),
-            cookie: field(cookie),
-            state: state(&status).ok_or_else(|| wrong("status", &status))?,
-            sessions: sessions.parse().map_err(|_| wrong("scur", &sessions))?,
+            name: field(name).to_owned(),
+            socket: field(address).to_owned(),
+            cookie: field(cookie).to_owned(),
+            state: state(field(status)).ok_or_else(|| invalid("status", status))?,
+            sessions: field(sessions).parse().map_err(|_| invalid("scur", sessions))?,
         });
     }
     Ok(servers)
-}
-
-/// CSV records up to the empty line: a field in quotes may hold commas, line feeds and doubled quotes. A check's result holds
-/// text that the server sent, so anything may be in there.
-fn records(text: &str) -> Vec<Vec<String>> {
-    let (mut records, mut record, mut field) = (Vec::new(), Vec::new(), String::new());
-    let mut quoted = false;
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '"' if quoted && chars.peek() == Some(&'"') => field.extend(chars.next()),
-            '"' => quoted = !quoted,
-            ',' if !quoted => record.push(std::mem::take(&mut field)),
-            '\n' if !quoted => {
-                if record.is_empty() && field.is_empty() {
-                    break;
-                }
-                record.push(std::mem::take(&mut field));
-                records.push(std::mem::take(&mut record));
-            }
-            c => field.push(c),
-        }
-    }
-    records
 }
 
 /// `UP`, `UP 1/2`, `DOWN`, `DOWN 1/2`, `DOWN (agent)`, `NOLB`, `NOLB 1/2`, `MAINT`, `MAINT (via x)`, `DRAIN`, `DRAIN 1/2`, `no check`.
@@ -203,7 +177,7 @@ fn state(status: &str) -> Option<RunningState> {
     })
 }
 
-/// Reads `show proc` of the master socket.
+/// Parses `show proc` of the master socket.
 pub fn parse_workers(reply: &str) -> Result<Workers, ReplyError> {
     const COMMAND: &str = "show proc";
     let mut workers = Workers::default();
@@ -258,7 +232,7 @@ mod tests {
         Ulimit-n: 19999\nCurrConns: 2\nnode: x\ndescription: 00ff\n\n";
 
     #[test]
-    fn servers_are_read_with_state_and_sessions() {
+    fn servers_have_state_and_sessions() {
         let servers = parse_stat(STAT).unwrap();
         assert_eq!(servers.len(), 3);
         assert_eq!(
@@ -277,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn text_of_a_server_is_no_column() {
+    fn check_text_is_no_column() {
         let odd = "# svname,scur,status,last_chk,addr,cookie,\n\
             chat-1,3,NOLB,\"he,l\"\"lo\nMAINT\",10.0.0.1:8080,ab,\n\n";
         let servers = parse_stat(odd).unwrap();
@@ -289,14 +263,14 @@ mod tests {
     }
 
     #[test]
-    fn no_cut_of_a_reply_is_taken_for_the_whole() {
+    fn truncated_statistics_are_rejected() {
         for end in 0..STAT.len() {
             assert!(parse_stat(&STAT[..end]).is_err(), "cut at {end}");
         }
     }
 
     #[test]
-    fn the_release_is_read_from_info() {
+    fn info_has_release_and_structure() {
         let info = parse_info(INFO).unwrap();
         assert_eq!(info.release(), Some((3, 0)));
         assert_eq!(info.structure.as_deref(), Some("00ff"));
@@ -314,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn old_workers_are_told_from_the_current_one() {
+    fn old_workers_are_separate() {
         let reply = "#<PID>          <type>          <reloads>       <uptime>        <version>\n\
             5               master          2               0d00h00m08s     3.0.11\n# workers\n\
             9               worker          0               0d00h00m03s     3.0.11\n# old workers\n\

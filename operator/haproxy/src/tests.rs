@@ -1,15 +1,17 @@
-//! What must hold whatever the settings and servers are.
+//! Properties of rendering and diff for any settings and servers.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use proptest::prelude::*;
+use wsc_contract::agent::ServerState;
+use wsc_contract::origin::OriginPattern;
 
+use crate::config::{Argument, Config};
 use crate::render::config;
 use crate::{
-    Argument, BackendSet, Command, Config, CookieName, Origin, ProxySettings, Published, RenderedConfig,
-    RunningServer, RunningState, SameSite, Server, ServerOptions, ServerState, Sticky, Timeouts, diff,
-    render, with_servers_of,
+    BackendSet, Command, CookieName, ProxySettings, Published, RenderedConfig, RunningServer, RunningState,
+    SameSite, Server, ServerOptions, Sticky, Timeouts, diff, render, with_servers_of,
 };
 
 fn settings() -> ProxySettings {
@@ -50,12 +52,12 @@ fn pool() -> Vec<Server> {
 }
 
 #[test]
-fn the_first_configuration() {
+fn default_configuration() {
     insta::assert_snapshot!(render(&settings(), &pool()).text);
 }
 
 #[test]
-fn a_configuration_with_everything() {
+fn full_configuration() {
     let mut settings = settings();
     settings.sticky.max_age_seconds = 600;
     settings.sticky.same_site = SameSite::None;
@@ -64,14 +66,22 @@ fn a_configuration_with_everything() {
         "https://example.org",
         "https://*.example.org:8443",
         "http://[::1]:80",
+        "capacitor://localhost",
     ]
-    .map(|o| Origin::parse(o).unwrap())
+    .map(|text| text.parse().unwrap())
     .into();
     insta::assert_snapshot!(render(&settings, &pool()).text);
 }
 
 #[test]
-fn only_the_structure_asks_for_a_reload() {
+fn configuration_for_any_origin() {
+    let mut settings = settings();
+    settings.origins = vec![OriginPattern::Any];
+    insta::assert_snapshot!(render(&settings, &[]).text);
+}
+
+#[test]
+fn servers_are_no_part_of_the_structure() {
     let structure = |servers: &[Server], port| {
         render(&ProxySettings { port, ..settings() }, servers)
             .backend_set
@@ -82,7 +92,7 @@ fn only_the_structure_asks_for_a_reload() {
 }
 
 #[test]
-fn servers_can_be_kept_while_the_structure_changes() {
+fn structure_changes_keep_servers() {
     let old = render(&settings(), &pool()).text;
     let new = render(
         &ProxySettings {
@@ -108,7 +118,7 @@ fn servers_can_be_kept_while_the_structure_changes() {
     assert_eq!(with_servers_of(&old, &old), old);
 }
 
-/// Splits a line as HAProxy does: blanks part words unless they are quoted.
+/// Splits a line as HAProxy does: blanks separate words unless they are quoted.
 fn words(line: &str) -> Vec<String> {
     let (mut words, mut word, mut quote, mut begun) = (Vec::new(), String::new(), None, false);
     let mut chars = line.chars();
@@ -150,7 +160,7 @@ fn shape(config: &RenderedConfig) -> Vec<(String, usize)> {
 }
 
 /// The sections and directives of the model as words.
-fn meant(config: &Config) -> Vec<Vec<String>> {
+fn model(config: &Config) -> Vec<Vec<String>> {
     let word = |argument: &Argument| match argument {
         Argument::Literal(text) => text.chars().filter(|c| !c.is_control()).collect(),
         Argument::Environment(name) => format!("${{{name}}}"),
@@ -170,37 +180,37 @@ fn meant(config: &Config) -> Vec<Vec<String>> {
 }
 
 proptest! {
-    /// What is read back is what was meant: the same sections, directives and arguments, whatever the settings hold.
+    /// Sections, directives and arguments survive rendering for any settings.
     #[test]
-    fn the_text_says_what_the_model_means(tried in any_settings(), servers in pool_of_wanted()) {
+    fn text_equals_model(tried in any_settings(), servers in pool_of_wanted()) {
         let text = config(&tried, &servers).to_string();
         let read: Vec<Vec<String>> = text.lines().map(words).filter(|words| !words.is_empty()).collect();
-        prop_assert_eq!(read, meant(&config(&tried, &servers)));
+        prop_assert_eq!(read, model(&config(&tried, &servers)));
         let rendered = render(&tried, &servers);
         let published = Published::parse(&rendered.text, &rendered.backend_set.to_json()).unwrap();
         prop_assert_eq!(published.text(), &rendered.text);
     }
 
-    /// No string that is tried changes the number of lines or of words of a line.
+    /// No user text changes the number of lines or of words of a line.
     #[test]
-    fn no_text_of_a_user_escapes_its_argument(cookie in ".{1,40}", path in "/.{1,40}", host in ".{1,40}") {
+    fn user_text_stays_one_argument(cookie in ".{1,40}", path in "/.{1,40}", host in ".{1,40}") {
         let mut tried = settings();
         if let Ok(name) = CookieName::parse(&cookie) {
             tried.sticky.cookie_name = name;
         }
-        // The path is checked by the core before it gets here; the model keeps it one argument even if it were not.
+        // wsc-core validates the path; the model must not depend on it.
         tried.path = path;
-        tried.origins = vec![Origin::parse("https://example.org").unwrap()];
+        tried.origins = vec!["https://example.org".parse().unwrap()];
         let plain = render(&ProxySettings { origins: tried.origins.clone(), ..settings() }, &pool());
-        if let Ok(origin) = Origin::parse(&format!("https://{host}")) {
-            tried.origins = vec![origin];
+        if let Ok(pattern) = format!("https://{host}").parse() {
+            tried.origins = vec![pattern];
         }
         prop_assert_eq!(shape(&render(&tried, &pool())), shape(&plain));
     }
 
-    /// Whatever runs, a few rounds make it what is wanted, unless tunnels hold a server: then it is in maint.
+    /// From any state, a few rounds reach the wanted set, except for servers with tunnels: those end in maint.
     #[test]
-    fn the_diff_converges(running in pool_of_running(), wanted in pool_of_wanted()) {
+    fn diff_converges(running in pool_of_running(), wanted in pool_of_wanted()) {
         let wanted = BackendSet::new("s".into(), ServerOptions::default(), wanted);
         let mut simulated: BTreeMap<String, RunningServer> = running.into_iter().map(|s| (s.name.clone(), s)).collect();
         let tunnels: u64 = simulated.values().map(|s| s.sessions).sum();
@@ -247,13 +257,13 @@ fn any_settings() -> impl Strategy<Value = ProxySettings> {
         "https?://[a-z0-9]{1,9}(:[1-9][0-9]{0,3})?",
         "https?://[*][.][a-z0-9]{1,9}[.]org",
     ];
-    let origins = proptest::collection::vec(origin.prop_map(|text| Origin::parse(&text).unwrap()), 0..4);
+    let origins = proptest::collection::vec(origin.prop_map(|text| text.parse().unwrap()), 0..4);
     let timeouts = any::<[u32; 3]>().prop_map(|[connect, handshake, tunnel]| Timeouts {
         connect_seconds: connect,
         handshake_seconds: handshake,
         tunnel_seconds: tunnel,
     });
-    // The path and the folder are checked elsewhere; the model must hold without that.
+    // The path and the folder are validated elsewhere; the model must not depend on it.
     let folder = proptest::option::of("/.{1,40}");
     (any::<u16>(), "/.{1,40}", sticky, origins, timeouts, folder).prop_map(
         |(port, path, sticky, origins, timeouts, runtime_folder)| ProxySettings {
@@ -306,7 +316,7 @@ fn pool_of_wanted() -> impl Strategy<Value = Vec<Server>> {
     })
 }
 
-/// The rules of HAProxy that matter here: added servers start in maint and unchecked, only an idle one in maint can be deleted.
+/// HAProxy's rules: an added server starts in maint and unchecked, only an idle server in maint can be deleted.
 fn execute(pool: &mut BTreeMap<String, RunningServer>, command: &Command) {
     match command {
         Command::Add { server, .. } => {
@@ -333,7 +343,7 @@ fn execute(pool: &mut BTreeMap<String, RunningServer>, command: &Command) {
             },
         ),
         Command::Maint { name, .. } => set(pool, name, RunningState::Maint),
-        Command::WaitRemovable { .. } | Command::ShutdownSessions { .. } => {}
+        Command::WaitRemovable { .. } => {}
         Command::Delete { name, .. } => {
             if pool
                 .get(name)

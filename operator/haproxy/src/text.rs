@@ -1,37 +1,36 @@
-//! The configuration's text as it travels: which part of it asks for a reload, and which part only lists servers.
+//! The published configuration: its structure, which needs a reload, and its server lines, which do not.
 
 use thiserror::Error;
 
 use crate::backend::{BackendSet, BackendSetError, hash};
-use crate::render::server_line;
 
 const SERVER: &str = "    server ";
 const DESCRIPTION: &str = "    description ";
-/// A `ConfigMap` cannot hold more, in bytes.
+/// The maximum size of a `ConfigMap`, in bytes.
 const SIZE_LIMIT: usize = 1 << 20;
 
-/// A configuration and its servers, as the operator published them, checked against each other.
+/// A published configuration and its server set, checked against each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
     text: String,
     set: BackendSet,
 }
 
-/// Why a published pair cannot be used.
+/// A published pair that cannot be used.
 #[derive(Debug, Error)]
 pub enum PublishedError {
     #[error(transparent)]
     Set(#[from] BackendSetError),
-    #[error("haproxy.cfg: structure is {actual}, backends.json says {stated}")]
+    #[error("haproxy.cfg: structure is {actual}, but {stated} in backends.json")]
     Structure { stated: String, actual: String },
-    #[error("haproxy.cfg: line {line} is not what backends.json says: {text:?}")]
+    #[error("haproxy.cfg: line {line} differs from backends.json: {text:?}")]
     Servers { line: usize, text: String },
-    #[error("haproxy.cfg and backends.json: {size} bytes, at most {SIZE_LIMIT} are allowed")]
+    #[error("haproxy.cfg and backends.json: {size} bytes, the maximum is {SIZE_LIMIT}")]
     Size { size: usize },
 }
 
 impl Published {
-    /// Takes a pair only if both say the same: neither a half-written pair nor one that a person edited passes.
+    /// Accepts a pair only if both files agree: a pair that is half written or was edited by hand is rejected.
     pub fn parse(text: &str, json: &str) -> Result<Self, PublishedError> {
         let size = text.len().saturating_add(json.len());
         if size > SIZE_LIMIT {
@@ -50,8 +49,10 @@ impl Published {
             let text = expected;
             return Ok(Self { text, set });
         }
-        let differs = |(line, expected): &(&str, &str)| line != expected;
-        let place = text.lines().zip(expected.lines()).position(|pair| differs(&pair));
+        let place = text
+            .lines()
+            .zip(expected.lines())
+            .position(|(line, expected)| line != expected);
         let line = place.unwrap_or_else(|| text.lines().count().min(expected.lines().count()));
         Err(PublishedError::Servers {
             line: line.saturating_add(1),
@@ -65,18 +66,18 @@ impl Published {
         })
     }
 
-    /// The whole configuration.
+    /// The complete configuration.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The servers in it.
+    /// Its servers.
     pub fn set(&self) -> &BackendSet {
         &self.set
     }
 }
 
-/// Hash of a configuration without its servers, comments and its own name: when it differs from what runs, HAProxy is reloaded.
+/// Hash of a configuration without its server lines, comments and description; HAProxy is reloaded when it changes.
 pub fn structure_of(text: &str) -> String {
     let skipped =
         |line: &&str| !line.starts_with(SERVER) && !line.starts_with(DESCRIPTION) && !line.starts_with('#');
@@ -84,19 +85,19 @@ pub fn structure_of(text: &str) -> String {
     hash(kept.join("\n").trim_end())
 }
 
-/// The same configuration with these servers instead of its own. Servers stand at the end: the backend is the last section.
+/// The configuration with other servers. Server lines are the end of the text, because the backend is the last section.
 pub fn with_servers(text: &str, set: &BackendSet) -> String {
     let structure: Vec<&str> = text.lines().filter(|line| !line.starts_with(SERVER)).collect();
     let mut result = structure.join("\n").trim_end().to_owned();
     result.push('\n');
     for server in &set.servers {
-        result.push_str(&format!("    {}\n", server_line(server)));
+        result.push_str(&format!("    {}\n", server.directive()));
     }
     result.push('\n');
     result
 }
 
-/// The same configuration with the server lines of another one, in the order that they have there.
+/// The configuration with the server lines of another one, in their order.
 pub fn with_servers_of(text: &str, other: &str) -> String {
     let is_server = |line: &&str| line.starts_with(SERVER);
     let structure: Vec<&str> = text.lines().filter(|line| !is_server(line)).collect();
@@ -110,7 +111,7 @@ pub fn with_servers_of(text: &str, other: &str) -> String {
     result
 }
 
-/// What the configuration says of itself, and what `show info` will repeat once it runs.
+/// The structure in the description, which `show info` reports once the configuration runs.
 fn stated_structure(text: &str) -> Option<&str> {
     text.lines().find_map(|line| line.strip_prefix(DESCRIPTION))
 }

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
+use wsc_contract::agent::ServerState;
 use wsc_haproxy::{
-    CookieName, Origin, ProxySettings, SameSite, Server, ServerOptions, ServerState, Sticky, Timeouts,
-    parse_info, render,
+    CookieName, ProxySettings, SameSite, Server, ServerOptions, Sticky, Timeouts, parse_info, render,
 };
 use wsc_proxy_agent::args::Places;
 use wsc_proxy_agent::check::check;
@@ -120,7 +120,7 @@ async fn haproxy_takes_the_ends_of_every_range() {
             .collect(),
     ];
     for list in lists {
-        let origins = list.iter().map(|text| Origin::parse(text).unwrap()).collect();
+        let origins = list.iter().map(|text| text.parse().unwrap()).collect();
         cases.push(ProxySettings {
             origins,
             ..settings()

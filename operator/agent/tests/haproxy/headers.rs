@@ -9,21 +9,22 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get as route;
 use tokio::net::TcpListener;
-use wsc_haproxy::{Origin, Server, ServerState};
+use wsc_contract::agent::ServerState;
+use wsc_haproxy::Server;
 use wsc_testing::client::{Client, Options, Refused};
 use wsc_testing::haproxy::{PodOptions, ProxyPod};
 use wsc_testing::http1;
 
 use crate::pool::{connect, given, pool, ready};
 
-/// A server that records the headers of what comes for clients, and refuses it.
-struct Recorder {
+/// A server that records the headers of handshakes and answers 418.
+pub(crate) struct Recorder {
     port: u16,
     heard: Arc<Mutex<Vec<HeaderMap>>>,
 }
 
 impl Recorder {
-    async fn start() -> Result<Self> {
+    pub(crate) async fn start() -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let port = listener.local_addr()?.port();
         let heard = Arc::new(Mutex::new(Vec::new()));
@@ -33,6 +34,17 @@ impl Recorder {
             .with_state(Arc::clone(&heard));
         tokio::spawn(async move { axum::serve(listener, router).await });
         Ok(Self { port, heard })
+    }
+
+    /// Its line in the published set.
+    pub(crate) fn server(&self) -> Server {
+        Server {
+            name: "chat-0".to_owned(),
+            address: Ipv4Addr::LOCALHOST.into(),
+            port: self.port,
+            cookie: "aa".to_owned(),
+            state: ServerState::Ready,
+        }
     }
 
     fn heard(&self) -> Vec<HeaderMap> {
@@ -55,14 +67,9 @@ fn values(headers: &HeaderMap, name: &str) -> Vec<String> {
 #[tokio::test]
 async fn the_claims_of_a_client_are_not_passed_on() {
     let recorder = Recorder::start().await.unwrap();
-    let server = Server {
-        name: "chat-0".to_owned(),
-        address: Ipv4Addr::LOCALHOST.into(),
-        port: recorder.port,
-        cookie: "aa".to_owned(),
-        state: ServerState::Ready,
-    };
-    let pod = ProxyPod::start(PodOptions::default(), &[server]).await.unwrap();
+    let pod = ProxyPod::start(PodOptions::default(), &[recorder.server()])
+        .await
+        .unwrap();
     let options = Options::new(pod.url())
         .cookie("other=1; wsc=aa")
         .header("x-wsc-via", "evil")
@@ -142,88 +149,6 @@ async fn only_the_clients_path_is_open() {
     assert_eq!(own.status, 426, "the server's own answer");
     let room = Options::new(format!("{}/lobby", pod.url()));
     Client::connect(&room).await.unwrap();
-}
-
-/// The status of a handshake with these origins.
-async fn with_origins(pod: &ProxyPod, origins: &[&str]) -> u16 {
-    let add = |options: Options, origin: &&str| options.origin(origin);
-    let options = origins.iter().fold(Options::new(pod.url()), add);
-    match Client::connect(&options).await {
-        Ok(client) => client.opened().status.as_u16(),
-        Err(refused) => refused.status().map_or(0, |status| status.as_u16()),
-    }
-}
-
-#[tokio::test]
-async fn without_a_list_only_pages_of_the_same_host_may_connect() {
-    let backends = pool(1).await.unwrap();
-    let pod = ProxyPod::start(PodOptions::default(), &ready(&backends))
-        .await
-        .unwrap();
-    let same = format!("127.0.0.1:{}", pod.port());
-    let (http, https) = (&*format!("http://{same}"), &*format!("https://{same}"));
-    let longer = &*format!("http://{same}.example.org");
-    for good in [&[][..], &[http], &[https]] {
-        assert_eq!(with_origins(&pod, good).await, 101, "{good:?}");
-    }
-    for bad in [
-        &["http://example.org"][..],
-        &["http://127.0.0.1:1"],
-        &["null"],
-        &[""],
-        &[same.as_str()],
-        &[longer],
-        &[http, http],
-        &[http, "http://example.org"],
-        &["http://example.org", http],
-    ] {
-        assert_eq!(with_origins(&pod, bad).await, 403, "{bad:?}");
-    }
-    // These servers allow every origin and would have answered 101.
-    assert_eq!(backends[0].count("/refused/origin").await.unwrap(), 0);
-}
-
-#[tokio::test]
-async fn with_a_list_only_its_pages_may_connect() {
-    let backends = pool(1).await.unwrap();
-    let mut options = PodOptions::default();
-    let list = [
-        "https://example.org",
-        "https://*.example.org:8443",
-        "http://[::1]:3000",
-    ];
-    options.settings.origins = list.iter().map(|text| Origin::parse(text).unwrap()).collect();
-    let mut pod = ProxyPod::start(options, &ready(&backends)).await.unwrap();
-    for good in [
-        "https://example.org",
-        "https://EXAMPLE.org",
-        "https://a-1.example.org:8443",
-        "http://[::1]:3000",
-    ] {
-        assert_eq!(with_origins(&pod, &[good]).await, 101, "{good}");
-    }
-    assert_eq!(with_origins(&pod, &[]).await, 101);
-    let same = format!("http://127.0.0.1:{}", pod.port());
-    for bad in [
-        "http://example.org",
-        "https://example.org:8443",
-        "https://example.org.evil.com",
-        "https://evil.com/https://example.org",
-        "https://a.b.example.org:8443",
-        "https://.example.org:8443",
-        "https://example.org:8443",
-        "https://a.exampleXorg:8443",
-        "https://evil.com#.example.org:8443",
-        "null",
-        same.as_str(),
-    ] {
-        assert_eq!(with_origins(&pod, &[bad]).await, 403, "{bad}");
-    }
-
-    pod.change(|settings| settings.origins = vec![Origin::Any]);
-    let set = pod.publish(&ready(&backends)).unwrap();
-    pod.synced(&set).await.unwrap();
-    assert_eq!(with_origins(&pod, &["https://anywhere.example"]).await, 101);
 }
 
 #[tokio::test]

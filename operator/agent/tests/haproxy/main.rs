@@ -5,6 +5,7 @@ mod configurations;
 mod conformance;
 mod failures;
 mod headers;
+mod origins;
 mod pool;
 mod servers;
 mod start;

@@ -1,6 +1,6 @@
 //! Servers come, rest and go while clients are connected; HAProxy is never reloaded for it.
 
-use wsc_haproxy::ServerState;
+use wsc_contract::agent::ServerState;
 use wsc_testing::cluster::eventually;
 use wsc_testing::haproxy::{PodOptions, ProxyPod, Status};
 

@@ -3,7 +3,8 @@
 use std::net::{Ipv4Addr, TcpListener};
 
 use anyhow::Result;
-use wsc_haproxy::{BackendSet, ServerOptions, ServerState, structure_of};
+use wsc_contract::agent::ServerState;
+use wsc_haproxy::{BackendSet, ServerOptions, structure_of};
 use wsc_testing::haproxy::{PodOptions, ProxyPod, Status};
 
 use crate::pool::{answers, come_back, connect, given, is_ready, pool, ready, tries, with_faults};

@@ -196,6 +196,8 @@ const MALFORMED: &[&str] = &[
     "https://ä.org",
     "https://a,b",
     "app://.",
+    "app://",
+    "file://.",
     "app://:80",
     "*.example.org",
     "**",
@@ -235,6 +237,7 @@ fn entries_are_normalized_like_browsers() {
         ("*", "*"),
         ("https://Example.org", "https://example.org"),
         ("HTTPS://example.org:443", "https://example.org"),
+        ("FILE://", "file://"),
         ("http://localhost:8080", "http://localhost:8080"),
         ("http://*.example.org:80", "http://*.example.org"),
         ("https://*.Example.org:8443", "https://*.example.org:8443"),
@@ -259,8 +262,7 @@ fn entries_are_normalized_like_browsers() {
 #[test]
 fn schema_knows_malformed_entries() {
     let schema = Regex::new(OriginPattern::SCHEMA).unwrap();
-    // Beyond a regular expression: hosts that `http` needs, and addresses.
-    let beyond = ["https://", "http://", "https://*.1.2.3.4"];
+    let beyond = ["https://*.1.2.3.4"];
     for bad in MALFORMED {
         assert_eq!(schema.is_match(bad), beyond.contains(bad), "{bad:?}");
     }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use wsc_haproxy::{BackendSet, ServerState};
+use wsc_contract::agent::ServerState;
+use wsc_haproxy::BackendSet;
 
 use super::random::Random;
 use super::server::Server;

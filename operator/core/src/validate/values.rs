@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use wsc_api::v1alpha1::{EnvVar, OnDeadline, PodSettings, ScalingMode, SecretKeyReference, ServiceSpec};
-use wsc_haproxy::{Origin, Sticky, Timeouts};
+use wsc_contract::origin::OriginPattern;
+use wsc_haproxy::{Sticky, Timeouts};
 
 /// Images and surroundings that the operator was installed with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +85,7 @@ pub(crate) struct Proxy {
     pub(crate) replicas: i32,
     pub(crate) service: ServiceSpec,
     pub(crate) sticky: Sticky,
-    pub(crate) origins: Vec<Origin>,
+    pub(crate) origins: Vec<OriginPattern>,
     pub(crate) timeouts: Timeouts,
     pub(crate) pod: PodSettings,
 }

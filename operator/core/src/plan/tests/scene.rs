@@ -175,7 +175,7 @@ impl Scene {
                 let before = agent.servers.get(&server.name);
                 let view = AgentServer {
                     sessions: before.map_or(0, |before| before.sessions),
-                    maint: server.state == wsc_haproxy::ServerState::Maint,
+                    maint: server.state == wsc_contract::agent::ServerState::Maint,
                     up: before.is_none_or(|before| before.up),
                 };
                 (server.name.clone(), view)
