@@ -1,77 +1,46 @@
-//! The admin port: what the operator, the kubelet and Prometheus ask.
+//! The admin port: status for the operator, probes for the kubelet, metrics for Prometheus.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use anyhow::Context;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::Response;
 use axum::routing::get;
 use axum::{Json, Router};
-use tokio::net::TcpListener;
+use wsc_contract::agent::AgentStatus;
+use wsc_contract::paths;
+use wsc_runtime::admin::{metrics_response, probe_response};
 
 use crate::metrics::Metrics;
-use crate::status::Shared;
+use crate::status::SharedStatus;
 
-/// What the handlers see.
 #[derive(Debug, Clone)]
-pub struct Admin {
-    pub shared: Arc<Shared>,
-    pub metrics: Arc<Metrics>,
+pub(crate) struct Admin {
+    pub(crate) status: Arc<SharedStatus>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
-/// Binds the port on IPv6 and IPv4, or on IPv4 alone where there is no IPv6.
-pub async fn bind(port: u16) -> anyhow::Result<TcpListener> {
-    let listener = match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
-        Err(error) if error.kind() != std::io::ErrorKind::AddrInUse => {
-            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await
-        }
-        other => other,
-    };
-    listener.with_context(|| format!("admin port {port}"))
-}
-
-/// `/status`, `/readyz`, `/livez` and `/metrics`.
-pub fn router(admin: Admin) -> Router {
+pub(crate) fn router(admin: Admin) -> Router {
     Router::new()
-        .route("/status", get(status))
-        .route("/readyz", get(readyz))
-        .route("/livez", get(livez))
-        .route("/metrics", get(metrics))
+        .route(paths::STATUS, get(status))
+        .route(paths::READYZ, get(readyz))
+        .route(paths::LIVEZ, get(livez))
+        .route(paths::METRICS, get(metrics))
         .with_state(admin)
 }
 
-async fn status(State(admin): State<Admin>) -> impl IntoResponse {
-    Json(admin.shared.status())
+async fn status(State(admin): State<Admin>) -> Json<AgentStatus> {
+    Json(admin.status.get())
 }
 
-async fn readyz(State(admin): State<Admin>) -> impl IntoResponse {
-    answer(admin.shared.is_ready())
+async fn readyz(State(admin): State<Admin>) -> Response {
+    probe_response(admin.status.readiness())
 }
 
-async fn livez(State(admin): State<Admin>) -> impl IntoResponse {
-    answer(admin.shared.is_alive())
+async fn livez(State(admin): State<Admin>) -> Response {
+    probe_response(admin.status.liveness())
 }
 
-fn answer(good: bool) -> impl IntoResponse {
-    if good {
-        (StatusCode::OK, "ok\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not now; /status says more\n")
-    }
-}
-
-async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
-    match admin.metrics.text(&admin.shared.status()) {
-        Ok(text) => (
-            [(
-                header::CONTENT_TYPE,
-                "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            )],
-            text,
-        )
-            .into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
+async fn metrics(State(admin): State<Admin>) -> Response {
+    admin.metrics.update(&admin.status.get());
+    metrics_response(admin.metrics.registry())
 }

@@ -1,56 +1,47 @@
-//! The command line. What the operator sets is an environment variable too.
+//! The command line. Every flag is an environment variable too.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use wsc_contract::{env, files, ports};
+use wsc_runtime::cli::{self, Exit};
+use wsc_runtime::telemetry::LogFormat;
 
-use crate::log::LogFormat;
-
-/// The agent beside HAProxy: makes the running HAProxy equal to what websocket-operator published.
+/// Keeps the HAProxy of a proxy pod equal to the configuration and servers that the operator publishes
 #[derive(Debug, Parser)]
 #[command(name = "wsc-proxy-agent", version, about, max_term_width = 110)]
 pub struct Args {
-    /// How log lines look; what is logged is set by RUST_LOG (default `info`)
-    #[arg(long, env = "WSC_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text, global = true)]
+    /// Format of log lines; RUST_LOG sets the levels (default `info`)
+    #[arg(long, env = env::agent::LOG_FORMAT, value_enum, default_value_t = LogFormat::Text, global = true)]
     pub log_format: LogFormat,
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Write the first configuration for HAProxy out of the mounted one, then end
+    /// Write the first HAProxy configuration from the mounted ConfigMap and exit
     Init(Places),
-    /// Keep HAProxy equal to what is published
+    /// Keep HAProxy in sync until SIGTERM
     Run(RunArgs),
 }
 
-/// Where things are.
+/// Files and directories.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Places {
-    /// The mounted ConfigMap: `haproxy.cfg` and `backends.json`
-    #[arg(
-        long,
-        env = "WSC_CONFIG_FOLDER",
-        default_value = "/etc/wsc-haproxy",
-        value_name = "DIR"
-    )]
+    /// Mount path of the ConfigMap with `haproxy.cfg` and `backends.json`
+    #[arg(long, env = env::agent::CONFIG_FOLDER, default_value = files::CONFIG_FOLDER, value_name = "DIR")]
     pub config_folder: PathBuf,
-    /// Shared with HAProxy: its configuration, `haproxy.sock` and `master.sock`
-    #[arg(
-        long,
-        env = "WSC_RUN_FOLDER",
-        default_value = "/run/haproxy",
-        value_name = "DIR"
-    )]
+    /// Directory shared with HAProxy: its configuration, `haproxy.sock` and `master.sock`
+    #[arg(long, env = env::agent::RUN_FOLDER, default_value = files::RUN_FOLDER, value_name = "DIR")]
     pub run_folder: PathBuf,
-    /// The HAProxy that checks a configuration before it is used
-    #[arg(long, env = "WSC_HAPROXY", default_value = "haproxy", value_name = "FILE")]
+    /// HAProxy binary that checks a configuration before it is used
+    #[arg(long, env = env::agent::HAPROXY, default_value = "haproxy", value_name = "FILE")]
     pub haproxy: PathBuf,
-    /// The name of this pod; HAProxy's configuration uses it
-    #[arg(long, env = "POD_NAME", default_value = "proxy", value_name = "NAME")]
+    /// Name of this pod; HAProxy sends it as `X-Wsc-Via`
+    #[arg(long, env = env::agent::POD_NAME, default_value = "proxy", value_name = "NAME")]
     pub pod_name: String,
 }
 
@@ -59,31 +50,25 @@ pub struct Places {
 pub struct RunArgs {
     #[command(flatten)]
     pub places: Places,
-    /// Where a change comes from: the ConfigMap by a watch (its mounted copy only at a start without API server), or the mounted
-    /// files alone
-    #[arg(long, env = "WSC_SOURCE", value_enum, default_value_t = SourceKind::Configmap)]
+    /// Source of changes: `configmap` watches the ConfigMap and reads the mounted files only when it starts without the API server;
+    /// `file` reads the mounted files only
+    #[arg(long, env = env::agent::SOURCE, value_enum, default_value_t = SourceKind::Configmap)]
     pub source: SourceKind,
-    /// The namespace of the ConfigMap
-    #[arg(long, env = "POD_NAMESPACE", default_value = "default", value_name = "NAME")]
+    /// Namespace of the ConfigMap
+    #[arg(long, env = env::agent::POD_NAMESPACE, default_value = "default", value_name = "NAME")]
     pub namespace: String,
-    /// The name of the WebSocketCluster; its ConfigMap is NAME-haproxy
-    #[arg(
-        long,
-        env = "WSC_CLUSTER",
-        default_value = "",
-        hide_default_value = true,
-        value_name = "NAME"
-    )]
+    /// Name of the WebSocketCluster; its ConfigMap is NAME-haproxy
+    #[arg(long, env = env::agent::CLUSTER, default_value = "", hide_default_value = true, value_name = "NAME")]
     pub cluster: String,
-    /// The port of /status, /readyz, /livez and /metrics; 0 takes any free one
-    #[arg(long, env = "WSC_AGENT_PORT", default_value_t = 9101, value_name = "PORT")]
+    /// Port of /status, /readyz, /livez and /metrics; 0 selects a free port
+    #[arg(long, env = env::agent::AGENT_PORT, default_value_t = ports::AGENT.number, value_name = "PORT")]
     pub admin_port: u16,
-    /// How often HAProxy is compared without a change, in milliseconds
-    #[arg(long, env = "WSC_RECHECK_MS", default_value_t = 2_000, value_name = "MS",
+    /// Interval between two comparisons with HAProxy without a change, in milliseconds
+    #[arg(long, env = env::agent::RECHECK_MS, default_value_t = 2_000, value_name = "MS",
           value_parser = clap::value_parser!(u64).range(50..=60_000))]
     pub recheck_ms: u64,
-    /// The least time between two reloads, in milliseconds
-    #[arg(long, env = "WSC_RELOAD_INTERVAL_MS", default_value_t = 5_000, value_name = "MS",
+    /// Minimum time between two reloads, in milliseconds
+    #[arg(long, env = env::agent::RELOAD_INTERVAL_MS, default_value_t = 5_000, value_name = "MS",
           value_parser = clap::value_parser!(u64).range(0..=600_000))]
     pub reload_interval_ms: u64,
 }
@@ -95,12 +80,59 @@ pub enum SourceKind {
     File,
 }
 
+impl Args {
+    /// Parses the command line and the environment; the first argument is the program.
+    pub fn read(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, Exit> {
+        let args: Self = cli::parse(arguments)?;
+        match &args.command {
+            Command::Run(run) if run.source == SourceKind::Configmap && run.cluster.is_empty() => {
+                let line = "--cluster (WSC_CLUSTER) is missing: it names the ConfigMap to watch";
+                Err(Exit::Usage(line.to_owned()))
+            }
+            _ => Ok(args),
+        }
+    }
+}
+
 impl RunArgs {
-    pub fn recheck(&self) -> Duration {
+    pub(crate) fn recheck(&self) -> Duration {
         Duration::from_millis(self.recheck_ms)
     }
 
-    pub fn reload_interval(&self) -> Duration {
+    pub(crate) fn reload_interval(&self) -> Duration {
         Duration::from_millis(self.reload_interval_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_variable_is_in_the_contract() {
+        let mut command = Args::command();
+        command.build();
+        let flags = command
+            .get_subcommands()
+            .flat_map(clap::Command::get_arguments)
+            .filter_map(|flag| flag.get_env()?.to_str());
+        let mut flags: Vec<&str> = flags.collect();
+        flags.sort_unstable();
+        flags.dedup();
+        let mut contract: Vec<&str> = env::agent::ALL.iter().map(|variable| variable.name).collect();
+        contract.sort_unstable();
+        assert_eq!(flags, contract);
+    }
+
+    #[test]
+    fn watching_needs_a_cluster() {
+        let read = |more: &[&str]| Args::read(["wsc-proxy-agent", "run"].iter().chain(more));
+        assert!(read(&["--cluster", "chat"]).is_ok() && read(&["--source", "file"]).is_ok());
+        let Err(Exit::Usage(line)) = read(&[]) else {
+            panic!("no cluster was needed")
+        };
+        assert!(line.contains("WSC_CLUSTER"), "{line}");
     }
 }

@@ -1,4 +1,4 @@
-//! HAProxy's own opinion of a configuration, before anything runs with it.
+//! HAProxy's own check of a configuration, before it is used.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -7,34 +7,34 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::process::Command;
 use tokio::time::timeout;
+use wsc_contract::env;
 
 use crate::args::Places;
 
 const CHECK_WAIT: Duration = Duration::from_secs(5);
-/// A message that travels in a status, in characters.
+/// The longest message in a status, in characters.
 const MESSAGE_LIMIT: usize = 500;
 
-/// Why a configuration may not be used.
+/// A configuration that is not known to be valid.
 #[derive(Debug, Error)]
 pub enum CheckError {
-    /// HAProxy said no; the text is its line.
+    /// HAProxy rejected it; the text is its reason.
     #[error("{0}")]
     Refused(String),
-    #[error("haproxy cannot be asked: {0}")]
+    #[error("cannot run haproxy")]
     Run(#[from] std::io::Error),
     #[error("haproxy did not check the configuration within {CHECK_WAIT:?}")]
-    Late,
+    Timeout,
 }
 
-/// `haproxy -c -dW`: warnings are errors. Of the environment the child sees the variable that the configuration uses, and `PATH`,
-/// by which it is found.
+/// `haproxy -c -dW`: warnings are errors. The child's environment is the variable that the configuration uses, and `PATH`.
 pub async fn check(places: &Places, configuration: &Path) -> Result<(), CheckError> {
     let mut command = Command::new(&places.haproxy);
     command
         .args(["-c", "-dW", "-f"])
         .arg(configuration)
         .env_clear()
-        .env("POD_NAME", &places.pod_name)
+        .env(env::agent::POD_NAME, &places.pod_name)
         .stdin(Stdio::null())
         .kill_on_drop(true);
     if let Some(path) = std::env::var_os("PATH") {
@@ -42,26 +42,30 @@ pub async fn check(places: &Places, configuration: &Path) -> Result<(), CheckErr
     }
     let output = timeout(CHECK_WAIT, command.output())
         .await
-        .map_err(|_| CheckError::Late)??;
+        .map_err(|_| CheckError::Timeout)??;
     if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(CheckError::Refused(reason(&said)))
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    Err(CheckError::Refused(reason(&stderr)))
 }
 
-/// The line that says why, out of what HAProxy prints around it.
-pub fn reason(said: &str) -> String {
+/// The line with the reason, out of HAProxy's output.
+pub(crate) fn reason(output: &str) -> String {
     let is_summary = |line: &str| {
         line.contains("Error(s) found in configuration")
             || line.contains("Fatal errors found")
             || line.contains("Loading failure")
             || line.contains("'zero-warning' is set")
     };
-    let find = |word: &str| said.lines().find(|line| line.contains(word) && !is_summary(line));
+    let find = |word: &str| {
+        output
+            .lines()
+            .find(|line| line.contains(word) && !is_summary(line))
+    };
     let line = find("[ALERT]")
         .or_else(|| find("[WARNING]"))
-        .or_else(|| said.lines().find(|line| !line.trim().is_empty()))
+        .or_else(|| output.lines().find(|line| !line.trim().is_empty()))
         .unwrap_or("haproxy gave no reason");
     // `[ALERT]    (30344) : config : parsing …`: the process id is noise.
     let text = line.split_once(") : ").map_or(line, |(_, text)| text);
@@ -73,11 +77,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_reason_is_found_among_the_lines() {
-        let said = "[NOTICE]   (1) : haproxy version is 3.0.11\n[ALERT]    (1) : config : parsing [h.cfg:40] : balance only supports x.\n\
+    fn reason_is_one_line() {
+        let output = "[NOTICE]   (1) : haproxy version is 3.0.11\n[ALERT]    (1) : config : parsing [h.cfg:40] : balance only supports x.\n\
                     [ALERT]    (1) : config : Error(s) found in configuration file : h.cfg\n";
         assert_eq!(
-            reason(said),
+            reason(output),
             "config : parsing [h.cfg:40] : balance only supports x."
         );
         let warned = "[WARNING]  (1) : config : missing timeouts for frontend 'ws'.\n   | While not properly invalid\n\

@@ -1,42 +1,58 @@
-//! The init container: HAProxy starts from a file of the shared folder, and that file has to be there first.
+//! The init container: HAProxy starts from a file in the shared directory, which must exist before.
 
-use anyhow::{Context, bail};
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+use wsc_contract::files;
+use wsc_haproxy::{Published, PublishedError};
+use wsc_runtime::telemetry::chain;
 
 use crate::args::Places;
-use crate::check::check;
-use crate::folder::{Folder, SET_KEY, TEXT_KEY};
-use wsc_haproxy::Published;
+use crate::check::{CheckError, check};
+use crate::folder::{Folder, FolderError};
 
-/// Copies the mounted configuration if there is none yet. One that is there was written by the agent in an earlier life of this
-/// pod and is at least as new as the mounted copy, which the kubelet refreshes only about once a minute; it stays if HAProxy takes it.
-pub async fn init(places: &Places) -> anyhow::Result<()> {
+/// HAProxy cannot start.
+#[derive(Debug, Error)]
+pub enum InitError {
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    #[error("read {}", path.display())]
+    Mounted { path: PathBuf, source: io::Error },
+    #[error("the published configuration is invalid")]
+    Published(#[from] PublishedError),
+    #[error("the published configuration is rejected")]
+    Check(#[from] CheckError),
+}
+
+/// Copies the mounted configuration unless there is one that HAProxy accepts. That was written by the agent before a restart of the
+/// pod's sandbox, and is at least as new as the mounted copy, which the kubelet refreshes only about once a minute.
+pub async fn init(places: &Places) -> Result<(), InitError> {
     let folder = Folder::new(&places.run_folder);
     folder.remove_state()?;
-    if let Some(text) = folder.configuration().context("read haproxy.cfg")? {
+    if let Some(text) = folder.configuration()? {
         let candidate = folder.save_candidate(&text)?;
         match check(places, &candidate).await {
             Ok(()) => {
-                tracing::info!("haproxy.cfg is there already");
+                tracing::info!("keeping the current configuration");
                 return Ok(());
             }
-            Err(error) => tracing::warn!(%error, "haproxy.cfg is there but cannot be used"),
+            Err(error) => tracing::warn!(error = chain(&error), "replacing an unusable configuration"),
         }
     }
     let read = |name| {
         let path = places.config_folder.join(name);
-        std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
+        std::fs::read_to_string(&path).map_err(|source| InitError::Mounted { path, source })
     };
-    let published = Published::parse(&read(TEXT_KEY)?, &read(SET_KEY)?)?;
+    let published = Published::parse(&read(files::CONFIGURATION)?, &read(files::BACKENDS)?)?;
     let candidate = folder.save_candidate(published.text())?;
-    if let Err(error) = check(places, &candidate).await {
-        bail!("the published configuration cannot be used: {error}");
-    }
+    check(places, &candidate).await?;
     folder.save_configuration(published.text())?;
     folder.save_published(&published)?;
     tracing::info!(
         hash = published.set().hash,
         servers = published.set().servers.len(),
-        "haproxy.cfg written"
+        "configuration written"
     );
     Ok(())
 }

@@ -1,21 +1,27 @@
-//! The agent beside HAProxy. It makes the running HAProxy equal to what the operator published: servers by the runtime socket,
-//! the structure by a reload that HAProxy itself found good before.
+//! The agent beside HAProxy. It makes the running HAProxy equal to what the operator published: servers by the runtime socket, the
+//! structure by a reload that HAProxy accepted in a check before.
 //!
-//! The way of a change: [`source`] reads it, [`keeper`] compares it with what [`observe`] sees, `sync` sends commands, [`reload`]
-//! replaces the structure, [`folder`] holds what HAProxy would start with, [`admin`] tells the operator.
+//! The path of a change: `source` reads it, `reconciler` compares it with what `observe` sees, `sync` sends commands, `reload` replaces
+//! the structure, `folder` keeps what HAProxy would start with, `admin` reports to the operator.
 
-pub mod admin;
+mod admin;
 pub mod args;
 pub mod check;
-pub mod folder;
+mod folder;
 pub mod init;
-pub mod keeper;
-pub mod log;
-pub mod metrics;
-pub mod observe;
-pub mod reload;
+mod metrics;
+mod observe;
+mod reconciler;
+mod reload;
 pub mod run;
-pub mod socket;
-pub mod source;
-pub mod status;
+mod socket;
+mod source;
+mod status;
 mod sync;
+
+/// A scrape with every metric and label, for the generated reference.
+pub fn example_metrics() -> String {
+    let metrics = metrics::Metrics::default();
+    metrics.update(&wsc_contract::agent::AgentStatus::example());
+    wsc_runtime::admin::metrics_text(metrics.registry())
+}

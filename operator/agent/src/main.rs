@@ -1,26 +1,26 @@
-//! `wsc-proxy-agent`; everything it does is in the library.
+//! `wsc-proxy-agent`; everything else is in the library.
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use anyhow::Context;
 use wsc_proxy_agent::args::{Args, Command};
-use wsc_proxy_agent::{init, log, run};
+use wsc_proxy_agent::{init, run};
 
 fn main() -> ExitCode {
-    let args = Args::parse();
-    log::start(args.log_format);
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return log::fatal(&error.into()),
-    };
+    let args = Args::read(std::env::args_os());
+    wsc_runtime::run("wsc-proxy-agent", args, |args| args.log_format, start)
+}
+
+fn start(args: Args) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("tokio runtime")?;
     let result = match args.command {
-        Command::Init(args) => runtime.block_on(init::init(&args)),
-        Command::Run(args) => runtime.block_on(run::run(args)),
+        Command::Init(args) => runtime.block_on(init::init(&args)).map_err(Into::into),
+        Command::Run(args) => runtime.block_on(run::run(args)).map_err(Into::into),
     };
-    // A look-up of a name may still hang in a thread; nothing waits for it.
+    // A name lookup in a thread may never return.
     runtime.shutdown_background();
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => log::fatal(&error),
-    }
+    result
 }

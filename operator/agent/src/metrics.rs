@@ -1,38 +1,30 @@
-//! The numbers of `GET /metrics`; docs/proxy.md lists them.
+//! The metrics of the agent.
 
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use wsc_contract::agent::{AgentStatus, ServerState};
 
-use crate::status::Status;
-
-/// Labels of the number of servers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct State {
+struct StateLabels {
     state: &'static str,
 }
 
 /// Every metric of the agent.
 #[derive(Debug)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     registry: Registry,
-    /// Reloads by this agent.
-    pub reloads: Counter,
-    /// Times that HAProxy was found with another worker.
-    pub worker_changes: Counter,
-    /// Tries of a configuration that HAProxy refused.
-    pub refusals: Counter,
-    /// Commands of the runtime socket that HAProxy refused.
-    pub command_failures: Counter,
-    /// Clients that the current worker takes at most.
-    pub max_connections: Gauge,
+    pub(crate) reloads: Counter,
+    pub(crate) worker_changes: Counter,
+    pub(crate) refusals: Counter,
+    pub(crate) command_failures: Counter,
+    pub(crate) max_connections: Gauge,
     synced: Gauge,
     connections: Gauge,
     old_workers: Gauge,
-    servers: Family<State, Gauge>,
+    servers: Family<StateLabels, Gauge>,
 }
 
 impl Default for Metrics {
@@ -55,21 +47,25 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// The text of a scrape.
-    pub fn text(&self, status: &Status) -> Result<String, std::fmt::Error> {
-        let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Copies the status into the gauges, for a scrape.
+    pub(crate) fn update(&self, status: &AgentStatus) {
+        let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         self.synced.set(i64::from(status.synced));
-        self.connections.set(whole(status.connections));
-        self.old_workers
-            .set(i64::try_from(status.old_workers).unwrap_or(i64::MAX));
-        for state in ["Ready", "Maint"] {
+        self.connections.set(gauge(status.connections));
+        self.old_workers.set(gauge(status.old_workers));
+        for state in ServerState::ALL {
             let servers = status.servers.iter().filter(|server| server.state == state);
-            let count = i64::try_from(servers.count()).unwrap_or(i64::MAX);
-            self.servers.get_or_create(&State { state }).set(count);
+            let labels = StateLabels {
+                state: state.as_str(),
+            };
+            self.servers
+                .get_or_create(&labels)
+                .set(gauge(servers.count() as u64));
         }
-        let mut text = String::new();
-        encode(&mut text, &self.registry)?;
-        Ok(text)
     }
 
     fn register(&mut self) {
@@ -81,37 +77,37 @@ impl Metrics {
         );
         registry.register(
             "worker_changes",
-            "Times that another HAProxy worker was found, after a reload or a crash",
+            "Changes of the HAProxy worker process, after a reload or a crash",
             self.worker_changes.clone(),
         );
         registry.register(
             "refusals",
-            "Tries of a configuration that HAProxy refused",
+            "Configurations that HAProxy rejected, counted per attempt",
             self.refusals.clone(),
         );
         registry.register(
             "command_failures",
-            "Commands of the runtime socket that HAProxy refused",
+            "Failed commands of the HAProxy runtime socket",
             self.command_failures.clone(),
         );
         registry.register(
             "synced",
-            "1 while HAProxy runs what is wanted",
+            "1 while HAProxy runs the published configuration and servers",
             self.synced.clone(),
         );
         registry.register(
             "connections",
-            "Connections of clients, over all workers",
+            "Client connections over all workers",
             self.connections.clone(),
         );
         registry.register(
             "max_connections",
-            "Connections that the current worker takes at most, from its limit of open files",
+            "Client connections that the current worker accepts at most, derived from its open-file limit",
             self.max_connections.clone(),
         );
         registry.register(
             "old_workers",
-            "Workers of before a reload that still have clients",
+            "Workers from before a reload that still have clients",
             self.old_workers.clone(),
         );
         registry.register("servers", "Servers by state", self.servers.clone());
@@ -120,11 +116,32 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
+    use wsc_runtime::admin::metrics_text;
+
     use super::*;
+
+    fn scrape() -> String {
+        let metrics = Metrics::default();
+        metrics.update(&AgentStatus::example());
+        metrics_text(metrics.registry())
+    }
+
+    #[test]
+    fn status_is_copied_into_gauges() {
+        let text = scrape();
+        for line in [
+            "wsc_proxy_synced 1",
+            "wsc_proxy_connections 512",
+            "wsc_proxy_servers{state=\"Ready\"} 1",
+            "wsc_proxy_servers{state=\"Maint\"} 0",
+        ] {
+            assert!(text.contains(&format!("{line}\n")), "{line} in {text}");
+        }
+    }
 
     #[test]
     fn every_metric_is_documented() {
-        let text = Metrics::default().text(&Status::default()).unwrap();
+        let text = scrape();
         let names = text
             .lines()
             .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));

@@ -1,4 +1,4 @@
-//! What HAProxy runs at this moment: the current worker by the runtime socket, older ones by the master.
+//! The state of the running HAProxy: the current worker by the runtime socket, older ones by the master.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,130 +6,131 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::time::timeout;
+use wsc_contract::agent::{ServerState, ServerStatus};
 use wsc_haproxy::{
     BACKEND, Info, ReplyError, RunningServer, RunningState, Workers, parse_info, parse_stat, parse_workers,
 };
+use wsc_runtime::telemetry::chain;
 
 use crate::socket::{REPLY_WAIT, Socket, SocketError};
-use crate::status::ServerStatus;
 
-/// More old workers than this are counted, but not asked.
+/// Further old workers are counted, but not queried.
 const OLD_WORKERS_LIMIT: usize = 32;
-/// A master that hangs must not hold up the current worker's servers, nor its readiness: that allows 6 s between two answers.
-const LOOK_BACK_WAIT: Duration = Duration::from_secs(2);
+/// A master that hangs must delay neither the servers of the current worker nor its readiness, which allows 6 s between two replies.
+const OLD_WORKERS_WAIT: Duration = Duration::from_secs(2);
 
-/// Why nothing is known.
+/// The state of HAProxy is unknown.
 #[derive(Debug, Error)]
-pub enum ObserveError {
+pub(crate) enum ObserveError {
     #[error(transparent)]
     Socket(#[from] SocketError),
     #[error(transparent)]
     Reply(#[from] ReplyError),
 }
 
-/// The two sockets, and what old workers said last.
+/// The two sockets, and the last known state of old workers.
 #[derive(Debug)]
-pub struct Observer {
-    pub runtime: Socket,
-    pub master: Socket,
+pub(crate) struct Observer {
+    pub(crate) runtime: Socket,
+    pub(crate) master: Socket,
     workers: Workers,
     old: BTreeMap<u32, OldWorker>,
-    /// What the master did not do the last time: said once.
-    complaint: Option<String>,
+    /// The last problem with the master; logged once.
+    last_error: Option<String>,
 }
 
-/// One moment of the current worker.
+/// The state of the current worker.
 #[derive(Debug, Clone)]
-pub struct Observation {
-    pub info: Info,
-    pub servers: Vec<RunningServer>,
+pub(crate) struct Observation {
+    pub(crate) info: Info,
+    pub(crate) servers: Vec<RunningServer>,
 }
 
-/// One moment of a HAProxy that was told to stop.
+/// The state of a HAProxy that drains after its stop signal.
 #[derive(Debug, Clone, Default)]
-pub struct Leaving {
+pub(crate) struct Drain {
     /// Workers that still have clients.
-    pub workers: usize,
-    pub old: Vec<OldWorker>,
+    pub(crate) workers: u64,
+    old: Vec<OldWorker>,
 }
 
-/// A worker of before a reload, with the clients that it still has.
+/// A worker from before a reload or a stop signal.
 #[derive(Debug, Clone, Default)]
-pub struct OldWorker {
-    pub connections: u64,
-    pub servers: Vec<RunningServer>,
+struct OldWorker {
+    connections: u64,
+    servers: Vec<RunningServer>,
 }
 
 impl Observer {
-    pub fn new(folder: &Path) -> Self {
+    pub(crate) fn new(folder: &Path) -> Self {
         Self {
             runtime: Socket::runtime(folder),
             master: Socket::master(folder),
             workers: Workers::default(),
             old: BTreeMap::new(),
-            complaint: None,
+            last_error: None,
         }
     }
 
-    /// Looks at the current worker.
-    pub async fn observe(&self) -> Result<Observation, ObserveError> {
-        let info = parse_info(&self.runtime.ask("show info", REPLY_WAIT).await?)?;
+    /// Queries the current worker.
+    pub(crate) async fn observe(&self) -> Result<Observation, ObserveError> {
+        let info = parse_info(&self.runtime.send("show info", REPLY_WAIT).await?)?;
         let servers = self.servers().await?;
         Ok(Observation { info, servers })
     }
 
     /// The servers of the current worker.
-    pub async fn servers(&self) -> Result<Vec<RunningServer>, ObserveError> {
-        Ok(parse_stat(&self.runtime.ask(&show_stat(), REPLY_WAIT).await?)?)
+    pub(crate) async fn servers(&self) -> Result<Vec<RunningServer>, ObserveError> {
+        Ok(parse_stat(&self.runtime.send(&show_stat(), REPLY_WAIT).await?)?)
     }
 
-    /// What is left of a HAProxy that accepts nobody any more: its runtime socket is closed, its master still answers.
-    pub async fn observe_leaving(&mut self) -> Result<Leaving, ObserveError> {
+    /// Queries a HAProxy that has closed its listeners and its runtime socket; the master still replies.
+    pub(crate) async fn observe_drain(&mut self) -> Result<Drain, ObserveError> {
         let mut workers = self.workers().await?;
         workers.old.extend(workers.current.take());
         self.workers = workers;
-        self.ask_old_workers().await;
-        Ok(Leaving {
-            workers: self.workers.old.len(),
+        self.query_old_workers().await;
+        Ok(Drain {
+            workers: self.old_workers(),
             old: self.old.values().cloned().collect(),
         })
     }
 
-    /// Asks the master about workers of before a reload, for a while: what is not said by then counts as it was said last.
-    pub async fn look_at_old_workers(&mut self) {
-        let look = async {
+    /// Queries workers from before a reload, with a deadline; without a reply their last known state counts.
+    pub(crate) async fn update_old_workers(&mut self) {
+        let update = async {
             let workers = self.workers().await;
-            let problem = workers.map(|workers| self.workers = workers).err();
-            self.ask_old_workers().await;
-            problem
+            let error = workers.map(|workers| self.workers = workers).err();
+            self.query_old_workers().await;
+            error
         };
-        let problem = match timeout(LOOK_BACK_WAIT, look).await {
-            Ok(problem) => problem.map(|error| error.to_string()),
-            Err(_) => Some(format!("nothing within {LOOK_BACK_WAIT:?}")),
+        let error = match timeout(OLD_WORKERS_WAIT, update).await {
+            Ok(error) => error.map(|error| chain(&error)),
+            Err(_) => Some(format!("no reply within {OLD_WORKERS_WAIT:?}")),
         };
-        if let Some(error) = problem.as_ref().filter(|_| problem != self.complaint) {
-            tracing::warn!(error, "the master does not say which workers there are");
+        if let Some(new) = error.as_ref().filter(|_| error != self.last_error) {
+            tracing::warn!(error = new, "cannot list the haproxy workers");
         }
-        self.complaint = problem;
+        self.last_error = error;
     }
 
-    /// How many workers of before a reload still have clients.
-    pub fn old_workers(&self) -> usize {
-        self.workers.old.len()
+    /// The number of workers from before a reload that still have clients.
+    pub(crate) fn old_workers(&self) -> u64 {
+        self.workers.old.len() as u64
     }
 
     /// Clients over all workers.
-    pub fn connections(&self, seen: &Observation) -> u64 {
+    pub(crate) fn connections(&self, seen: &Observation) -> u64 {
         let old = self.old.values().map(|worker| worker.connections);
         old.fold(seen.info.connections, u64::saturating_add)
     }
 
     /// Servers over all workers.
-    pub fn server_status(&self, seen: &Observation) -> Vec<ServerStatus> {
+    pub(crate) fn server_status(&self, seen: &Observation) -> Vec<ServerStatus> {
         sum(&seen.servers, self.old.values())
     }
 
-    async fn ask_old_workers(&mut self) {
+    async fn query_old_workers(&mut self) {
         self.old.retain(|pid, _| self.workers.old.contains(pid));
         for pid in self.workers.old.iter().copied().take(OLD_WORKERS_LIMIT) {
             match self.old_worker(pid).await {
@@ -139,18 +140,18 @@ impl Observer {
                 Err(ObserveError::Socket(SocketError::NoWorker { .. })) => {
                     self.old.remove(&pid);
                 }
-                Err(error) => tracing::warn!(pid, %error, "an old worker does not answer"),
+                Err(error) => tracing::warn!(pid, error = chain(&error), "an old worker does not reply"),
             }
         }
     }
 
     async fn workers(&self) -> Result<Workers, ObserveError> {
-        Ok(parse_workers(&self.master.ask("show proc", REPLY_WAIT).await?)?)
+        Ok(parse_workers(&self.master.send("show proc", REPLY_WAIT).await?)?)
     }
 
     async fn old_worker(&self, pid: u32) -> Result<OldWorker, ObserveError> {
-        let info = parse_info(&self.master.ask_worker(pid, "show info").await?)?;
-        let servers = parse_stat(&self.master.ask_worker(pid, &show_stat()).await?)?;
+        let info = parse_info(&self.master.send_to_worker(pid, "show info").await?)?;
+        let servers = parse_stat(&self.master.send_to_worker(pid, &show_stat()).await?)?;
         Ok(OldWorker {
             connections: info.connections,
             servers,
@@ -163,20 +164,20 @@ fn show_stat() -> String {
     format!("show stat {BACKEND} 4 -1")
 }
 
-impl Leaving {
+impl Drain {
     /// Clients over all workers.
-    pub fn connections(&self) -> u64 {
+    pub(crate) fn connections(&self) -> u64 {
         let old = self.old.iter().map(|worker| worker.connections);
         old.fold(0, u64::saturating_add)
     }
 
-    /// Servers over all workers: none of them gets anybody new.
-    pub fn server_status(&self) -> Vec<ServerStatus> {
+    /// Servers over all workers, all out of rotation.
+    pub(crate) fn server_status(&self) -> Vec<ServerStatus> {
         sum(&[], self.old.iter())
     }
 }
 
-/// One entry for each server of the current worker, and for each that an old one still has clients on: that gets nobody new.
+/// One entry per server of the current worker, and one in `Maint` per server that only old workers still have clients on.
 fn sum<'a>(current: &[RunningServer], old: impl Iterator<Item = &'a OldWorker>) -> Vec<ServerStatus> {
     let current = current
         .iter()
@@ -184,13 +185,13 @@ fn sum<'a>(current: &[RunningServer], old: impl Iterator<Item = &'a OldWorker>) 
     let mut by_name: BTreeMap<&str, ServerStatus> = current.collect();
     let old = old.flat_map(|worker| &worker.servers);
     for server in old.filter(|server| server.sessions > 0) {
-        let gone = || ServerStatus {
+        let removed = || ServerStatus {
             name: server.name.clone(),
-            state: "Maint",
+            state: ServerState::Maint,
             up: false,
             sessions: 0,
         };
-        let entry = by_name.entry(&server.name).or_insert_with(gone);
+        let entry = by_name.entry(&server.name).or_insert_with(removed);
         entry.sessions = entry.sessions.saturating_add(server.sessions);
     }
     by_name.into_values().collect()
@@ -198,10 +199,10 @@ fn sum<'a>(current: &[RunningServer], old: impl Iterator<Item = &'a OldWorker>) 
 
 fn status_of(server: &RunningServer) -> ServerStatus {
     let (state, up) = match server.state {
-        RunningState::Ready { up, .. } => ("Ready", up),
-        // Holders of its cookie still get there, so it is not out of rotation.
-        RunningState::Drain => ("Ready", true),
-        RunningState::Maint => ("Maint", false),
+        RunningState::Ready { up, .. } => (ServerState::Ready, up),
+        // Clients with its cookie are still sent there, so it is not out of rotation.
+        RunningState::Drain => (ServerState::Ready, true),
+        RunningState::Maint => (ServerState::Maint, false),
     };
     ServerStatus {
         name: server.name.clone(),

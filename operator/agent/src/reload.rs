@@ -1,37 +1,51 @@
-//! Structure: checked by HAProxy, swapped on disk, reloaded by the master. The last good one wins.
+//! The structure: checked by HAProxy, replaced on disk, reloaded by the master. The last accepted one stays in use.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use thiserror::Error;
+use wsc_contract::agent::Refusal;
 use wsc_haproxy::Published;
 
 use crate::args::Places;
 use crate::check::{CheckError, check, reason};
-use crate::folder::Folder;
+use crate::folder::{Folder, FolderError};
 use crate::metrics::Metrics;
 use crate::observe::Observer;
-use crate::socket::REPLY_WAIT;
-use crate::status::Refusal;
+use crate::socket::{REPLY_WAIT, SocketError};
 
-/// A reload starts a process that reads the whole configuration.
+/// A reload starts a process that reads the complete configuration.
 const RELOAD_WAIT: Duration = Duration::from_secs(15);
-/// What was refused may have had a reason that passes, like a port in use.
+/// A refusal may have a temporary cause, such as a port in use.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
 
-/// What came of a wanted structure.
+/// The result of [`Reloader::reload`].
 #[derive(Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// HAProxy runs it.
+pub(crate) enum Reload {
+    /// HAProxy runs the structure.
     Done,
-    /// It is too soon after the last reload, or after the last refusal of the same structure.
-    Later,
-    /// HAProxy does not take it.
+    /// Too soon after the last reload, or after the last refusal of the same structure.
+    Postponed,
+    /// HAProxy rejected the structure.
     Refused,
 }
 
-/// Reloads, and remembers when and what was refused.
+/// A reload that could not be tried to its end.
+#[derive(Debug, Error)]
+pub(crate) enum ReloadError {
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    #[error(transparent)]
+    Check(#[from] CheckError),
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    #[error("unexpected reply to reload: {0:?}")]
+    Reply(String),
+}
+
+/// Reloads HAProxy, and remembers the last refusal.
 #[derive(Debug)]
-pub struct Reloader {
+pub(crate) struct Reloader {
     places: Places,
     interval: Duration,
     metrics: Arc<Metrics>,
@@ -40,7 +54,7 @@ pub struct Reloader {
 }
 
 impl Reloader {
-    pub fn new(places: Places, interval: Duration, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(places: Places, interval: Duration, metrics: Arc<Metrics>) -> Self {
         Self {
             places,
             interval,
@@ -50,21 +64,25 @@ impl Reloader {
         }
     }
 
-    /// What HAProxy said about this structure, if it refused it.
-    pub fn refusal(&self, structure: &str) -> Option<&Refusal> {
+    /// The refusal of this structure, if any.
+    pub(crate) fn refusal(&self, structure: &str) -> Option<&Refusal> {
         let (refusal, _) = self.refused.as_ref()?;
         (refusal.structure == structure).then_some(refusal)
     }
 
-    /// Whether it was refused so lately that it is not worth to try again.
+    /// Whether it was refused too recently for another attempt.
     fn is_refused(&self, structure: &str) -> bool {
         self.refused
             .as_ref()
             .is_some_and(|(refusal, at)| refusal.structure == structure && at.elapsed() < RETRY_AFTER)
     }
 
-    /// Whether HAProxy takes this configuration; a refusal is remembered for a while.
-    pub async fn is_good(&mut self, folder: &Folder, published: &Published) -> anyhow::Result<bool> {
+    /// Whether HAProxy accepts this configuration. A refusal holds for [`RETRY_AFTER`].
+    pub(crate) async fn is_accepted(
+        &mut self,
+        folder: &Folder,
+        published: &Published,
+    ) -> Result<bool, ReloadError> {
         let structure = &published.set().structure;
         if self.is_refused(structure) {
             return Ok(false);
@@ -81,33 +99,33 @@ impl Reloader {
     }
 
     /// Makes HAProxy run the published structure.
-    pub async fn reload(
+    pub(crate) async fn reload(
         &mut self,
         observer: &Observer,
         folder: &Folder,
         published: &Published,
-    ) -> anyhow::Result<Outcome> {
+    ) -> Result<Reload, ReloadError> {
         let is_early = self.last.is_some_and(|at| at.elapsed() < self.interval);
         if is_early || self.is_refused(&published.set().structure) {
-            return Ok(Outcome::Later);
+            return Ok(Reload::Postponed);
         }
-        if !self.is_good(folder, published).await? {
-            return Ok(Outcome::Refused);
+        if !self.is_accepted(folder, published).await? {
+            return Ok(Reload::Refused);
         }
         self.last = Some(Instant::now());
         let before = folder.configuration()?;
-        let state = observer.runtime.ask("show servers state", REPLY_WAIT).await?;
+        let state = observer.runtime.send("show servers state", REPLY_WAIT).await?;
         if state.ends_with("\n\n") {
-            // Checks and slow starts go on where they are; without it every server begins anew, which is no more than a pity.
+            // Keeps the states of health checks and slow starts. A worker without it only starts them again.
             folder.save_state(&state)?;
         }
         folder.save_configuration(&folder.text_to_start(published)?)?;
-        let reply = observer.master.ask("reload", RELOAD_WAIT).await;
+        let reply = observer.master.send("reload", RELOAD_WAIT).await;
         folder.remove_state()?;
         let reply = match reply {
             Ok(reply) if reply.starts_with("Success=1") => {
                 self.refused = None;
-                return Ok(Outcome::Done);
+                return Ok(Reload::Done);
             }
             other => other,
         };
@@ -116,20 +134,18 @@ impl Reloader {
         }
         let reply = reply?;
         if !reply.starts_with("Success=0") {
-            anyhow::bail!(
-                "unexpected answer to reload: {:?}",
-                reply.lines().next().unwrap_or_default()
-            );
+            let line = reply.lines().next().unwrap_or_default();
+            return Err(ReloadError::Reply(line.to_owned()));
         }
         self.refuse(&published.set().structure, reason(&reply));
-        Ok(Outcome::Refused)
+        Ok(Reload::Refused)
     }
 
     fn refuse(&mut self, structure: &str, message: String) {
         tracing::error!(
             structure,
             reason = message,
-            "haproxy refuses the configuration; the last good one stays"
+            "haproxy rejected the configuration; keeping the last accepted one"
         );
         self.metrics.refusals.inc();
         let refusal = Refusal {

@@ -1,122 +1,99 @@
-//! `wsc-proxy-agent run`: starts the parts, and stays as long as HAProxy has clients when the pod ends.
+//! `wsc-proxy-agent run`: starts the parts, and runs until HAProxy has drained when the pod terminates.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use thiserror::Error;
 use tokio::sync::watch;
+use wsc_runtime::admin::{BindError, any_address, bind};
+use wsc_runtime::signals::{Signal, SignalError, Signals};
 
 use crate::admin::{self, Admin};
-use crate::args::{RunArgs, SourceKind};
-use crate::folder::Folder;
-use crate::keeper::Keeper;
+use crate::args::RunArgs;
+use crate::folder::{Folder, FolderError};
 use crate::metrics::Metrics;
 use crate::observe::Observer;
-use crate::reload::Reloader;
+use crate::reconciler::Reconciler;
 use crate::source::{self, Wanted};
-use crate::status::Shared;
+use crate::status::SharedStatus;
 
-/// How often a HAProxy that leaves is asked who is left.
-const FAREWELL_PAUSE: Duration = Duration::from_secs(1);
-/// The kubelet tells both containers to stop, one after the other. A HAProxy that still accepts after this is not leaving.
-const FAREWELL_TRIES: usize = 4;
+/// Interval of queries to a draining HAProxy.
+const DRAIN_POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// The kubelet signals both containers one after the other. A HAProxy that still accepts after this many queries does not drain.
+const DRAIN_START_POLLS: usize = 4;
 
-/// Runs until SIGTERM, SIGUSR1 or SIGINT.
-pub async fn run(args: RunArgs) -> anyhow::Result<()> {
-    if args.source == SourceKind::Configmap && args.cluster.is_empty() {
-        anyhow::bail!("--cluster (WSC_CLUSTER) is empty: it names the ConfigMap to watch");
-    }
-    let provider = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    if provider.is_err() {
-        tracing::warn!("a TLS provider was installed already");
-    }
-    let mut terminate = Terminate::new()?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
-    let (shared, metrics) = (Arc::new(Shared::default()), Arc::new(Metrics::default()));
-    let listener = admin::bind(args.admin_port).await?;
+/// The agent cannot run.
+#[derive(Debug, Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Signals(#[from] SignalError),
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("admin port")]
+    Serve(#[from] io::Error),
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+}
+
+/// Runs until SIGTERM, SIGUSR1 or SIGINT. HAProxy's stop signal is SIGUSR1, and both containers share the image that sets it.
+pub async fn run(args: RunArgs) -> Result<(), RunError> {
+    let mut signals = Signals::new()?.with_user1()?;
+    let (status, metrics) = (Arc::new(SharedStatus::default()), Arc::new(Metrics::default()));
+    let listener = bind(any_address(args.admin_port)).await?;
     tracing::info!(admin = %listener.local_addr()?, "started");
     let admin = Admin {
-        shared: Arc::clone(&shared),
+        status: Arc::clone(&status),
         metrics: Arc::clone(&metrics),
     };
-    let serve = tokio::spawn(async move { axum::serve(listener, admin::router(admin)).await });
+    let serve = async { axum::serve(listener, admin::router(admin)).await };
     let (sender, wanted) = watch::channel(Wanted::default());
-    let mut keeper = Keeper {
-        observer: Observer::new(&args.places.run_folder),
-        folder: Folder::new(&args.places.run_folder),
-        reloader: Reloader::new(args.places.clone(), args.reload_interval(), Arc::clone(&metrics)),
-        wanted,
-        shared: Arc::clone(&shared),
-        metrics,
-        recheck: args.recheck(),
-        worker: None,
-        structure: None,
-        too_old: None,
-        complaint: None,
-    };
-    // A state file of an earlier reload would tell the next worker of servers as they were then.
-    keeper.folder.remove_state()?;
-    tokio::select! {
-        () = keeper.run() => {}
-        () = source::follow(&args, sender) => {}
-        result = serve => result.context("admin port")?.context("admin port")?,
-        () = terminate.asked() => farewell(&mut keeper.observer, &shared, &mut terminate).await,
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
-}
-
-/// The kubelet's wish that the container ends. HAProxy needs SIGUSR1 for that, and the stop signal belongs to the image, which both
-/// containers share.
-struct Terminate {
-    plain: Signal,
-    of_the_image: Signal,
-}
-
-impl Terminate {
-    fn new() -> anyhow::Result<Self> {
-        Ok(Self {
-            plain: signal(SignalKind::terminate()).context("SIGTERM")?,
-            of_the_image: signal(SignalKind::user_defined1()).context("SIGUSR1")?,
-        })
-    }
-
-    async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.plain.recv() => {}
-            _ = self.of_the_image.recv() => {}
+    // The states of an earlier reload must not reach the next worker.
+    Folder::new(&args.places.run_folder).remove_state()?;
+    let mut reconciler = Reconciler::new(&args, wanted, Arc::clone(&status), metrics);
+    let work = async {
+        let signal = tokio::select! {
+            () = reconciler.run() => return,
+            () = source::follow(&args, sender) => return,
+            signal = signals.recv() => signal,
+        };
+        if signal != Signal::Interrupt {
+            wait_for_drain(reconciler.into_observer(), &status, &mut signals).await;
         }
+    };
+    tokio::select! {
+        () = work => Ok(()),
+        result = serve => Ok(result?),
     }
 }
 
-/// The pod ends, and HAProxy lets its clients finish: until then the operator can still ask how many are left.
-async fn farewell(observer: &mut Observer, shared: &Shared, again: &mut Terminate) {
-    shared.leave();
-    let mut still_accepting = 0;
+/// Reports the remaining clients to the operator until HAProxy has terminated, or until another signal.
+async fn wait_for_drain(mut observer: Observer, status: &SharedStatus, signals: &mut Signals) {
+    status.start_drain();
+    let mut accepting = 0;
     loop {
         tokio::select! {
-            () = again.asked() => return,
-            () = tokio::time::sleep(FAREWELL_PAUSE) => {}
+            _ = signals.recv() => return,
+            () = tokio::time::sleep(DRAIN_POLL_INTERVAL) => {}
         }
-        shared.progressed();
+        status.record_progress();
         if observer.servers().await.is_ok() {
-            still_accepting += 1;
-            if still_accepting >= FAREWELL_TRIES {
-                tracing::info!("haproxy goes on, only the agent ends");
+            accepting += 1;
+            if accepting >= DRAIN_START_POLLS {
+                tracing::info!("haproxy does not drain; terminating without it");
                 return;
             }
             continue;
         }
-        match observer.observe_leaving().await {
-            Ok(left) if left.workers > 0 => shared.update(|status| {
+        match observer.observe_drain().await {
+            Ok(drain) if drain.workers > 0 => status.update(|status| {
                 status.synced = false;
-                status.connections = left.connections();
-                status.servers = left.server_status();
-                status.old_workers = left.workers;
+                status.connections = drain.connections();
+                status.servers = drain.server_status();
+                status.old_workers = drain.workers;
             }),
             _ => {
-                tracing::info!("haproxy is gone");
+                tracing::info!("haproxy has terminated");
                 return;
             }
         }

@@ -1,55 +1,72 @@
-//! What is wanted: the `ConfigMap` by a watch, or its mounted copy.
+//! The published configuration and servers: the `ConfigMap` by a watch, or its mounted copy.
 //!
-//! The mounted copy lags by up to two minutes, so it counts only where nothing newer is known: with `--source file`, and at a start
-//! without API server until the watch has spoken once.
+//! The mounted copy lags by up to two minutes, so it counts only with `--source file`, and at a start without the API server until the
+//! first event of the watch.
 
-use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
+use backon::ExponentialBuilder;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::runtime::utils::Backoff;
+use kube::config::InferConfigError;
+use kube::runtime::watcher::ExponentialBackoff;
 use kube::runtime::{WatchStreamExt, watcher};
+use thiserror::Error;
 use tokio::sync::watch;
+use wsc_contract::{files, names};
 use wsc_haproxy::Published;
+use wsc_runtime::telemetry::chain;
 
 use crate::args::{RunArgs, SourceKind};
-use crate::folder::{Folder, SET_KEY, TEXT_KEY};
+use crate::folder::Folder;
 
-/// How often the mounted files are looked at.
+/// Interval of reading the mounted files.
 const POLL: Duration = Duration::from_millis(250);
-/// How long the watch may take before the mounted copy is used at a start.
+/// How long the watch may take at a start before the mounted copy is used.
 const FIRST_WATCH: Duration = Duration::from_secs(3);
-/// A stalled watch is noticed after this; the API server ends it by itself then.
+/// The API server ends a watch after this; a stalled one is noticed then.
 const WATCH_SECONDS: u32 = 60;
-const CLIENT_PAUSE: Duration = Duration::from_secs(10);
-/// Longer than a silent watch may last, so that only the first list can meet it.
+const CLIENT_RETRY_INTERVAL: Duration = Duration::from_secs(10);
+/// Longer than a watch without events may last, so that only the first list can reach it.
 const READ_WAIT: Duration = Duration::from_secs(90);
-/// Between two tries of a watch that fails: an API server that is back is seen within seconds.
-const FIRST_PAUSE: Duration = Duration::from_millis(400);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Delays between attempts of a watch: an API server that is back is noticed within seconds. Jitter, up to the delay once more, spreads
+/// the agents of a cluster, which lose the API server at the same moment.
+const RETRY: ExponentialBuilder = ExponentialBuilder::new()
+    .with_min_delay(Duration::from_millis(200))
+    .with_max_delay(Duration::from_millis(2_500))
+    .without_max_times()
+    .with_jitter();
 
-/// The newest that is known.
+/// The newest published data.
 #[derive(Debug, Clone, Default)]
-pub struct Wanted {
-    pub published: Option<Arc<Published>>,
+pub(crate) struct Wanted {
+    pub(crate) published: Option<Arc<Published>>,
     /// Why something newer than `published` is not used.
-    pub problem: Option<String>,
+    pub(crate) problem: Option<String>,
 }
 
-/// Where the sources meet.
+/// No client for the API server.
+#[derive(Debug, Error)]
+enum ClientError {
+    #[error("kubeconfig or service account")]
+    Config(#[from] InferConfigError),
+    #[error(transparent)]
+    Client(#[from] kube::Error),
+}
+
+/// Receives the data of all sources.
 struct Intake {
     wanted: watch::Sender<Wanted>,
     folder: Folder,
-    /// The watch has spoken: the mounted copy does not count any more.
+    /// The watch has delivered: the mounted copy is obsolete.
     watched: AtomicBool,
 }
 
 /// Follows the sources until it is dropped.
-pub async fn follow(args: &RunArgs, wanted: watch::Sender<Wanted>) {
+pub(crate) async fn follow(args: &RunArgs, wanted: watch::Sender<Wanted>) {
     let intake = Intake {
         wanted,
         folder: Folder::new(&args.places.run_folder),
@@ -86,13 +103,10 @@ impl Intake {
             hash = set.hash,
             structure = set.structure,
             servers = set.servers.len(),
-            "wanted"
+            "new configuration"
         );
         if let Err(error) = self.folder.save_published(&published) {
-            tracing::warn!(
-                error = format!("{error:#}"),
-                "what was published is not remembered"
-            );
+            tracing::warn!(error = chain(&error), "cannot save the published configuration");
         }
         self.wanted.send_replace(Wanted {
             published: Some(Arc::new(published)),
@@ -100,14 +114,14 @@ impl Intake {
         });
     }
 
-    /// Keeps what was wanted before.
+    /// Keeps the last valid data.
     fn reject(&self, problem: &str) {
         self.wanted.send_if_modified(|wanted| {
             let is_new = wanted.problem.as_deref() != Some(problem);
             if is_new {
                 tracing::error!(
                     problem,
-                    "what was published cannot be used; the last good one stays"
+                    "invalid published configuration; keeping the last valid one"
                 );
                 wanted.problem = Some(problem.to_owned());
             }
@@ -117,8 +131,8 @@ impl Intake {
 
     async fn follow_files(&self, mut mounted: Mounted, patience: Duration) {
         tokio::time::sleep(patience).await;
-        if !patience.is_zero() && !self.watched.load(Ordering::Acquire) && self.start_from_memory() {
-            // What this pod saw last is newer than a mounted copy that has not changed since.
+        if !patience.is_zero() && !self.watched.load(Ordering::Acquire) && self.start_from_saved() {
+            // The saved copy is newer than mounted files that have not changed since.
             mounted.skip();
         }
         while !self.watched.load(Ordering::Acquire) {
@@ -129,13 +143,12 @@ impl Intake {
             }
             tokio::time::sleep(POLL).await;
         }
-        // `join!` waits for both; the watch never ends.
     }
 
-    fn start_from_memory(&self) -> bool {
+    fn start_from_saved(&self) -> bool {
         match self.folder.published() {
             Some(published) => {
-                self.accept("memory of this pod", published);
+                self.accept("saved copy", published);
                 true
             }
             None => false,
@@ -147,28 +160,29 @@ impl Intake {
             match client().await {
                 Ok(client) => break client,
                 Err(error) => {
-                    let error = format!("{error:#}");
-                    tracing::error!(error, "no Kubernetes client; the mounted files are used");
-                    tokio::time::sleep(CLIENT_PAUSE).await;
+                    let error = chain(&error);
+                    tracing::error!(error, "no Kubernetes client; using the mounted files");
+                    tokio::time::sleep(CLIENT_RETRY_INTERVAL).await;
                 }
             }
         };
-        let name = format!("{}-haproxy", args.cluster);
+        let name = names::haproxy_config(&args.cluster);
         let config_maps = kube::Api::<ConfigMap>::namespaced(client, &args.namespace);
         let config = watcher::Config::default()
             .fields(&format!("metadata.name={name}"))
             .timeout(WATCH_SECONDS);
-        let mut events = std::pin::pin!(watcher(config_maps, config).backoff(Pauses(FIRST_PAUSE)));
+        let mut events =
+            std::pin::pin!(watcher(config_maps, config).backoff(ExponentialBackoff::from(RETRY)));
         while let Some(event) = events.next().await {
             match event {
                 Ok(watcher::Event::Apply(config_map) | watcher::Event::InitApply(config_map)) => {
                     self.take(&config_map);
                 }
                 Ok(watcher::Event::Delete(_)) => {
-                    tracing::warn!(name, "the ConfigMap is gone; the last one stays");
+                    tracing::warn!(name, "ConfigMap deleted; keeping its last version");
                 }
                 Ok(watcher::Event::Init | watcher::Event::InitDone) => {}
-                Err(error) => tracing::warn!(%error, "the watch was interrupted"),
+                Err(error) => tracing::warn!(%error, "watch failed; retrying"),
             }
         }
     }
@@ -176,15 +190,19 @@ impl Intake {
     fn take(&self, config_map: &ConfigMap) {
         self.watched.store(true, Ordering::Release);
         let value = |key| config_map.data.as_ref().and_then(|data| data.get(key));
-        match (value(TEXT_KEY), value(SET_KEY)) {
+        match (value(files::CONFIGURATION), value(files::BACKENDS)) {
             (Some(text), Some(json)) => self.offer("ConfigMap", text, json),
-            _ => self.reject(&format!("ConfigMap: {TEXT_KEY} or {SET_KEY} is missing")),
+            _ => self.reject(&format!(
+                "ConfigMap: {} or {} is missing",
+                files::CONFIGURATION,
+                files::BACKENDS
+            )),
         }
     }
 }
 
-/// A client for one watch, which has retries of its own.
-async fn client() -> anyhow::Result<kube::Client> {
+/// A client for one watch, which retries by itself.
+async fn client() -> Result<kube::Client, ClientError> {
     let mut config = kube::Config::infer().await?;
     config.default_retry = false;
     config.read_timeout = Some(READ_WAIT);
@@ -192,36 +210,15 @@ async fn client() -> anyhow::Result<kube::Client> {
     Ok(kube::Client::try_from(config)?)
 }
 
-/// Pauses that double. All agents lose the API server at the same moment, so each one comes back at its own.
-struct Pauses(Duration);
-
-impl Iterator for Pauses {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        let pause = self.0;
-        self.0 = pause.saturating_mul(2).min(LONGEST_PAUSE);
-        // The seed of a map is the randomness at hand.
-        let percent = RandomState::new().hash_one(()) % 50;
-        Some(pause.mul_f64(1.0 - f64::from(u8::try_from(percent).unwrap_or(0)) / 100.0))
-    }
-}
-
-impl Backoff for Pauses {
-    fn reset(&mut self) {
-        self.0 = FIRST_PAUSE;
-    }
-}
-
 /// The two files of the mounted `ConfigMap`.
 struct Mounted {
     folder: PathBuf,
-    seen: Option<Mark>,
+    seen: Option<Version>,
 }
 
-/// What a change of a file changes.
+/// Identifies one version of the files.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Mark {
+struct Version {
     folder: PathBuf,
     files: [(u64, SystemTime); 2],
 }
@@ -234,32 +231,32 @@ impl Mounted {
         }
     }
 
-    /// Both files, if they are others than the last time.
+    /// Both files, if they have changed.
     fn changed(&mut self) -> std::io::Result<Option<(String, String)>> {
         match self.read() {
-            // The kubelet removes a generation as soon as it has made the next.
+            // The kubelet removes a version as soon as the next one exists.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => self.read(),
             other => other,
         }
     }
 
     fn read(&mut self) -> std::io::Result<Option<(String, String)>> {
-        let mark = self.mark()?;
-        if self.seen.as_ref() == Some(&mark) {
+        let version = self.version()?;
+        if self.seen.as_ref() == Some(&version) {
             return Ok(None);
         }
-        let text = std::fs::read_to_string(mark.folder.join(TEXT_KEY))?;
-        let json = std::fs::read_to_string(mark.folder.join(SET_KEY))?;
-        self.seen = Some(mark);
+        let text = std::fs::read_to_string(version.folder.join(files::CONFIGURATION))?;
+        let json = std::fs::read_to_string(version.folder.join(files::BACKENDS))?;
+        self.seen = Some(version);
         Ok(Some((text, json)))
     }
 
     fn skip(&mut self) {
-        self.seen = self.mark().ok();
+        self.seen = self.version().ok();
     }
 
-    /// The kubelet replaces both files at once by turning the link `..data`: reading behind it never mixes two generations.
-    fn mark(&self) -> std::io::Result<Mark> {
+    /// The kubelet replaces both files at once by the link `..data`; reading behind the link never mixes two versions.
+    fn version(&self) -> std::io::Result<Version> {
         let generation = self.folder.join("..data");
         let folder = match std::fs::canonicalize(&generation) {
             Ok(folder) => folder,
@@ -270,7 +267,7 @@ impl Mounted {
             let metadata = std::fs::metadata(folder.join(name))?;
             Ok((metadata.len(), metadata.modified()?))
         };
-        let files = [file(TEXT_KEY)?, file(SET_KEY)?];
-        Ok(Mark { folder, files })
+        let files = [file(files::CONFIGURATION)?, file(files::BACKENDS)?];
+        Ok(Version { folder, files })
     }
 }

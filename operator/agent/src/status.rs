@@ -1,134 +1,121 @@
-//! What the agent tells the operator, and what its loop writes for that.
+//! The agent's status, shared between the reconciler and the admin port.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use parking_lot::Mutex;
+use wsc_contract::agent::AgentStatus;
 
-/// HAProxy counts as answering this long after its last answer: three rounds of the loop.
-const ANSWER_AGE: Duration = Duration::from_secs(6);
-/// A loop that finished nothing for this long hangs: its longest wait is far below.
+/// HAProxy counts as responsive for this long after its last reply: three intervals of the reconciler.
+const REPLY_AGE: Duration = Duration::from_secs(6);
+/// A reconciler without progress for this long hangs: its longest wait is far shorter.
 const PROGRESS_AGE: Duration = Duration::from_mins(2);
 
-/// `GET /status`; docs/contracts.md is the contract.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Status {
-    pub version: &'static str,
-    pub haproxy_version: String,
-    /// Of the current worker.
-    pub pid: u32,
-    pub wanted_hash: String,
-    /// Hash of the set that the running HAProxy was last seen equal to.
-    pub applied_hash: String,
-    pub wanted_structure: String,
-    pub applied_structure: String,
-    pub refusal: Option<Refusal>,
-    /// HAProxy answers and runs exactly what is wanted.
-    pub synced: bool,
-    /// Reloads by this agent that HAProxy took.
-    pub reloads: u64,
-    /// How often another worker was found, after a reload or a crash.
-    pub pid_changes: u64,
-    pub old_workers: usize,
-    /// Of clients, over all workers.
-    pub connections: u64,
-    pub servers: Vec<ServerStatus>,
-}
-
-/// One server, over all workers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ServerStatus {
-    pub name: String,
-    /// `Ready` or `Maint`: whether the current worker may send new clients there.
-    pub state: &'static str,
-    /// HAProxy's check finds it up; a full one is.
-    pub up: bool,
-    pub sessions: u64,
-}
-
-/// A configuration that is not used, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Refusal {
-    pub structure: String,
-    pub message: String,
-}
-
-/// Shared between the loop and the admin port.
+/// The status document with the state of both probes.
 #[derive(Debug)]
-pub struct Shared {
+pub(crate) struct SharedStatus {
     inner: Mutex<Inner>,
 }
 
 #[derive(Debug)]
 struct Inner {
-    status: Status,
-    answered: Option<Instant>,
-    progressed: Instant,
+    status: AgentStatus,
+    last_reply: Option<Instant>,
+    last_progress: Instant,
     served: bool,
-    leaving: bool,
+    draining: bool,
 }
 
-impl Default for Shared {
+impl Default for SharedStatus {
     fn default() -> Self {
-        let status = Status {
-            version: env!("CARGO_PKG_VERSION"),
-            ..Status::default()
+        let status = AgentStatus {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..AgentStatus::default()
         };
         Self {
             inner: Mutex::new(Inner {
                 status,
-                answered: None,
-                progressed: Instant::now(),
+                last_reply: None,
+                last_progress: Instant::now(),
                 served: false,
-                leaving: false,
+                draining: false,
             }),
         }
     }
 }
 
-impl Shared {
-    pub fn status(&self) -> Status {
-        self.lock().status.clone()
+impl SharedStatus {
+    /// The current document.
+    pub(crate) fn get(&self) -> AgentStatus {
+        self.inner.lock().status.clone()
     }
 
-    /// Changes what is told.
-    pub fn update(&self, change: impl FnOnce(&mut Status)) {
-        change(&mut self.lock().status);
+    pub(crate) fn update(&self, change: impl FnOnce(&mut AgentStatus)) {
+        change(&mut self.inner.lock().status);
     }
 
-    /// HAProxy answered.
-    pub fn answered(&self) {
-        self.lock().answered = Some(Instant::now());
+    /// HAProxy replied.
+    pub(crate) fn record_reply(&self) {
+        self.inner.lock().last_reply = Some(Instant::now());
     }
 
-    /// The loop goes on.
-    pub fn progressed(&self) {
-        self.lock().progressed = Instant::now();
+    /// The reconciler finished a step.
+    pub(crate) fn record_progress(&self) {
+        self.inner.lock().last_progress = Instant::now();
     }
 
-    /// HAProxy served all wanted servers once: from now on only its answers count.
-    pub fn served(&self) {
-        self.lock().served = true;
+    /// HAProxy ran all published servers once: from now on only its replies count for readiness.
+    pub(crate) fn record_served(&self) {
+        self.inner.lock().served = true;
     }
 
-    /// The pod is about to end: no new clients, please.
-    pub fn leave(&self) {
-        self.lock().leaving = true;
+    /// The pod terminates: it receives no new clients.
+    pub(crate) fn start_drain(&self) {
+        self.inner.lock().draining = true;
     }
 
-    /// `GET /readyz`. A wanted or refused configuration or an empty pool never turns it false: one bad configuration would take
-    /// every proxy away.
-    pub fn is_ready(&self) -> bool {
-        let inner = self.lock();
-        inner.served && !inner.leaving && inner.answered.is_some_and(|at| at.elapsed() < ANSWER_AGE)
+    /// `GET /readyz`. A refused configuration or an empty pool does not fail it: one bad configuration would remove every proxy.
+    pub(crate) fn readiness(&self) -> Result<(), &'static str> {
+        let inner = self.inner.lock();
+        if inner.draining {
+            Err("the pod terminates")
+        } else if inner.last_reply.is_none_or(|at| at.elapsed() >= REPLY_AGE) {
+            Err("haproxy does not reply; see /status")
+        } else if !inner.served {
+            Err("haproxy does not run the published servers yet; see /status")
+        } else {
+            Ok(())
+        }
     }
 
     /// `GET /livez`.
-    pub fn is_alive(&self) -> bool {
-        self.lock().progressed.elapsed() < PROGRESS_AGE
+    pub(crate) fn liveness(&self) -> Result<(), &'static str> {
+        if self.inner.lock().last_progress.elapsed() < PROGRESS_AGE {
+            Ok(())
+        } else {
+            Err("the reconciler makes no progress")
+        }
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readiness_needs_a_reply_and_served_servers() {
+        let status = SharedStatus::default();
+        assert_eq!(status.readiness(), Err("haproxy does not reply; see /status"));
+        status.record_reply();
+        assert_eq!(
+            status.readiness(),
+            Err("haproxy does not run the published servers yet; see /status")
+        );
+        status.record_served();
+        assert_eq!((status.readiness(), status.liveness()), (Ok(()), Ok(())));
+        status.start_drain();
+        assert_eq!(
+            (status.readiness(), status.liveness()),
+            (Err("the pod terminates"), Ok(()))
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Servers: from what runs to what is wanted, by commands of the runtime socket.
+//! Servers: commands of the runtime socket that turn the running set into the published one.
 
 use std::time::Duration;
 
@@ -8,22 +8,22 @@ use wsc_haproxy::{BackendSet, Command, Line, RunningServer, diff, lines};
 use crate::metrics::Metrics;
 use crate::observe::{ObserveError, Observer};
 use crate::socket::REPLY_WAIT;
-use crate::status::Shared;
+use crate::status::SharedStatus;
 
-/// A replaced server takes two rounds, one with tunnels none; more only follow hand changes in the middle.
+/// A replaced server takes two rounds, one with tunnels none; more follow only manual changes meanwhile.
 const ROUNDS: usize = 6;
 
-/// What one pass over the servers works with.
+/// One synchronization of the servers.
 pub(crate) struct Sync<'a> {
-    pub observer: &'a Observer,
-    pub shared: &'a Shared,
-    pub metrics: &'a Metrics,
-    /// True once something newer is wanted: the rest of this pass is in vain then.
-    pub is_outdated: &'a (dyn Fn() -> bool + Send + std::marker::Sync),
+    pub(crate) observer: &'a Observer,
+    pub(crate) status: &'a SharedStatus,
+    pub(crate) metrics: &'a Metrics,
+    /// True once something newer is published: the rest is obsolete then.
+    pub(crate) is_outdated: &'a (dyn Fn() -> bool + Send + std::marker::Sync),
 }
 
 impl Sync<'_> {
-    /// Sends commands until nothing differs, nothing changes any more or something newer is wanted; returns what runs then.
+    /// Sends commands until nothing differs, nothing changes or something newer is published; returns the running servers.
     pub(crate) async fn run(
         &self,
         mut running: Vec<RunningServer>,
@@ -32,7 +32,7 @@ impl Sync<'_> {
         let mut before = Vec::new();
         for _ in 0..ROUNDS {
             let steps = diff(&running, wanted);
-            // What had no effect the last time has none now; the next round of the loop tries again.
+            // Commands without effect are retried at the next sync.
             if steps.is_empty() || steps == before {
                 break;
             }
@@ -50,23 +50,25 @@ impl Sync<'_> {
 
     async fn send(&self, line: &Line) -> Result<(), ObserveError> {
         let wait = REPLY_WAIT.saturating_add(Duration::from_millis(line.wait_milliseconds()));
-        let reply = self.observer.runtime.ask(&line.text(), wait).await?;
-        self.shared.progressed();
-        self.shared.answered();
+        let reply = self.observer.runtime.send(&line.text(), wait).await?;
+        self.status.record_progress();
+        self.status.record_reply();
         let failures = line.failures(&reply)?;
         for command in &line.commands {
             if !failures.iter().any(|failure| failure.command == *command) {
-                tell(command);
+                log_change(command);
             }
         }
         for failure in failures {
             let (command, reply) = (failure.command.to_string(), failure.reply);
             match failure.command {
-                // A last tunnel is about to end; it is tried again.
-                Command::WaitRemovable { .. } | Command::Delete { .. } => debug!(command, reply, "not yet"),
+                // A last tunnel is about to end; this is retried.
+                Command::WaitRemovable { .. } | Command::Delete { .. } => {
+                    debug!(command, reply, "server not removable yet");
+                }
                 _ => {
                     self.metrics.command_failures.inc();
-                    warn!(command, reply, "haproxy refused a command");
+                    warn!(command, reply, "haproxy command failed");
                 }
             }
         }
@@ -74,7 +76,7 @@ impl Sync<'_> {
     }
 }
 
-fn tell(command: &Command) {
+fn log_change(command: &Command) {
     match command {
         Command::Add { server, .. } => info!(server = server.name, address = server.socket(), "server added"),
         Command::Ready { name, .. } => info!(server = name, "server in rotation"),

@@ -119,6 +119,11 @@ impl AgentStatus {
         }
     }
 
+    /// The names of all servers.
+    pub fn names(&self) -> Vec<&str> {
+        self.servers.iter().map(|server| server.name.as_str()).collect()
+    }
+
     /// The server of this name.
     pub fn server(&self, name: &str) -> Option<&ServerStatus> {
         self.servers.iter().find(|server| server.name == name)

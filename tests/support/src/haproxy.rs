@@ -8,9 +8,7 @@ mod mounted;
 mod options;
 mod pod;
 mod question;
-mod status;
 
 pub use options::{PodOptions, Source};
 pub use pod::{ProxyPod, Signal, program};
 pub use question::ask;
-pub use status::{Refusal, ServerStatus, Status};

@@ -24,15 +24,9 @@ pub(crate) fn all() -> Result<Vec<(&'static str, Vec<Metric>)>> {
             "wsc-operator",
             parse(&wsc_operator::example_metrics().context("metrics of the operator")?),
         ),
-        ("wsc-proxy-agent", parse(&agent()?)),
+        ("wsc-proxy-agent", parse(&wsc_proxy_agent::example_metrics())),
         ("wsc-server", parse(&server())),
     ])
-}
-
-fn agent() -> Result<String> {
-    let metrics = wsc_proxy_agent::metrics::Metrics::default();
-    let status = wsc_proxy_agent::status::Status::default();
-    metrics.text(&status).context("metrics of the agent")
 }
 
 fn server() -> String {

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use wsc_contract::agent::AgentStatus;
 use wsc_haproxy::Server;
 use wsc_testing::cluster::eventually;
 use wsc_testing::faults::{Direction, StreamProxy};
-use wsc_testing::haproxy::{PodOptions, ProxyPod, Signal, Status};
+use wsc_testing::haproxy::{PodOptions, ProxyPod, Signal};
 
 use crate::pool::{Backend, WAIT, answers, come_back, connect, given, pool, ready, tries, with_faults};
 
@@ -301,7 +302,7 @@ async fn the_agent_stays_until_the_last_client_has_left() {
         })
         .await
         .unwrap();
-        let left = |status: &Status| !status.synced && status.connections == 1;
+        let left = |status: &AgentStatus| !status.synced && status.connections == 1;
         let status = pod.wait("who is left", left).await.unwrap();
         assert_eq!(status.server("chat-0").map(|server| server.sessions), Some(1));
         assert!(connect(&pod).await.is_err(), "nobody new");

@@ -1,8 +1,8 @@
 //! Servers come, rest and go while clients are connected; HAProxy is never reloaded for it.
 
-use wsc_contract::agent::ServerState;
+use wsc_contract::agent::{AgentStatus, ServerState};
 use wsc_testing::cluster::eventually;
-use wsc_testing::haproxy::{PodOptions, ProxyPod, Status};
+use wsc_testing::haproxy::{PodOptions, ProxyPod};
 
 use crate::pool::{Backend, WAIT, answers, come_back, connect, given, is_ready, pool, ready};
 
@@ -26,7 +26,7 @@ async fn from_1_to_20_and_back_without_reload_or_cut() {
         status
             .servers
             .iter()
-            .all(|server| server.state == "Ready" && server.up),
+            .all(|server| server.state == ServerState::Ready && server.up),
         "{status:?}"
     );
     for backend in &backends {
@@ -51,7 +51,7 @@ async fn from_1_to_20_and_back_without_reload_or_cut() {
     let leaving = status
         .servers
         .iter()
-        .filter(|server| server.state == "Maint" && server.sessions == 1);
+        .filter(|server| server.state == ServerState::Maint && server.sessions == 1);
     assert_eq!(leaving.count(), 19);
     for client in &clients {
         assert!(answers(client, "still here").await);
@@ -82,8 +82,8 @@ async fn a_server_in_maint_keeps_its_clients_and_gets_nobody() {
     let status = pod.synced(&set).await.unwrap();
     let server = status.server(resting.name()).unwrap();
     assert_eq!(
-        (server.state.as_str(), server.up, server.sessions),
-        ("Maint", false, 1)
+        (server.state, server.up, server.sessions),
+        (ServerState::Maint, false, 1)
     );
     for _ in 0..5 {
         let moved = come_back(&pod, resting).await.unwrap();
@@ -115,7 +115,7 @@ async fn a_server_is_deleted_only_after_its_last_client() {
     let set = pod.publish(&[backends[1].ready()]).unwrap();
     let status = pod.synced(&set).await.unwrap();
     let server = status.server(gone.name()).unwrap();
-    assert_eq!((server.state.as_str(), server.sessions), ("Maint", 1));
+    assert_eq!((server.state, server.sessions), (ServerState::Maint, 1));
     assert!(answers(&client, "hello").await);
     client.close(1000, "").await.unwrap();
     pod.wait("the end of the server", |status| {
@@ -223,7 +223,7 @@ async fn an_empty_set_never_empties_the_pool() {
         .unwrap();
     let client = connect(&pod).await.unwrap();
     let empty = pod.publish(&[]).unwrap();
-    let is_told = |status: &Status| status.wanted_hash == empty.hash && !status.synced;
+    let is_told = |status: &AgentStatus| status.wanted_hash == empty.hash && !status.synced;
     let status = pod
         .wait("an empty set that is not applied", is_told)
         .await
@@ -239,7 +239,7 @@ async fn an_empty_set_never_empties_the_pool() {
     is_ready(&pod).await.expect("an empty pool takes no proxy away");
     pod.change(|settings| settings.timeouts.tunnel_seconds = 1800);
     let empty = pod.publish(&[]).unwrap();
-    let is_reloaded = |status: &Status| status.applied_structure == empty.structure;
+    let is_reloaded = |status: &AgentStatus| status.applied_structure == empty.structure;
     pod.wait("a reload", is_reloaded).await.unwrap();
     connect(&pod).await.unwrap();
     assert!(answers(&client, "hello").await);

@@ -3,10 +3,11 @@
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
+use wsc_contract::agent::AgentStatus;
 use wsc_haproxy::Published;
 use wsc_testing::cluster::eventually;
 use wsc_testing::faults::{Address, StreamProxy};
-use wsc_testing::haproxy::{PodOptions, ProxyPod, Source, Status};
+use wsc_testing::haproxy::{PodOptions, ProxyPod, Source};
 
 use crate::api_server::{ApiServer, kubeconfig};
 use crate::pool::{WAIT, answers, come_back, connect, given, pool, ready};
@@ -85,8 +86,8 @@ async fn a_broken_watch_is_taken_up_and_a_deleted_map_changes_nothing() {
     pod.synced(&rendered.backend_set).await.unwrap();
 
     api.publish(None);
-    let log = || async { Ok(pod.logs().contains("the ConfigMap is gone").then_some(())) };
-    eventually(WAIT, "the news that the map is gone", log)
+    let log = || async { Ok(pod.logs().contains("ConfigMap deleted").then_some(())) };
+    eventually(WAIT, "a log line about the deletion", log)
         .await
         .unwrap();
     connect(&pod).await.unwrap();
@@ -166,7 +167,7 @@ async fn a_haproxy_that_is_too_old_is_told_and_left_alone() {
     let backends = pool(1).await.unwrap();
     let set = pod.publish(&ready(&backends)).unwrap();
     pod.start_agent().unwrap();
-    let is_told = |status: &Status| {
+    let is_told = |status: &AgentStatus| {
         let refusal = status.refusal.as_ref();
         status.wanted_hash == set.hash
             && refusal.is_some_and(|refusal| refusal.message.contains("2.9.1 is too old"))

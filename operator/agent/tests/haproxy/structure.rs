@@ -3,9 +3,9 @@
 use std::net::{Ipv4Addr, TcpListener};
 
 use anyhow::Result;
-use wsc_contract::agent::ServerState;
+use wsc_contract::agent::{AgentStatus, ServerState};
 use wsc_haproxy::{BackendSet, ServerOptions, structure_of};
-use wsc_testing::haproxy::{PodOptions, ProxyPod, Status};
+use wsc_testing::haproxy::{PodOptions, ProxyPod};
 
 use crate::pool::{answers, come_back, connect, given, is_ready, pool, ready, tries, with_faults};
 
@@ -27,7 +27,7 @@ fn publish_with_line(pod: &mut ProxyPod, set: &BackendSet, old: &str, new: &str)
     Ok(set)
 }
 
-fn is_refused<'a>(set: &'a BackendSet, word: &'a str) -> impl Fn(&Status) -> bool + 'a {
+fn is_refused<'a>(set: &'a BackendSet, word: &'a str) -> impl Fn(&AgentStatus) -> bool + 'a {
     move |status| {
         let refusal = status.refusal.as_ref();
         refusal.is_some_and(|refusal| refusal.structure == set.structure && refusal.message.contains(word))
@@ -222,7 +222,7 @@ async fn a_pair_that_does_not_fit_changes_nothing() {
         ("", newer_json.as_str(), "structure"),
     ] {
         pod.publish_text(text, json).unwrap();
-        let told = |status: &Status| {
+        let told = |status: &AgentStatus| {
             status
                 .refusal
                 .as_ref()

@@ -13,13 +13,13 @@ pub use rustix::process::Signal;
 use rustix::process::{Pid, kill_process};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
+use wsc_contract::agent::AgentStatus;
 use wsc_haproxy::{BackendSet, ProxySettings, RenderedConfig, Server, parse_info, render};
 
 use super::master::{Master, Recipe, tail};
 use super::mounted::Mounted;
 use super::options::{PodOptions, Source};
 use super::question::ask;
-use super::status::Status;
 use crate::cluster::eventually;
 use crate::faults::{Address, StreamProxy};
 use crate::http1;
@@ -289,7 +289,7 @@ impl ProxyPod {
     ///
     /// # Errors
     /// If it says nothing, or not what the contract has.
-    pub async fn status(&self) -> Result<Status> {
+    pub async fn status(&self) -> Result<AgentStatus> {
         let (code, text) = self.admin("/status").await?;
         if code != StatusCode::OK {
             bail!("/status: {code}");
@@ -301,7 +301,7 @@ impl ProxyPod {
     ///
     /// # Errors
     /// If it does not come to that; with the last one.
-    pub async fn wait(&self, what: &str, check: impl Fn(&Status) -> bool) -> Result<Status> {
+    pub async fn wait(&self, what: &str, check: impl Fn(&AgentStatus) -> bool) -> Result<AgentStatus> {
         eventually(WAIT, what, || async {
             let status = self.status().await?;
             if check(&status) {
@@ -316,7 +316,7 @@ impl ProxyPod {
     ///
     /// # Errors
     /// If it does not come to that.
-    pub async fn synced(&self, set: &BackendSet) -> Result<Status> {
+    pub async fn synced(&self, set: &BackendSet) -> Result<AgentStatus> {
         let status = self
             .wait("a proxy that runs what is wanted", |status| {
                 status.synced && status.applied_hash == set.hash && status.applied_structure == set.structure

@@ -1,75 +1,116 @@
-//! The loop that keeps HAProxy equal to what is published. It is driven by changes and repeats by itself, so whatever a person or
-//! a crash did to HAProxy heals without being noticed as such.
+//! Keeps HAProxy equal to the published configuration and servers. It runs at every change and periodically, so manual changes and
+//! crashes of HAProxy are repaired too.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use thiserror::Error;
 use tokio::sync::watch;
+use wsc_contract::agent::Refusal;
 use wsc_haproxy::{Info, Published, RunningServer, is_equal, structure_of, with_servers};
+use wsc_runtime::telemetry::chain;
 
-use crate::folder::Folder;
+use crate::args::RunArgs;
+use crate::folder::{Folder, FolderError};
 use crate::metrics::Metrics;
 use crate::observe::{Observation, ObserveError, Observer};
-use crate::reload::{Outcome, Reloader};
+use crate::reload::{Reload, ReloadError, Reloader};
 use crate::source::Wanted;
-use crate::status::{Refusal, Shared};
+use crate::status::SharedStatus;
 use crate::sync::Sync;
 
-/// Run-time servers have cookies, and `wait … srv-removable` exists, since this release.
+/// The first release with cookies of run-time servers and `wait … srv-removable`.
 const OLDEST_RELEASE: (u32, u32) = (3, 0);
-/// How soon a HAProxy that does not answer is asked again.
-const SILENT_PAUSE: Duration = Duration::from_millis(200);
-/// After a reload the old worker may still take a call or two.
+/// Interval of attempts while HAProxy does not reply.
+const RETRY_INTERVAL: Duration = Duration::from_millis(200);
+/// After a reload the old worker may still accept a connection or two.
 const TAKEOVER_WAIT: Duration = Duration::from_secs(3);
-const TAKEOVER_PAUSE: Duration = Duration::from_millis(20);
-/// How often the worker is asked during a reload.
+const TAKEOVER_INTERVAL: Duration = Duration::from_millis(20);
+/// Interval of queries to the worker during a reload.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
-/// Everything that the loop needs.
-pub struct Keeper {
-    pub observer: Observer,
-    pub folder: Folder,
-    pub reloader: Reloader,
-    pub wanted: watch::Receiver<Wanted>,
-    pub shared: Arc<Shared>,
-    pub metrics: Arc<Metrics>,
-    /// How long without a change before HAProxy is looked at again.
-    pub recheck: Duration,
-    pub worker: Option<Worker>,
-    /// The structure that HAProxy ran when it was seen last.
-    pub structure: Option<String>,
-    /// Why this HAProxy cannot be kept at all.
-    pub too_old: Option<String>,
-    pub complaint: Option<String>,
+/// A reconcile that did not reach its end.
+#[derive(Debug, Error)]
+enum ReconcileError {
+    #[error(transparent)]
+    Observe(#[from] ObserveError),
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    #[error(transparent)]
+    Reload(#[from] ReloadError),
 }
 
-/// A worker process. The number alone does not tell: a restarted container may have the same one.
+pub(crate) struct Reconciler {
+    observer: Observer,
+    folder: Folder,
+    reloader: Reloader,
+    wanted: watch::Receiver<Wanted>,
+    status: Arc<SharedStatus>,
+    metrics: Arc<Metrics>,
+    /// Interval of reconciles without a change.
+    recheck: Duration,
+    worker: Option<Worker>,
+    /// The last known structure of the running HAProxy.
+    structure: Option<String>,
+    /// Set when this HAProxy release is not supported.
+    unsupported: Option<String>,
+    /// The last error; logged once.
+    last_error: Option<String>,
+}
+
+/// A worker process. The pid alone does not identify it: a restarted container may reuse it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Worker {
+struct Worker {
     pid: u32,
     uptime_seconds: u64,
 }
 
-impl Keeper {
-    /// Runs until it is dropped.
-    pub async fn run(&mut self) {
+impl Reconciler {
+    pub(crate) fn new(
+        args: &RunArgs,
+        wanted: watch::Receiver<Wanted>,
+        status: Arc<SharedStatus>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let places = args.places.clone();
+        Self {
+            observer: Observer::new(&places.run_folder),
+            folder: Folder::new(&places.run_folder),
+            reloader: Reloader::new(places, args.reload_interval(), Arc::clone(&metrics)),
+            wanted,
+            status,
+            metrics,
+            recheck: args.recheck(),
+            worker: None,
+            structure: None,
+            unsupported: None,
+            last_error: None,
+        }
+    }
+
+    /// The sockets, for the drain after the last reconcile.
+    pub(crate) fn into_observer(self) -> Observer {
+        self.observer
+    }
+
+    /// Runs until the source of changes ends.
+    pub(crate) async fn run(&mut self) {
         loop {
             let wanted = self.wanted.borrow_and_update().clone();
-            let pause = match self.round(&wanted).await {
+            let pause = match self.reconcile(&wanted).await {
                 Ok(()) => {
-                    self.complaint = None;
+                    self.last_error = None;
                     self.recheck
                 }
                 Err(error) => {
-                    self.complain(&error);
-                    SILENT_PAUSE.min(self.recheck)
+                    self.log_error(&error);
+                    RETRY_INTERVAL.min(self.recheck)
                 }
             };
-            self.shared.progressed();
+            self.status.record_progress();
             tokio::select! {
                 changed = self.wanted.changed() => if changed.is_err() {
-                    // The source has ended with the process around it.
                     return;
                 },
                 () = tokio::time::sleep(pause) => {}
@@ -77,37 +118,41 @@ impl Keeper {
         }
     }
 
-    async fn round(&mut self, wanted: &Wanted) -> anyhow::Result<()> {
-        self.tell_wanted(wanted);
+    async fn reconcile(&mut self, wanted: &Wanted) -> Result<(), ReconcileError> {
+        self.publish_wanted(wanted);
         let seen = match self.observer.observe().await {
             Ok(seen) => seen,
             Err(error) => {
-                self.shared.update(|status| status.synced = false);
+                self.status.update(|status| status.synced = false);
                 if let Some(published) = &wanted.published {
                     self.prepare_start(published).await?;
                 }
                 return Err(error.into());
             }
         };
-        self.note(&seen);
+        self.record(&seen);
         let seen = match &wanted.published {
-            Some(published) if self.too_old.is_none() => self.keep(seen, published).await?,
+            Some(published) if self.unsupported.is_none() => self.sync(seen, published).await?,
             _ => seen,
         };
         let mut newer = self.wanted.clone();
         tokio::select! {
-            () = self.observer.look_at_old_workers() => {}
-            // Old workers can wait, new servers cannot.
+            () = self.observer.update_old_workers() => {}
+            // New servers are more urgent than old workers.
             _ = newer.changed() => {}
         }
-        self.report(&seen, wanted);
+        self.publish_observed(&seen, wanted);
         Ok(())
     }
 
-    /// Makes the current worker run what is published, as far as that goes now.
-    async fn keep(&mut self, mut seen: Observation, published: &Published) -> anyhow::Result<Observation> {
+    /// Makes the current worker run the published servers, then the published structure.
+    async fn sync(
+        &mut self,
+        mut seen: Observation,
+        published: &Published,
+    ) -> Result<Observation, ReconcileError> {
         self.save(&seen, published)?;
-        // Before a reload: no new server waits for it, nor for a master that does not answer.
+        // Before a reload: no new server waits for it, nor for a master that does not reply.
         seen.servers = self.sync_servers(seen.servers, published).await?;
         let is_outdated = self.wanted.has_changed().unwrap_or(true);
         if is_outdated || seen.info.structure.as_ref() == Some(&published.set().structure) {
@@ -127,34 +172,34 @@ impl Keeper {
         let newer = self.wanted.clone();
         let sync = Sync {
             observer: &self.observer,
-            shared: &self.shared,
+            status: &self.status,
             metrics: &self.metrics,
             is_outdated: &|| newer.has_changed().unwrap_or(true),
         };
         sync.run(running, published.set()).await
     }
 
-    /// Reloads if HAProxy runs another structure. When that is not possible the servers are still kept equal.
+    /// Reloads the published structure. Where that fails, HAProxy keeps its structure and only the servers are in sync.
     async fn adopt_structure(
         &mut self,
         seen: Observation,
         published: &Published,
     ) -> Result<Observation, ObserveError> {
         let wanted = Some(&published.set().structure);
-        let outcome = tokio::select! {
-            outcome = self.reloader.reload(&self.observer, &self.folder, published) => outcome,
-            never = heartbeat(&self.observer, &self.shared) => match never {},
+        let reload = tokio::select! {
+            reload = self.reloader.reload(&self.observer, &self.folder, published) => reload,
+            never = heartbeat(&self.observer, &self.status) => match never {},
         };
-        self.shared.progressed();
-        match outcome {
-            Ok(Outcome::Done) => {
+        self.status.record_progress();
+        match reload {
+            Ok(Reload::Done) => {
                 tracing::info!(structure = wanted, "haproxy reloaded");
                 self.metrics.reloads.inc();
-                self.shared.update(|status| status.reloads += 1);
+                self.status.update(|status| status.reloads += 1);
             }
-            Ok(Outcome::Refused | Outcome::Later) => return Ok(seen),
+            Ok(Reload::Refused | Reload::Postponed) => return Ok(seen),
             Err(error) => {
-                self.complain(&error);
+                self.log_error(&error.into());
                 return Ok(seen);
             }
         }
@@ -162,15 +207,15 @@ impl Keeper {
         loop {
             let seen = self.observer.observe().await?;
             if seen.info.structure.as_ref() == wanted || Instant::now() > deadline {
-                self.note(&seen);
+                self.record(&seen);
                 return Ok(seen);
             }
-            tokio::time::sleep(TAKEOVER_PAUSE).await;
+            tokio::time::sleep(TAKEOVER_INTERVAL).await;
         }
     }
 
-    /// Writes what HAProxy would start with: the structure that runs, with the servers that are wanted.
-    fn save(&self, seen: &Observation, published: &Published) -> anyhow::Result<()> {
+    /// Writes the configuration that HAProxy would start with: the running structure with the published servers.
+    fn save(&self, seen: &Observation, published: &Published) -> Result<(), FolderError> {
         let running = seen.info.structure.as_deref();
         if running == Some(&published.set().structure) {
             let text = self.folder.text_to_start(published)?;
@@ -183,9 +228,9 @@ impl Keeper {
         Ok(())
     }
 
-    /// HAProxy does not answer, so it may be about to start: then it should start right. With the structure that ran before, if that
-    /// is there: a new one comes by a reload, which can fail without harm.
-    async fn prepare_start(&mut self, published: &Published) -> anyhow::Result<()> {
+    /// HAProxy does not reply, so it may be about to start: with the published servers, and with the structure that ran before if it is
+    /// known, because a new one is adopted by a reload, which can fail without harm.
+    async fn prepare_start(&mut self, published: &Published) -> Result<(), ReconcileError> {
         let wanted = &published.set().structure;
         let current = self.folder.configuration()?;
         let structure = current.as_deref().map(structure_of);
@@ -194,19 +239,20 @@ impl Keeper {
             Some(text)
                 if structure.as_ref() != Some(wanted) && (structure == self.structure || is_refused) =>
             {
-                self.save_servers(&text, published)
+                self.save_servers(&text, published)?;
             }
             _ if structure.as_ref() == Some(wanted)
-                || self.reloader.is_good(&self.folder, published).await? =>
+                || self.reloader.is_accepted(&self.folder, published).await? =>
             {
                 let text = self.folder.text_to_start(published)?;
-                self.folder.save_configuration(&text)
+                self.folder.save_configuration(&text)?;
             }
-            _ => Ok(()),
+            _ => {}
         }
+        Ok(())
     }
 
-    fn save_servers(&self, text: &str, published: &Published) -> anyhow::Result<()> {
+    fn save_servers(&self, text: &str, published: &Published) -> Result<(), FolderError> {
         if published.set().servers.is_empty() {
             return Ok(());
         }
@@ -214,10 +260,10 @@ impl Keeper {
             .save_configuration(&with_servers(text, published.set()))
     }
 
-    fn note(&mut self, seen: &Observation) {
-        self.shared.answered();
+    fn record(&mut self, seen: &Observation) {
+        self.status.record_reply();
         self.structure.clone_from(&seen.info.structure);
-        self.too_old = too_old(&seen.info);
+        self.unsupported = unsupported(&seen.info);
         let worker = Worker {
             pid: seen.info.pid,
             uptime_seconds: seen.info.uptime_seconds,
@@ -227,13 +273,13 @@ impl Keeper {
         let before = self.worker.replace(worker);
         let changed = before.is_some_and(is_another);
         if changed {
-            tracing::info!(pid = worker.pid, "haproxy has another worker");
+            tracing::info!(pid = worker.pid, "haproxy worker changed");
             self.metrics.worker_changes.inc();
         }
         if changed || before.is_none() {
             self.compare_limits(&seen.info);
         }
-        self.shared.update(|status| {
+        self.status.update(|status| {
             status.pid_changes += u64::from(changed);
             status.pid = worker.pid;
             status.haproxy_version.clone_from(&seen.info.version);
@@ -241,7 +287,7 @@ impl Keeper {
         });
     }
 
-    /// Every client takes two open files. HAProxy computes the one from the other, unless somebody changed its configuration.
+    /// Every client takes two open files. HAProxy derives one limit from the other, unless its configuration was changed by hand.
     fn compare_limits(&self, info: &Info) {
         let clients = i64::try_from(info.max_connections).unwrap_or(i64::MAX);
         self.metrics.max_connections.set(clients);
@@ -249,18 +295,18 @@ impl Keeper {
             tracing::error!(
                 max_connections = info.max_connections,
                 open_files_limit = info.open_files_limit,
-                "haproxy accepts more clients than it can open files for"
+                "the open-file limit of haproxy is below two files per client"
             );
         }
     }
 
-    /// What is not in use of what is published, and why.
+    /// The refusal in the status: unusable published data, an unsupported HAProxy, or a rejected structure.
     fn refusal(&self, wanted: &Wanted) -> Option<Refusal> {
         let without_structure = |message: &String| Refusal {
             structure: String::new(),
             message: message.clone(),
         };
-        let unusable = wanted.problem.as_ref().or(self.too_old.as_ref());
+        let unusable = wanted.problem.as_ref().or(self.unsupported.as_ref());
         let refused = || {
             let published = wanted.published.as_ref()?;
             self.reloader.refusal(&published.set().structure).cloned()
@@ -268,13 +314,13 @@ impl Keeper {
         unusable.map(without_structure).or_else(refused)
     }
 
-    fn tell_wanted(&self, wanted: &Wanted) {
+    fn publish_wanted(&self, wanted: &Wanted) {
         let (hash, structure) = match &wanted.published {
             Some(published) => (published.set().hash.clone(), published.set().structure.clone()),
             None => (String::new(), String::new()),
         };
         let refusal = self.refusal(wanted);
-        self.shared.update(|status| {
+        self.status.update(|status| {
             status.synced &= status.wanted_hash == hash;
             status.wanted_hash = hash;
             status.wanted_structure = structure;
@@ -282,20 +328,20 @@ impl Keeper {
         });
     }
 
-    fn report(&self, seen: &Observation, wanted: &Wanted) {
+    fn publish_observed(&self, seen: &Observation, wanted: &Wanted) {
         let refusal = self.refusal(wanted);
         let set = wanted.published.as_ref().map(|published| published.set());
         let servers_equal = set.is_some_and(|set| is_equal(&seen.servers, set));
         let structure_equal = set.is_some_and(|set| seen.info.structure.as_ref() == Some(&set.structure));
-        // Nothing is done for an empty set, so nothing more can be waited for.
+        // An empty set is never applied, so it must not delay readiness.
         if servers_equal || set.is_some_and(|set| set.servers.is_empty()) {
-            self.shared.served();
+            self.status.record_served();
         }
-        self.shared.update(|status| {
+        self.status.update(|status| {
             status.connections = self.observer.connections(seen);
             status.old_workers = self.observer.old_workers();
             status.servers = self.observer.server_status(seen);
-            status.synced = servers_equal && structure_equal && self.too_old.is_none();
+            status.synced = servers_equal && structure_equal && self.unsupported.is_none();
             if let Some(set) = set.filter(|_| servers_equal) {
                 status.applied_hash.clone_from(&set.hash);
             }
@@ -303,28 +349,28 @@ impl Keeper {
         });
     }
 
-    /// The same words once, not five times a second.
-    fn complain(&mut self, error: &anyhow::Error) {
-        let complaint = format!("{error:#}");
-        if self.complaint.as_ref() != Some(&complaint) {
-            tracing::warn!(error = complaint, "haproxy cannot be kept in step");
-            self.complaint = Some(complaint);
+    /// Logs an error once, not five times per second.
+    fn log_error(&mut self, error: &ReconcileError) {
+        let error = chain(error);
+        if self.last_error.as_ref() != Some(&error) {
+            tracing::warn!(error, "cannot sync haproxy");
+            self.last_error = Some(error);
         }
     }
 }
 
-/// The worker goes on while the master is waited for.
-async fn heartbeat(observer: &Observer, shared: &Shared) -> Infallible {
+/// Keeps the pod ready while a reload waits for the master: the worker still replies.
+async fn heartbeat(observer: &Observer, status: &SharedStatus) -> Infallible {
     loop {
         tokio::time::sleep(HEARTBEAT).await;
         if observer.servers().await.is_ok() {
-            shared.answered();
-            shared.progressed();
+            status.record_reply();
+            status.record_progress();
         }
     }
 }
 
-fn too_old(info: &Info) -> Option<String> {
+fn unsupported(info: &Info) -> Option<String> {
     let is_new_enough = info.release().is_some_and(|release| release >= OLDEST_RELEASE);
-    (!is_new_enough).then(|| format!("haproxy {} is too old: 3.0 or newer is needed", info.version))
+    (!is_new_enough).then(|| format!("haproxy {} is too old: 3.0 or newer is required", info.version))
 }
