@@ -57,6 +57,9 @@ pub(crate) struct DemoArgs {
     /// Write the report, as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
+    /// Write a picture of the run, as SVG: clients, pods and closes over time
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
     /// Aim at a run of this many seconds
     #[arg(long, value_name = "N")]
     pub(crate) seconds: Option<u32>,

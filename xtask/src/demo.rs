@@ -80,10 +80,11 @@ fn play(mut command: Command, args: &DemoArgs) -> Result<ExitCode> {
     if args.keep {
         command.arg("--keep");
     }
-    if let Some(report) = &args.report {
-        command
-            .arg("--report")
-            .arg(std::path::absolute(report).context("the report's path")?);
+    for (flag, file) in [("--report", &args.report), ("--svg", &args.svg)] {
+        if let Some(file) = file {
+            let path = std::path::absolute(file).with_context(|| format!("the path of {flag}"))?;
+            command.arg(flag).arg(path);
+        }
     }
     if let Some(seconds) = args.seconds {
         command.arg("--seconds").arg(seconds.to_string());

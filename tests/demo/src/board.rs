@@ -8,6 +8,7 @@ use wsc_api::v1alpha1::{Decision, WebSocketClusterStatus};
 
 use super::book::{Book, Glance};
 use super::pool::Pool;
+use super::record::PodCounts;
 use wsc_testing::output::say;
 
 /// Notes that are kept for the screen.
@@ -19,6 +20,7 @@ pub struct Board {
     began: Instant,
     plain: bool,
     pool: Mutex<Pool>,
+    timeline: Mutex<Vec<PodCounts>>,
     story: Mutex<Story>,
     book: OnceLock<Arc<Book>>,
 }
@@ -51,6 +53,7 @@ impl Board {
             began,
             plain,
             pool: Mutex::default(),
+            timeline: Mutex::default(),
             story: Mutex::default(),
             book: OnceLock::new(),
         }
@@ -111,6 +114,31 @@ impl Board {
         if let Some(decision) = decision.filter(|decision| before.as_ref() != Some(decision)) {
             self.note(format!("operator: {}", in_words(&decision)));
         }
+    }
+
+    /// Notes the numbers of pods when they changed.
+    pub fn count_pods(&self) {
+        let count = |number: i32| usize::try_from(number).unwrap_or(0);
+        let now = self.pool(|pool| PodCounts {
+            at: self.began.elapsed(),
+            desired: count(pool.status.desired_replicas),
+            active: pool.active(),
+            draining: count(pool.status.draining_replicas),
+        });
+        let mut timeline = self.timeline.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = timeline.last().copied().unwrap_or_default();
+        let changed = PodCounts { at: now.at, ..last } != now;
+        if timeline.is_empty() || changed {
+            timeline.push(now);
+        }
+    }
+
+    /// The numbers of pods at each change.
+    pub fn timeline(&self) -> Vec<PodCounts> {
+        self.timeline
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Everything, now.
@@ -192,6 +220,17 @@ mod tests {
             notes[0].ends_with("operator: ScaleUp (MorePodsWanted): create 1 of 1 missing pods"),
             "{notes:?}"
         );
+    }
+
+    #[test]
+    fn pods_are_counted_once_for_each_change() {
+        let board = Board::new(Instant::now(), false);
+        for desired in [2, 2, 3] {
+            board.pool(|pool| pool.status.desired_replicas = desired);
+            board.count_pods();
+        }
+        let desired: Vec<usize> = board.timeline().iter().map(|counts| counts.desired).collect();
+        assert_eq!(desired, [2, 3]);
     }
 
     #[test]

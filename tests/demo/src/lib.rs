@@ -13,6 +13,7 @@ pub mod http;
 pub mod install;
 pub mod observe;
 pub mod person;
+pub mod picture;
 pub mod pool;
 pub mod record;
 pub mod report;
@@ -48,6 +49,9 @@ pub struct Options {
     /// Write the report, as JSON
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
+    /// Write a picture of the run, as SVG
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
     /// Aim at a run of this many seconds; without it, or when it is too short, as many as it takes
     #[arg(long, value_name = "N")]
     pub seconds: Option<u32>,
@@ -107,6 +111,9 @@ async fn judge(stage: &Stage, options: &Options, played: &Played) -> Result<Endi
     let report = Report::new(&played.facts, &played.record, &verdict);
     if let Some(path) = &options.report {
         report.write(path)?;
+    }
+    if let Some(path) = &options.svg {
+        picture::write(&played.record, path)?;
     }
     if !verdict.passed() {
         complain(&failure::describe(&stage.cluster, stage.board.book()).await);

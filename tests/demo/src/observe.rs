@@ -86,6 +86,7 @@ fn pods(board: Arc<Board>) -> impl FnMut(Event<core::Pod>) + Send {
             Event::Init => pool.pods.clear(),
             Event::InitDone => {}
         });
+        board.count_pods();
     }
 }
 
@@ -101,6 +102,7 @@ fn resource(board: Arc<Board>) -> impl FnMut(Event<WebSocketCluster>) + Send {
     move |event| {
         if let Event::Apply(resource) | Event::InitApply(resource) = event {
             board.status(resource.status.unwrap_or_default());
+            board.count_pods();
         }
     }
 }

@@ -17,6 +17,8 @@ pub struct Record {
     pub counted: Counted,
     /// How many pods there were.
     pub pods: Pods,
+    /// The same at each change.
+    pub timeline: Vec<PodCounts>,
     /// When the record was closed: what happened later says nothing about the pool.
     pub until: Duration,
 }
@@ -118,4 +120,17 @@ pub struct Pods {
     pub peak: usize,
     /// When the record was closed.
     pub at_last: usize,
+}
+
+/// Numbers of server pods from a moment on.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PodCounts {
+    /// Since when.
+    pub at: Duration,
+    /// That the operator wants.
+    pub desired: usize,
+    /// That receive new clients.
+    pub active: usize,
+    /// That are drained.
+    pub draining: usize,
 }

@@ -127,6 +127,7 @@ pub async fn play(stage: &Stage) -> Result<Played> {
         tries,
         counted,
         pods,
+        timeline: board.timeline(),
         until,
     };
     Ok(Played {

@@ -61,6 +61,7 @@ fn clean() -> Record {
             at_last: 2,
         },
         until: seconds(200.0),
+        ..Record::default()
     }
 }
 
