@@ -1,15 +1,30 @@
 //! `cargo xtask bench`: builds what is measured and the bench itself, and runs it.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
+use clap::Args;
 
-use crate::commands::BenchArgs;
 use wsc_environment::cache::Cache;
 use wsc_environment::process::output;
 use wsc_environment::steps::Steps;
 use wsc_environment::{cargo, debian, images, machine, peers, repository, variables};
+
+/// What the bench of the server is told.
+#[derive(Args)]
+pub(crate) struct BenchArgs {
+    /// One measure only: memory, handshake, broadcast, echo, hundred-thousand, redis, start or size
+    #[arg(long, value_name = "MEASURE")]
+    pub(crate) only: Option<String>,
+    /// Write the rows, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Publish the rows in docs/benchmarks.md
+    #[arg(long, conflicts_with = "only")]
+    pub(crate) docs: bool,
+}
 
 /// Where a run is published.
 const DOCUMENT: &str = "docs/benchmarks.md";

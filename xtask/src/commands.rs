@@ -7,9 +7,11 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
 
+use crate::audit;
+use crate::bench::{self, BenchArgs};
+use crate::demo::{self, DemoArgs};
 use crate::release::{self, ReleaseArgs};
 use crate::test::{self, Tier};
-use crate::{audit, bench, demo};
 use wsc_environment::cache::Cache;
 use wsc_environment::cluster::{self, Cluster};
 use wsc_environment::steps::Steps;
@@ -48,41 +50,10 @@ enum Command {
     Forward { state: PathBuf, cluster: i32 },
 }
 
-/// What the demo is told.
-#[derive(Args)]
-pub(crate) struct DemoArgs {
-    /// Leave everything running at the end, with the commands to look around
-    #[arg(long)]
-    pub(crate) keep: bool,
-    /// Write the report, as JSON
-    #[arg(long, value_name = "FILE")]
-    pub(crate) report: Option<PathBuf>,
-    /// Write a picture of the run, as SVG: clients, pods and closes over time
-    #[arg(long, value_name = "FILE")]
-    pub(crate) svg: Option<PathBuf>,
-    /// Aim at a run of this many seconds
-    #[arg(long, value_name = "N")]
-    pub(crate) seconds: Option<u32>,
-}
-
 #[derive(Subcommand)]
 enum BenchCommand {
     /// The server beside a floor and peers: memory, handshakes, broadcasts, echo, 100,000 connections, two processes on Redis, start
     Server(BenchArgs),
-}
-
-/// What the bench of the server is told.
-#[derive(Args)]
-pub(crate) struct BenchArgs {
-    /// One measure only: memory, handshake, broadcast, echo, hundred-thousand, redis, start or size
-    #[arg(long, value_name = "MEASURE")]
-    pub(crate) only: Option<String>,
-    /// Write the rows, as JSON
-    #[arg(long, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
-    /// Publish the rows in docs/benchmarks.md
-    #[arg(long, conflicts_with = "only")]
-    pub(crate) docs: bool,
 }
 
 #[derive(Args)]

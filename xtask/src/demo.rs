@@ -1,15 +1,34 @@
 //! `cargo xtask demo`: a Kubernetes, the images, and then the demo program where it can reach both.
 
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
+use clap::Args;
 
-use crate::commands::DemoArgs;
 use wsc_environment::cache::Cache;
 use wsc_environment::cluster::{self, Cluster};
+use wsc_environment::plan::{self, Need};
 use wsc_environment::steps::Steps;
 use wsc_environment::{cargo, helm, images, interrupt, machine, variables};
+
+/// What the demo is told.
+#[derive(Args)]
+pub(crate) struct DemoArgs {
+    /// Leave everything running at the end, with the commands to look around
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Write the report, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+    /// Write a picture of the run, as SVG: clients, pods and closes over time
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+    /// Aim at a run of this many seconds
+    #[arg(long, value_name = "N")]
+    pub(crate) seconds: Option<u32>,
+}
 
 /// Signal 2 as an exit code, as shells have it.
 const INTERRUPTED: u8 = 130;
@@ -17,6 +36,14 @@ const INTERRUPTED: u8 = 130;
 pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
     let cache = Cache::open()?;
     let steps = Steps::new();
+    let needs = [
+        Need::DebianPackages,
+        Need::Programs,
+        Need::Helm,
+        Need::Kubernetes,
+        Need::Images,
+    ];
+    plan::announce(&cache, &steps, &needs)?;
     machine::packages(&steps)?;
     machine::need_root("the demo")?;
     interrupt::hold()?;

@@ -3,47 +3,21 @@
 pub(crate) mod lint;
 mod outcome;
 mod suite;
+mod tier;
 mod tiers;
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::ValueEnum;
 
 use wsc_environment::cache::Cache;
 use wsc_environment::interrupt;
+use wsc_environment::plan::{self, Need};
 use wsc_environment::steps::Steps;
 
 use outcome::Outcome;
-
-/// The test tiers, cheapest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Tier {
-    /// Format, clippy, dependencies, chart, generated files, house rules
-    Lint,
-    /// Values in, values out: unit tests of all crates
-    Unit,
-    /// Against a real HAProxy and a real Redis
-    Component,
-    /// Against a real API server without nodes
-    Api,
-    /// On the local Kubernetes
-    E2e,
-}
-
-impl Tier {
-    const ALL: [Self; 5] = [Self::Lint, Self::Unit, Self::Component, Self::Api, Self::E2e];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Lint => "lint",
-            Self::Unit => "unit",
-            Self::Component => "component",
-            Self::Api => "api",
-            Self::E2e => "e2e",
-        }
-    }
-}
+pub(crate) use tier::Tier;
 
 /// Runs one tier or all; the last line that is printed is `N passed, N failed`.
 pub(crate) fn run(tier: Option<Tier>, filter: Option<&str>) -> Result<ExitCode> {
@@ -51,8 +25,11 @@ pub(crate) fn run(tier: Option<Tier>, filter: Option<&str>) -> Result<ExitCode> 
     interrupt::hold()?;
     let cache = Cache::open()?;
     let steps = Steps::new();
+    let tiers = tier.map_or_else(|| Tier::ALL.to_vec(), |tier| vec![tier]);
+    let needs: BTreeSet<Need> = tiers.iter().flat_map(|tier| tier.needs()).copied().collect();
+    plan::announce(&cache, &steps, &needs.into_iter().collect::<Vec<_>>())?;
     let mut total = Outcome::default();
-    for tier in tier.map_or_else(|| Tier::ALL.to_vec(), |tier| vec![tier]) {
+    for tier in tiers {
         println!("== {}", tier.name());
         let outcome = tiers::run(tier, &cache, &steps, filter).unwrap_or_else(|err| {
             println!("{}: {err:#}", tier.name());

@@ -1,6 +1,7 @@
 //! What is measured. Each measure takes its samples and tells its rows.
 
 mod broadcast;
+mod common;
 mod echo;
 mod handshake;
 mod hundred_thousand;
@@ -9,15 +10,11 @@ mod redis;
 mod stalled;
 mod start;
 
-use std::time::Duration;
+use anyhow::Result;
 
-use anyhow::{Context, Result};
-
-use super::pairs::median;
 use super::report::Row;
 
-/// Told what is being done.
-pub type Progress<'a> = &'a mut dyn FnMut(&str);
+pub use common::Progress;
 
 /// A measure, and how long it takes on two cores of a shared machine, in seconds: for who waits.
 #[derive(Clone, Copy, Debug)]
@@ -45,11 +42,6 @@ pub const MEASURES: [Measure; 9] = [
     measure("size", 1),
 ];
 
-/// The unit of broadcasts.
-const DELIVERIES: &str = "deliveries/core-s";
-/// After this long what is given back is given back.
-const SETTLE: Duration = Duration::from_secs(10);
-
 /// Takes one.
 ///
 /// # Errors
@@ -66,8 +58,4 @@ pub async fn take(measure: &str, progress: Progress<'_>) -> Result<Vec<Row>> {
         "start" => start::take(progress).await,
         _ => start::size(),
     }
-}
-
-fn middle(values: &[f64]) -> Result<f64> {
-    median(values).context("no samples")
 }

@@ -57,8 +57,7 @@ impl Programs {
 
 /// The programs of this checkout; built when no run on this machine has built them.
 pub fn build(cache: &Cache, steps: &Steps) -> Result<Programs> {
-    let key = key()?;
-    let name = format!("kubernetes-{key}");
+    let (key, name) = (key()?, name()?);
     if cache.path(&name).exists() {
         return Ok(Programs {
             folder: cache.path(&name),
@@ -98,6 +97,11 @@ fn link_applets(folder: &Path) -> Result<()> {
         symlink("allinone", folder.join(applet)).with_context(|| format!("linking {applet}"))?;
     }
     Ok(())
+}
+
+/// The folder in the cache.
+pub(crate) fn name() -> Result<String> {
+    Ok(format!("kubernetes-{}", key()?))
 }
 
 fn key() -> Result<String> {

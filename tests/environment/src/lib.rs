@@ -20,6 +20,7 @@ pub mod kubernetes;
 pub mod machine;
 mod pause;
 pub mod peers;
+pub mod plan;
 pub mod process;
 pub mod repository;
 pub mod steps;

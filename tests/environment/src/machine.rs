@@ -63,7 +63,7 @@ pub fn packages(steps: &Steps) -> Result<()> {
     })
 }
 
-fn missing() -> Vec<&'static str> {
+pub(crate) fn missing() -> Vec<&'static str> {
     // dpkg-query fails when it does not know one of the names; what it prints for the others is good.
     let known = Command::new("dpkg-query")
         .args(["-W", "-f", "${Package} ${db:Status-Status}\n"])

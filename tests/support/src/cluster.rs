@@ -60,12 +60,4 @@ impl Cluster {
     pub fn audit(&self) -> audit::AuditLog {
         audit::AuditLog::new(&self.environment.audit_log)
     }
-
-    /// A new namespace with the restricted Pod Security standard; it is deleted when the guard is dropped.
-    ///
-    /// # Errors
-    /// When the API server refuses it.
-    pub async fn namespace(&self, prefix: &str) -> Result<Namespace> {
-        Namespace::create(self, prefix).await
-    }
 }

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, Subcommand};
-use serde_json::Value;
 
 const CRD_PATH: &str = "crds/websocketclusters.yaml";
 const CHART_PATH: &str = "charts/websocket-operator/templates/crds.yaml";
@@ -123,11 +122,6 @@ fn read(path: &Path) -> Result<Option<String>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
-}
-
-/// The schema of the only version.
-fn schema(crd: &Value) -> &Value {
-    &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 }
 
 #[cfg(test)]

@@ -6,8 +6,6 @@ use std::fmt::Write as _;
 use serde_json::Value;
 use wsc_api::OnChange;
 
-use super::schema;
-
 /// Kubernetes types that are embedded as they are; their fields are documented by Kubernetes.
 const EMBEDDED: [(&str, &str); 3] = [
     ("affinity", "Affinity"),
@@ -301,6 +299,11 @@ fn text(value: &Value) -> &str {
 /// What a cell of a Markdown table may hold.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace('\n', " ")
+}
+
+/// The schema of the only version.
+fn schema(crd: &Value) -> &Value {
+    &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 }
 
 #[cfg(test)]

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use super::lint;
 use super::outcome::Outcome;
 use super::suite::Suite;
-use super::{Tier, lint};
+use super::tier::Tier;
 use wsc_environment::cache::Cache;
 use wsc_environment::cargo::{self, Executable};
 use wsc_environment::cluster::Cluster;

@@ -8,7 +8,7 @@ use super::super::report::Row;
 use super::super::rounds::{Bound, Compared, Lane, compare};
 use super::super::subjects::{Broker, Kind, Ours, Peer, crowd};
 use super::super::{HEADER, PAYLOAD, SERVER_CPU};
-use super::{DELIVERIES, Progress};
+use super::common::{DELIVERIES, Progress};
 use wsc_testing::redis::Redis;
 
 /// Members of the room.

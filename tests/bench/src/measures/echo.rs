@@ -8,7 +8,7 @@ use super::super::report::Row;
 use super::super::rounds::{Bound, Lane, compare};
 use super::super::subjects::{Broker, Kind, Ours, Peer, crowd};
 use super::super::{PAYLOAD, SERVER_CPU};
-use super::Progress;
+use super::common::Progress;
 
 /// Each with one message under way.
 const CLIENTS: usize = 1_000;

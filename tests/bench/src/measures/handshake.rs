@@ -10,7 +10,7 @@ use super::super::report::Row;
 use super::super::rounds::{Bound, Lane, compare};
 use super::super::subjects::{Broker, Kind, Ours, Peer};
 use super::super::{CLIENT_CPU, SERVER_CPU};
-use super::Progress;
+use super::common::Progress;
 use wsc_testing::cpu;
 use wsc_testing::redis::Redis;
 

@@ -10,7 +10,7 @@ use super::super::report::Row;
 use super::super::rounds::{Bound, Lane, compare};
 use super::super::subjects::{Broker, Ours, crowd_that_comes};
 use super::super::{HEADER, PAYLOAD};
-use super::Progress;
+use super::common::Progress;
 use wsc_testing::redis::Redis;
 
 /// Clients of each server; each server has a port, so there are enough ports for clients.

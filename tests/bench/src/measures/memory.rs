@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::super::real;
 use super::super::report::Row;
 use super::super::subjects::{Broker, Ours};
-use super::{Progress, SETTLE};
+use super::common::{Progress, SETTLE};
 use wsc_testing::cpu;
 use wsc_testing::redis::Redis;
 

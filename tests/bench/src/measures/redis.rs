@@ -11,7 +11,7 @@ use super::super::rounds::{Bound, Lane, compare_in};
 use super::super::subjects::{Broker, Kind, Ours, Peer};
 use super::super::tally::Outcome;
 use super::super::{CLIENT_CPU, SERVER_CPU, real};
-use super::Progress;
+use super::common::Progress;
 use wsc_testing::cpu;
 use wsc_testing::redis::Redis;
 
@@ -166,7 +166,7 @@ impl Subject {
             Row::plain(
                 &format!("{load}: median"),
                 name,
-                super::middle(&self.middles)?,
+                super::common::middle(&self.middles)?,
                 "ms",
             ),
             lost,

@@ -16,7 +16,7 @@ use super::super::report::Row;
 use super::super::rounds::{Bound, Lane, compare};
 use super::super::subjects::{Broker, Ours};
 use super::super::{HEADER, PAYLOAD};
-use super::Progress;
+use super::common::Progress;
 use wsc_testing::frames::{BINARY, connect, frame};
 use wsc_testing::sockets::send_queues;
 

@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use super::super::report::Row;
 use super::super::subjects::{Broker, command, program};
 use super::super::{SERVER_CPU, real};
-use super::{Progress, middle};
+use super::common::{Progress, middle};
 use wsc_testing::redis::Redis;
 use wsc_testing::server::Server;
 

@@ -23,8 +23,18 @@ pub struct Namespace {
     environment: Environment,
 }
 
+impl Cluster {
+    /// A new namespace with the restricted Pod Security standard; it is deleted when the guard is dropped.
+    ///
+    /// # Errors
+    /// When the API server refuses it.
+    pub async fn namespace(&self, prefix: &str) -> Result<Namespace> {
+        Namespace::create(self, prefix).await
+    }
+}
+
 impl Namespace {
-    pub(super) async fn create(cluster: &Cluster, prefix: &str) -> Result<Self> {
+    async fn create(cluster: &Cluster, prefix: &str) -> Result<Self> {
         let name = format!("{prefix}-{:08x}", rand::random::<u32>());
         let labels = BTreeMap::from([(
             "pod-security.kubernetes.io/enforce".to_owned(),

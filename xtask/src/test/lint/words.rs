@@ -10,6 +10,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, bail};
 
+use source::Passage;
 use wsc_environment::process::output;
 use wsc_environment::repository;
 
@@ -48,12 +49,6 @@ struct Banned {
 struct List {
     banned: Vec<Banned>,
     unconverted: Vec<String>,
-}
-
-/// Text that a user reads, with the number of its first line.
-struct Passage {
-    line: usize,
-    text: String,
 }
 
 /// An error lists file, line, word and replacement of each banned word.

@@ -6,7 +6,11 @@ use anyhow::{Result, anyhow};
 use proc_macro2::token_stream::IntoIter;
 use proc_macro2::{Delimiter, Group, Literal, TokenStream, TokenTree};
 
-use super::Passage;
+/// Text that a user reads, with the number of its first line.
+pub(super) struct Passage {
+    pub(super) line: usize,
+    pub(super) text: String,
+}
 
 /// What one file holds.
 #[derive(Default)]
