@@ -1,4 +1,4 @@
-//! The `WebSocketCluster` resource: types, schema and the names of its children. No client, no clock, no environment.
+//! The `WebSocketCluster` resource: types and schema. No client, no clock, no environment.
 //!
 //! `cargo xtask gen` writes [`crd()`] to `crds/`, and the reference in `docs/` from the same schema and [`on_change()`].
 
@@ -8,7 +8,6 @@
     reason = "the KubeSchema derive makes a private copy of each type, without its attributes"
 )]
 
-pub mod names;
 mod on_change;
 mod schema;
 pub mod v1alpha1;

@@ -9,8 +9,8 @@ use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::names::Component;
 use crate::v1alpha1::WebSocketClusterSpec;
+use wsc_contract::labels::Component;
 
 const EXTENSION: &str = "x-on-change";
 

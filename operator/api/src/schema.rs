@@ -8,7 +8,7 @@ use crate::v1alpha1::WebSocketCluster;
 /// Embedded Kubernetes types whose own descriptions would make two thirds of the CRD; `kubectl explain pod` has them.
 const EMBEDDED: [&str; 3] = ["affinity", "tolerations", "resources"];
 
-/// The `CustomResourceDefinition` as it is installed.
+/// The `CustomResourceDefinition` as installed.
 pub fn crd() -> CustomResourceDefinition {
     let mut crd = WebSocketCluster::crd();
     for version in &mut crd.spec.versions {
@@ -23,7 +23,7 @@ pub fn crd() -> CustomResourceDefinition {
             continue;
         };
         if let Some(status) = properties.get_mut("status") {
-            // kstatus reads a resource without observedGeneration as done; -1 says that no operator has seen it.
+            // kstatus reads a resource without observedGeneration as done; -1 means that it was never reconciled.
             status.default = Some(JSON(serde_json::json!({"observedGeneration": -1})));
         }
         for schema in properties.values_mut() {
@@ -33,17 +33,17 @@ pub fn crd() -> CustomResourceDefinition {
     crd
 }
 
-/// Removes the descriptions below embedded Kubernetes types, keeping ours of the field itself.
+/// Removes the descriptions below embedded Kubernetes types, keeping that of the field itself.
 fn shorten(schema: &mut JSONSchemaProps) {
     for (name, property) in schema.properties.iter_mut().flatten() {
         if property.default.is_some() {
-            // An explicit null then means the default. Otherwise it would be stored, and no program of ours could read the resource.
+            // An explicit null then means the default. Otherwise it would be stored, and the operator could not read the resource.
             property.nullable = None;
         }
         if EMBEDDED.contains(&name.as_str()) {
-            let ours = property.description.take();
+            let own = property.description.take();
             strip(property);
-            property.description = ours;
+            property.description = own;
         } else {
             shorten(property);
         }

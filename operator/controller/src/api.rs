@@ -6,12 +6,13 @@ use std::time::Duration;
 use kube::{Api, Client};
 
 use crate::error::Error;
+use crate::identity::Namespace;
 use crate::report::metrics::Metrics;
 
-/// A healthy API server answers in milliseconds. The client itself would wait for ever.
+/// A healthy API server answers in milliseconds. The client itself has no deadline.
 pub(crate) const CALL_DEADLINE: Duration = Duration::from_secs(10);
 
-/// A namespaced kind whose type says everything about it.
+/// A namespaced kind that is known at compile time.
 pub(crate) trait Kind:
     kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
     + Clone
@@ -48,7 +49,7 @@ impl ApiServer {
         Self { client, metrics }
     }
 
-    pub(crate) fn objects<K: Kind>(&self, namespace: &str) -> Api<K> {
+    pub(crate) fn objects<K: Kind>(&self, namespace: &Namespace) -> Api<K> {
         Api::namespaced(self.client.clone(), namespace)
     }
 

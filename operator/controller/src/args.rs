@@ -1,10 +1,14 @@
-//! The command line. Every flag is an environment variable too.
+//! The command line. Each flag has an environment variable.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
 
-use clap::error::ErrorKind;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
+use wsc_contract::env::operator as env;
+use wsc_contract::ports;
+use wsc_runtime::admin::any_address;
+use wsc_runtime::cli::{self, Exit};
+use wsc_runtime::telemetry::LogFormat;
 
 /// Kubernetes operator for WebSocketClusters: server pods behind HAProxy, scaled by the number of connections.
 #[derive(Debug, Parser)]
@@ -24,111 +28,82 @@ pub enum Command {
 #[derive(Clone, Debug, clap::Args)]
 pub struct RunArgs {
     /// Image of the server pods of resources without spec.server.image
-    #[arg(long, env = "WSC_SERVER_IMAGE", value_name = "IMAGE", value_parser = parse_image)]
+    #[arg(long, env = env::SERVER_IMAGE, value_name = "IMAGE", value_parser = parse_image)]
     pub server_image: String,
     /// Image with HAProxy and its agent
-    #[arg(long, env = "WSC_PROXY_IMAGE", value_name = "IMAGE", value_parser = parse_image)]
+    #[arg(long, env = env::PROXY_IMAGE, value_name = "IMAGE", value_parser = parse_image)]
     pub proxy_image: String,
     /// Image of the managed Redis
-    #[arg(long, env = "WSC_REDIS_IMAGE", value_name = "IMAGE", value_parser = parse_image)]
+    #[arg(long, env = env::REDIS_IMAGE, value_name = "IMAGE", value_parser = parse_image)]
     pub redis_image: String,
     /// Namespaces to watch, comma-separated; empty: all
     #[arg(
         long,
-        env = "WSC_WATCH_NAMESPACES",
+        env = env::WATCH_NAMESPACES,
         value_name = "LIST",
         value_delimiter = ',',
+        value_parser = parse_namespace,
         hide_default_value = true
     )]
     pub watch_namespaces: Vec<String>,
     /// Log format
-    #[arg(long, env = "WSC_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
+    #[arg(long, env = env::LOG_FORMAT, value_enum, default_value_t = LogFormat::Json)]
     pub log_format: LogFormat,
     /// Listen address of /livez, /readyz and /metrics; port 0 selects a free port
     #[arg(
         long,
-        env = "WSC_ADMIN_ADDRESS",
+        env = env::ADMIN_ADDRESS,
         value_name = "ADDRESS",
-        default_value = "[::]:8080"
+        default_value_t = any_address(ports::OPERATOR.number)
     )]
     pub admin_address: SocketAddr,
     /// Namespace of the operator, whose pods the NetworkPolicies admit to control ports
     #[arg(
         long,
-        env = "POD_NAMESPACE",
+        env = env::POD_NAMESPACE,
         value_name = "NAMESPACE",
         default_value = "default"
     )]
     pub pod_namespace: String,
     /// Name of the operator's pod in events
-    #[arg(long, env = "POD_NAME", value_name = "NAME", default_value = "wsc-operator")]
+    #[arg(long, env = env::POD_NAME, value_name = "NAME", default_value = "wsc-operator")]
     pub pod_name: String,
 }
 
-/// Log format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// One JSON object per line
-    Json,
-    /// Plain text
-    Text,
+/// Parses the arguments of the process; the first is its name.
+pub fn parse<I>(arguments: I) -> Result<RunArgs, Exit>
+where
+    I: IntoIterator,
+    I::Item: Into<OsString> + Clone,
+{
+    let Command::Run(mut args) = cli::parse::<Args>(arguments)?.command;
+    args.watch_namespaces.retain(|namespace| !namespace.is_empty());
+    args.watch_namespaces.sort();
+    args.watch_namespaces.dedup();
+    Ok(args)
 }
 
-/// Why there is nothing to run.
-#[derive(Debug)]
-pub enum Exit {
-    /// `--help` or `--version`: the text.
-    Asked(String),
-    /// One line that says what to write instead.
-    Wrong(String),
+/// A value that a flag does not accept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum InvalidValue {
+    #[error("expected an image reference like registry/name:tag")]
+    Image,
+    #[error("not a namespace name")]
+    Namespace,
 }
 
-impl Args {
-    /// Parses the arguments of the process; the first is its name.
-    pub fn read<I>(arguments: I) -> Result<RunArgs, Exit>
-    where
-        I: IntoIterator,
-        I::Item: Into<OsString> + Clone,
-    {
-        let Command::Run(mut args) = Self::try_parse_from(arguments)
-            .map_err(|error| exit(&error))?
-            .command;
-        args.watch_namespaces.retain(|namespace| !namespace.is_empty());
-        args.watch_namespaces.sort();
-        args.watch_namespaces.dedup();
-        if let Some(namespace) = args.watch_namespaces.iter().find(|name| !is_label(name)) {
-            return Err(Exit::Wrong(format!(
-                "--watch-namespaces: {namespace:?} is not a namespace name"
-            )));
-        }
-        Ok(args)
-    }
-}
-
-fn exit(error: &clap::Error) -> Exit {
-    let text = error.to_string();
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Asked(text),
-        _ => Exit::Wrong(one_line(&text)),
-    }
-}
-
-/// Clap's message without its usage, in one line.
-fn one_line(text: &str) -> String {
-    let message = text.split("\n\nUsage:").next().unwrap_or_default();
-    let message = message
-        .split("\n\nFor more information")
-        .next()
-        .unwrap_or_default();
-    let words: Vec<&str> = message.trim_start_matches("error: ").split_whitespace().collect();
-    format!("{}; see `wsc-operator run --help`", words.join(" "))
-}
-
-fn parse_image(text: &str) -> Result<String, String> {
+fn parse_image(text: &str) -> Result<String, InvalidValue> {
     if text.is_empty() || text.len() > 512 || text.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err("expected an image reference like registry/name:tag".to_owned());
+        return Err(InvalidValue::Image);
     }
     Ok(text.to_owned())
+}
+
+fn parse_namespace(text: &str) -> Result<String, InvalidValue> {
+    if text.is_empty() || is_label(text) {
+        return Ok(text.to_owned());
+    }
+    Err(InvalidValue::Namespace)
 }
 
 /// A DNS label, which the name of a namespace is.
@@ -158,7 +133,7 @@ mod tests {
     ];
 
     fn read(more: &[&str]) -> Result<RunArgs, Exit> {
-        Args::read(IMAGES.iter().chain(more))
+        parse(IMAGES.iter().chain(more))
     }
 
     #[test]
@@ -182,12 +157,12 @@ mod tests {
             (&["--server-image", "two words"], "--server-image"),
             (&["--nonsense"], "--nonsense"),
         ] {
-            let Err(Exit::Wrong(line)) = read(more) else {
+            let Err(Exit::Usage(line)) = read(more) else {
                 panic!("{more:?} was accepted")
             };
             assert!(line.contains(flag) && !line.contains('\n'), "{line}");
         }
-        let Err(Exit::Wrong(line)) = Args::read(["wsc-operator", "run"]) else {
+        let Err(Exit::Usage(line)) = parse(["wsc-operator", "run"]) else {
             panic!("no images were needed")
         };
         assert!(line.contains("--server-image") && !line.contains('\n'), "{line}");

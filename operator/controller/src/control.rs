@@ -7,23 +7,14 @@ use futures::stream;
 use hyper::Method;
 use hyper::body::Bytes;
 use k8s_openapi::jiff::Timestamp;
-use serde::Serialize;
-use wsc_api::names;
+use wsc_contract::control::Shed;
+use wsc_contract::{paths, ports};
 use wsc_core::observed::Sample;
 use wsc_core::plan::{ControlCall, ControlVerb};
 
 use crate::context::{Context, POD_CALLS};
-use crate::error::Error;
+use crate::error::{Error, PodError};
 use crate::sample::{http, parse};
-
-/// `PUT /shed`.
-#[derive(Serialize)]
-struct Shed<'a> {
-    boot_id: &'a str,
-    total: i64,
-    per_second: f64,
-    via: Option<&'a str>,
-}
 
 /// Does the calls, many at a time, and returns each with the pod's answer. All are idempotent, so nothing is tried again here.
 pub(crate) async fn call_all(
@@ -37,21 +28,23 @@ pub(crate) async fn call_all(
 async fn call_one(context: &Context, call: ControlCall) -> (ControlCall, Result<Sample, Error>) {
     // The semaphore is never closed.
     let _slot = context.pod_calls.acquire().await;
-    let result = send(&call, names::CONTROL_PORT).await;
+    let result = send(&call, ports::CONTROL.number).await;
     (call, result)
 }
 
 async fn send(call: &ControlCall, port: u16) -> Result<Sample, Error> {
-    let failed = |problem: String| Error::Pod {
+    let answer = exchange(call, port).await;
+    answer.map_err(|source| Error::Pod {
         what: format!("{} of pod {}", verb(&call.verb), call.pod),
-        problem,
-    };
+        source,
+    })
+}
+
+async fn exchange(call: &ControlCall, port: u16) -> Result<Sample, PodError> {
     let (method, path, body) = request(&call.verb);
     let address = SocketAddr::new(call.address, port);
-    let answer = http::send(address, method, path, body, http::STATS_BYTES)
-        .await
-        .map_err(failed)?;
-    parse::stats(&answer, &call.pod, &call.pod_uid, Timestamp::now()).map_err(failed)
+    let answer = http::send(address, method, path, body, http::STATS_BYTES).await?;
+    Ok(parse::stats(&answer, &call.pod, &call.pod_uid, Timestamp::now())?)
 }
 
 /// One word for logs and metrics.
@@ -65,32 +58,33 @@ pub(crate) fn verb(verb: &ControlVerb) -> &'static str {
 
 fn request(verb: &ControlVerb) -> (Method, &'static str, Bytes) {
     match verb {
-        ControlVerb::Cordon => (Method::PUT, "/cordon", Bytes::new()),
-        ControlVerb::Uncordon => (Method::DELETE, "/cordon", Bytes::new()),
+        ControlVerb::Cordon => (Method::PUT, paths::CORDON, Bytes::new()),
+        ControlVerb::Uncordon => (Method::DELETE, paths::CORDON, Bytes::new()),
         ControlVerb::Shed {
             boot_id,
             total,
             per_second,
         } => {
             let shed = Shed {
-                boot_id,
-                total: *total,
+                boot_id: boot_id.clone(),
+                total: u64::try_from(*total).unwrap_or(0),
                 per_second: *per_second,
                 via: None,
             };
             // A string and numbers always serialize.
             let body = serde_json::to_vec(&shed).unwrap_or_default();
-            (Method::PUT, "/shed", Bytes::from(body))
+            (Method::PUT, paths::SHED, Bytes::from(body))
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
 
     use axum::Router;
     use axum::http::StatusCode;
+    use parking_lot::Mutex;
     use tokio::net::TcpListener;
 
     use super::*;
@@ -112,7 +106,7 @@ mod tests {
         let seen: Arc<Mutex<Vec<String>>> = Arc::default();
         let log = seen.clone();
         let app = Router::new().fallback(move |method: Method, uri: hyper::Uri, body: String| {
-            log.lock().unwrap().push(format!("{method} {uri} {body}"));
+            log.lock().push(format!("{method} {uri} {body}"));
             async move {
                 if body.contains("\"gone\"") {
                     (StatusCode::CONFLICT, "{}")
@@ -138,7 +132,7 @@ mod tests {
             "another process lives there now"
         );
         assert_eq!(
-            *seen.lock().unwrap(),
+            *seen.lock(),
             [
                 "PUT /cordon ",
                 "DELETE /cordon ",

@@ -1,4 +1,4 @@
-//! One worker per cluster: it is woken by watches and samples, and makes one pass after the other.
+//! One worker per resource: it is woken by watches and samples, and makes one pass after the other.
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -6,33 +6,35 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use backon::{BackoffBuilder, ExponentialBuilder};
 use futures::FutureExt;
 use k8s_openapi::jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 use wsc_core::validate::validate;
 
 use crate::apply::{self, Target};
-use crate::cluster_key::ClusterKey;
 use crate::context::Context;
+use crate::identity::ClusterKey;
 use crate::observe;
 use crate::report::{self, Outcome};
 use crate::sample::{self, Samples};
 use crate::state::State;
 use crate::status;
 
-/// A pass that takes longer is given up; every call in it has a shorter deadline of its own.
+/// Deadline of a pass; every call in it has a shorter one.
 const PASS_DEADLINE: Duration = Duration::from_mins(2);
-/// After a pass that failed nothing is tried for so long, and twice as long each time that it fails again.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-/// The pool is looked after all the same: one step may fail for hours.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// A resource that cannot be is only looked at again when it changes.
+/// First and longest pause after failed passes; jitter adds up to as much again. One step may fail for hours, and the pool is
+/// reconciled all the same.
+const FIRST_PAUSE: Duration = Duration::from_millis(150);
+const LONGEST_PAUSE: Duration = Duration::from_millis(2_500);
+/// An invalid resource is reconciled again when it changes.
 const REFUSED_PAUSE: Duration = Duration::from_mins(10);
 
-/// Starts a worker for each cluster that something happens to.
+/// Runs a worker for each resource with events.
 pub(crate) struct Controller {
     context: Arc<Context>,
     workers: Mutex<HashMap<ClusterKey, Arc<Wake>>>,
@@ -42,14 +44,14 @@ pub(crate) struct Controller {
 #[derive(Default)]
 struct Wake {
     notify: Notify,
-    /// Something happened since the last pass began.
-    dirty: AtomicBool,
+    /// There is an event since the last pass began.
+    pending: AtomicBool,
 }
 
-/// What a pass came to.
+/// The result of a pass.
 struct Pass {
     outcome: Outcome,
-    /// When to look again, if nothing happens before.
+    /// When to reconcile again without an event.
     recheck: Duration,
 }
 
@@ -61,56 +63,62 @@ impl Controller {
         })
     }
 
-    /// Something happened to these clusters.
-    pub(crate) fn touch(self: &Arc<Self>, keys: &[ClusterKey]) {
+    /// Wakes the workers of these resources.
+    pub(crate) fn enqueue(self: &Arc<Self>, keys: &[ClusterKey]) {
         let mut workers = self.workers.lock();
         for key in keys {
             if let Some(wake) = workers.get(key) {
-                wake.dirty.store(true, Ordering::Relaxed);
+                wake.pending.store(true, Ordering::Relaxed);
                 wake.notify.notify_one();
                 continue;
             }
             let wake = Arc::new(Wake::default());
             workers.insert(key.clone(), wake.clone());
-            tokio::spawn(self.clone().look_after(key.clone(), wake));
+            tokio::spawn(self.clone().run_worker(key.clone(), wake));
         }
     }
 
-    /// Something happened that every cluster may see differently now.
-    pub(crate) fn touch_all(self: &Arc<Self>) {
+    /// Wakes every worker.
+    pub(crate) fn enqueue_all(self: &Arc<Self>) {
         let keys: Vec<_> = self.workers.lock().keys().cloned().collect();
-        self.touch(&keys);
+        self.enqueue(&keys);
     }
 
-    async fn look_after(self: Arc<Self>, key: ClusterKey, wake: Arc<Wake>) {
+    async fn run_worker(self: Arc<Self>, key: ClusterKey, wake: Arc<Wake>) {
         if let Some(scope) = self.context.world.scope(&key.namespace) {
             scope.until_synced().await;
         }
         let samples = Arc::new(Samples::default());
-        let (poke, answered) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let questions = sample::run(
+        let (resample, answered) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let task = sample::run(
             self.context.clone(),
             key.clone(),
             samples.clone(),
-            poke.clone(),
+            resample.clone(),
             answered.clone(),
         );
-        let _asking = AbortOnDropHandle::new(tokio::spawn(questions));
+        let span = tracing::info_span!("sample", cluster = %key);
+        let _task = AbortOnDropHandle::new(tokio::spawn(task.instrument(span)));
         let mut state = State::default();
-        let mut pause = FIRST_PAUSE;
+        let pauses = ExponentialBuilder::default()
+            .with_min_delay(FIRST_PAUSE)
+            .with_max_delay(LONGEST_PAUSE)
+            .without_max_times()
+            .with_jitter();
+        let mut backoff = pauses.build();
         loop {
-            wake.dirty.store(false, Ordering::Relaxed);
-            let pass = self.pass(&key, &samples, &mut state).await;
-            if pass.outcome == Outcome::Gone && self.leave(&key, &wake) {
+            wake.pending.store(false, Ordering::Relaxed);
+            let span = tracing::info_span!("reconcile", cluster = %key, generation = tracing::field::Empty);
+            let pass = self.pass(&key, &samples, &mut state).instrument(span).await;
+            if pass.outcome == Outcome::Gone && self.retire(&key, &wake) {
                 return;
             }
-            poke.notify_one();
+            resample.notify_one();
             if matches!(pass.outcome, Outcome::Failed | Outcome::Abandoned) {
-                sleep(pause.mul_f64(rand::random_range(0.9..1.1))).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                sleep(backoff.next().unwrap_or(LONGEST_PAUSE)).await;
                 continue;
             }
-            pause = FIRST_PAUSE;
+            backoff = pauses.build();
             tokio::select! {
                 () = wake.notify.notified() => {}
                 () = answered.notified() => {}
@@ -119,10 +127,10 @@ impl Controller {
         }
     }
 
-    /// The worker may end, unless something has happened again.
-    fn leave(&self, key: &ClusterKey, wake: &Wake) -> bool {
+    /// The worker may end, unless there is an event again.
+    fn retire(&self, key: &ClusterKey, wake: &Wake) -> bool {
         let mut workers = self.workers.lock();
-        if wake.dirty.load(Ordering::Relaxed) {
+        if wake.pending.load(Ordering::Relaxed) {
             return false;
         }
         workers.remove(key);
@@ -130,19 +138,19 @@ impl Controller {
         true
     }
 
-    /// One pass, whatever happens in it: it may fail, hang or panic, and the next one starts from what is really there.
+    /// One pass. It may fail, hang or panic; the next one starts from the observed state.
     async fn pass(&self, key: &ClusterKey, samples: &Samples, state: &mut State) -> Pass {
         let began = Instant::now();
         let work = AssertUnwindSafe(reconcile(&self.context, key, samples, state)).catch_unwind();
         let pass = match timeout(PASS_DEADLINE, work).await {
             Ok(Ok(pass)) => pass,
             Ok(Err(_)) => {
-                tracing::error!(cluster = %key, "reconcile panicked; memory of the cluster reset");
+                tracing::error!("reconcile panicked; memory of the cluster reset");
                 *state = State::default();
                 Pass::of(Outcome::Abandoned)
             }
             Err(_) => {
-                tracing::error!(cluster = %key, limit_seconds = PASS_DEADLINE.as_secs(), "reconcile timed out");
+                tracing::error!(limit_seconds = PASS_DEADLINE.as_secs(), "reconcile timed out");
                 Pass::of(Outcome::Abandoned)
             }
         };
@@ -160,11 +168,12 @@ impl Pass {
     }
 }
 
-/// Observe, validate, plan, apply, report.
+/// Resource, validate, observe, decide, apply, status, report.
 async fn reconcile(context: &Context, key: &ClusterKey, samples: &Samples, state: &mut State) -> Pass {
     let Some(resource) = observe::resource(context, key, state) else {
         return Pass::of(Outcome::Gone);
     };
+    tracing::Span::current().record("generation", resource.metadata.generation);
     let cluster = match validate(&resource, &context.images) {
         Ok(cluster) => cluster,
         Err(invalid) => return refuse(context, key, &resource, &invalid, state).await,
@@ -172,7 +181,7 @@ async fn reconcile(context: &Context, key: &ClusterKey, samples: &Samples, state
     let observed = match observe::observe(context, key, &cluster, &resource, samples, state).await {
         Ok(observed) => observed,
         Err(error) => {
-            report::complain(context, key, &error);
+            report::log_error(context, &error);
             return Pass::of(Outcome::Failed);
         }
     };
@@ -212,11 +221,15 @@ async fn refuse(
     };
     match status::put(context, key, resource, &wanted, state).await {
         Ok(_) => {
-            tracing::warn!(cluster = %key, field = invalid.field, problem = invalid.problem, "invalid spec; keeping current state");
+            tracing::warn!(
+                field = invalid.field,
+                problem = invalid.problem,
+                "invalid spec; keeping current state"
+            );
             Pass::of(Outcome::Refused)
         }
         Err(error) => {
-            report::complain(context, key, &error);
+            report::log_error(context, &error);
             Pass::of(Outcome::Failed)
         }
     }

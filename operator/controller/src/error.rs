@@ -1,27 +1,39 @@
-//! What can go wrong in the shell.
+//! Errors of the shell.
 
 use std::time::Duration;
 
-/// A call that failed; `what` says which one.
+use crate::sample::http::RequestError;
+use crate::sample::parse::AnswerError;
+
+/// Why a pod gave no usable answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PodError {
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
+}
+
+/// A call that failed; `what` names it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// The API server said no, or could not be reached.
+    /// The API server rejected the call, or could not be reached.
     #[error("{what}: {}", describe(source))]
     Api {
         what: String,
         #[source]
         source: Box<kube::Error>,
     },
-    /// Nobody answered in time.
+    /// No answer in time.
     #[error("{what}: no answer within {} s", limit.as_secs())]
     Deadline { what: String, limit: Duration },
-    /// A pod's answer was not what it should be, or there was none.
-    #[error("{what}: {problem}")]
-    Pod { what: String, problem: String },
+    /// A pod did not answer, or not as the contract says.
+    #[error("{what}: {source}")]
+    Pod { what: String, source: PodError },
 }
 
 impl Error {
-    /// A word for metrics: few and fixed.
+    /// The label of metrics.
     pub(crate) fn category(&self) -> &'static str {
         match self {
             Self::Deadline { .. } => "deadline",
@@ -30,7 +42,7 @@ impl Error {
         }
     }
 
-    /// The object was changed or made by somebody else in between: look again.
+    /// The object was changed or created in the meantime.
     pub(crate) fn is_conflict(&self) -> bool {
         self.category() == "conflict"
     }
@@ -39,7 +51,7 @@ impl Error {
         self.category() == "not_found"
     }
 
-    /// The API server surely did nothing: it answered with a refusal.
+    /// The API server rejected the call, so it has changed nothing.
     pub(crate) fn is_refusal(&self) -> bool {
         match self {
             Self::Api { source, .. } => {
@@ -66,7 +78,7 @@ pub(crate) fn category(error: &kube::Error) -> &'static str {
     }
 }
 
-/// The API server's own words where there are any: the client's text repeats them as a debug print.
+/// The API server's message where there is one: the client's text repeats it as a debug print.
 pub(crate) fn describe(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),

@@ -8,15 +8,15 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use kube::ResourceExt;
-use wsc_api::names::{self, Component};
 use wsc_api::v1alpha1::WebSocketCluster;
+use wsc_contract::labels::Component;
+use wsc_contract::names;
 use wsc_core::observed::{AgentView, Observed, PodView, ProxyView};
 use wsc_core::validate::ValidCluster;
 
-use crate::cluster_key::ClusterKey;
 use crate::context::Context;
 use crate::error::Error;
+use crate::identity::{ClusterKey, Uid};
 use crate::sample::Samples;
 use crate::state::State;
 use crate::watch::Scope;
@@ -38,13 +38,16 @@ pub(crate) fn resource(
         Err(invalid) => {
             if state.problem.as_ref() != Some(&invalid.error) {
                 context.metrics.error("unreadable");
-                tracing::error!(cluster = %key, error = invalid.error, "unreadable resource; keeping current state");
+                tracing::error!(
+                    error = invalid.error,
+                    "unreadable resource; keeping current state"
+                );
                 state.problem = Some(invalid.error.clone());
             }
             return None;
         }
     };
-    state.about(&seen.uid().unwrap_or_default());
+    state.about(Uid::of(&seen.metadata)?);
     // Its children are collected with it; nothing is made for it any more.
     seen.metadata
         .deletion_timestamp
@@ -63,7 +66,6 @@ pub(crate) async fn observe(
 ) -> Result<Observed, Error> {
     let mut observed = Observed {
         status: resource.status.clone().unwrap_or_default(),
-        resource_version: resource.resource_version().unwrap_or_default(),
         generation: cluster.generation,
         watches_fresh: context.world.fresh(&key.namespace),
         ..Observed::default()
@@ -99,7 +101,7 @@ async fn query_serials(context: &Context, key: &ClusterKey, state: &mut State) -
         let name = names::server_pod(&key.name, serial);
         let what = format!("get Pod {name}");
         let found = context.api.read(&what, pods.get_metadata_opt(&name)).await?;
-        let ours = found.is_some_and(|pod| pods::controller_uid(&pod.metadata) == Some(state.uid.as_str()));
+        let ours = found.is_some_and(|pod| Uid::of_controller(&pod.metadata) == state.uid);
         if !ours {
             state.serials.release(serial);
         }
@@ -114,7 +116,7 @@ fn server_pods(
 ) -> BTreeMap<String, PodView> {
     let ours = live.values().filter(|pod| {
         pods::component(pod) == Some(Component::Server)
-            && pods::controller_uid(&pod.metadata) == Some(cluster.uid.as_str())
+            && Uid::of_controller(&pod.metadata).as_deref() == Some(cluster.uid.as_str())
     });
     ours.filter_map(|pod| {
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
@@ -134,8 +136,8 @@ fn proxies(live: &BTreeMap<String, Arc<Pod>>, samples: &Samples, now: Timestamp)
             name: name.clone(),
             ready: pods::ready_since(pod).is_some(),
             terminating: pod.metadata.deletion_timestamp.is_some(),
-            agent: samples
-                .agent(pod.metadata.uid.as_deref().unwrap_or_default())
+            agent: Uid::of(&pod.metadata)
+                .and_then(|uid| samples.agent(&uid))
                 .filter(|agent: &AgentView| now.duration_since(agent.at) <= AGENT_FRESH),
         })
         .collect()

@@ -1,4 +1,4 @@
-//! What people and machines are told: one log line per decision, events, metrics.
+//! Reports of a pass: one log line per decision, events, metrics.
 
 pub(crate) mod events;
 pub(crate) mod metrics;
@@ -9,22 +9,22 @@ use wsc_api::v1alpha1::WebSocketCluster;
 use wsc_core::plan::{Event, EventKind, Plan};
 
 use crate::apply::Applied;
-use crate::cluster_key::ClusterKey;
 use crate::context::Context;
 use crate::error::Error;
+use crate::identity::ClusterKey;
 
-/// How a pass ended, for metrics.
+/// The outcome of a pass, for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// Everything that was planned was done, be it nothing.
+    /// Everything that was planned is done.
     Done,
-    /// Some of it failed.
+    /// A step failed.
     Failed,
-    /// The resource says what cannot be.
+    /// The spec is invalid.
     Refused,
-    /// There is no such resource, or it is being deleted.
+    /// The resource does not exist, or is being deleted.
     Gone,
-    /// It took too long and was given up.
+    /// It panicked or timed out.
     Abandoned,
 }
 
@@ -40,7 +40,7 @@ impl Outcome {
     }
 }
 
-/// Tells what a pass did.
+/// Reports what a pass did.
 pub(crate) async fn report(
     context: &Context,
     key: &ClusterKey,
@@ -49,16 +49,16 @@ pub(crate) async fn report(
     applied: &Applied,
 ) {
     for decision in &plan.decisions {
-        tracing::info!(cluster = %key, decision, "decision");
+        tracing::info!(decision, "decision");
     }
     context.metrics.cluster(key, plan, applied.granted);
     for error in &applied.errors {
-        complain(context, key, error);
+        log_error(context, error);
     }
     for event in &plan.events {
         context.events.publish(&context.api, resource, event).await;
     }
-    // A conflict is met again with fresh data at once; what is told is what a person can do something about.
+    // A conflict is retried with fresh data at once; an event is for what needs manual action.
     let failed = applied
         .errors
         .iter()
@@ -72,12 +72,12 @@ pub(crate) async fn report(
 }
 
 /// One line for an error of a pass.
-pub(crate) fn complain(context: &Context, key: &ClusterKey, error: &Error) {
+pub(crate) fn log_error(context: &Context, error: &Error) {
     context.metrics.error(error.category());
     if error.is_conflict() {
-        tracing::debug!(cluster = %key, error = %error, "write conflict; retrying");
+        tracing::debug!(error = %error, "write conflict; retrying");
     } else {
-        tracing::warn!(cluster = %key, error = %error, category = error.category(), "reconcile step failed");
+        tracing::warn!(error = %error, category = error.category(), "reconcile step failed");
     }
 }
 

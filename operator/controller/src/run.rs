@@ -1,20 +1,19 @@
 //! `wsc-operator run`: starts the watches and the admin port, and ends at SIGTERM or SIGINT.
 
-use std::process::ExitCode;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use kube::client::ClientBuilder;
 use kube::{Client, Config};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
-use tracing_subscriber::EnvFilter;
 use wsc_core::validate::Images;
+use wsc_runtime::admin::{BindError, bind};
+use wsc_runtime::signals::{SignalError, Signals};
 
 use crate::admin;
 use crate::api::ApiServer;
-use crate::args::{Exit, LogFormat, RunArgs};
+use crate::args::RunArgs;
 use crate::context::{Context, POD_CALLS};
 use crate::controller::Controller;
 use crate::report::events::Events;
@@ -24,79 +23,72 @@ use crate::watch::{Touch, World};
 
 /// The API server is near.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
-/// Exit code of a wrong command line.
-const USAGE: u8 = 2;
 
-/// Says why there is nothing to run.
-#[expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "for the person who typed the command; logging has not begun"
-)]
-pub fn explain(exit: &Exit) -> ExitCode {
-    match exit {
-        Exit::Asked(text) => {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }
-        Exit::Wrong(line) => {
-            eprintln!("{line}");
-            ExitCode::from(USAGE)
-        }
-    }
+/// Why the operator ends with a failure.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("runtime")]
+    Runtime(#[source] io::Error),
+    #[error(transparent)]
+    Signals(#[from] SignalError),
+    #[error("no service account and no kubeconfig found: {0}")]
+    Config(Box<kube::config::InferConfigError>),
+    #[error("client of the API server: {0}")]
+    Client(Box<kube::Error>),
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("admin port")]
+    Admin(#[source] io::Error),
 }
 
-/// Logs to standard error from now on; `RUST_LOG` says what (default `info`).
-pub fn start_logging(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    match format {
-        LogFormat::Json => builder.json().flatten_event(true).init(),
-        LogFormat::Text => builder.init(),
-    }
+/// Runs until SIGTERM or SIGINT. Nothing is handed over: all state is in the cluster.
+pub fn start(args: RunArgs) -> Result<(), RunError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(RunError::Runtime)?;
+    let result = runtime.block_on(run(args));
+    // Pending calls are abandoned.
+    runtime.shutdown_background();
+    result
 }
 
-/// Runs until it is told to stop. Nothing is handed over: all state is in the cluster.
-pub async fn run(args: RunArgs) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+async fn run(args: RunArgs) -> Result<(), RunError> {
+    let mut signals = Signals::new()?;
     let metrics = Arc::new(Metrics::default());
     let liveness = Arc::new(WatchLiveness::default());
     let client = client(&liveness).await?;
-    let listener = admin::bind(args.admin_address).await?;
+    let listener = bind(args.admin_address).await?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
-        admin = %listener.local_addr()?,
+        admin = %listener.local_addr().map_err(RunError::Admin)?,
         namespaces = if args.watch_namespaces.is_empty() { "all".to_owned() } else { args.watch_namespaces.join(",") },
         "started"
     );
-    let context = context(&args, client.clone(), metrics.clone(), liveness);
+    let context = context(&args, &client, metrics.clone(), liveness);
     let controller = Controller::new(context.clone());
     let touch: Touch = {
         let controller = controller.clone();
-        Arc::new(move |keys| controller.touch(keys))
+        Arc::new(move |keys| controller.enqueue(keys))
     };
-    let touch_all: Touch = Arc::new(move |_| controller.touch_all());
+    let touch_all: Touch<String> = Arc::new(move |_| controller.enqueue_all());
     context.world.start(&client, &metrics, &touch, &touch_all);
     let serve = axum::serve(listener, admin::router(context)).into_future();
     tokio::select! {
-        result = serve => result.context("admin port")?,
-        _ = terminate.recv() => tracing::info!(signal = "SIGTERM", "shutting down; the pools keep running"),
-        _ = interrupt.recv() => tracing::info!(signal = "SIGINT", "shutting down; the pools keep running"),
+        result = serve => result.map_err(RunError::Admin)?,
+        signal = signals.recv() => tracing::info!(?signal, "shutting down; the pools keep running"),
     }
     Ok(())
 }
 
 fn context(
     args: &RunArgs,
-    client: Client,
+    client: &Client,
     metrics: Arc<Metrics>,
     liveness: Arc<WatchLiveness>,
 ) -> Arc<Context> {
     Arc::new(Context {
-        api: ApiServer::new(client, metrics.clone()),
+        api: ApiServer::new(client.clone(), metrics.clone()),
         world: Arc::new(World::new(&args.watch_namespaces, liveness)),
         images: Images {
             server: args.server_image.clone(),
@@ -105,18 +97,18 @@ fn context(
             operator_namespace: args.pod_namespace.clone(),
         },
         metrics,
-        events: Events::new(args.pod_name.clone()),
+        events: Events::new(client.clone(), args.pod_name.clone()),
         pod_calls: Semaphore::new(POD_CALLS),
     })
 }
 
-/// A client that stamps its watches and never tries a call again by itself: the next pass does.
-async fn client(liveness: &Arc<WatchLiveness>) -> anyhow::Result<Client> {
+/// A client that stamps its watches and does not retry: the next pass does.
+async fn client(liveness: &Arc<WatchLiveness>) -> Result<Client, RunError> {
     let mut config = Config::infer()
         .await
-        .context("no service account and no kubeconfig found")?;
+        .map_err(|error| RunError::Config(Box::new(error)))?;
     config.connect_timeout = Some(CONNECT_DEADLINE);
     config.default_retry = false;
-    let builder = ClientBuilder::try_from(config).context("client of the API server")?;
+    let builder = ClientBuilder::try_from(config).map_err(|error| RunError::Client(Box::new(error)))?;
     Ok(builder.with_layer(&LivenessLayer(liveness.clone())).build())
 }

@@ -1,4 +1,4 @@
-//! Asks server pods and proxies how they are, every few seconds, and keeps the newest answers.
+//! Samples server pods and proxies every few seconds, and keeps the newest answers.
 
 pub(crate) mod http;
 pub(crate) mod parse;
@@ -15,18 +15,19 @@ use k8s_openapi::jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use wsc_api::names::{self, Component};
+use wsc_contract::labels::Component;
+use wsc_contract::{paths, ports};
 use wsc_core::observed::{AgentView, PodView, Sample};
 use wsc_core::samples::ServerSamples;
 
-use crate::cluster_key::ClusterKey;
 use crate::context::{Context, POD_CALLS};
-use crate::error::Error;
+use crate::error::{Error, PodError};
+use crate::identity::{ClusterKey, PodName, Uid};
 use crate::observe::pods;
 
-/// How often pods are asked; each time 10 % more or less, so that clusters do not march in step.
+/// Interval of samples, with 10 % of jitter, so that clusters are not sampled at the same time.
 const TICK: Duration = Duration::from_secs(5);
-/// Pods that come or go are asked at once, but not more often than this.
+/// A change of the pods starts a round at once, but not more often than this.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The newest answers of one cluster's pods, by the pods' uids.
@@ -38,14 +39,14 @@ pub(crate) struct Samples {
 #[derive(Debug, Default)]
 struct Content {
     servers: ServerSamples,
-    agents: HashMap<String, AgentView>,
+    agents: HashMap<Uid, AgentView>,
 }
 
-/// One pod to ask.
+/// One pod to sample.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Target {
-    uid: String,
-    name: String,
+    uid: Uid,
+    name: PodName,
     ip: IpAddr,
     component: Component,
     ready: bool,
@@ -67,7 +68,7 @@ impl Samples {
     }
 
     /// The newest status of the agent of a proxy pod.
-    pub(crate) fn agent(&self, pod_uid: &str) -> Option<AgentView> {
+    pub(crate) fn agent(&self, pod_uid: &Uid) -> Option<AgentView> {
         self.content.lock().agents.get(pod_uid).cloned()
     }
 
@@ -77,10 +78,10 @@ impl Samples {
     }
 
     fn keep(&self, targets: &BTreeSet<Target>) {
-        let uids: BTreeSet<&str> = targets.iter().map(|target| target.uid.as_str()).collect();
+        let uids: BTreeSet<&str> = targets.iter().map(|target| &*target.uid).collect();
         let mut content = self.content.lock();
         content.servers.retain(|uid| uids.contains(uid));
-        content.agents.retain(|uid, _| uids.contains(uid.as_str()));
+        content.agents.retain(|uid, _| uids.contains(&**uid));
     }
 
     fn put(&self, target: &Target, answer: Answer) {
@@ -93,12 +94,12 @@ impl Samples {
     }
 }
 
-/// Samples one cluster until it is dropped. After each round `done` is notified; `poke` asks for a look at whether pods came or went.
+/// Samples one cluster until it is dropped. After each round `done` is notified; `resample` starts a round if the pods changed.
 pub(crate) async fn run(
     context: Arc<Context>,
     key: ClusterKey,
     samples: Arc<Samples>,
-    poke: Arc<Notify>,
+    resample: Arc<Notify>,
     done: Arc<Notify>,
 ) {
     let mut asked = BTreeSet::new();
@@ -107,7 +108,7 @@ pub(crate) async fn run(
     loop {
         let tick = tokio::select! {
             () = tokio::time::sleep_until(next) => true,
-            () = poke.notified() => false,
+            () = resample.notified() => false,
         };
         let mut targets = targets(&context, &key);
         if !tick && targets == asked {
@@ -118,7 +119,7 @@ pub(crate) async fn run(
             targets = self::targets(&context, &key);
         }
         samples.keep(&targets);
-        ask_all(&context, &key, &samples, &targets).await;
+        ask_all(&context, &samples, &targets).await;
         asked = targets;
         last = Instant::now();
         next = last + TICK.mul_f64(rand::random_range(0.9..1.1));
@@ -142,18 +143,18 @@ fn target(pod: &Pod) -> Option<Target> {
         return None;
     }
     Some(Target {
-        uid: pod.metadata.uid.clone()?,
-        name: pod.metadata.name.clone()?,
+        uid: Uid::of(&pod.metadata)?,
+        name: PodName::of(&pod.metadata)?,
         ip: status.pod_ip.as_ref()?.parse().ok()?,
         component,
         ready: pods::ready_since(pod).is_some(),
     })
 }
 
-async fn ask_all(context: &Context, key: &ClusterKey, samples: &Samples, targets: &BTreeSet<Target>) {
+async fn ask_all(context: &Context, samples: &Samples, targets: &BTreeSet<Target>) {
     let questions: Vec<_> = targets
         .iter()
-        .map(|target| ask_one(context, key, samples, target))
+        .map(|target| ask_one(context, samples, target))
         .collect();
     stream::iter(questions)
         .buffer_unordered(POD_CALLS)
@@ -161,7 +162,7 @@ async fn ask_all(context: &Context, key: &ClusterKey, samples: &Samples, targets
         .await;
 }
 
-async fn ask_one(context: &Context, key: &ClusterKey, samples: &Samples, target: &Target) {
+async fn ask_one(context: &Context, samples: &Samples, target: &Target) {
     let answer = {
         // The semaphore is never closed; the bound holds over all clusters.
         let _slot = context.pod_calls.acquire().await;
@@ -170,27 +171,29 @@ async fn ask_one(context: &Context, key: &ClusterKey, samples: &Samples, target:
     context.metrics.sample(answer.is_ok());
     match answer {
         Ok(answer) => samples.put(target, answer),
-        Err(error) => tracing::debug!(cluster = %key, pod = target.name, error = %error, "sample failed"),
+        Err(error) => tracing::debug!(pod = &*target.name, error = %error, "sample failed"),
     }
 }
 
 async fn ask(target: &Target) -> Result<Answer, Error> {
-    let failed = |problem: String| Error::Pod {
-        what: format!("sample of pod {}", target.name),
-        problem,
+    let answer = match target.component {
+        Component::Proxy => ask_agent(target).await.map(Answer::Agent),
+        _ => ask_server(target).await.map(Answer::Server),
     };
-    if target.component == Component::Proxy {
-        let address = SocketAddr::new(target.ip, names::AGENT_PORT);
-        let body = http::get(address, "/status", http::AGENT_BYTES)
-            .await
-            .map_err(failed)?;
-        let agent = parse::agent(&body, Timestamp::now()).map_err(failed)?;
-        return Ok(Answer::Agent(agent));
-    }
-    let address = SocketAddr::new(target.ip, names::CONTROL_PORT);
-    let body = http::get(address, "/stats", http::STATS_BYTES)
-        .await
-        .map_err(failed)?;
-    let sample = parse::stats(&body, &target.name, &target.uid, Timestamp::now()).map_err(failed)?;
-    Ok(Answer::Server(sample))
+    answer.map_err(|source| Error::Pod {
+        what: format!("sample of pod {}", &*target.name),
+        source,
+    })
+}
+
+async fn ask_agent(target: &Target) -> Result<AgentView, PodError> {
+    let address = SocketAddr::new(target.ip, ports::AGENT.number);
+    let body = http::get(address, paths::STATUS, http::AGENT_BYTES).await?;
+    Ok(parse::agent(&body, Timestamp::now())?)
+}
+
+async fn ask_server(target: &Target) -> Result<Sample, PodError> {
+    let address = SocketAddr::new(target.ip, ports::CONTROL.number);
+    let body = http::get(address, paths::STATS, http::STATS_BYTES).await?;
+    Ok(parse::stats(&body, &target.name, &target.uid, Timestamp::now())?)
 }

@@ -9,13 +9,14 @@ use wsc_api::v1alpha1::WebSocketCluster;
 use wsc_core::memory::Memory;
 use wsc_core::serials::Serials;
 
+use crate::identity::Uid;
 use conflicts::Conflicts;
 use live::LiveObjects;
 
 #[derive(Default)]
 pub(crate) struct State {
     /// The resource that this is about: one that is made again under the same name is another.
-    pub(crate) uid: String,
+    pub(crate) uid: Option<Uid>,
     pub(crate) memory: Memory,
     pub(crate) serials: Serials,
     pub(crate) conflicts: Conflicts,
@@ -28,10 +29,10 @@ pub(crate) struct State {
 
 impl State {
     /// Forgets everything if the resource is another one than before.
-    pub(crate) fn about(&mut self, uid: &str) {
-        if self.uid != uid {
+    pub(crate) fn about(&mut self, uid: Uid) {
+        if self.uid.as_ref() != Some(&uid) {
             *self = Self {
-                uid: uid.to_owned(),
+                uid: Some(uid),
                 ..Self::default()
             };
         }
@@ -48,7 +49,7 @@ impl State {
     }
 }
 
-/// Resource versions of one kind are numbers that grow: Kubernetes says so since 1.35.
+/// Resource versions of one kind are comparable as numbers, as documented since Kubernetes 1.35.
 fn version(resource: &WebSocketCluster) -> u128 {
     let version = resource.metadata.resource_version.as_deref();
     version.and_then(|text| text.parse().ok()).unwrap_or_default()
@@ -58,6 +59,10 @@ fn version(resource: &WebSocketCluster) -> u128 {
 mod tests {
     use super::*;
     use crate::testing::resource;
+
+    fn uid(text: &str) -> Uid {
+        Uid::of(&at("1", text).metadata).unwrap()
+    }
 
     fn at(version: &str, uid: &str) -> WebSocketCluster {
         let mut resource = resource("chat");
@@ -85,14 +90,14 @@ mod tests {
     #[test]
     fn a_resource_made_again_under_its_name_starts_afresh() {
         let mut state = State::default();
-        state.about("a");
+        state.about(uid("a"));
         state.latest = Some(Arc::new(at("100", "a")));
         assert_eq!(
             state.newest(at("7", "b")).metadata.resource_version.as_deref(),
             Some("7")
         );
         state.problem = Some("unreadable".to_owned());
-        state.about("b");
-        assert!(state.problem.is_none() && state.uid == "b");
+        state.about(uid("b"));
+        assert!(state.problem.is_none() && state.uid == Some(uid("b")));
     }
 }

@@ -6,12 +6,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Patch, PatchParams};
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
-use wsc_api::names;
 use wsc_api::v1alpha1::{WebSocketCluster, WebSocketClusterStatus};
+use wsc_contract::names;
 
-use crate::cluster_key::ClusterKey;
 use crate::context::Context;
 use crate::error::Error;
+use crate::identity::ClusterKey;
 use crate::state::State;
 
 /// The body of a server-side apply of the status: the spec is not the operator's, so it is not there.

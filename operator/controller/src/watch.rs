@@ -16,20 +16,21 @@ use kube::core::DeserializeGuard;
 use kube::{Client, Resource};
 use wsc_api::v1alpha1::WebSocketCluster;
 
-use crate::cluster_key::ClusterKey;
+use crate::identity::ClusterKey;
 use crate::report::metrics::Metrics;
 use liveness::WatchLiveness;
 pub(crate) use mirror::Mirror;
 pub(crate) use stream::Touch;
 use stream::Watch;
 
-/// Nothing is deleted on what a watch said longer ago than this; bookmarks come about once a minute.
+/// Nothing is deleted on older watch data; bookmarks arrive about once a minute.
 const FRESH: Duration = Duration::from_secs(150);
 
 /// Everything that is watched.
 pub(crate) struct World {
     scopes: Vec<Scope>,
-    nodes: Arc<Mirror<Node>>,
+    /// By name.
+    nodes: Arc<Mirror<Node, String>>,
     liveness: Arc<WatchLiveness>,
 }
 
@@ -63,13 +64,19 @@ impl World {
         };
         Self {
             scopes,
-            nodes: Arc::new(Mirror::new(node_key).ignoring(|a, b| a == b)),
+            nodes: Arc::new(Mirror::new(node_name).ignoring(|a, b| a == b)),
             liveness,
         }
     }
 
     /// Starts the watches. They run until the process ends.
-    pub(crate) fn start(&self, client: &Client, metrics: &Arc<Metrics>, touch: &Touch, touch_all: &Touch) {
+    pub(crate) fn start(
+        &self,
+        client: &Client,
+        metrics: &Arc<Metrics>,
+        touch: &Touch,
+        touch_all: &Touch<String>,
+    ) {
         for scope in &self.scopes {
             scope.start(client, metrics, &self.liveness, touch);
         }
@@ -98,11 +105,8 @@ impl World {
 
     /// A node by name. Without the permission to see nodes, or before they were listed, none is known.
     pub(crate) fn node(&self, name: &str) -> Option<Arc<Node>> {
-        self.nodes
-            .of(&ClusterKey::new("", name))
-            .into_iter()
-            .next()
-            .map(|(_, node)| node)
+        let nodes = self.nodes.of(&name.to_owned());
+        nodes.into_values().next()
     }
 
     /// The resource as it was last seen.
@@ -132,8 +136,8 @@ impl World {
     }
 }
 
-fn node_key(node: &Node) -> Option<ClusterKey> {
-    Some(ClusterKey::new("", node.metadata.name.clone()?))
+fn node_name(node: &Node) -> Option<String> {
+    node.metadata.name.clone()
 }
 
 impl Scope {
@@ -141,7 +145,7 @@ impl Scope {
         Self {
             namespace,
             paths: Vec::new(),
-            clusters: Arc::new(Mirror::new(mirror::itself)),
+            clusters: Arc::new(Mirror::new(mirror::key_from_cluster)),
             pods: Arc::new(Mirror::new(mirror::by_label)),
             deployments: Arc::new(Mirror::new(mirror::by_label)),
             services: Arc::new(Mirror::new(mirror::by_label)),
@@ -226,7 +230,7 @@ struct Starter<'a> {
 
 impl Starter<'_> {
     fn children<K: stream::Watched>(&self, mirror: &Arc<Mirror<K>>, prune: fn(&mut K)) {
-        self.watch(mirror, Some(wsc_api::names::CLUSTER_LABEL), prune);
+        self.watch(mirror, Some(wsc_contract::labels::CLUSTER), prune);
     }
 
     fn watch<K: stream::Watched>(

@@ -1,7 +1,7 @@
 //! From pods to HAProxy's servers.
 
-use wsc_api::names;
 use wsc_contract::agent::ServerState;
+use wsc_contract::ports;
 use wsc_haproxy::{ProxySettings, RenderedConfig, Server, ServerOptions, render};
 
 use crate::draft::Draft;
@@ -23,7 +23,7 @@ pub(crate) fn config(cluster: &ValidCluster, pool: &Pool<'_>, draft: &Draft<'_>)
                 // A server that is deleted while its tunnels live would cut them: it stays until the pod is gone.
                 Role::Terminating => ServerState::Maint,
                 Role::Dead | Role::Starting => return None,
-                // Un-Ready is the kubelet's word; HAProxy asks the pod itself and sends nobody to one that does not answer.
+                // Readiness is the kubelet's view; HAProxy checks the pod itself and routes nothing to one that does not answer.
                 Role::Serving | Role::Broken | Role::Draining => match draft.state(member.view) {
                     _ if draft.is_deleted(member.view) => ServerState::Maint,
                     PodState::Starting | PodState::Active => ServerState::Ready,
@@ -50,7 +50,7 @@ fn server(cluster: &ValidCluster, view: &PodView, state: ServerState) -> Option<
 fn settings(cluster: &ValidCluster) -> ProxySettings {
     let proxy = &cluster.proxy;
     ProxySettings {
-        port: names::PROXY_PORT,
+        port: ports::PROXY.number,
         path: cluster.server.path.clone(),
         sticky: proxy.sticky.clone(),
         origins: proxy.origins.clone(),

@@ -47,7 +47,7 @@ pub(crate) struct Need {
     pub(crate) moves: i64,
 }
 
-/// Moves a second: what the resource allows, for so many connections and in this health.
+/// Moves per second: what the resource allows for this number of connections and this health.
 pub(crate) fn rate(disruption: &Disruption, connections: i64, health: f64) -> f64 {
     let per_minute = match disruption.moves_per_minute {
         Amount::Count(moves) => moves,

@@ -1,7 +1,7 @@
 //! Which children are to be applied, and which are no longer wanted.
 
 use k8s_openapi::jiff::SignedDuration;
-use wsc_api::names;
+use wsc_contract::{labels, names};
 use wsc_haproxy::RenderedConfig;
 
 use crate::draft::Draft;
@@ -12,7 +12,7 @@ use crate::pool::Pool;
 use crate::resources;
 use crate::validate::RedisTarget;
 
-/// The managed Redis may have lost its Secret once it has been down for so long; asked for again at most this often.
+/// After this downtime the Secret of the managed Redis may be missing; also the shortest interval of attempts to create it.
 const SECRET_DOUBT: SignedDuration = SignedDuration::from_secs(30);
 
 /// Plans the children. One whose name a foreign object has is waited for.
@@ -63,7 +63,7 @@ fn is_due(draft: &Draft<'_>, child: &Child) -> bool {
         return true;
     };
     let annotations = child.metadata().annotations.as_ref();
-    let wanted_hash = annotations.and_then(|annotations| annotations.get(names::APPLIED_HASH_ANNOTATION));
+    let wanted_hash = annotations.and_then(|annotations| annotations.get(labels::APPLIED_HASH));
     // A child that is being deleted keeps its name until it is gone.
     if live.terminating {
         return false;
@@ -72,7 +72,7 @@ fn is_due(draft: &Draft<'_>, child: &Child) -> bool {
     live.applied_hash.as_ref() != wanted_hash || accepted.has_drifted(&key, &child.to_json(), &live.object)
 }
 
-/// Before the Redis Deployment exists, or when pods say or let suspect that the Secret is missing: nobody can read whether it is there.
+/// Before the Redis Deployment exists, or when the state of pods suggests that the Secret is missing: the operator cannot read it.
 fn redis_secret(draft: &mut Draft<'_>) {
     if !matches!(draft.cluster.redis, RedisTarget::Managed(_)) {
         return;

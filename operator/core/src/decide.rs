@@ -24,7 +24,7 @@ const IDLE: Duration = Duration::from_mins(1);
 const NEXT_BATCH: Duration = Duration::from_secs(1);
 /// Creates are counted over this long.
 const CREATE_WINDOW: SignedDuration = SignedDuration::from_secs(15);
-/// A pool may at least grow by so many pods in a window.
+/// The pool may always grow by this number of pods in a window.
 const LEAST_CREATES: usize = 4;
 
 /// A pod that cannot be reached may come back within this time and keep its clients.

@@ -134,7 +134,7 @@ impl<'a> Draft<'a> {
         });
     }
 
-    /// Creates so many pods under serials that are reserved first.
+    /// Creates pods under serials that are reserved first.
     pub(crate) fn create(&mut self, pods: usize) -> Vec<String> {
         let serials = serials::take(self.observed, &self.cluster.name, self.next_serial, pods);
         let mut names = Vec::new();

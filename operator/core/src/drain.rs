@@ -1,5 +1,5 @@
-//! How a pod leaves: cordoned, shedding, removing, gone. The pod's label and annotations hold all of it, so that any operator goes on
-//! where the last one stopped.
+//! The drain of a pod: cordoned, shedding, removing, deleted. Its state is in the label and annotations of the pod, so that
+//! another operator process continues it.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use wsc_api::v1alpha1::OnDeadline;
@@ -13,22 +13,22 @@ use crate::plan::{ControlVerb, EventKind};
 use crate::pool::{Member, Pool, Role};
 use crate::validate::ValidCluster;
 
-/// A rollout waits for natural departures no longer than this: it has every pod to get through.
+/// A rollout waits no longer for clients to disconnect on their own: it drains every pod.
 const ROLLOUT_NATURAL: SignedDuration = SignedDuration::from_secs(60);
 /// Granted moves are spread over a bit less than a tick, so that the next sample finds them done.
 const PACE_SECONDS: f64 = 4.0;
-/// Nobody needs to be slower than one in five seconds.
+/// The slowest rate: one move in five seconds.
 const LEAST_PER_SECOND: f64 = 0.2;
-/// After the last client was asked at the deadline, so long it has to close.
+/// Time for the last connection to close at the deadline.
 const LAST_CLOSE: SignedDuration = SignedDuration::from_secs(10);
-/// A pod that gets nowhere for so long after its deadline goes whatever it says: its own SIGTERM asks everybody again.
+/// A pod without progress after its deadline is deleted after this time: on SIGTERM it closes all connections.
 const FORCE_DELETE_AFTER: SignedDuration = SignedDuration::from_secs(60);
-/// After so long everybody who was granted to move has been asked and is gone: a tick and the time for a goodbye.
+/// After this time every granted move is made: a tick and the time for a graceful close.
 const GRANT_SETTLED: SignedDuration = SignedDuration::from_secs(15);
 /// Samples in a row without a connection that make a pod empty.
 const ZEROS: u32 = 2;
 
-/// Cordons a pod: its proxies and the pod itself take nobody new.
+/// Cordons a pod: the proxies and the pod itself accept no new connections.
 pub(crate) fn start(draft: &mut Draft<'_>, member: &Member<'_>, reason: DrainReason) {
     if !draft.observed.watches_fresh {
         draft.line(format!(
@@ -62,7 +62,7 @@ pub(crate) fn heal_serving(draft: &mut Draft<'_>, pool: &Pool<'_>) {
 }
 
 fn uncordon(draft: &mut Draft<'_>, view: &PodView, sample: Option<&Sample>) {
-    // What was granted may have arrived after the sample: a pod in rotation must not go on closing.
+    // A grant may have arrived after the sample: a pod in rotation must stop closing connections.
     if let Some(sample) = sample.filter(|sample| granted_total(draft, sample) > sample.shed_total) {
         let verb = ControlVerb::Shed {
             boot_id: sample.boot_id.clone(),
@@ -167,14 +167,14 @@ fn natural(cluster: &ValidCluster, reason: DrainReason) -> SignedDuration {
     }
 }
 
-/// The pod says that it is not cordoned, perhaps since its process restarted.
+/// The pod reports that it is not cordoned, for example after a restart of its process.
 fn keep_cordoned(draft: &mut Draft<'_>, member: &Member<'_>) {
     if member.sample.is_some_and(|sample| !sample.cordoned) {
         draft.call(member.view, ControlVerb::Cordon);
     }
 }
 
-/// Nobody new comes: the pod itself refuses, or no proxy sends anybody.
+/// No new connections: the pod itself rejects them, or no proxy routes any to it.
 fn is_cordoned(draft: &Draft<'_>, member: &Member<'_>) -> bool {
     member.sample.is_some_and(|sample| sample.cordoned) || proxies_applied(draft, member.view)
 }
@@ -195,7 +195,7 @@ fn live_agents<'a>(
         .map(|proxy| proxy.agent.as_ref())
 }
 
-/// Empty by the pod's own word, twice, and by every proxy's. After the deadline a proxy that does not answer is not waited for.
+/// Empty by two samples of the pod and by every proxy. After the deadline a proxy that does not answer is not waited for.
 fn is_empty(draft: &Draft<'_>, member: &Member<'_>, over: bool) -> bool {
     let zeros = member
         .sample
@@ -211,7 +211,7 @@ fn is_empty(draft: &Draft<'_>, member: &Member<'_>, over: bool) -> bool {
     zeros && no_sessions && closed
 }
 
-/// Found empty before, and everybody has said so again since then.
+/// Found empty before, and confirmed by the pod and every proxy since then.
 fn still_empty(draft: &mut Draft<'_>, member: &Member<'_>) -> bool {
     let now = draft.now;
     let since = *draft
@@ -223,7 +223,7 @@ fn still_empty(draft: &mut Draft<'_>, member: &Member<'_>) -> bool {
     pod && live_agents(draft).flatten().all(|agent| agent.at > since)
 }
 
-/// Remembers when the pod last asked a client of those that the deadline wants gone.
+/// Records when the pod last closed one of the connections that remained at the deadline.
 fn note_progress(draft: &mut Draft<'_>, member: &Member<'_>) {
     let Some(sample) = member.sample else {
         return;
@@ -238,7 +238,7 @@ fn note_progress(draft: &mut Draft<'_>, member: &Member<'_>) {
     }
 }
 
-/// With `onDeadline: Close`: everybody was asked and had time to close; or it has got nowhere for long, and SIGTERM will ask.
+/// With `onDeadline: Close`: all connections had time to close, or there is no progress and SIGTERM will close them.
 fn may_cut(draft: &Draft<'_>, member: &Member<'_>, drain: &Drain) -> bool {
     let Some(sample) = member.sample else {
         return silent_for(draft, member, drain) >= FORCE_DELETE_AFTER;
@@ -250,7 +250,7 @@ fn may_cut(draft: &Draft<'_>, member: &Member<'_>, drain: &Drain) -> bool {
     (pending(draft, sample) == 0 && idle >= LAST_CLOSE) || idle >= FORCE_DELETE_AFTER + rest.interval
 }
 
-/// How long nothing was heard from the pod after its deadline.
+/// Time since the last answer of the pod, after its deadline.
 fn silent_for(draft: &Draft<'_>, member: &Member<'_>, drain: &Drain) -> SignedDuration {
     let newest = draft.observed.samples.get(&member.view.name);
     let heard = newest.filter(|sample| sample.pod_uid == member.view.uid);
@@ -258,7 +258,7 @@ fn silent_for(draft: &Draft<'_>, member: &Member<'_>, drain: &Drain) -> SignedDu
     silent.min(overdue_for(draft, drain))
 }
 
-/// How long the deadline is over, as far as this process knows: before it started, others may have failed to ask.
+/// Time since the deadline, counted from the start of this process: an earlier one may have failed to call the pod.
 fn overdue_for(draft: &Draft<'_>, drain: &Drain) -> SignedDuration {
     let started_at = draft.memory.started_at.unwrap_or(draft.now);
     since(started_at.max(drain.deadline), draft.now)
@@ -296,7 +296,7 @@ fn granted_to<'b>(draft: &'b Draft<'_>, sample: &Sample) -> Option<&'b Granted> 
     granted.filter(|granted| granted.boot_id == sample.boot_id)
 }
 
-/// What this process was granted, whether it has heard of it or not.
+/// What this process was granted, whether the grant arrived or not.
 fn granted_total(draft: &Draft<'_>, sample: &Sample) -> i64 {
     granted_to(draft, sample).map_or(sample.shed_target, |granted| {
         granted.total.max(sample.shed_target)
@@ -308,7 +308,7 @@ fn pending(draft: &Draft<'_>, sample: &Sample) -> i64 {
     (granted_total(draft, sample) - sample.shed_total).max(0)
 }
 
-/// Connections that nobody was granted to move. Those that were asked are still connections for a moment, and nobody new comes.
+/// Connections without a grant. A moved connection counts until it is closed, and no new ones are accepted.
 fn ungranted(draft: &Draft<'_>, sample: &Sample) -> i64 {
     let pending = pending(draft, sample);
     let unasked = (sample.connections - pending).max(0);
@@ -375,7 +375,7 @@ fn send(draft: &mut Draft<'_>, view: &PodView, sample: &Sample, total: i64, per_
     draft.call(view, verb);
 }
 
-/// The deadline's right: whoever is left is asked, as fast as moves may be at all. Later grants pay for it.
+/// Grants all remaining connections at the deadline, as fast as moves may be. Later grants pay for it.
 fn grant_remaining(draft: &mut Draft<'_>, overdue: &[&Member<'_>], rate: f64) {
     let pods = u32::try_from(overdue.len()).unwrap_or(u32::MAX).max(1);
     let per_second = f64::from(draft.cluster.disruption.max_moves_per_second) / f64::from(pods);
@@ -389,13 +389,13 @@ fn grant_remaining(draft: &mut Draft<'_>, overdue: &[&Member<'_>], rate: f64) {
         if let Some(rest) = granted.and_then(|granted| granted.final_grant.as_mut()) {
             rest.interval = interval;
             if pending(draft, sample) > 0 {
-                // Said again, because it may not have arrived, and because the pods that ask at the same time share the pace.
+                // Repeated, because it may not have arrived, and because pods past their deadline share the rate.
                 let total = granted_total(draft, sample);
                 send(draft, member.view, sample, total, per_second);
             }
             continue;
         }
-        // While it takes new clients, some of them would not be asked.
+        // While it accepts new connections, the grant would not cover them.
         if !sample.cordoned && overdue_for(draft, drain) < FORCE_DELETE_AFTER {
             continue;
         }

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 use wsc_api::v1alpha1::WebSocketClusterStatus;
+use wsc_contract::agent::Refusal;
 
 /// Everything that a plan is made of, besides the validated spec.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Observed {
-    /// The status as it was last read, with the `resourceVersion` that it came with.
+    /// The status as it was last read.
     pub status: WebSocketClusterStatus,
-    pub resource_version: String,
     /// `metadata.generation` of the spec.
     pub generation: i64,
     /// Server pods that are controlled by this resource's uid, by name.
@@ -200,12 +200,6 @@ pub struct AgentView {
     pub refusal: Option<Refusal>,
     /// Sessions and state by server (pod) name.
     pub servers: BTreeMap<String, AgentServer>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    pub structure: String,
-    pub message: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

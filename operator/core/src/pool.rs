@@ -22,11 +22,11 @@ pub(crate) enum Role {
     Starting,
     /// In rotation, and capacity.
     Serving,
-    /// In rotation by its label, but nobody can reach it: no capacity.
+    /// In rotation by its label, but unreachable: no capacity.
     Broken,
     /// Cordoned, shedding or being removed.
     Draining,
-    /// Deleted by somebody; its clients will come back elsewhere.
+    /// Deleted by another client of the API; its clients will reconnect elsewhere.
     Terminating,
     /// Failed or succeeded.
     Dead,

@@ -9,8 +9,8 @@ mod server;
 #[cfg(test)]
 mod tests;
 
-use wsc_api::names;
 use wsc_api::v1alpha1::ServiceType;
+use wsc_contract::names;
 
 use crate::observed::{ChildKey, ChildKind};
 use crate::plan::Child;

@@ -10,7 +10,7 @@ use crate::pool::{Member, Pool, Role};
 use crate::scale::{self, Scale, common_hold};
 use crate::victim;
 
-/// A new pod has proved itself once it has been ready for so long.
+/// Time for which a new pod must be ready before an old one drains.
 const MIN_READY: SignedDuration = SignedDuration::from_secs(10);
 
 /// The template went back to what these pods have: they stay. Returns how many.

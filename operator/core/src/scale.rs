@@ -14,7 +14,7 @@ use crate::validate::{Amount, ValidCluster};
 
 /// The pool shrinks only while its clients fit into this share of the target of the pods that remain.
 const MARGIN_PERCENT: i64 = 10;
-/// Nothing shrinks and no rollout goes on for so long after clients came too fast.
+/// No scale-down and no rollout for this time after the number of connections grew too fast.
 const PANIC: SignedDuration = SignedDuration::from_secs(60);
 /// Clients are refused and the pool is as full as this: there is no room anywhere.
 const FULL_PERCENT: i64 = 90;
@@ -30,7 +30,7 @@ pub(crate) struct Load {
     pub(crate) sampled: usize,
     pub(crate) fresh: usize,
     pub(crate) stale: usize,
-    /// Pods that may have clients, how many nobody knows.
+    /// Pods with an unknown number of connections.
     pub(crate) unknown: usize,
 }
 
@@ -64,7 +64,7 @@ pub(crate) struct Scale {
     pub(crate) limit: Option<Limit>,
     /// Too little is known about connections to decide anything.
     pub(crate) blind: bool,
-    /// Nothing is known at all: right after a start nobody has answered yet.
+    /// No sample at all, as right after a start.
     pub(crate) unknown: bool,
     pub(crate) panic: bool,
     /// Why no pod may be drained to shrink the pool now.
@@ -74,7 +74,7 @@ pub(crate) struct Scale {
 }
 
 impl Scale {
-    /// Would the clients fit into so many pods?
+    /// Whether the clients fit into this number of pods.
     pub(crate) fn fits(&self, pods: i32) -> bool {
         let room = match self.mode {
             // Above the maximum there is nothing to weigh.
@@ -85,7 +85,7 @@ impl Scale {
         self.load.down * 100 <= room * (100 - MARGIN_PERCENT)
     }
 
-    /// What decisions are taken on, in words.
+    /// The inputs of decisions as text.
     fn inputs(&self) -> String {
         let Load { up, down, .. } = self.load;
         let connections = if up == down {
@@ -176,7 +176,7 @@ fn load(pool: &Pool<'_>, target_per_pod: i64) -> Load {
         let fresh = member.freshness == Freshness::Fresh;
         let (up, down) = match member.role {
             Role::Dead | Role::Starting => (0, 0),
-            // Whoever is on it comes back elsewhere; nobody new goes there.
+            // Its clients reconnect elsewhere; it accepts no new ones.
             Role::Terminating => (known, known),
             Role::Serving | Role::Draining | Role::Broken => {
                 load.unknown += usize::from(!fresh);

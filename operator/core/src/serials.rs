@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use wsc_api::names;
+use wsc_contract::names;
 
 use crate::observed::Observed;
 

@@ -84,7 +84,7 @@ pub(crate) fn remove_hopeless(draft: &mut Draft<'_>, pool: &Pool<'_>) {
     }
 }
 
-/// Pods that never served leave before any that does, the newest first: nobody has to move.
+/// Pods that were never ready are deleted before a serving one drains, the newest first: no client has to move.
 pub(crate) fn remove_surplus(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) {
     if scale.hold.is_some() {
         return;

@@ -3,8 +3,8 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use wsc_api::names::{self, Component};
 use wsc_api::v1alpha1::{ConnectionsStatus, DrainStatus, WebSocketClusterStatus};
+use wsc_contract::labels::{self, Component};
 
 use crate::conditions;
 use crate::draft::Draft;
@@ -127,11 +127,11 @@ fn draining<'a, 'b>(draft: &Draft<'_>, pool: &'b Pool<'a>) -> Vec<&'b Member<'a>
 fn selector(draft: &Draft<'_>) -> String {
     format!(
         "{}={},{}={},{}={}",
-        names::CLUSTER_LABEL,
+        labels::CLUSTER,
         draft.cluster.name,
-        names::COMPONENT_LABEL,
+        labels::COMPONENT,
         Component::Server.as_str(),
-        names::STATE_LABEL,
+        labels::STATE,
         PodState::Active.as_str()
     )
 }
@@ -156,7 +156,7 @@ fn connections(
         })
         .sum();
     if scale.unknown {
-        // Right after a start nothing is known, which is not the same as nobody.
+        // Right after a start the number of connections is unknown, which is not zero.
         return ConnectionsStatus {
             moved_total,
             ..before.clone()

@@ -1,8 +1,8 @@
 //! What the tests of this crate start from.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use wsc_api::names;
 use wsc_api::v1alpha1::WebSocketCluster;
+use wsc_contract::names;
 
 use crate::observed::{PodPhase, PodState, PodView, Sample};
 use crate::validate::{Images, ValidCluster, validate};

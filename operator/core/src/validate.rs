@@ -6,11 +6,11 @@ mod checks;
 mod tests;
 mod values;
 
-use wsc_api::names;
 use wsc_api::v1alpha1::{
     DisruptionSpec, DrainSpec, ProxySpec, RedisSpec, ScalingSpec, ServerSpec, WebSocketCluster,
 };
 use wsc_contract::origin::OriginError;
+use wsc_contract::{labels, ports};
 use wsc_haproxy::{CookieName, SameSite, Sticky, Timeouts};
 
 pub(crate) use values::{Amount, Disruption, DrainSettings, Proxy, RedisTarget, Scaling, Server};
@@ -36,7 +36,7 @@ pub fn validate(resource: &WebSocketCluster, images: &Images) -> Result<ValidClu
         restarted_at: metadata
             .annotations
             .as_ref()
-            .and_then(|annotations| annotations.get(names::RESTARTED_AT_ANNOTATION).cloned()),
+            .and_then(|annotations| annotations.get(labels::RESTARTED_AT).cloned()),
         images,
         scaling: scaling(spec.replicas, &spec.scaling)?,
         server: server(&spec.server)?,
@@ -79,7 +79,7 @@ fn scaling(replicas: i32, spec: &ScalingSpec) -> Result<Scaling, Invalid> {
 
 fn server(spec: &ServerSpec) -> Result<Server, Invalid> {
     let port: u16 = checks::number("server.port", spec.port, 1024, 65_535)?;
-    if port == names::CONTROL_PORT {
+    if port == ports::CONTROL.number {
         return Err(checks::invalid(
             "server.port",
             "must not be 9090: it is the port of the control contract",
@@ -140,7 +140,7 @@ fn proxy(spec: &ProxySpec) -> Result<Proxy, Invalid> {
     checks::range("proxy.service.port", spec.service.port, 1, 65_535)?;
     let annotations = &spec.service.annotations;
     checks::at_most("proxy.service.annotations", annotations.len(), 32)?;
-    checks::not_ours("proxy.service.annotations", annotations.keys(), &[names::GROUP])?;
+    checks::not_ours("proxy.service.annotations", annotations.keys(), &[labels::GROUP])?;
     checks::at_most("proxy.origins", spec.origins.len(), 64)?;
     let origins = spec.origins.iter().enumerate();
     let origins = origins

@@ -13,8 +13,8 @@ use kube::runtime::{WatchStreamExt, reflector::Lookup};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
-use wsc_api::names::{self, AGENT_PORT, CLUSTER_LABEL, COMPONENT_LABEL, CONTROL_PORT};
 use wsc_api::v1alpha1::WebSocketCluster;
+use wsc_contract::{labels, names, ports};
 
 use super::board::Board;
 use super::http::Http;
@@ -40,7 +40,7 @@ impl Observer {
     pub fn start(cluster: &Cluster, board: &Arc<Board>, name: &str) -> Self {
         let mut tasks = JoinSet::new();
         let client = || cluster.client.clone();
-        let labels = watcher::Config::default().labels(&format!("{CLUSTER_LABEL}={name}"));
+        let labels = watcher::Config::default().labels(&format!("{}={name}", labels::CLUSTER));
         let named = |name: &str| watcher::Config::default().fields(&format!("metadata.name={name}"));
         let on_pod = pods(Arc::clone(board));
         tasks.spawn(follow(Api::namespaced(client(), NAMESPACE), labels, on_pod));
@@ -94,7 +94,7 @@ fn component(pod: &core::Pod) -> Option<&str> {
     pod.metadata
         .labels
         .as_ref()?
-        .get(COMPONENT_LABEL)
+        .get(labels::COMPONENT)
         .map(String::as_str)
 }
 
@@ -150,12 +150,12 @@ pub async fn look(http: &Http, board: &Board) {
         (servers, proxies)
     });
     let servers = servers.into_iter().map(async |(name, uid, ip)| {
-        if let Ok(stats) = ask::<Stats>(http, &ip, CONTROL_PORT, "stats").await {
+        if let Ok(stats) = ask::<Stats>(http, &ip, ports::CONTROL.number, "stats").await {
             board.pool(|pool| pool.said(&name, &uid, stats));
         }
     });
     let proxies = proxies.into_iter().map(async |(uid, ip)| {
-        if let Ok(status) = ask::<AgentStatus>(http, &ip, AGENT_PORT, "status").await {
+        if let Ok(status) = ask::<AgentStatus>(http, &ip, ports::AGENT.number, "status").await {
             board.pool(|pool| pool.agent_said(&uid, status));
         }
     });
@@ -179,7 +179,7 @@ fn host(ip: &str) -> String {
 /// What the operator's metric says, if the operator answers.
 async fn granted(client: &kube::Client, http: &Http, name: &str) -> Result<Option<u64>> {
     let pods: Api<core::Pod> = Api::namespaced(client.clone(), OPERATOR_NAMESPACE);
-    let labels = ListParams::default().labels(&format!("{COMPONENT_LABEL}=operator"));
+    let labels = ListParams::default().labels(&format!("{}=operator", labels::COMPONENT));
     let found = within(CALL, "listing the operator's pods", pods.list(&labels)).await?;
     let ips = found.into_iter().filter_map(|pod| pod.status?.pod_ip);
     for ip in ips {

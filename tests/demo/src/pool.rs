@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use k8s_openapi::api::core::v1 as core;
 use serde::Deserialize;
-use wsc_api::names::STATE_LABEL;
 use wsc_api::v1alpha1::WebSocketClusterStatus;
+use wsc_contract::labels;
 
 /// A pool as it was last seen.
 #[derive(Clone, Debug, Default)]
@@ -107,7 +107,7 @@ impl Pool {
             .metadata
             .labels
             .as_ref()
-            .and_then(|labels| labels.get(STATE_LABEL))
+            .and_then(|labels| labels.get(labels::STATE))
             .cloned()
             .unwrap_or_default();
         known.ready = is_ready(pod);
@@ -270,7 +270,7 @@ mod tests {
 
     fn pod(name: &str, state: &str, ready: &str) -> core::Pod {
         serde_json::from_value(json!({
-            "metadata": {"name": name, "uid": format!("uid-{name}"), "labels": {STATE_LABEL: state}},
+            "metadata": {"name": name, "uid": format!("uid-{name}"), "labels": {labels::STATE: state}},
             "status": {
                 "podIP": "10.0.0.7",
                 "conditions": [{"type": "Ready", "status": ready}],

@@ -7,7 +7,8 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use rustix::process::Signal;
 use serde_json::Value;
-use wsc_api::names::{self, Component};
+use wsc_contract::labels::Component;
+use wsc_contract::ports;
 use wsc_testing::client::EndKind;
 use wsc_testing::cluster::processes::{self, Process};
 use wsc_testing::cluster::{Environment, eventually};
@@ -75,7 +76,7 @@ async fn address(pod: &Pod) -> Result<String> {
 
 /// Clients that come to this proxy itself, as soon as it accepts.
 async fn come_to(address: &str, count: usize) -> Result<Crowd> {
-    let endpoint = format!("ws://{address}:{}/ws", names::PROXY_PORT);
+    let endpoint = format!("ws://{address}:{}/ws", ports::PROXY.number);
     eventually(PATIENCE, &format!("{address} serves"), || async {
         let mut crowd = Crowd::new(&endpoint, "lobby");
         crowd.join(count).await?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
-use wsc_api::names::Component;
+use wsc_contract::labels::Component;
 
 use crate::crowd::Crowd;
 use crate::stage::{Stage, play, restarts};

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
-use wsc_api::names::Component;
 use wsc_api::v1alpha1::WebSocketClusterStatus;
+use wsc_contract::labels::Component;
 use wsc_testing::client::{Client, EndKind};
 use wsc_testing::cluster::{eventually, processes};
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use wsc_api::names::Component;
+use wsc_contract::labels::Component;
 use wsc_testing::cluster::processes::{self, Process};
 
 use crate::stage::{play, uid};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use futures::{StreamExt, stream};
-use wsc_api::names::Component;
+use wsc_contract::labels::Component;
 use wsc_testing::client::{Client, Options, Refused};
 use wsc_testing::cluster::eventually;
 use wsc_testing::sockets::allow_files;

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
-use wsc_api::names::Component;
+use wsc_contract::labels::Component;
 use wsc_testing::cluster::{Images, eventually, processes};
 
 use crate::crowd::Crowd;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use wsc_api::names::{self, Component};
+use wsc_contract::labels::{self, Component};
 use wsc_testing::client::{Client, EndKind};
 use wsc_testing::cluster::eventually;
 
@@ -55,7 +55,7 @@ disruption: {{movesPerMinute: {BUDGET}}}
         let hashes = |pods: &std::collections::BTreeMap<String, k8s_openapi::api::core::v1::Pod>| {
             let labels = pods.values().filter_map(|pod| pod.metadata.labels.clone());
             labels
-                .filter_map(|labels| labels.get(names::TEMPLATE_HASH_LABEL).cloned())
+                .filter_map(|labels| labels.get(labels::TEMPLATE_HASH).cloned())
                 .collect::<Vec<_>>()
         };
         ensure!(

@@ -1,8 +1,8 @@
 //! The pool follows its connections, and nobody is dropped for it.
 
 use anyhow::{Context, Result, ensure};
-use wsc_api::names::Component;
 use wsc_api::v1alpha1::WebSocketCluster;
+use wsc_contract::labels::Component;
 use wsc_testing::client::EndKind;
 use wsc_testing::cluster::eventually;
 

@@ -13,8 +13,9 @@ use kube::api::{Api, ListParams};
 use serde_json::Value;
 use tokio::sync::{OnceCell, RwLock};
 use tokio::time::sleep;
-use wsc_api::names::{self, Component};
 use wsc_api::v1alpha1::WebSocketCluster;
+use wsc_contract::labels::{self, Component};
+use wsc_contract::{names, ports};
 use wsc_testing::cluster::{Cluster, Images, Namespace, eventually, within};
 
 use crate::crowd::Crowd;
@@ -194,8 +195,8 @@ impl Stage {
     pub(crate) async fn pods(&self, name: &str, component: Component) -> Result<BTreeMap<String, Pod>> {
         let labels = format!(
             "{}={name},{}={}",
-            names::CLUSTER_LABEL,
-            names::COMPONENT_LABEL,
+            labels::CLUSTER,
+            labels::COMPONENT,
             component.as_str()
         );
         let api: Api<Pod> = self.api();
@@ -233,17 +234,17 @@ impl Stage {
 
     /// `/stats` of a server pod.
     pub(crate) async fn stats(&self, pod: &Pod) -> Result<Value> {
-        get_json(&address(pod)?, names::CONTROL_PORT, "/stats").await
+        get_json(&address(pod)?, ports::CONTROL.number, "/stats").await
     }
 
     /// `/metrics` of a server pod.
     pub(crate) async fn server_metrics(&self, pod: &Pod) -> Result<String> {
-        get(&address(pod)?, names::CONTROL_PORT, "/metrics").await
+        get(&address(pod)?, ports::CONTROL.number, "/metrics").await
     }
 
     /// `/status` of the agent in a proxy pod.
     pub(crate) async fn agent(&self, pod: &Pod) -> Result<Value> {
-        get_json(&address(pod)?, names::AGENT_PORT, "/status").await
+        get_json(&address(pod)?, ports::AGENT.number, "/status").await
     }
 
     /// `/status` of every agent.

@@ -37,7 +37,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let folder = Folder::create(root.join("tests/releases").join(version))?;
     folder.write("crd.yaml", &yaml(&[wsc_api::crd()])?)?;
     folder.write("flags.yaml", &yaml(&[flags::all()])?)?;
-    for (program, metrics) in metrics::all()? {
+    for (program, metrics) in metrics::all() {
         folder.write(&format!("metrics/{program}.yaml"), &yaml(&[metrics])?)?;
     }
     for (name, resource) in examples::all(root)? {

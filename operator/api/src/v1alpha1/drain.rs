@@ -3,6 +3,7 @@
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use wsc_contract::close::CloseCode;
 
 use crate::OnChange;
 
@@ -50,8 +51,8 @@ pub struct NoticeSpec {
     /// WebSocket close code; 1012 is "service restart".
     #[serde(default = "default_close_code")]
     #[schemars(extend("x-on-change" = OnChange::RollsServers))]
-    #[x_kube(validation = Rule::new("self in [1001, 1012, 1013] || (self >= 4000 && self <= 4999)")
-        .message("drain.notice.closeCode must be 1001, 1012, 1013 or 4000 to 4999"))]
+    #[x_kube(validation = Rule::new(CloseCode::CEL_RULE)
+        .message(format!("drain.notice.closeCode must be {}", CloseCode::RULE).as_str()))]
     pub close_code: i32,
 
     /// Upper limit of the random reconnect delay that the close reason names to each client.

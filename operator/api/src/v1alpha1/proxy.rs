@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use wsc_contract::origin::OriginPattern;
 
 use super::pod::PodSettings;
 use crate::OnChange;
@@ -26,10 +27,14 @@ pub struct ProxySpec {
     #[serde(default)]
     pub sticky: StickySpec,
 
-    /// Allowed values of the `Origin` header: `https://example.org`, `https://example.org:8443`, `https://*.example.org` (one label) or `*`
-    /// (any); without entries only the origin of the requested host. Requests without the header are accepted.
+    /// Allowed values of the `Origin` header: `https://example.org`, `https://*.example.org` (one label), `capacitor://localhost` or `*`
+    /// (any but `null`); without entries only the origin of the requested host. Requests without the header are accepted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(min = 1, max = 255), pattern(r"^(\*|https?://(\*\.)?([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?|https?://\[[0-9a-fA-F:]+\](:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?)$")), extend("x-on-change" = OnChange::ReloadsProxiesAndRollsServers))]
+    #[schemars(
+        length(max = 64),
+        inner(length(min = 1, max = 255), pattern(OriginPattern::SCHEMA)),
+        extend("x-on-change" = OnChange::ReloadsProxiesAndRollsServers)
+    )]
     pub origins: Vec<String>,
 
     /// Timeouts of HAProxy.

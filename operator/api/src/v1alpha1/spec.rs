@@ -23,7 +23,6 @@ use crate::OnChange;
     shortname = "wsc",
     category = "all",
     namespaced,
-    cel,
     status = "WebSocketClusterStatus",
     derive = "PartialEq",
     scale(

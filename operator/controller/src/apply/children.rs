@@ -10,7 +10,7 @@ use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use serde::Serialize;
 use serde_json::{Value, json};
-use wsc_api::names;
+use wsc_contract::names;
 use wsc_core::drift;
 use wsc_core::memory::Memory;
 use wsc_core::observed::{ChildKey, ChildKind};
@@ -19,7 +19,8 @@ use wsc_core::plan::Child;
 use super::target::{Target, creating};
 use crate::api::Kind;
 use crate::error::Error;
-use crate::observe::{live_meta, pods};
+use crate::identity::Uid;
+use crate::observe::live_meta;
 use crate::state::State;
 
 pub(super) async fn apply(
@@ -29,32 +30,29 @@ pub(super) async fn apply(
     state: &mut State,
 ) -> Result<(), Error> {
     let remembered = (memory, state);
+    let key = child.key();
     match child {
-        Child::ServiceAccount(object) => put(target, ChildKind::ServiceAccount, &**object, remembered).await,
-        Child::Role(object) => put(target, ChildKind::Role, &**object, remembered).await,
-        Child::RoleBinding(object) => put(target, ChildKind::RoleBinding, &**object, remembered).await,
-        Child::NetworkPolicy(object) => put(target, ChildKind::NetworkPolicy, &**object, remembered).await,
-        Child::ConfigMap(object) => put(target, ChildKind::ConfigMap, &**object, remembered).await,
-        Child::Service(object) => put(target, ChildKind::Service, &**object, remembered).await,
-        Child::Deployment(object) => put(target, ChildKind::Deployment, &**object, remembered).await,
+        Child::ServiceAccount(object) => put(target, &key, &**object, remembered).await,
+        Child::Role(object) => put(target, &key, &**object, remembered).await,
+        Child::RoleBinding(object) => put(target, &key, &**object, remembered).await,
+        Child::NetworkPolicy(object) => put(target, &key, &**object, remembered).await,
+        Child::ConfigMap(object) => put(target, &key, &**object, remembered).await,
+        Child::Service(object) => put(target, &key, &**object, remembered).await,
+        Child::Deployment(object) => put(target, &key, &**object, remembered).await,
     }
 }
 
 async fn put<K: Kind>(
     target: &Target<'_>,
-    kind: ChildKind,
+    key: &ChildKey,
     wanted: &K,
     (memory, state): (&mut Memory, &mut State),
 ) -> Result<(), Error> {
-    let key = ChildKey {
-        kind,
-        name: wanted.meta().name.clone().unwrap_or_default(),
-    };
-    match target.observed.children.get(&key) {
+    match target.observed.children.get(key) {
         // It is being deleted; its name is not free yet.
         Some(live) if live.terminating => Ok(()),
-        Some(live) => patch(target, &key, wanted, &live.uid, memory).await,
-        None => create(target, &key, wanted, (memory, state)).await,
+        Some(live) => patch(target, key, wanted, &live.uid, memory).await,
+        None => create(target, key, wanted, (memory, state)).await,
     }
 }
 
@@ -90,21 +88,14 @@ async fn taken<K: Kind>(
         return Ok(());
     };
     let terminating = meta.deletion_timestamp.is_some();
-    if pods::controller_uid(&meta) == Some(target.cluster.uid.as_str()) {
-        if terminating {
-            return Ok(());
-        }
-        return patch(
-            target,
-            key,
-            wanted,
-            meta.uid.as_deref().unwrap_or_default(),
-            memory,
-        )
-        .await;
+    if target.owns(&meta) {
+        return match Uid::of(&meta) {
+            Some(uid) if !terminating => patch(target, key, wanted, &uid, memory).await,
+            _ => Ok(()),
+        };
     }
     tracing::warn!(
-        cluster = %target.key, kind = ?key.kind, name = key.name, terminating,
+        kind = ?key.kind, name = key.name, terminating,
         "name of a child is taken by a foreign object; not changing it"
     );
     state.conflicts.child(key.clone(), terminating, Instant::now());
@@ -134,7 +125,7 @@ async fn patch<K: Kind>(
         return Ok(());
     }
     let live = prune(target, key, &json, Some(&live)).await?.unwrap_or(live);
-    accept(target, key, &json, &value(&live), memory);
+    accept(key, &json, &value(&live), memory);
     Ok(())
 }
 
@@ -161,7 +152,7 @@ async fn prune<K: Kind>(
         read = target.context.api.read(&what, api.get(&key.name)).await?;
         &read
     };
-    let ours = pods::controller_uid(live.meta()) == Some(target.cluster.uid.as_str());
+    let ours = target.owns(live.meta());
     let Some(mut patch) = drift::removal_patch(wanted, &value(live)).filter(|_| ours) else {
         return Ok(None);
     };
@@ -169,7 +160,7 @@ async fn prune<K: Kind>(
     let meta = live.meta();
     patch["metadata"] = json!({"uid": meta.uid, "resourceVersion": meta.resource_version});
     tracing::info!(
-        cluster = %target.key, kind = ?key.kind, name = key.name, patch = %patch,
+        kind = ?key.kind, name = key.name, patch = %patch,
         "removing fields set by another field manager"
     );
     let params = PatchParams {
@@ -202,13 +193,13 @@ fn value<K: Kind>(object: &K) -> Value {
 }
 
 /// Applying the object again would not change what it still lacks.
-fn accept(target: &Target<'_>, key: &ChildKey, wanted: &Value, live: &Value, memory: &mut Memory) {
+fn accept(key: &ChildKey, wanted: &Value, live: &Value, memory: &mut Memory) {
     if drift::contains(wanted, live) {
         memory.forget_drift(key);
         return;
     }
     tracing::warn!(
-        cluster = %target.key, kind = ?key.kind, name = key.name,
+        kind = ?key.kind, name = key.name,
         "another field manager overrides the applied object; not retrying until it changes"
     );
     memory.accept_drift(key, live);

@@ -10,14 +10,14 @@ use futures::stream;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
-use wsc_api::names;
 use wsc_api::v1alpha1::{WebSocketCluster, WebSocketClusterStatus};
+use wsc_contract::{labels, names};
 use wsc_core::plan::{PodDelete, PodMark};
 use wsc_core::status::with_serials;
 
 use super::target::{Target, creating, identity};
 use crate::error::Error;
-use crate::observe::pods::controller_uid;
+use crate::identity::PodName;
 use crate::state::State;
 use crate::status;
 
@@ -53,8 +53,11 @@ pub(super) async fn reserve(
 
 /// Creates pods, some at a time.
 pub(super) async fn create(target: &Target<'_>, pods: &[Pod], state: &mut State) -> Vec<Result<(), Error>> {
-    let creates: Vec<_> = pods.iter().map(|pod| create_one(target, pod)).collect();
-    let results: Vec<(String, Created)> = stream::iter(creates).buffer_unordered(CREATES).collect().await;
+    let creates: Vec<_> = pods
+        .iter()
+        .filter_map(|pod| Some(create_one(target, PodName::of(&pod.metadata)?, pod)))
+        .collect();
+    let results: Vec<(PodName, Created)> = stream::iter(creates).buffer_unordered(CREATES).collect().await;
     results
         .into_iter()
         .map(|(name, created)| note(target, name, created, state))
@@ -72,19 +75,16 @@ enum Created {
     Unknown(Error),
 }
 
-async fn create_one(target: &Target<'_>, pod: &Pod) -> (String, Created) {
-    let name = pod.metadata.name.clone().unwrap_or_default();
+async fn create_one(target: &Target<'_>, name: PodName, pod: &Pod) -> (PodName, Created) {
     let api = target.context.api.objects::<Pod>(&target.key.namespace);
     let params = creating();
     let call = api.create(&params, pod);
     let created = match target.context.api.write("create", "Pod", &name, call).await {
         Ok(_) => Created::Yes,
         Err(error) if error.is_conflict() => {
-            let what = format!("get Pod {name}");
+            let what = format!("get Pod {}", &*name);
             match target.context.api.read(&what, api.get_metadata_opt(&name)).await {
-                Ok(Some(live)) if controller_uid(&live.metadata) == Some(target.cluster.uid.as_str()) => {
-                    Created::Yes
-                }
+                Ok(Some(live)) if target.owns(&live.metadata) => Created::Yes,
                 Ok(Some(live)) => Created::NameTaken {
                     terminating: live.metadata.deletion_timestamp.is_some(),
                 },
@@ -98,7 +98,7 @@ async fn create_one(target: &Target<'_>, pod: &Pod) -> (String, Created) {
     (name, created)
 }
 
-fn note(target: &Target<'_>, name: String, created: Created, state: &mut State) -> Result<(), Error> {
+fn note(target: &Target<'_>, name: PodName, created: Created, state: &mut State) -> Result<(), Error> {
     let serial = names::serial_of(&target.key.name, &name);
     let mut wasted = || {
         if let Some(serial) = serial {
@@ -113,7 +113,10 @@ fn note(target: &Target<'_>, name: String, created: Created, state: &mut State) 
         }
         Created::NameTaken { terminating } => {
             wasted();
-            tracing::warn!(cluster = %target.key, pod = name, "name of a server pod is taken by a foreign pod; skipping its serial");
+            tracing::warn!(
+                pod = &*name,
+                "name of a server pod is taken by a foreign pod; skipping its serial"
+            );
             state.conflicts.pod(name, terminating, Instant::now());
             Ok(())
         }
@@ -125,20 +128,14 @@ fn note(target: &Target<'_>, name: String, created: Created, state: &mut State) 
 pub(super) async fn mark(target: &Target<'_>, mark: &PodMark) -> Result<(), Error> {
     let annotations = mark.drain.as_ref().map(|drain| {
         BTreeMap::from([
-            (
-                names::DRAIN_REASON_ANNOTATION.to_owned(),
-                drain.reason.as_str().to_owned(),
-            ),
-            (names::DRAIN_SINCE_ANNOTATION.to_owned(), drain.since.to_string()),
-            (
-                names::DRAIN_DEADLINE_ANNOTATION.to_owned(),
-                drain.deadline.to_string(),
-            ),
+            (labels::DRAIN_REASON.to_owned(), drain.reason.as_str().to_owned()),
+            (labels::DRAIN_SINCE.to_owned(), drain.since.to_string()),
+            (labels::DRAIN_DEADLINE.to_owned(), drain.deadline.to_string()),
         ])
     });
     let mut metadata = identity(&mark.name, &mark.uid, &mark.resource_version);
     metadata.labels = Some(BTreeMap::from([(
-        names::STATE_LABEL.to_owned(),
+        labels::STATE.to_owned(),
         mark.state.as_str().to_owned(),
     )]));
     metadata.annotations = annotations;
@@ -170,7 +167,7 @@ pub(super) async fn delete(target: &Target<'_>, pod: &PodDelete) -> Result<(), E
         Err(error) if error.is_not_found() => Ok(()),
         Err(error) => Err(error),
         Ok(_) => {
-            tracing::info!(cluster = %target.key, pod = pod.name, reason = pod.reason, "pod deleted");
+            tracing::info!(pod = pod.name, reason = pod.reason, "pod deleted");
             Ok(())
         }
     }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use kube::api::{ObjectMeta, PostParams};
-use wsc_api::names;
 use wsc_api::v1alpha1::WebSocketCluster;
+use wsc_contract::names;
 use wsc_core::observed::Observed;
 use wsc_core::validate::ValidCluster;
 
-use crate::cluster_key::ClusterKey;
 use crate::context::Context;
+use crate::identity::{ClusterKey, Uid};
 use crate::sample::Samples;
 
 /// What a plan is applied to.
@@ -20,6 +20,13 @@ pub(crate) struct Target<'a> {
     pub(crate) resource: Arc<WebSocketCluster>,
     pub(crate) observed: &'a Observed,
     pub(crate) samples: &'a Samples,
+}
+
+impl Target<'_> {
+    /// The object is controlled by the resource.
+    pub(super) fn owns(&self, meta: &ObjectMeta) -> bool {
+        Uid::of_controller(meta).as_deref() == Some(self.cluster.uid.as_str())
+    }
 }
 
 pub(super) fn creating() -> PostParams {

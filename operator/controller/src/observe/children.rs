@@ -9,16 +9,15 @@ use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::ObjectMeta;
-use wsc_api::names;
+use wsc_contract::labels;
 use wsc_core::observed::{ChildConflict, ChildKey, ChildKind, ChildView, Observed};
 use wsc_core::resources;
 use wsc_core::validate::ValidCluster;
 
-use super::pods;
 use crate::api::Kind;
-use crate::cluster_key::ClusterKey;
 use crate::context::Context;
 use crate::error::Error;
+use crate::identity::{ClusterKey, Namespace, Uid};
 use crate::state::State;
 use crate::watch::Scope;
 
@@ -52,12 +51,12 @@ pub(super) async fn observe(
 /// The metadata of a live object, straight from the API server.
 pub(crate) async fn live_meta(
     context: &Context,
-    namespace: &str,
+    namespace: &Namespace,
     key: &ChildKey,
 ) -> Result<Option<ObjectMeta>, Error> {
     async fn get<K: Kind>(
         context: &Context,
-        namespace: &str,
+        namespace: &Namespace,
         name: &str,
     ) -> Result<Option<ObjectMeta>, Error> {
         let api = context.api.objects::<K>(namespace);
@@ -82,7 +81,7 @@ async fn query_foreign(context: &Context, key: &ClusterKey, state: &mut State) -
     let now = Instant::now();
     for child in state.conflicts.due(now) {
         match live_meta(context, &key.namespace, &child).await? {
-            Some(meta) if pods::controller_uid(&meta) != Some(state.uid.as_str()) => {
+            Some(meta) if Uid::of_controller(&meta) != state.uid => {
                 state
                     .conflicts
                     .child(child, meta.deletion_timestamp.is_some(), now);
@@ -94,10 +93,7 @@ async fn query_foreign(context: &Context, key: &ClusterKey, state: &mut State) -
 }
 
 fn stamped(meta: &ObjectMeta) -> Option<String> {
-    meta.annotations
-        .as_ref()?
-        .get(names::APPLIED_HASH_ANNOTATION)
-        .cloned()
+    meta.annotations.as_ref()?.get(labels::APPLIED_HASH).cloned()
 }
 
 struct Collect<'a> {
@@ -112,12 +108,15 @@ impl Collect<'_> {
             let key = ChildKey { kind, name };
             let meta = object.meta();
             let terminating = meta.deletion_timestamp.is_some();
-            if pods::controller_uid(meta) != Some(self.cluster.uid.as_str()) {
+            let Some(uid) = Uid::of(meta) else {
+                continue;
+            };
+            if Uid::of_controller(meta).as_deref() != Some(self.cluster.uid.as_str()) {
                 self.foreign(&key, terminating);
                 continue;
             }
             let view = ChildView {
-                uid: meta.uid.clone().unwrap_or_default(),
+                uid: uid.into_string(),
                 applied_hash: stamped(meta),
                 object: self.state.live.json(&key, &*object),
                 terminating,

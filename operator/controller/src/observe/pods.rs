@@ -1,4 +1,4 @@
-//! From pods to what decisions need to know about them.
+//! From pods to the facts that decisions need.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -6,14 +6,17 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::{ContainerStatus, Node, Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
-use wsc_api::names::{self, Component};
+use wsc_contract::labels::{self, Component};
+use wsc_contract::names;
 use wsc_core::observed::{Drain, DrainReason, PodPhase, PodState, PodView};
+
+use crate::identity::Uid;
 
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
 /// Which of the three kinds of pods it is.
 pub(crate) fn component(pod: &Pod) -> Option<Component> {
-    let label = pod.metadata.labels.as_ref()?.get(names::COMPONENT_LABEL)?;
+    let label = pod.metadata.labels.as_ref()?.get(labels::COMPONENT)?;
     [Component::Server, Component::Proxy, Component::Redis]
         .into_iter()
         .find(|component| component.as_str() == label)
@@ -26,13 +29,6 @@ pub(crate) fn ready_since(pod: &Pod) -> Option<Timestamp> {
     since.or_else(|| created(&pod.metadata))
 }
 
-/// The uid of the object that controls this one.
-pub(crate) fn controller_uid(meta: &ObjectMeta) -> Option<&str> {
-    let owners = meta.owner_references.as_deref()?;
-    let controller = owners.iter().find(|owner| owner.controller == Some(true))?;
-    Some(&controller.uid)
-}
-
 /// The view of a server pod of this cluster; `None` for a pod whose name has no serial.
 pub(crate) fn view(cluster: &str, pod: &Pod, node: Option<&Node>) -> Option<PodView> {
     let meta = &pod.metadata;
@@ -41,12 +37,12 @@ pub(crate) fn view(cluster: &str, pod: &Pod, node: Option<&Node>) -> Option<PodV
     Some(PodView {
         serial: names::serial_of(cluster, &name)?,
         name,
-        uid: meta.uid.clone()?,
+        uid: Uid::of(meta)?.into_string(),
         resource_version: meta.resource_version.clone()?,
-        template_hash: text(meta.labels.as_ref(), names::TEMPLATE_HASH_LABEL).unwrap_or_default(),
+        template_hash: text(meta.labels.as_ref(), labels::TEMPLATE_HASH).unwrap_or_default(),
         state: state(meta),
         drain: drain(meta),
-        protected: text(meta.annotations.as_ref(), names::PROTECT_ANNOTATION).is_some(),
+        protected: text(meta.annotations.as_ref(), labels::PROTECT).is_some(),
         phase: phase(pod),
         ready: ready_since(pod).is_some(),
         ready_since: ready_since(pod),
@@ -64,16 +60,17 @@ pub(crate) fn view(cluster: &str, pod: &Pod, node: Option<&Node>) -> Option<PodV
 
 /// A pod without a known label starts again: it becomes active once it is ready.
 fn state(meta: &ObjectMeta) -> PodState {
-    let word = text(meta.labels.as_ref(), names::STATE_LABEL).unwrap_or_default();
-    PodState::parse(&word).unwrap_or(PodState::Starting)
+    let word = text(meta.labels.as_ref(), labels::STATE);
+    word.and_then(|word| PodState::parse(&word))
+        .unwrap_or(PodState::Starting)
 }
 
 fn drain(meta: &ObjectMeta) -> Option<Drain> {
     let annotation = |key| text(meta.annotations.as_ref(), key);
     Some(Drain {
-        reason: DrainReason::parse(&annotation(names::DRAIN_REASON_ANNOTATION)?)?,
-        since: annotation(names::DRAIN_SINCE_ANNOTATION)?.parse().ok()?,
-        deadline: annotation(names::DRAIN_DEADLINE_ANNOTATION)?.parse().ok()?,
+        reason: DrainReason::parse(&annotation(labels::DRAIN_REASON)?)?,
+        since: annotation(labels::DRAIN_SINCE)?.parse().ok()?,
+        deadline: annotation(labels::DRAIN_DEADLINE)?.parse().ok()?,
     })
 }
 
@@ -82,7 +79,7 @@ fn phase(pod: &Pod) -> PodPhase {
     match phase {
         Some("Failed") => PodPhase::Failed,
         Some("Succeeded") => PodPhase::Succeeded,
-        // A kubelet that is silent says nothing about the pod's processes.
+        // The state of the processes is unknown while the kubelet is silent.
         Some("Running" | "Unknown") => PodPhase::Running,
         _ => PodPhase::Pending,
     }
@@ -111,7 +108,7 @@ fn waiting_reason(pod: &Pod) -> Option<String> {
     let containers = init.chain(status.container_statuses.iter().flatten());
     let reasons = containers
         .filter_map(|container: &ContainerStatus| container.state.as_ref()?.waiting.as_ref()?.reason.clone());
-    // These two only say that it is about to start.
+    // These two mean that it is about to start.
     let mut reasons = reasons.filter(|reason| reason != "ContainerCreating" && reason != "PodInitializing");
     reasons.next().or_else(|| {
         let scheduled = condition(pod, "PodScheduled").filter(|condition| condition.status == "False")?;
@@ -205,9 +202,9 @@ mod tests {
     fn a_broken_label_or_annotation_is_no_drain() {
         let mut odd = pod();
         let labels = odd.metadata.labels.as_mut().unwrap();
-        labels.insert(names::STATE_LABEL.to_owned(), "Confused".to_owned());
+        labels.insert(labels::STATE.to_owned(), "Confused".to_owned());
         let annotations = odd.metadata.annotations.as_mut().unwrap();
-        annotations.insert(names::DRAIN_DEADLINE_ANNOTATION.to_owned(), "soon".to_owned());
+        annotations.insert(labels::DRAIN_DEADLINE.to_owned(), "soon".to_owned());
         let view = view("chat", &odd, None).unwrap();
         assert_eq!((view.state, view.drain), (PodState::Starting, None));
     }

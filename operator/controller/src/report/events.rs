@@ -1,162 +1,132 @@
-//! Events about resources (`events.k8s.io/v1`). What is said again and again is said once, and counted.
+//! Events about resources (`events.k8s.io/v1`). A repetition is counted, at most every few minutes.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::api::events::v1::{Event as ApiEvent, EventSeries};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use k8s_openapi::jiff::Timestamp;
-use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
-use kube::{Resource, ResourceExt};
+use kube::runtime::events::{Event as ApiEvent, EventType, Recorder, Reporter};
+use kube::{Client, Resource};
 use parking_lot::Mutex;
-use wsc_api::names;
 use wsc_api::v1alpha1::WebSocketCluster;
+use wsc_contract::names;
 use wsc_core::plan::{Event, EventKind};
 
 use crate::api::ApiServer;
+use crate::identity::Uid;
 
-/// A repetition is written at most this often; in between it is only counted.
-const COUNT_EVERY: Duration = Duration::from_mins(5);
-/// After this long without a repetition it is a new event. The API server itself forgets events after an hour.
+/// A repetition is published at most this often. The [`Recorder`] counts repetitions within 6 minutes as one series.
+const REPEAT_EVERY: Duration = Duration::from_mins(5);
+/// An event without a repetition for this long is forgotten.
 const FORGET_AFTER: Duration = Duration::from_mins(30);
-/// Of different events at once, over all clusters: beyond that old ones are forgotten early.
+/// Remembered events over all clusters; beyond that the oldest is forgotten early.
 const REMEMBERED: usize = 10_000;
-/// The API server refuses longer notes.
+/// The API server rejects longer notes.
 const NOTE_BYTES: usize = 1024;
 
 /// Publishes events.
 pub(crate) struct Events {
-    controller: String,
-    instance: String,
-    said: Mutex<HashMap<Key, Said>>,
+    client: Client,
+    reporter: Reporter,
+    recent: Mutex<HashMap<Key, Recent>>,
 }
 
+/// What makes two events the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
-    uid: String,
+    uid: Uid,
     warning: bool,
     reason: String,
     action: String,
     note: String,
 }
 
-#[derive(Clone, Debug)]
-struct Said {
-    name: String,
-    count: i32,
-    written: Instant,
+#[derive(Clone)]
+struct Recent {
+    /// One per event: a recorder counts events with other notes as repetitions.
+    recorder: Recorder,
+    published: Instant,
     last: Instant,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Step {
-    Create,
-    Count { name: String, count: i32 },
-    Nothing,
 }
 
 impl Events {
     /// `instance` is the operator's pod.
-    pub(crate) fn new(instance: String) -> Self {
-        Self {
+    pub(crate) fn new(client: Client, instance: String) -> Self {
+        let reporter = Reporter {
             controller: names::FIELD_MANAGER.to_owned(),
-            instance,
-            said: Mutex::default(),
+            instance: Some(instance),
+        };
+        Self {
+            client,
+            reporter,
+            recent: Mutex::default(),
         }
     }
 
-    /// Publishes an event, unless it was said lately. A failure is logged: no decision depends on an event.
+    /// Publishes an event, unless it was published lately. A failure is logged: no decision depends on an event.
     pub(crate) async fn publish(&self, api: &ApiServer, resource: &WebSocketCluster, event: &Event) {
-        let key = Key {
-            uid: resource.uid().unwrap_or_default(),
-            warning: event.kind == EventKind::Warning,
-            reason: event.reason.clone(),
-            action: event.action.clone(),
-            note: clipped(&event.note),
+        let Some(uid) = Uid::of(resource.meta()) else {
+            return;
         };
-        let now = Timestamp::now();
-        let name = format!("{}.{:x}", resource.name_any(), now.as_nanosecond());
-        let events = api.objects::<ApiEvent>(&resource.namespace().unwrap_or_default());
-        let result = match self.step(&key, &name, Instant::now()) {
-            Step::Nothing => return,
-            Step::Create => {
-                let object = self.object(resource, &key, &name, now);
-                let how = PostParams::default();
-                let call = events.create(&how, &object);
-                api.write("create", "Event", &name, call).await
-            }
-            Step::Count { name, count } => {
-                let series = ApiEvent {
-                    series: Some(EventSeries {
-                        count,
-                        last_observed_time: MicroTime(now),
-                    }),
-                    ..ApiEvent::default()
-                };
-                let patch = Patch::Merge(&series);
-                let how = PatchParams::default();
-                let call = events.patch(&name, &how, &patch);
-                api.write("patch", "Event", &name, call).await
-            }
-        };
-        if let Err(error) = result {
-            tracing::debug!(error = %error, reason = key.reason, "cannot publish event");
-            self.said.lock().remove(&key);
-        }
-    }
-
-    fn step(&self, key: &Key, name: &str, now: Instant) -> Step {
-        let mut said = self.said.lock();
-        said.retain(|_, said| now.saturating_duration_since(said.last) < FORGET_AFTER);
-        if let Some(known) = said.get_mut(key) {
-            known.count = known.count.saturating_add(1);
-            known.last = now;
-            if now.saturating_duration_since(known.written) < COUNT_EVERY {
-                return Step::Nothing;
-            }
-            known.written = now;
-            return Step::Count {
-                name: known.name.clone(),
-                count: known.count,
-            };
-        }
-        if said.len() >= REMEMBERED {
-            said.clear();
-        }
-        let first = Said {
-            name: name.to_owned(),
-            count: 1,
-            written: now,
-            last: now,
-        };
-        said.insert(key.clone(), first);
-        Step::Create
-    }
-
-    fn object(&self, resource: &WebSocketCluster, key: &Key, name: &str, now: Timestamp) -> ApiEvent {
-        let regarding = ObjectReference {
+        let reference = ObjectReference {
             // Lists give objects without their type.
             api_version: Some(WebSocketCluster::api_version(&()).into_owned()),
             kind: Some(WebSocketCluster::kind(&()).into_owned()),
             ..resource.object_ref(&())
         };
-        ApiEvent {
-            metadata: ObjectMeta {
-                name: Some(name.to_owned()),
-                namespace: resource.namespace(),
-                ..ObjectMeta::default()
+        let key = Key {
+            uid,
+            warning: event.kind == EventKind::Warning,
+            reason: event.reason.clone(),
+            action: event.action.clone(),
+            note: clipped(&event.note),
+        };
+        let Some(recorder) = self.due(&key, Instant::now()) else {
+            return;
+        };
+        let event = ApiEvent {
+            type_: if key.warning {
+                EventType::Warning
+            } else {
+                EventType::Normal
             },
-            action: Some(key.action.clone()),
-            reason: Some(key.reason.clone()),
+            reason: key.reason.clone(),
+            action: key.action.clone(),
             note: Some(key.note.clone()),
-            type_: Some(if key.warning { "Warning" } else { "Normal" }.to_owned()),
-            event_time: Some(MicroTime(now)),
-            regarding: Some(regarding),
-            reporting_controller: Some(self.controller.clone()),
-            reporting_instance: Some(self.instance.clone()),
-            ..ApiEvent::default()
+            secondary: None,
+        };
+        let call = recorder.publish(&event, &reference);
+        if let Err(error) = api.write("publish", "Event", &key.reason, call).await {
+            tracing::debug!(error = %error, reason = key.reason, "cannot publish event");
+            self.recent.lock().remove(&key);
         }
+    }
+
+    /// The recorder to publish the event with now, if it is time to.
+    fn due(&self, key: &Key, now: Instant) -> Option<Recorder> {
+        let mut recent = self.recent.lock();
+        recent.retain(|_, known| now.saturating_duration_since(known.last) < FORGET_AFTER);
+        if let Some(known) = recent.get_mut(key) {
+            known.last = now;
+            if now.saturating_duration_since(known.published) < REPEAT_EVERY {
+                return None;
+            }
+            known.published = now;
+            return Some(known.recorder.clone());
+        }
+        if recent.len() >= REMEMBERED {
+            let oldest = recent.iter().min_by_key(|(_, known)| known.last);
+            if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
+                recent.remove(&oldest);
+            }
+        }
+        let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
+        let first = Recent {
+            recorder: recorder.clone(),
+            published: now,
+            last: now,
+        };
+        recent.insert(key.clone(), first);
+        Some(recorder)
     }
 }
 
@@ -173,11 +143,40 @@ fn clipped(note: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::sync::Arc;
+
+    use http::{Request, Response};
+    use http_body_util::BodyExt;
+    use kube::client::Body;
+    use serde_json::Value;
+
     use super::*;
+    use crate::report::metrics::Metrics;
+    use crate::testing::resource;
+
+    type Calls = Arc<Mutex<Vec<(String, Value)>>>;
+
+    /// A client whose API server stores every event, and the method and body of each request.
+    fn client() -> (Client, Calls) {
+        let calls = Calls::default();
+        let log = calls.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let log = log.clone();
+            async move {
+                let method = request.method().to_string();
+                let body = request.into_body().collect().await.unwrap().to_bytes();
+                log.lock()
+                    .push((method, serde_json::from_slice(&body).unwrap_or_default()));
+                Ok::<_, Infallible>(Response::new(Body::from(body.to_vec())))
+            }
+        });
+        (Client::new(service, "ns"), calls)
+    }
 
     fn key(note: &str) -> Key {
         Key {
-            uid: "u".to_owned(),
+            uid: Uid::of(resource("chat").meta()).unwrap(),
             warning: false,
             reason: "ScaledUp".to_owned(),
             action: "ScaleUp".to_owned(),
@@ -185,31 +184,70 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_is_repeated_is_written_once_and_counted_now_and_then() {
-        let events = Events::new("pod".to_owned());
+    #[tokio::test]
+    async fn repetitions_are_rate_limited() {
+        let events = Events::new(client().0, "pod".to_owned());
         let start = Instant::now();
-        assert_eq!(events.step(&key("a"), "e1", start), Step::Create);
+        assert!(events.due(&key("a"), start).is_some());
         for second in 1..300 {
             let now = start + Duration::from_secs(second);
-            assert_eq!(events.step(&key("a"), "e", now), Step::Nothing);
+            assert!(events.due(&key("a"), now).is_none(), "second {second}");
         }
-        let counted = Step::Count {
-            name: "e1".to_owned(),
-            count: 301,
-        };
-        assert_eq!(events.step(&key("a"), "e", start + COUNT_EVERY), counted);
-        assert_eq!(
-            events.step(&key("b"), "e2", start),
-            Step::Create,
-            "other words are another event"
+        assert!(events.due(&key("a"), start + REPEAT_EVERY).is_some());
+        assert!(
+            events.due(&key("b"), start).is_some(),
+            "another note is another event"
         );
-        let later = start + COUNT_EVERY + FORGET_AFTER;
-        assert_eq!(events.step(&key("a"), "e3", later), Step::Create);
+    }
+
+    #[tokio::test]
+    async fn oldest_event_is_forgotten_first() {
+        let events = Events::new(client().0, "pod".to_owned());
+        let start = Instant::now();
+        for number in 0..REMEMBERED {
+            let now = start + Duration::from_millis(u64::try_from(number).unwrap());
+            events.due(&key(&number.to_string()), now);
+        }
+        let now = start + Duration::from_mins(1);
+        assert!(events.due(&key("new"), now).is_some());
+        assert!(events.due(&key("1"), now).is_none(), "still remembered");
+        assert!(events.due(&key("0"), now).is_some(), "forgotten");
+    }
+
+    #[tokio::test]
+    async fn published_event_names_resource_and_reporter() {
+        let (client, calls) = client();
+        let events = Events::new(client.clone(), "operator-0".to_owned());
+        let api = ApiServer::new(client, Arc::new(Metrics::default()));
+        let event = |note: &str| Event {
+            kind: EventKind::Warning,
+            reason: "PodsDoNotStart".to_owned(),
+            action: "Create".to_owned(),
+            note: note.to_owned(),
+        };
+        for note in ["a", "a", "b"] {
+            events.publish(&api, &resource("chat"), &event(note)).await;
+        }
+        let calls = calls.lock();
+        let notes: Vec<_> = calls
+            .iter()
+            .map(|(method, body)| (method.as_str(), &body["note"]))
+            .collect();
+        assert_eq!(
+            notes,
+            [("POST", &Value::from("a")), ("POST", &Value::from("b"))],
+            "each note is an event of its own"
+        );
+        let (_, body) = &calls[0];
+        assert_eq!(body["type"], "Warning");
+        assert_eq!(body["regarding"]["kind"], "WebSocketCluster");
+        assert_eq!(body["regarding"]["uid"], "uid-1");
+        assert_eq!(body["reportingController"], "wsc-operator");
+        assert_eq!(body["reportingInstance"], "operator-0");
     }
 
     #[test]
-    fn a_long_note_is_cut_between_characters() {
+    fn long_notes_are_cut_between_characters() {
         let note = "ä".repeat(NOTE_BYTES);
         assert_eq!(clipped(&note).len(), NOTE_BYTES);
         assert_eq!(clipped(&format!("x{note}")).len(), NOTE_BYTES - 1);

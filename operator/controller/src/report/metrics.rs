@@ -1,17 +1,17 @@
-//! The numbers of `GET /metrics`; docs/operator.md lists them.
+//! The metrics of `GET /metrics`.
 
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use wsc_core::plan::Plan;
+use wsc_runtime::admin::metrics_text;
 
-use crate::cluster_key::ClusterKey;
+use crate::identity::ClusterKey;
 
 /// Which resource a number is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -110,13 +110,13 @@ impl Metrics {
         self.errors.get_or_create(&OfError { category }).inc();
     }
 
-    /// A pod was asked how it is.
+    /// A pod was sampled.
     pub(crate) fn sample(&self, answered: bool) {
         let outcome = if answered { "answered" } else { "failed" };
         self.samples.get_or_create(&OfOutcome { outcome }).inc();
     }
 
-    /// How long ago a watch last went on.
+    /// Time since the last progress of a watch.
     pub(crate) fn watch_age(&self, path: String, age: Duration) {
         let seconds = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
         self.watch_age.get_or_create(&OfWatch { path }).set(seconds);
@@ -140,7 +140,7 @@ impl Metrics {
         self.moves_granted.get_or_create(&labels).inc_by(granted);
     }
 
-    /// The resource is gone.
+    /// The resource was deleted.
     pub(crate) fn forget(&self, key: &ClusterKey) {
         let labels = of(key);
         for family in [
@@ -156,11 +156,8 @@ impl Metrics {
         self.moves_granted.remove(&labels);
     }
 
-    /// The text of a scrape.
-    pub(crate) fn text(&self) -> Result<String, std::fmt::Error> {
-        let mut text = String::new();
-        encode(&mut text, &self.registry)?;
-        Ok(text)
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
     }
 
     fn register_process(&mut self) {
@@ -237,21 +234,22 @@ impl Metrics {
 
 fn of(key: &ClusterKey) -> OfCluster {
     OfCluster {
-        namespace: key.namespace.clone(),
+        namespace: key.namespace.to_string(),
         cluster: key.name.clone(),
     }
 }
 
 /// A scrape with a child in each family, for the generated reference.
-pub fn example() -> Result<String, std::fmt::Error> {
+pub fn example() -> String {
     let metrics = Metrics::default();
     metrics.reconciled("done", Duration::ZERO);
     metrics.api_write("create", "Pod", "ok");
     metrics.error("server");
     metrics.sample(true);
     metrics.watch_age(String::new(), Duration::ZERO);
-    metrics.cluster(&ClusterKey::new("ns", "chat"), &Plan::default(), 0);
-    metrics.text()
+    let key = ClusterKey::new("ns".to_owned().into(), "chat");
+    metrics.cluster(&key, &Plan::default(), 0);
+    metrics_text(metrics.registry())
 }
 
 #[cfg(test)]
@@ -261,11 +259,11 @@ mod tests {
     #[test]
     fn a_scrape_names_the_cluster_until_it_is_gone() {
         let metrics = Metrics::default();
-        let key = ClusterKey::new("ns", "chat");
+        let key = ClusterKey::new("ns".to_owned().into(), "chat");
         metrics.cluster(&key, &Plan::default(), 3);
         metrics.cluster(&key, &Plan::default(), 2);
         metrics.api_write("create", "Pod", "ok");
-        let text = metrics.text().unwrap();
+        let text = metrics_text(metrics.registry());
         for line in [
             "wsc_operator_moves_granted_total{namespace=\"ns\",cluster=\"chat\"} 5",
             "wsc_operator_desired_pods{namespace=\"ns\",cluster=\"chat\"} 0",
@@ -274,6 +272,6 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line} in {text}");
         }
         metrics.forget(&key);
-        assert!(!metrics.text().unwrap().contains("chat"));
+        assert!(!metrics_text(metrics.registry()).contains("chat"));
     }
 }

@@ -1,6 +1,7 @@
 //! One bounded request to a pod: no redirect is followed, no answer is trusted to end.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -21,8 +22,25 @@ pub(crate) const AGENT_BYTES: usize = 1 << 20;
 /// Room for the head of an answer and one piece of its body.
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// The body of a successful answer, at most `limit` bytes. Fails with what is wrong.
-pub(crate) async fn get(address: SocketAddr, path: &str, limit: usize) -> Result<Bytes, String> {
+/// Why a request to a pod has no result.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RequestError {
+    #[error("connecting to {address}: {source}")]
+    Connect { address: SocketAddr, source: io::Error },
+    #[error("invalid request: {0}")]
+    Request(#[from] hyper::http::Error),
+    #[error("exchange: {0}")]
+    Exchange(#[from] hyper::Error),
+    #[error("reading the answer: {0}")]
+    Body(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("answered {0}")]
+    Status(StatusCode),
+    #[error("no answer within {} s", DEADLINE.as_secs())]
+    Deadline,
+}
+
+/// The body of a successful answer, at most `limit` bytes.
+pub(crate) async fn get(address: SocketAddr, path: &str, limit: usize) -> Result<Bytes, RequestError> {
     send(address, Method::GET, path, Bytes::new(), limit).await
 }
 
@@ -33,12 +51,11 @@ pub(crate) async fn send(
     path: &str,
     body: Bytes,
     limit: usize,
-) -> Result<Bytes, String> {
+) -> Result<Bytes, RequestError> {
     let request = exchange(address, method, path, body, limit);
-    match tokio::time::timeout(DEADLINE, request).await {
-        Ok(result) => result,
-        Err(_) => Err(format!("no answer within {} s", DEADLINE.as_secs())),
-    }
+    tokio::time::timeout(DEADLINE, request)
+        .await
+        .unwrap_or(Err(RequestError::Deadline))
 }
 
 async fn exchange(
@@ -47,15 +64,14 @@ async fn exchange(
     path: &str,
     body: Bytes,
     limit: usize,
-) -> Result<Bytes, String> {
+) -> Result<Bytes, RequestError> {
     let socket = TcpStream::connect(address)
         .await
-        .map_err(|error| format!("connecting to {address}: {error}"))?;
+        .map_err(|source| RequestError::Connect { address, source })?;
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(BUFFER_BYTES)
         .handshake(TokioIo::new(socket))
-        .await
-        .map_err(|error| error.to_string())?;
+        .await?;
     let mut request = Request::builder()
         .method(method)
         .uri(path)
@@ -64,25 +80,19 @@ async fn exchange(
     if !body.is_empty() {
         request = request.header(CONTENT_TYPE, "application/json");
     }
-    let request = request.body(Full::new(body)).map_err(|error| error.to_string())?;
+    let request = request.body(Full::new(body))?;
     let answer = async {
-        let response = sender
-            .send_request(request)
-            .await
-            .map_err(|error| error.to_string())?;
+        let response = sender.send_request(request).await?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), limit)
-            .collect()
-            .await
-            .map_err(|error| format!("reading the answer: {error}"))?
-            .to_bytes();
+        let body = Limited::new(response.into_body(), limit).collect().await;
+        let body = body.map_err(RequestError::Body)?.to_bytes();
         if status == StatusCode::OK {
             Ok(body)
         } else {
-            Err(format!("answered {status}"))
+            Err(RequestError::Status(status))
         }
     };
-    // The connection is driven here and not by a task of its own, so that it ends with the request, whatever happens.
+    // The connection is driven here and not by a task of its own, so that it ends with the request.
     tokio::select! {
         answer = answer => answer,
         never = drive(connection) => match never {},
@@ -145,14 +155,17 @@ mod tests {
         let app = Router::new()
             .route("/stats", route(|| async { Redirect::temporary("/other") }))
             .route("/other", route(|| async { "{}" }));
-        let problem = get(serve(app).await, "/stats", 64).await.unwrap_err();
+        let problem = get(serve(app).await, "/stats", 64).await.unwrap_err().to_string();
         assert!(problem.contains("307"), "{problem}");
     }
 
     #[tokio::test]
     async fn an_answer_beyond_the_limit_is_none() {
         let app = Router::new().route("/stats", route(|| async { "x".repeat(10 << 20) }));
-        let problem = get(serve(app).await, "/stats", STATS_BYTES).await.unwrap_err();
+        let problem = get(serve(app).await, "/stats", STATS_BYTES)
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(problem.contains("limit"), "{problem}");
     }
 
@@ -161,7 +174,8 @@ mod tests {
         let bytes = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"connections\":1";
         let problem = get(serve_bytes(bytes, false).await, "/stats", 1024)
             .await
-            .unwrap_err();
+            .unwrap_err()
+            .to_string();
         assert!(problem.contains("reading the answer"), "{problem}");
     }
 
@@ -174,7 +188,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_pod_that_hangs_is_given_up_at_the_deadline() {
         let address = serve_bytes(b"HTTP/1.1 200 OK\r\n", true).await;
-        let problem = get(address, "/stats", 1024).await.unwrap_err();
+        let problem = get(address, "/stats", 1024).await.unwrap_err().to_string();
         assert!(problem.contains("no answer within 2 s"), "{problem}");
     }
 
@@ -183,7 +197,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);
-        let problem = get(address, "/stats", 1024).await.unwrap_err();
+        let problem = get(address, "/stats", 1024).await.unwrap_err().to_string();
         assert!(problem.contains("connecting"), "{problem}");
     }
 }

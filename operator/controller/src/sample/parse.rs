@@ -1,50 +1,42 @@
-//! From what a pod answered to numbers that can be trusted: whatever is odd is no answer. Missing is never zero.
-
-use std::collections::BTreeMap;
+//! From the answer of a pod to plausible numbers: whatever is implausible is no answer. Missing is never zero.
 
 use k8s_openapi::jiff::Timestamp;
-use serde::Deserialize;
-use wsc_core::observed::{AgentServer, AgentView, Refusal, Sample};
+use wsc_contract::agent::{AgentStatus, ServerState};
+use wsc_contract::control::Stats;
+use wsc_core::observed::{AgentServer, AgentView, Sample};
 
-/// No process has more connections than this, and no count of a process that started lately is beyond 2^53: what says so is broken.
+/// No process has more connections, and no count of a process that started lately is beyond 2^53.
 const MOST_CONNECTIONS: i64 = 10_000_000;
 const LARGEST_COUNT: i64 = 1 << 53;
-/// Identifiers of ours are far shorter.
-const LONGEST_IDENTIFIER_BYTES: usize = 128;
+/// Boot ids of `wsc-server` are far shorter.
+const LONGEST_BOOT_ID_BYTES: usize = 128;
 
-#[derive(Deserialize)]
-struct Stats {
-    boot_id: String,
-    pod: String,
-    connections: i64,
-    capacity: i64,
-    cordoned: bool,
-    refused: Refused,
-    shed_total: i64,
-    shed_target: i64,
-    // A pod of release 0.1.0 names it so; it is read until its rollout is over.
-    #[serde(alias = "bus")]
-    broker: Broker,
+/// Why an answer cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AnswerError {
+    #[error("invalid answer: {0}")]
+    Json(#[from] serde_json::Error),
+    /// As happens when an address is used again.
+    #[error("another pod answered")]
+    OtherPod,
+    #[error("boot_id is empty or longer than {LONGEST_BOOT_ID_BYTES} bytes")]
+    BootId,
+    #[error("{field} is {value}, not 0 to {most}")]
+    OutOfRange {
+        field: &'static str,
+        value: u64,
+        most: i64,
+    },
 }
 
-#[derive(Deserialize)]
-struct Refused {
-    full: i64,
-}
-
-#[derive(Deserialize)]
-struct Broker {
-    up: bool,
-}
-
-/// Parses `/stats` of the pod with this name. An answer of another pod, as happens when an address is used again, is none.
-pub(crate) fn stats(body: &[u8], pod: &str, pod_uid: &str, at: Timestamp) -> Result<Sample, String> {
-    let stats: Stats = serde_json::from_slice(body).map_err(|error| error.to_string())?;
-    if stats.pod != pod {
-        return Err("another pod answered".to_owned());
+/// Parses `/stats` of the pod with this name.
+pub(crate) fn stats(body: &[u8], pod: &str, pod_uid: &str, at: Timestamp) -> Result<Sample, AnswerError> {
+    let stats: Stats = serde_json::from_slice(body)?;
+    if stats.pod.as_deref() != Some(pod) {
+        return Err(AnswerError::OtherPod);
     }
-    if stats.boot_id.is_empty() || stats.boot_id.len() > LONGEST_IDENTIFIER_BYTES {
-        return Err("boot_id is empty or too long".to_owned());
+    if stats.boot_id.is_empty() || stats.boot_id.len() > LONGEST_BOOT_ID_BYTES {
+        return Err(AnswerError::BootId);
     }
     Ok(Sample {
         at,
@@ -61,62 +53,31 @@ pub(crate) fn stats(body: &[u8], pod: &str, pod_uid: &str, at: Timestamp) -> Res
     })
 }
 
-#[derive(Deserialize)]
-struct Status {
-    haproxy_version: Option<String>,
-    applied_hash: Option<String>,
-    applied_structure: Option<String>,
-    synced: bool,
-    refusal: Option<RefusalBody>,
-    servers: Vec<ServerBody>,
-}
-
-#[derive(Deserialize)]
-struct RefusalBody {
-    structure: String,
-    message: String,
-}
-
-#[derive(Deserialize)]
-struct ServerBody {
-    name: String,
-    state: String,
-    up: bool,
-    sessions: i64,
-}
-
 /// Parses an agent's `/status`.
-pub(crate) fn agent(body: &[u8], at: Timestamp) -> Result<AgentView, String> {
-    let status: Status = serde_json::from_slice(body).map_err(|error| error.to_string())?;
-    let mut servers = BTreeMap::new();
-    for server in status.servers {
+pub(crate) fn agent(body: &[u8], at: Timestamp) -> Result<AgentView, AnswerError> {
+    let status: AgentStatus = serde_json::from_slice(body)?;
+    let servers = status.servers.into_iter().map(|server| {
         let view = AgentServer {
             sessions: within("sessions", server.sessions, MOST_CONNECTIONS)?,
-            maint: server.state == "Maint",
+            maint: server.state == ServerState::Maint,
             up: server.up,
         };
-        servers.insert(server.name, view);
-    }
+        Ok((server.name, view))
+    });
     Ok(AgentView {
         at,
-        haproxy_version: status.haproxy_version.unwrap_or_default(),
-        applied_hash: status.applied_hash.unwrap_or_default(),
-        applied_structure: status.applied_structure.unwrap_or_default(),
+        haproxy_version: status.haproxy_version,
+        applied_hash: status.applied_hash,
+        applied_structure: status.applied_structure,
         synced: status.synced,
-        refusal: status.refusal.map(|refusal| Refusal {
-            structure: refusal.structure,
-            message: refusal.message,
-        }),
-        servers,
+        servers: servers.collect::<Result<_, AnswerError>>()?,
+        refusal: status.refusal,
     })
 }
 
-fn within(field: &str, value: i64, most: i64) -> Result<i64, String> {
-    if (0..=most).contains(&value) {
-        Ok(value)
-    } else {
-        Err(format!("{field} is {value}, not 0 to {most}"))
-    }
+fn within(field: &'static str, value: u64, most: i64) -> Result<i64, AnswerError> {
+    let plausible = i64::try_from(value).ok().filter(|value| *value <= most);
+    plausible.ok_or(AnswerError::OutOfRange { field, value, most })
 }
 
 #[cfg(test)]
@@ -128,7 +89,7 @@ mod tests {
         "refused":{"full":7,"draining":0,"wrong_pod":0,"origin":0,"bad_request":0},
         "shed_total":3,"shed_target":4,"via":{"chat-proxy-6f":120},"broker":{"kind":"redis","up":true}}"#;
 
-    fn parse(body: &str) -> Result<Sample, String> {
+    fn parse(body: &str) -> Result<Sample, AnswerError> {
         stats(body.as_bytes(), "chat-17", "uid", Timestamp::UNIX_EPOCH)
     }
 
@@ -152,7 +113,8 @@ mod tests {
         let old = GOOD
             .replace("\"broker\"", "\"bus\"")
             .replace("\"terminating\"", "\"leaving\"");
-        assert_eq!(parse(&old), parse(GOOD));
+        assert_ne!(old, GOOD);
+        assert_eq!(parse(&old).unwrap(), parse(GOOD).unwrap());
     }
 
     #[test]
@@ -185,7 +147,7 @@ mod tests {
         ] {
             assert!(parse(&body).is_err(), "accepted: {body}");
         }
-        let long = with("5f0c", &"x".repeat(LONGEST_IDENTIFIER_BYTES + 1));
+        let long = with("5f0c", &"x".repeat(LONGEST_BOOT_ID_BYTES + 1));
         assert!(parse(&long).is_err());
     }
 
@@ -206,7 +168,7 @@ mod tests {
             ("a", "t")
         );
         assert_eq!(view.refusal.unwrap().message, "line 3");
-        let empty = r#"{"haproxy_version":null,"applied_hash":null,"applied_structure":null,"refusal":null,"synced":false,"servers":[]}"#;
+        let empty = r#"{"refusal":null,"synced":false,"servers":[]}"#;
         let view = agent(empty.as_bytes(), Timestamp::UNIX_EPOCH).unwrap();
         assert!(!view.synced && view.applied_hash.is_empty());
         let negative = body.replace("\"sessions\":120", "\"sessions\":-1");

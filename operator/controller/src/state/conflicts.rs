@@ -1,9 +1,11 @@
-//! Strangers that have the names of our children. They are left alone, and looked at again until they are gone.
+//! Foreign objects with the names of children. They are not changed, and queried again until they are gone.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use wsc_core::observed::{ChildConflict, ChildKey};
+
+use crate::identity::PodName;
 
 /// A child is restored within 10 s of its name being free.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -11,8 +13,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub(crate) struct Conflicts {
     children: BTreeMap<ChildKey, (bool, Instant)>,
-    /// A server pod's name is taken: its serial is skipped, so this is only worth a mention.
-    pods: BTreeMap<String, (bool, Instant)>,
+    /// A server pod's name is taken: its serial is skipped, so this is only reported.
+    pods: BTreeMap<PodName, (bool, Instant)>,
 }
 
 impl Conflicts {
@@ -20,16 +22,16 @@ impl Conflicts {
         self.children.insert(key, (terminating, now + LOOK_EVERY));
     }
 
-    pub(crate) fn pod(&mut self, name: String, terminating: bool, now: Instant) {
+    pub(crate) fn pod(&mut self, name: PodName, terminating: bool, now: Instant) {
         self.pods.insert(name, (terminating, now + LOOK_EVERY));
     }
 
-    /// The name is free, or the object is ours after all.
+    /// The name is free, or the object is owned.
     pub(crate) fn clear(&mut self, key: &ChildKey) {
         self.children.remove(key);
     }
 
-    /// Which strangers to look at again now.
+    /// Foreign objects to query again now.
     pub(crate) fn due(&mut self, now: Instant) -> Vec<ChildKey> {
         self.pods.retain(|_, (_, until)| *until > now);
         let due = self.children.iter().filter(|(_, (_, look_at))| *look_at <= now);
@@ -44,7 +46,7 @@ impl Conflicts {
         });
         let pods = self.pods.iter().map(|(name, (terminating, _))| ChildConflict {
             kind: "Pod".to_owned(),
-            name: name.clone(),
+            name: name.to_string(),
             terminating: *terminating,
         });
         children.chain(pods).collect()
@@ -57,8 +59,16 @@ mod tests {
 
     use super::*;
 
+    fn pod_name(name: &str) -> PodName {
+        let meta = kube::api::ObjectMeta {
+            name: Some(name.to_owned()),
+            ..kube::api::ObjectMeta::default()
+        };
+        PodName::of(&meta).unwrap()
+    }
+
     #[test]
-    fn a_stranger_is_remembered_until_a_look_finds_its_name_free() {
+    fn foreign_object_is_a_conflict_until_gone() {
         let start = Instant::now();
         let key = ChildKey {
             kind: ChildKind::Service,
@@ -66,7 +76,7 @@ mod tests {
         };
         let mut conflicts = Conflicts::default();
         conflicts.child(key.clone(), true, start);
-        conflicts.pod("chat-3".to_owned(), false, start);
+        conflicts.pod(pod_name("chat-3"), false, start);
         assert_eq!(conflicts.list().len(), 2);
         assert!(conflicts.due(start).is_empty());
         let later = start + LOOK_EVERY;

@@ -1,5 +1,5 @@
-//! Whether watches really move. `watcher` swallows bookmarks, so a watch in silence and a watch that hangs look alike to whoever
-//! polls it: this layer below the client stamps every byte.
+//! Whether watches make progress. `watcher` swallows bookmarks, so an idle watch and a stalled one look alike above it: this
+//! layer below the client stamps every byte.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,11 +15,11 @@ use kube::client::Body;
 use parking_lot::Mutex;
 use tower::{BoxError, Layer, Service};
 
-/// A watch that says nothing for this long is broken beyond what the process can repair: several bookmarks are missing, and the
+/// A watch that is silent for this long is broken beyond what the process can repair: several bookmarks are missing, and the
 /// API server ends every watch after 290 s anyway.
 pub(crate) const SILENCE: Duration = Duration::from_mins(5);
 
-/// When each watch was last heard.
+/// When each watch last received something.
 #[derive(Debug, Default)]
 pub(crate) struct WatchLiveness {
     stamps: Mutex<HashMap<String, Stamp>>,
@@ -27,9 +27,9 @@ pub(crate) struct WatchLiveness {
 
 #[derive(Clone, Copy, Debug)]
 struct Stamp {
-    /// Anything was answered, be it a refusal: the way to the API server is open.
+    /// Any answer, also an error: the API server is reachable.
     answered: Instant,
-    /// A list or a watch went on.
+    /// Progress of a list or a watch.
     progressed: Instant,
 }
 
@@ -54,7 +54,7 @@ impl WatchLiveness {
             .max_by_key(|(_, silence)| *silence)
     }
 
-    /// How long ago the slowest of these watches went on.
+    /// Time since the last progress of the slowest of these watches.
     pub(crate) fn age(&self, paths: &[String], now: Instant) -> Duration {
         let stamps = self.stamps.lock();
         paths
@@ -68,7 +68,7 @@ impl WatchLiveness {
             .unwrap_or_default()
     }
 
-    /// How long ago each watch went on.
+    /// Time since the last progress of each watch.
     pub(crate) fn ages(&self, now: Instant) -> Vec<(String, Duration)> {
         self.stamps
             .lock()

@@ -1,57 +1,66 @@
-//! A mirror of the objects of one kind, by the cluster that they belong to.
+//! A mirror of the objects of one kind, by the resource that they belong to.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::Hash;
 use std::sync::Arc;
 
 use kube::Resource;
+use kube::api::ObjectMeta;
 use kube::core::DeserializeGuard;
 use kube::runtime::watcher::Event;
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use wsc_api::names;
 use wsc_api::v1alpha1::WebSocketCluster;
+use wsc_contract::labels;
 
-use crate::cluster_key::ClusterKey;
+use crate::identity::{ClusterKey, Namespace};
 
-/// Objects of one kind. Readers never see half a list.
-pub(crate) struct Mirror<K> {
-    belongs_to: fn(&K) -> Option<ClusterKey>,
-    /// An update between two such objects is nobody's business.
-    alike: fn(&K, &K) -> bool,
-    content: Mutex<Content<K>>,
+/// Objects of one kind, by the group that each belongs to. Readers never see half a list.
+pub(crate) struct Mirror<K, G = ClusterKey> {
+    group: fn(&K) -> Option<G>,
+    /// An update between two such objects is ignored.
+    unchanged: fn(&K, &K) -> bool,
+    content: Mutex<Content<K, G>>,
     synced: watch::Sender<bool>,
 }
 
-struct Content<K> {
-    current: Objects<K>,
+struct Content<K, G> {
+    current: Objects<K, G>,
     /// The list that is being read, if there is one.
-    incoming: Option<Objects<K>>,
+    incoming: Option<Objects<K, G>>,
 }
 
-struct Objects<K> {
-    by_cluster: HashMap<ClusterKey, BTreeMap<String, Arc<K>>>,
-    /// The cluster of each object, since a label can change.
-    cluster_of: HashMap<(String, String), ClusterKey>,
+struct Objects<K, G> {
+    by_group: HashMap<G, BTreeMap<String, Arc<K>>>,
+    /// The group of each object, since a label can change.
+    group_of: HashMap<ObjectId, G>,
+}
+
+/// Namespace, if there is one, and name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct ObjectId {
+    namespace: Option<Namespace>,
+    name: String,
 }
 
 /// The cluster that a child's label names.
 pub(super) fn by_label<K: Resource>(object: &K) -> Option<ClusterKey> {
     let meta = object.meta();
-    let cluster = meta.labels.as_ref()?.get(names::CLUSTER_LABEL)?;
-    Some(ClusterKey::new(meta.namespace.clone()?, cluster.clone()))
+    let cluster = meta.labels.as_ref()?.get(labels::CLUSTER)?;
+    Some(ClusterKey::new(Namespace::of(meta)?, cluster.clone()))
 }
 
-/// A resource is its own cluster.
-pub(super) fn itself(object: &DeserializeGuard<WebSocketCluster>) -> Option<ClusterKey> {
+/// The key of the resource itself.
+pub(super) fn key_from_cluster(object: &DeserializeGuard<WebSocketCluster>) -> Option<ClusterKey> {
     let meta = object.meta();
-    Some(ClusterKey::new(meta.namespace.clone()?, meta.name.clone()?))
+    Some(ClusterKey::new(Namespace::of(meta)?, meta.name.clone()?))
 }
 
-impl<K: Resource> Mirror<K> {
-    pub(crate) fn new(belongs_to: fn(&K) -> Option<ClusterKey>) -> Self {
+impl<K: Resource, G: Clone + Eq + Hash + Ord> Mirror<K, G> {
+    pub(crate) fn new(group: fn(&K) -> Option<G>) -> Self {
         Self {
-            belongs_to,
-            alike: |_, _| false,
+            group,
+            unchanged: |_, _| false,
             content: Mutex::new(Content {
                 current: Objects::default(),
                 incoming: None,
@@ -60,16 +69,16 @@ impl<K: Resource> Mirror<K> {
         }
     }
 
-    /// The same, but an update that changes nothing by this measure touches nobody.
+    /// The same, but updates that change nothing by this measure are ignored.
     #[must_use]
-    pub(crate) fn ignoring(self, alike: fn(&K, &K) -> bool) -> Self {
-        Self { alike, ..self }
+    pub(crate) fn ignoring(self, unchanged: fn(&K, &K) -> bool) -> Self {
+        Self { unchanged, ..self }
     }
 
-    /// The objects of a cluster, by name.
-    pub(crate) fn of(&self, key: &ClusterKey) -> BTreeMap<String, Arc<K>> {
+    /// The objects of a group, by name.
+    pub(crate) fn of(&self, key: &G) -> BTreeMap<String, Arc<K>> {
         let content = self.content.lock();
-        content.current.by_cluster.get(key).cloned().unwrap_or_default()
+        content.current.by_group.get(key).cloned().unwrap_or_default()
     }
 
     /// True once it was listed.
@@ -82,14 +91,14 @@ impl<K: Resource> Mirror<K> {
         let _ = self.synced.subscribe().wait_for(|synced| *synced).await;
     }
 
-    /// Takes an event of a watch in, and returns the clusters that it touches.
-    pub(crate) fn take(&self, event: Event<K>) -> BTreeSet<ClusterKey> {
+    /// Takes in an event of a watch, and returns the groups that it concerns.
+    pub(crate) fn take(&self, event: Event<K>) -> BTreeSet<G> {
         let mut content = self.content.lock();
         match event {
             Event::Apply(object) => {
                 let known = content.current.get(object.meta());
-                let idle = known.is_some_and(|known| (self.alike)(known, &object));
-                let touched = content.current.insert(object, self.belongs_to);
+                let idle = known.is_some_and(|known| (self.unchanged)(known, &object));
+                let touched = content.current.insert(object, self.group);
                 if idle { BTreeSet::new() } else { touched }
             }
             Event::Delete(object) => content.current.remove(object.meta()),
@@ -99,7 +108,7 @@ impl<K: Resource> Mirror<K> {
             }
             Event::InitApply(object) => {
                 let incoming = content.incoming.get_or_insert_default();
-                incoming.insert(object, self.belongs_to);
+                incoming.insert(object, self.group);
                 BTreeSet::new()
             }
             Event::InitDone => {
@@ -107,69 +116,74 @@ impl<K: Resource> Mirror<K> {
                 let before = std::mem::replace(&mut content.current, listed);
                 self.synced.send_replace(true);
                 before
-                    .by_cluster
+                    .by_group
                     .into_keys()
-                    .chain(content.current.by_cluster.keys().cloned())
+                    .chain(content.current.by_group.keys().cloned())
                     .collect()
             }
         }
     }
 }
 
-impl<K> Default for Objects<K> {
+impl<K, G> Default for Objects<K, G> {
     fn default() -> Self {
         Self {
-            by_cluster: HashMap::new(),
-            cluster_of: HashMap::new(),
+            by_group: HashMap::new(),
+            group_of: HashMap::new(),
         }
     }
 }
 
-impl<K: Resource> Objects<K> {
-    fn insert(&mut self, object: K, belongs_to: fn(&K) -> Option<ClusterKey>) -> BTreeSet<ClusterKey> {
+impl<K: Resource, G: Clone + Eq + Hash + Ord> Objects<K, G> {
+    fn insert(&mut self, object: K, group: fn(&K) -> Option<G>) -> BTreeSet<G> {
         let mut touched = self.remove(object.meta());
-        if let (Some(key), Some(name)) = (belongs_to(&object), object.meta().name.clone()) {
-            self.cluster_of.insert(place(object.meta()), key.clone());
-            self.by_cluster
-                .entry(key.clone())
+        if let (Some(group), Some(id)) = (group(&object), ObjectId::of(object.meta())) {
+            self.group_of.insert(id.clone(), group.clone());
+            self.by_group
+                .entry(group.clone())
                 .or_default()
-                .insert(name, Arc::new(object));
-            touched.insert(key);
+                .insert(id.name, Arc::new(object));
+            touched.insert(group);
         }
         touched
     }
 
-    fn get(&self, meta: &kube::api::ObjectMeta) -> Option<&K> {
-        let key = self.cluster_of.get(&place(meta))?;
-        let object = self.by_cluster.get(key)?.get(meta.name.as_deref()?)?;
+    fn get(&self, meta: &ObjectMeta) -> Option<&K> {
+        let id = ObjectId::of(meta)?;
+        let group = self.group_of.get(&id)?;
+        let object = self.by_group.get(group)?.get(&id.name)?;
         Some(object)
     }
 
-    fn remove(&mut self, meta: &kube::api::ObjectMeta) -> BTreeSet<ClusterKey> {
-        let Some(key) = self.cluster_of.remove(&place(meta)) else {
+    fn remove(&mut self, meta: &ObjectMeta) -> BTreeSet<G> {
+        let Some(id) = ObjectId::of(meta) else {
             return BTreeSet::new();
         };
-        if let Some(objects) = self.by_cluster.get_mut(&key) {
-            objects.remove(meta.name.as_deref().unwrap_or_default());
+        let Some(group) = self.group_of.remove(&id) else {
+            return BTreeSet::new();
+        };
+        if let Some(objects) = self.by_group.get_mut(&group) {
+            objects.remove(&id.name);
             if objects.is_empty() {
-                self.by_cluster.remove(&key);
+                self.by_group.remove(&group);
             }
         }
-        BTreeSet::from([key])
+        BTreeSet::from([group])
     }
 }
 
-fn place(meta: &kube::api::ObjectMeta) -> (String, String) {
-    (
-        meta.namespace.clone().unwrap_or_default(),
-        meta.name.clone().unwrap_or_default(),
-    )
+impl ObjectId {
+    fn of(meta: &ObjectMeta) -> Option<Self> {
+        Some(Self {
+            namespace: Namespace::of(meta),
+            name: meta.name.clone()?,
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::core::v1::ConfigMap;
-    use kube::api::ObjectMeta;
 
     use super::*;
 
@@ -178,10 +192,7 @@ mod tests {
             metadata: ObjectMeta {
                 namespace: Some("ns".to_owned()),
                 name: Some(name.to_owned()),
-                labels: Some(BTreeMap::from([(
-                    names::CLUSTER_LABEL.to_owned(),
-                    cluster.to_owned(),
-                )])),
+                labels: Some(BTreeMap::from([(labels::CLUSTER.to_owned(), cluster.to_owned())])),
                 ..Default::default()
             },
             ..Default::default()
@@ -189,11 +200,11 @@ mod tests {
     }
 
     fn key(cluster: &str) -> ClusterKey {
-        ClusterKey::new("ns", cluster)
+        ClusterKey::new("ns".to_owned().into(), cluster)
     }
 
     #[test]
-    fn what_vanished_during_a_gap_is_gone_and_its_cluster_is_told() {
+    fn deletion_during_a_gap_touches_its_cluster() {
         let mirror = Mirror::new(by_label::<ConfigMap>);
         for name in ["a", "b"] {
             mirror.take(Event::Apply(object(name, "chat")));
@@ -210,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_that_changes_its_cluster_touches_both() {
+    fn object_that_changes_cluster_touches_both() {
         let mirror = Mirror::new(by_label::<ConfigMap>);
         mirror.take(Event::Apply(object("a", "chat")));
         let touched = mirror.take(Event::Apply(object("a", "game")));

@@ -1,27 +1,30 @@
-//! One watch: from the API server into a mirror, for ever.
+//! One watch: from the API server into a mirror, until the process ends.
 
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
+use backon::ExponentialBuilder;
 use futures::StreamExt;
 use kube::Api;
-use kube::runtime::utils::Backoff;
+use kube::runtime::watcher::ExponentialBackoff;
 use kube::runtime::{WatchStreamExt, watcher};
 
 use super::liveness::WatchLiveness;
 use super::mirror::Mirror;
-use crate::cluster_key::ClusterKey;
 use crate::error::{category, describe};
+use crate::identity::ClusterKey;
 use crate::report::metrics::Metrics;
 
-/// First and longest pause of a watch that fails. Each has its own, so that a broken one does not hold up the others.
-const FIRST_PAUSE: Duration = Duration::from_millis(400);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// A watch that is not required fails for want of permission: that is not looked at often.
-const OPTIONAL_PAUSE: Duration = Duration::from_mins(5);
+/// First and longest pause of a failing watch; jitter adds up to as much again. Each watch has its own back-off, so that a
+/// broken one does not delay the others.
+const FIRST_PAUSE: Duration = Duration::from_millis(300);
+const LONGEST_PAUSE: Duration = Duration::from_millis(2_500);
+/// An optional watch fails for want of permission, which does not change often.
+const LONGEST_OPTIONAL_PAUSE: Duration = Duration::from_mins(3);
 
 /// Called with the clusters that an event concerns.
-pub(crate) type Touch = Arc<dyn Fn(&[ClusterKey]) + Send + Sync>;
+pub(crate) type Touch<G = ClusterKey> = Arc<dyn Fn(&[G]) + Send + Sync>;
 
 /// A kind that can be watched.
 pub(super) trait Watched:
@@ -46,21 +49,22 @@ impl<K> Watched for K where
 {
 }
 
-pub(super) struct Watch<K> {
+pub(super) struct Watch<K, G = ClusterKey> {
     pub(super) api: Api<K>,
     pub(super) path: String,
     /// A label that objects must have.
     pub(super) labels: Option<&'static str>,
-    /// Without it nothing works: its liveness is the operator's.
+    /// The operator does not work without it: its liveness is that of the operator.
     pub(super) required: bool,
-    pub(super) mirror: Arc<Mirror<K>>,
+    pub(super) mirror: Arc<Mirror<K, G>>,
     pub(super) prune: fn(&mut K),
-    pub(super) touch: Touch,
+    pub(super) touch: Touch<G>,
     pub(super) metrics: Arc<Metrics>,
 }
 
-impl<K> Watch<K>
+impl<K, G> Watch<K, G>
 where
+    G: Clone + Eq + Hash + Ord + Send + Sync + 'static,
     K: kube::Resource<DynamicType = ()>
         + Clone
         + std::fmt::Debug
@@ -84,9 +88,14 @@ where
         let longest = if self.required {
             LONGEST_PAUSE
         } else {
-            OPTIONAL_PAUSE
+            LONGEST_OPTIONAL_PAUSE
         };
-        let events = watcher(self.api.clone(), config).backoff(Pauses::new(longest));
+        let backoff = ExponentialBuilder::default()
+            .with_min_delay(FIRST_PAUSE)
+            .with_max_delay(longest)
+            .without_max_times()
+            .with_jitter();
+        let events = watcher(self.api.clone(), config).backoff(ExponentialBackoff::from(backoff));
         let mut events = std::pin::pin!(events);
         let mut last_problem = None;
         while let Some(event) = events.next().await {
@@ -103,13 +112,13 @@ where
                     let touched: Vec<_> = self.mirror.take(event).into_iter().collect();
                     (self.touch)(&touched);
                 }
-                Err(error) => self.complain(&error, &mut last_problem),
+                Err(error) => self.log_error(&error, &mut last_problem),
             }
         }
     }
 
-    /// Says each problem once, however often it is met in a row.
-    fn complain(&self, error: &watcher::Error, last: &mut Option<String>) {
+    /// Logs each problem once, however often it occurs in a row.
+    fn log_error(&self, error: &watcher::Error, last: &mut Option<String>) {
         let (problem, kind) = explain(error);
         self.metrics.error(kind);
         let problem = match kind {
@@ -134,36 +143,5 @@ fn explain(error: &watcher::Error) -> (String, &'static str) {
         watcher::Error::WatchError(status) if status.code == 410 => (status.message.clone(), "gone"),
         watcher::Error::WatchError(status) => (status.message.clone(), "server"),
         watcher::Error::NoResourceVersion => (error.to_string(), "server"),
-    }
-}
-
-/// Pauses that double, with a tenth of jitter.
-struct Pauses {
-    next: Duration,
-    longest: Duration,
-}
-
-impl Pauses {
-    fn new(longest: Duration) -> Self {
-        Self {
-            next: FIRST_PAUSE,
-            longest,
-        }
-    }
-}
-
-impl Iterator for Pauses {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        let pause = self.next;
-        self.next = (pause * 2).min(self.longest);
-        Some(pause.mul_f64(rand::random_range(0.9..1.1)))
-    }
-}
-
-impl Backoff for Pauses {
-    fn reset(&mut self) {
-        self.next = FIRST_PAUSE;
     }
 }

@@ -4,7 +4,7 @@ use super::finding::{Facts, Finding, Truth};
 use crate::observed::{AgentView, ProxyView};
 use crate::pool::Role;
 use crate::validate::RedisTarget;
-use wsc_api::names;
+use wsc_contract::names;
 
 /// Whether every proxy runs the configuration that is published. Servers that come and go do not count: they never need a reload.
 pub(super) fn proxy_configured(facts: Facts<'_>) -> Finding {

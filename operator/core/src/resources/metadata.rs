@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use k8s_openapi::Metadata;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
 use serde::Serialize;
-use wsc_api::names::{self, Component};
+use wsc_contract::labels::{self, Component};
+use wsc_contract::names;
 
 use crate::hash::short_hex;
 use crate::validate::ValidCluster;
@@ -13,8 +14,8 @@ use crate::validate::ValidCluster;
 /// Labels that select the pods of one component of one cluster. A Deployment's selector can never change, so nothing else is in it.
 pub(super) fn selector_labels(cluster: &ValidCluster, component: Component) -> BTreeMap<String, String> {
     BTreeMap::from([
-        (names::CLUSTER_LABEL.to_owned(), cluster.name.clone()),
-        (names::COMPONENT_LABEL.to_owned(), component.as_str().to_owned()),
+        (labels::CLUSTER.to_owned(), cluster.name.clone()),
+        (labels::COMPONENT.to_owned(), component.as_str().to_owned()),
     ])
 }
 
@@ -61,7 +62,7 @@ where
         .metadata_mut()
         .annotations
         .get_or_insert_default()
-        .insert(names::APPLIED_HASH_ANNOTATION.to_owned(), hash);
+        .insert(labels::APPLIED_HASH.to_owned(), hash);
     child
 }
 
@@ -74,7 +75,7 @@ pub(super) fn hash_of<T: Serialize>(value: &T) -> String {
 
 fn owner_reference(cluster: &ValidCluster) -> OwnerReference {
     OwnerReference {
-        api_version: format!("{}/v1alpha1", names::GROUP),
+        api_version: format!("{}/v1alpha1", labels::GROUP),
         kind: "WebSocketCluster".to_owned(),
         name: cluster.name.clone(),
         uid: cluster.uid.clone(),

@@ -9,7 +9,8 @@ use k8s_openapi::api::networking::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use wsc_api::names::{self, Component};
+use wsc_contract::labels::{self, Component};
+use wsc_contract::{names, ports};
 
 use super::metadata::{object_meta, selector, stamp};
 use crate::validate::ValidCluster;
@@ -22,7 +23,7 @@ pub(super) fn server(cluster: &ValidCluster) -> NetworkPolicy {
         cluster.name.clone(),
         vec![
             allow(Some(pods(cluster, Component::Proxy)), cluster.server.port),
-            allow(Some(operator(cluster)), names::CONTROL_PORT),
+            allow(Some(operator(cluster)), ports::CONTROL.number),
         ],
     )
 }
@@ -34,8 +35,8 @@ pub(super) fn proxy(cluster: &ValidCluster) -> NetworkPolicy {
         Component::Proxy,
         names::proxy(&cluster.name),
         vec![
-            allow(None, names::PROXY_PORT),
-            allow(Some(operator(cluster)), names::AGENT_PORT),
+            allow(None, ports::PROXY.number),
+            allow(Some(operator(cluster)), ports::AGENT.number),
         ],
     )
 }
@@ -45,7 +46,7 @@ pub(super) fn redis(cluster: &ValidCluster) -> NetworkPolicy {
         cluster,
         Component::Redis,
         names::redis(&cluster.name),
-        vec![allow(Some(pods(cluster, Component::Server)), names::REDIS_PORT)],
+        vec![allow(Some(pods(cluster, Component::Server)), ports::REDIS.number)],
     )
 }
 
@@ -95,7 +96,7 @@ fn operator(cluster: &ValidCluster) -> NetworkPolicyPeer {
     };
     NetworkPolicyPeer {
         namespace_selector: labels("kubernetes.io/metadata.name", &cluster.images.operator_namespace),
-        pod_selector: labels(names::COMPONENT_LABEL, "operator"),
+        pod_selector: labels(labels::COMPONENT, "operator"),
         ..Default::default()
     }
 }

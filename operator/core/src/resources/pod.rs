@@ -9,8 +9,8 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use wsc_api::names::{self, Component};
 use wsc_api::v1alpha1::{PodSettings, SecretKeyReference};
+use wsc_contract::labels::{self, Component};
 
 use super::metadata;
 use crate::validate::ValidCluster;
@@ -29,8 +29,8 @@ pub(super) fn pod_meta(cluster: &ValidCluster, component: Component, settings: &
     let mut labels = settings.pod_labels.clone();
     labels.extend(metadata::labels(cluster, component));
     let mut annotations = settings.pod_annotations.clone();
-    // Cluster Autoscaler leaves nodes alone that hold pods of unknown owners or with local volumes, unless it is told otherwise.
-    annotations.insert(names::SAFE_TO_EVICT_ANNOTATION.to_owned(), "true".to_owned());
+    // Cluster Autoscaler leaves nodes alone that hold pods of unknown owners or with local volumes, unless an annotation allows it.
+    annotations.insert(labels::SAFE_TO_EVICT.to_owned(), "true".to_owned());
     ObjectMeta {
         labels: Some(labels),
         annotations: Some(annotations),

@@ -13,7 +13,10 @@ use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef, Subject
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use wsc_api::names::{self, Component};
+use wsc_contract::env::agent;
+use wsc_contract::files::{BACKENDS, CONFIG_FOLDER, CONFIGURATION, MASTER_SOCKET, RUN_FOLDER};
+use wsc_contract::labels::Component;
+use wsc_contract::{names, paths, ports};
 use wsc_haproxy::RenderedConfig;
 
 use super::metadata::{object_meta, selector, selector_labels, stamp};
@@ -21,13 +24,11 @@ use super::pod::{container, from_field, http_probe, none_if_empty, pod_meta, pod
 use crate::quantity::{Defaults, with_defaults};
 use crate::validate::ValidCluster;
 
-const CONFIG_FOLDER: &str = "/etc/wsc-haproxy";
-const RUN_FOLDER: &str = "/run/haproxy";
 const TOKEN_FOLDER: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// Tunnels of a proxy that leaves get this long; HAProxy can only cut what is left.
 const GRACE_SECONDS: i64 = 300;
-/// A rollout goes on to the next proxy only after clients had this long to settle on the new one.
+/// Time for clients to reconnect to the new proxy before the rollout continues with the next one.
 const MIN_READY_SECONDS: i32 = 300;
 /// Pulling an image on a slow node and `MIN_READY_SECONDS` fit in.
 const PROGRESS_DEADLINE_SECONDS: i32 = 1200;
@@ -93,8 +94,8 @@ pub(crate) fn config_map(cluster: &ValidCluster, rendered: &RenderedConfig) -> C
     stamp(ConfigMap {
         metadata: meta(cluster, names::haproxy_config(&cluster.name)),
         data: Some(BTreeMap::from([
-            ("haproxy.cfg".to_owned(), rendered.text.clone()),
-            ("backends.json".to_owned(), rendered.backend_set.to_json()),
+            (CONFIGURATION.to_owned(), rendered.text.clone()),
+            (BACKENDS.to_owned(), rendered.backend_set.to_json()),
         ])),
         ..Default::default()
     })
@@ -112,10 +113,10 @@ pub(super) fn service(cluster: &ValidCluster) -> Service {
             selector: Some(selector_labels(cluster, Component::Proxy)),
             ip_family_policy: Some("PreferDualStack".to_owned()),
             ports: Some(vec![ServicePort {
-                name: Some("ws".to_owned()),
+                name: Some(ports::PROXY.name.to_owned()),
                 port: settings.port,
                 protocol: Some("TCP".to_owned()),
-                target_port: Some(IntOrString::String("ws".to_owned())),
+                target_port: Some(IntOrString::String(ports::PROXY.name.to_owned())),
                 ..Default::default()
             }]),
             ..Default::default()
@@ -159,7 +160,7 @@ fn pod(cluster: &ValidCluster) -> PodSpec {
     spec.service_account_name = Some(names::proxy(&cluster.name));
     spec.termination_grace_period_seconds = Some(GRACE_SECONDS);
     if let Some(security) = spec.security_context.as_mut() {
-        security.sysctls = Some(sysctls([names::PROXY_PORT, names::AGENT_PORT]));
+        security.sysctls = Some(sysctls([ports::PROXY.number, ports::AGENT.number]));
     }
     spec.init_containers = Some(vec![init(cluster)]);
     spec.containers = vec![haproxy(cluster), agent(cluster)];
@@ -197,11 +198,11 @@ fn init(cluster: &ValidCluster) -> Container {
 }
 
 fn haproxy(cluster: &ValidCluster) -> Container {
-    let command = format!("haproxy -W -S {RUN_FOLDER}/master.sock -f {RUN_FOLDER}/haproxy.cfg");
+    let command = format!("haproxy -W -S {RUN_FOLDER}/{MASTER_SOCKET} -f {RUN_FOLDER}/{CONFIGURATION}");
     Container {
         command: Some(command.split(' ').map(str::to_owned).collect()),
-        env: Some(vec![from_field("POD_NAME", "metadata.name")]),
-        ports: Some(vec![port("ws", names::PROXY_PORT)]),
+        env: Some(vec![from_field(agent::POD_NAME, "metadata.name")]),
+        ports: Some(vec![port(ports::PROXY.name, ports::PROXY.number)]),
         resources: Some(with_defaults(
             cluster.proxy.pod.resources.as_ref(),
             &HAPROXY_DEFAULTS,
@@ -209,7 +210,7 @@ fn haproxy(cluster: &ValidCluster) -> Container {
         // Only that it accepts: readiness is the agent's word, and it speaks through HAProxy's socket.
         liveness_probe: Some(Probe {
             tcp_socket: Some(TCPSocketAction {
-                port: IntOrString::String("ws".to_owned()),
+                port: IntOrString::String(ports::PROXY.name.to_owned()),
                 ..Default::default()
             }),
             initial_delay_seconds: Some(10),
@@ -234,20 +235,20 @@ fn agent(cluster: &ValidCluster) -> Container {
     Container {
         command: Some(vec!["wsc-proxy-agent".to_owned(), "run".to_owned()]),
         env: Some(agent_environment(cluster)),
-        ports: Some(vec![port("agent", names::AGENT_PORT)]),
+        ports: Some(vec![port(ports::AGENT.name, ports::AGENT.number)]),
         resources: Some(with_defaults(None, &AGENT_DEFAULTS)),
         readiness_probe: Some(Probe {
             period_seconds: Some(1),
             timeout_seconds: Some(2),
             failure_threshold: Some(3),
-            ..http_probe("/readyz", "agent")
+            ..http_probe(paths::READYZ, ports::AGENT.name)
         }),
         liveness_probe: Some(Probe {
             initial_delay_seconds: Some(30),
             period_seconds: Some(10),
             timeout_seconds: Some(5),
             failure_threshold: Some(3),
-            ..http_probe("/livez", "agent")
+            ..http_probe(paths::LIVEZ, ports::AGENT.name)
         }),
         volume_mounts: Some(mounts),
         ..container("agent", &cluster.images.proxy)
@@ -256,10 +257,10 @@ fn agent(cluster: &ValidCluster) -> Container {
 
 fn agent_environment(cluster: &ValidCluster) -> Vec<EnvVar> {
     vec![
-        from_field("POD_NAME", "metadata.name"),
-        from_field("POD_NAMESPACE", "metadata.namespace"),
-        value("WSC_CLUSTER", &cluster.name),
-        value("WSC_LOG_FORMAT", "json"),
+        from_field(agent::POD_NAME, "metadata.name"),
+        from_field(agent::POD_NAMESPACE, "metadata.namespace"),
+        value(agent::CLUSTER, &cluster.name),
+        value(agent::LOG_FORMAT, "json"),
     ]
 }
 

@@ -9,8 +9,9 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use wsc_api::names::{self, Component};
 use wsc_api::v1alpha1::{PodSettings, SecretKeyReference};
+use wsc_contract::labels::Component;
+use wsc_contract::{names, ports};
 
 use super::metadata::{object_meta, selector, selector_labels, stamp};
 use super::pod::{container, pod_meta, pod_spec};
@@ -40,7 +41,7 @@ const DEFAULTS: Defaults = Defaults {
 const COMMANDS: &str =
     "-@all +hello +auth +ping +info +client|setname +client|setinfo +subscribe +unsubscribe +publish";
 
-/// `chat-redis-<hash of the uid>`: a resource that is deleted and made again gets another Secret, so nobody has to read the old one.
+/// `chat-redis-<hash of the uid>`: a recreated resource gets another Secret, so the old one need not be read.
 pub(crate) fn redis_secret_name(cluster: &ValidCluster) -> String {
     let hash = short_hex(cluster.uid.as_bytes(), 4);
     format!("{}-{hash}", names::redis(&cluster.name))
@@ -82,10 +83,10 @@ pub(super) fn service(cluster: &ValidCluster) -> Service {
             selector: Some(selector_labels(cluster, Component::Redis)),
             ip_family_policy: Some("PreferDualStack".to_owned()),
             ports: Some(vec![ServicePort {
-                name: Some("redis".to_owned()),
-                port: i32::from(names::REDIS_PORT),
+                name: Some(ports::REDIS.name.to_owned()),
+                port: i32::from(ports::REDIS.number),
                 protocol: Some("TCP".to_owned()),
-                target_port: Some(IntOrString::String("redis".to_owned())),
+                target_port: Some(IntOrString::String(ports::REDIS.name.to_owned())),
                 ..Default::default()
             }]),
             ..Default::default()
@@ -166,8 +167,8 @@ fn redis(cluster: &ValidCluster, settings: &PodSettings) -> Container {
         command: Some(vec!["redis-server".to_owned()]),
         args: Some(args),
         ports: Some(vec![ContainerPort {
-            name: Some("redis".to_owned()),
-            container_port: i32::from(names::REDIS_PORT),
+            name: Some(ports::REDIS.name.to_owned()),
+            container_port: i32::from(ports::REDIS.number),
             protocol: Some("TCP".to_owned()),
             ..Default::default()
         }]),
@@ -206,9 +207,9 @@ fn arguments(memory_limit_bytes: Option<u64>) -> Vec<String> {
     let mut args = words(&format!(
         "--port {} --dir {DATA_FOLDER} --aclfile {ACL_FOLDER}/{ACL_KEY} --appendonly no --maxmemory {maxmemory} \
          --maxmemory-policy noeviction --client-output-buffer-limit pubsub {hard} {soft} 60 --tcp-keepalive 30",
-        names::REDIS_PORT
+        ports::REDIS.number
     ));
-    // Protected mode knows nothing of ACLs: it would turn away everybody, since the default user may ping without a password.
+    // Protected mode ignores ACLs: it would reject every client, since the default user may ping without a password.
     args.extend(
         words("--protected-mode no --save")
             .into_iter()

@@ -1,8 +1,10 @@
 //! Server pods, made directly and not by a Deployment: only so can the operator choose which one leaves.
 
 use k8s_openapi::api::core::v1::{Container, ContainerPort, EnvVar, Pod, Probe};
-use wsc_api::names::{self, Component};
 use wsc_api::v1alpha1::PodSettings;
+use wsc_contract::env::server as env;
+use wsc_contract::labels::{self, Component};
+use wsc_contract::{names, paths, ports};
 
 use super::metadata::{hash_of, object_meta};
 use super::pod::{container, from_field, from_secret, http_probe, pod_meta, pod_spec, sysctls, value};
@@ -34,9 +36,9 @@ pub(crate) fn server_pod(cluster: &ValidCluster, serial: i64) -> Pod {
     pod.metadata.namespace = owned.namespace;
     pod.metadata.owner_references = owned.owner_references;
     let labels = pod.metadata.labels.get_or_insert_default();
-    labels.insert(names::TEMPLATE_HASH_LABEL.to_owned(), hash);
-    labels.insert(names::SERIAL_LABEL.to_owned(), serial.to_string());
-    labels.insert(names::STATE_LABEL.to_owned(), "Starting".to_owned());
+    labels.insert(labels::TEMPLATE_HASH.to_owned(), hash);
+    labels.insert(labels::SERIAL.to_owned(), serial.to_string());
+    labels.insert(labels::STATE.to_owned(), "Starting".to_owned());
     pod
 }
 
@@ -51,12 +53,12 @@ fn template(cluster: &ValidCluster) -> Pod {
     let mut metadata = pod_meta(cluster, Component::Server, settings);
     if let Some(at) = &cluster.restarted_at {
         let annotations = metadata.annotations.get_or_insert_default();
-        annotations.insert(names::RESTARTED_AT_ANNOTATION.to_owned(), at.clone());
+        annotations.insert(labels::RESTARTED_AT.to_owned(), at.clone());
     }
     let mut spec = pod_spec(cluster, Component::Server, settings);
     spec.termination_grace_period_seconds = Some(cluster.server.termination_grace_period_seconds);
     if let Some(security) = spec.security_context.as_mut() {
-        security.sysctls = Some(sysctls([cluster.server.port, names::CONTROL_PORT]));
+        security.sysctls = Some(sysctls([cluster.server.port, ports::CONTROL.number]));
     }
     spec.containers = vec![server(cluster, settings)];
     Pod {
@@ -72,8 +74,8 @@ fn server(cluster: &ValidCluster, settings: &PodSettings) -> Container {
     Container {
         env: Some(env),
         ports: Some(vec![
-            port("ws", cluster.server.port),
-            port("control", names::CONTROL_PORT),
+            port(ports::SERVER.name, cluster.server.port),
+            port(ports::CONTROL.name, ports::CONTROL.number),
         ]),
         resources: Some(with_defaults(
             settings.resources.as_ref(),
@@ -83,7 +85,7 @@ fn server(cluster: &ValidCluster, settings: &PodSettings) -> Container {
             period_seconds: Some(1),
             timeout_seconds: Some(2),
             failure_threshold: Some(3),
-            ..http_probe("/readyz", "control")
+            ..http_probe(paths::READYZ, ports::CONTROL.name)
         }),
         // The delay is for a start on a busy node; a readiness probe has none, so a quick start is seen at once.
         liveness_probe: Some(Probe {
@@ -92,53 +94,53 @@ fn server(cluster: &ValidCluster, settings: &PodSettings) -> Container {
             timeout_seconds: Some(5),
             failure_threshold: Some(3),
             termination_grace_period_seconds: Some(HUNG_GRACE_SECONDS),
-            ..http_probe("/livez", "control")
+            ..http_probe(paths::LIVEZ, ports::CONTROL.name)
         }),
         ..container("server", &cluster.images.server)
     }
 }
 
-/// docs/contracts.md, "Operator -> server pod: environment".
+/// The configuration of the server.
 fn environment(cluster: &ValidCluster) -> Vec<EnvVar> {
     let server = &cluster.server;
     let drain_seconds = (server.termination_grace_period_seconds - EXIT_SECONDS).max(0);
-    let mut env = vec![
-        from_field("POD_NAME", "metadata.name"),
-        value("WSC_PORT", &server.port),
-        value("WSC_CONTROL_PORT", &names::CONTROL_PORT),
-        value("WSC_PATH", &server.path),
-        value("WSC_MAX_CONNECTIONS", &server.max_connections),
-        value("WSC_BROKER", "redis"),
+    let mut variables = vec![
+        from_field(env::POD_NAME, "metadata.name"),
+        value(env::PORT, &server.port),
+        value(env::CONTROL_PORT, &ports::CONTROL.number),
+        value(env::PATH, &server.path),
+        value(env::MAX_CONNECTIONS, &server.max_connections),
+        value(env::BROKER, "redis"),
     ];
     match &cluster.redis {
-        RedisTarget::Managed(_) => env.extend([
+        RedisTarget::Managed(_) => variables.extend([
             value(
-                "WSC_REDIS_URL",
-                &format!("redis://{}:{}", names::redis(&cluster.name), names::REDIS_PORT),
+                env::REDIS_URL,
+                &format!("redis://{}:{}", names::redis(&cluster.name), ports::REDIS.number),
             ),
-            value("WSC_REDIS_USERNAME", redis::USER),
-            from_secret("WSC_REDIS_PASSWORD", &redis::password_reference(cluster)),
+            value(env::REDIS_USERNAME, redis::USER),
+            from_secret(env::REDIS_PASSWORD, &redis::password_reference(cluster)),
         ]),
-        RedisTarget::Url(url) => env.push(value("WSC_REDIS_URL", url)),
-        RedisTarget::SecretRef(reference) => env.push(from_secret("WSC_REDIS_URL", reference)),
+        RedisTarget::Url(url) => variables.push(value(env::REDIS_URL, url)),
+        RedisTarget::SecretRef(reference) => variables.push(from_secret(env::REDIS_URL, reference)),
     }
-    env.extend([
+    variables.extend([
         value(
-            "WSC_REDIS_PREFIX",
+            env::REDIS_PREFIX,
             &names::redis_prefix(&cluster.namespace, &cluster.name),
         ),
-        value("WSC_ORIGINS", &origins(cluster)),
-        value("WSC_TRUST_PROXY", "true"),
+        value(env::ORIGINS, &origins(cluster)),
+        value(env::TRUST_PROXY, "true"),
         value(
-            "WSC_MAX_SHEDS_PER_SECOND",
+            env::MAX_SHEDS_PER_SECOND,
             &cluster.disruption.max_moves_per_second,
         ),
-        value("WSC_DRAIN_SECONDS", &drain_seconds),
-        value("WSC_CLOSE_CODE", &cluster.drain.close_code),
-        value("WSC_CLOSE_JITTER_SECONDS", &cluster.drain.jitter_seconds),
-        value("WSC_LOG_FORMAT", "json"),
+        value(env::DRAIN_SECONDS, &drain_seconds),
+        value(env::CLOSE_CODE, &cluster.drain.close_code),
+        value(env::CLOSE_JITTER_SECONDS, &cluster.drain.jitter_seconds),
+        value(env::LOG_FORMAT, "json"),
     ]);
-    env
+    variables
 }
 
 fn origins(cluster: &ValidCluster) -> String {

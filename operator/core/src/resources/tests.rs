@@ -3,7 +3,7 @@ mod on_change;
 mod pss;
 
 use k8s_openapi::api::core::v1::{PodSpec, SecurityContext};
-use wsc_api::names;
+use wsc_contract::labels;
 use wsc_haproxy::{BackendSet, RenderedConfig, ServerOptions};
 
 use super::*;
@@ -131,10 +131,8 @@ fn every_child_is_owned_labelled_and_stamped_with_a_hash_of_its_own() {
             (cluster.uid.as_str(), Some(true))
         );
         let labels = metadata.labels.as_ref().unwrap();
-        assert_eq!(labels[names::CLUSTER_LABEL], "chat");
-        assert!(
-            hashes.insert(metadata.annotations.as_ref().unwrap()[names::APPLIED_HASH_ANNOTATION].clone())
-        );
+        assert_eq!(labels[labels::CLUSTER], "chat");
+        assert!(hashes.insert(metadata.annotations.as_ref().unwrap()[labels::APPLIED_HASH].clone()));
     }
     assert_eq!(hashes.len(), 10);
 }
@@ -145,7 +143,7 @@ fn a_service_keeps_the_users_annotations_beside_the_hash() {
     let service = proxy::service(&cluster);
     let annotations = service.metadata.annotations.unwrap();
     assert_eq!(annotations["example.org/load-balancer"], "internal");
-    assert!(annotations.contains_key(names::APPLIED_HASH_ANNOTATION));
+    assert!(annotations.contains_key(labels::APPLIED_HASH));
 }
 
 #[test]
@@ -244,7 +242,7 @@ fn the_template_hash_stays_when_nothing_of_the_pod_changes() {
         server_pod(&cluster(SIX_LINES), 2),
     );
     for pod in [one, two] {
-        assert_eq!(pod.metadata.labels.unwrap()[names::TEMPLATE_HASH_LABEL], hash);
+        assert_eq!(pod.metadata.labels.unwrap()[labels::TEMPLATE_HASH], hash);
     }
 }
 
@@ -260,9 +258,9 @@ fn a_label_of_the_user_never_replaces_one_of_ours() {
     chat.server
         .pod
         .pod_labels
-        .insert(names::CLUSTER_LABEL.to_owned(), "other".to_owned());
+        .insert(labels::CLUSTER.to_owned(), "other".to_owned());
     let labels = server_pod(&chat, 1).metadata.labels.unwrap();
-    assert_eq!(labels[names::CLUSTER_LABEL], "chat");
+    assert_eq!(labels[labels::CLUSTER], "chat");
 }
 
 #[test]

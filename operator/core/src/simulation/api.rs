@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
-use wsc_api::names;
 use wsc_api::v1alpha1::WebSocketClusterStatus;
+use wsc_contract::{labels, names};
 use wsc_haproxy::BackendSet;
 
 use super::settings::at;
@@ -98,7 +98,7 @@ impl Api {
         let view = PodView {
             uid: format!("uid-{version}"),
             resource_version: version.to_string(),
-            template_hash: labels[names::TEMPLATE_HASH_LABEL].clone(),
+            template_hash: labels[labels::TEMPLATE_HASH].clone(),
             created: at(clock),
             ..new_pod(&name, serial)
         };
@@ -134,7 +134,7 @@ impl Api {
         let annotations = child.metadata().annotations.as_ref().unwrap();
         let view = ChildView {
             uid: format!("child-{version}"),
-            applied_hash: annotations.get(names::APPLIED_HASH_ANNOTATION).cloned(),
+            applied_hash: annotations.get(labels::APPLIED_HASH).cloned(),
             object: Arc::new(child.to_json()),
             terminating: false,
         };

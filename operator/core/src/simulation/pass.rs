@@ -9,8 +9,8 @@ use crate::decide;
 use crate::observed::{Observed, Sample};
 use crate::plan::{ControlCall, ControlVerb, Plan};
 use crate::status;
-use wsc_api::names;
 use wsc_api::v1alpha1::WebSocketClusterStatus;
+use wsc_contract::names;
 
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +85,6 @@ pub(super) fn observe(world: &mut World) -> Observed {
     }
     Observed {
         status,
-        resource_version: operator.resource.version.to_string(),
         generation: world.cluster.generation,
         pods: operator.pods.clone(),
         children: api.children.clone(),
@@ -130,7 +129,7 @@ fn apply(world: &mut World, observed: &Observed, plan: &Plan) -> Result<(), Dead
         })?
         .ok();
     }
-    let mut from = observed_version(observed);
+    let mut from = world.operator.resource.version;
     if let Some(end) = plan.reserve_serials {
         let held = reserve(world, observed.status.next_serial, end, &mut from, &plan.status)?;
         if held {
@@ -156,10 +155,6 @@ fn apply(world: &mut World, observed: &Observed, plan: &Plan) -> Result<(), Dead
     }
     world.operator.memory = memory;
     Ok(())
-}
-
-fn observed_version(observed: &Observed) -> u64 {
-    observed.resource_version.parse().unwrap()
 }
 
 /// Whether the reservation is written.

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use wsc_api::names;
 use wsc_api::v1alpha1::{EnvVar, PodSettings, SecretKeyReference};
+use wsc_contract::labels;
 
 use super::values::{Amount, Invalid};
 use crate::quantity;
@@ -234,10 +234,10 @@ pub(super) fn pod_settings(field: &str, settings: &PodSettings) -> Result<(), In
     not_ours(
         &labels,
         settings.pod_labels.keys(),
-        &[names::GROUP, "app.kubernetes.io"],
+        &[labels::GROUP, "app.kubernetes.io"],
     )?;
     let annotations = format!("{field}.podAnnotations");
-    not_ours(&annotations, settings.pod_annotations.keys(), &[names::GROUP])?;
+    not_ours(&annotations, settings.pod_annotations.keys(), &[labels::GROUP])?;
     for (name, length, most) in [
         ("tolerations", settings.tolerations.len(), 16),
         ("podLabels", settings.pod_labels.len(), 16),
@@ -269,7 +269,7 @@ pub(super) fn not_ours<'a>(
     }
 }
 
-/// What the API server would refuse in the pods only, where nobody looks for it.
+/// What the API server would only reject in the pods, far from the resource.
 fn resources(field: &str, given: &ResourceRequirements) -> Result<(), Invalid> {
     let empty = BTreeMap::new();
     let requests = given.requests.as_ref().unwrap_or(&empty);

@@ -105,7 +105,7 @@ async fn kubectl_explains_every_field() {
     let cluster = cluster().await;
     let namespace = cluster.namespace("explain").await.unwrap();
     for (field, word) in [
-        ("wsc.spec.scaling.minReplicas", "Fewest server pods"),
+        ("wsc.spec.scaling.minReplicas", "Minimum number of server pods"),
         ("wsc.spec.proxy.sticky.cookieName", "Name of the cookie"),
         ("wsc.status.conditions", "RedisReachable"),
     ] {

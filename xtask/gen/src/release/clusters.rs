@@ -8,8 +8,8 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
-use wsc_api::names;
 use wsc_api::v1alpha1::{WebSocketCluster, WebSocketClusterStatus};
+use wsc_contract::{labels, names};
 use wsc_core::decide;
 use wsc_core::memory::Memory;
 use wsc_core::observed::{Drain, DrainReason, Observed, PodPhase, PodState, PodView};
@@ -57,7 +57,6 @@ pub(super) fn render(resource: &WebSocketCluster, version: &str) -> Result<Rende
     let cluster = validate(resource, &images(version)).context("the example is not valid")?;
     let now: Timestamp = "2026-01-01T12:00:00Z".parse().context("a time")?;
     let mut observed = Observed {
-        resource_version: "1".to_owned(),
         generation: 1,
         watches_fresh: true,
         proxy_ready: Some(2),
@@ -117,7 +116,7 @@ fn images(version: &str) -> Images {
 
 fn view(cluster: &ValidCluster, pod: &Pod, serial: i64, state: PodState, now: Timestamp) -> PodView {
     let labels = pod.metadata.labels.as_ref();
-    let hash = labels.and_then(|labels| labels.get(names::TEMPLATE_HASH_LABEL));
+    let hash = labels.and_then(|labels| labels.get(labels::TEMPLATE_HASH));
     let created = now - SignedDuration::from_hours(1);
     let host = u8::try_from(1 + serial % 250).unwrap_or_default();
     PodView {
@@ -149,19 +148,13 @@ fn view(cluster: &ValidCluster, pod: &Pod, serial: i64, state: PodState, now: Ti
 /// The pod with the label and the annotations that the operator writes on it while it drains.
 fn mark(pod: &mut Pod, view: &PodView) {
     let labels = pod.metadata.labels.get_or_insert_default();
-    labels.insert(names::STATE_LABEL.to_owned(), view.state.as_str().to_owned());
+    labels.insert(labels::STATE.to_owned(), view.state.as_str().to_owned());
     if let Some(drain) = view.drain {
         let annotations = pod.metadata.annotations.get_or_insert_default();
         annotations.extend([
-            (
-                names::DRAIN_REASON_ANNOTATION.to_owned(),
-                drain.reason.as_str().to_owned(),
-            ),
-            (names::DRAIN_SINCE_ANNOTATION.to_owned(), drain.since.to_string()),
-            (
-                names::DRAIN_DEADLINE_ANNOTATION.to_owned(),
-                drain.deadline.to_string(),
-            ),
+            (labels::DRAIN_REASON.to_owned(), drain.reason.as_str().to_owned()),
+            (labels::DRAIN_SINCE.to_owned(), drain.since.to_string()),
+            (labels::DRAIN_DEADLINE.to_owned(), drain.deadline.to_string()),
         ]);
     }
 }

@@ -1,6 +1,6 @@
 //! Children, Secrets and serials.
 
-use wsc_api::names;
+use wsc_contract::names;
 
 use super::scene::{BOUNDS, Scene};
 use super::tell::{changes_no_pod, condition, tell};

@@ -9,7 +9,7 @@ use crate::plan::Plan;
 use crate::testing;
 use crate::validate::ValidCluster;
 use crate::{numbers, resources};
-use wsc_api::names;
+use wsc_contract::{labels, names};
 
 pub(super) const BOUNDS: &str = "scaling: {minReplicas: 2, maxReplicas: 20}";
 
@@ -26,7 +26,6 @@ impl Scene {
     pub(super) fn fresh(spec: &str) -> Self {
         let cluster = testing::cluster(&format!("server: {{maxConnections: 100}}\n{spec}"));
         let observed = Observed {
-            resource_version: "1".to_owned(),
             generation: 1,
             watches_fresh: true,
             ..Observed::default()
@@ -122,7 +121,7 @@ impl Scene {
             let annotations = child.metadata().annotations.as_ref().unwrap();
             let view = ChildView {
                 uid: "child".to_owned(),
-                applied_hash: annotations.get(names::APPLIED_HASH_ANNOTATION).cloned(),
+                applied_hash: annotations.get(labels::APPLIED_HASH).cloned(),
                 object: std::sync::Arc::new(child.to_json()),
                 terminating: false,
             };

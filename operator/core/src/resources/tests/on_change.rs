@@ -111,7 +111,7 @@ fn facts(cluster: &ValidCluster) -> Vec<(&'static str, Value)> {
     let annotations = service["metadata"]["annotations"].as_object().cloned();
     let annotations = annotations.into_iter().flatten();
     let annotations: Value = annotations
-        .filter(|(name, _)| !name.starts_with(wsc_api::names::GROUP))
+        .filter(|(name, _)| !name.starts_with(wsc_contract::labels::GROUP))
         .collect();
     vec![
         ("rolls servers", json!(template_hash(cluster))),

@@ -15,7 +15,8 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
-use wsc_api::names::{self, Component};
+use wsc_contract::labels::{self, Component};
+use wsc_contract::{names, ports};
 
 use super::super::send;
 use super::{Shared, locked};
@@ -107,19 +108,19 @@ pub(super) async fn start(
             .and_then(|labels| labels.get(key))
             .cloned()
     };
-    let component = label(names::COMPONENT_LABEL);
+    let component = label(labels::COMPONENT);
     let is = |wanted: Component| component.as_deref() == Some(wanted.as_str());
     if is(Component::Server) {
         let answer = move |method: Method, path: String, body: Bytes| {
             let answer = locked(&server).control(&method, &path, &body);
             async move { answer }
         };
-        return serve((address, names::CONTROL_PORT).into(), answer)
+        return serve((address, ports::CONTROL.number).into(), answer)
             .await
             .map(Some);
     }
     if is(Component::Proxy) {
-        let config = names::haproxy_config(&label(names::CLUSTER_LABEL).unwrap_or_default());
+        let config = names::haproxy_config(&label(labels::CLUSTER).unwrap_or_default());
         let shared = shared.clone();
         let answer = move |_: Method, _: String, _: Bytes| {
             let (shared, config) = (shared.clone(), config.clone());
@@ -133,7 +134,9 @@ pub(super) async fn start(
                 }
             }
         };
-        return serve((address, names::AGENT_PORT).into(), answer).await.map(Some);
+        return serve((address, ports::AGENT.number).into(), answer)
+            .await
+            .map(Some);
     }
     Ok(None)
 }
