@@ -8,11 +8,13 @@
     reason = "the KubeSchema derive makes a private copy of each type, without its attributes"
 )]
 
+mod effects;
 mod on_change;
 mod schema;
 pub mod v1alpha1;
 
-pub use on_change::{OnChange, on_change};
+pub use effects::on_change;
+pub use on_change::OnChange;
 pub use schema::crd;
 
 #[cfg(test)]

@@ -1,18 +1,10 @@
 //! The effect of a change of each field of the spec, for the column "on change" of `docs/reference.md`.
 //!
 //! The marker stands beside the field as the schema extension `x-on-change`. Structural schemas of a CRD allow no such
-//! extension: the conversion to the CRD drops it, and [`on_change`] reads it from the schema before that.
+//! extension: the conversion to the CRD drops it, and [`crate::on_change()`] reads it from the schema before that.
 
-use std::collections::BTreeMap;
-
-use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-
-use crate::v1alpha1::WebSocketClusterSpec;
 use wsc_contract::labels::Component;
-
-const EXTENSION: &str = "x-on-change";
 
 /// Effect of a change of a field on a pool in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,48 +51,12 @@ impl OnChange {
         }
     }
 
-    fn of(self, owner: Option<Component>) -> Self {
+    pub(crate) fn of(self, owner: Option<Component>) -> Self {
         match (self, owner) {
             (Self::RollsOwnPods, Some(Component::Server)) => Self::RollsServers,
             (Self::RollsOwnPods, Some(Component::Proxy)) => Self::RollsProxies,
             (Self::RollsOwnPods, Some(Component::Redis)) => Self::RestartsRedis,
             (effect, _) => effect,
         }
-    }
-}
-
-/// The effect of each field that has one, by path: `spec.server.env[].name`. Objects are not listed, their fields are.
-pub fn on_change() -> BTreeMap<String, OnChange> {
-    let settings = SchemaSettings::openapi3().with(|settings| settings.inline_subschemas = true);
-    let schema = settings
-        .into_generator()
-        .into_root_schema_for::<WebSocketClusterSpec>();
-    let mut effects = BTreeMap::new();
-    collect(schema.as_value(), "spec", &mut effects);
-    effects
-}
-
-fn collect(schema: &Value, path: &str, effects: &mut BTreeMap<String, OnChange>) {
-    if let Ok(effect) = OnChange::deserialize(&schema[EXTENSION]) {
-        effects.insert(path.to_owned(), effect.of(owner(path)));
-    }
-    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
-        collect(field, &format!("{path}.{name}"), effects);
-    }
-    // An optional object is a choice between it and null.
-    for choice in schema["anyOf"].as_array().into_iter().flatten() {
-        collect(choice, path, effects);
-    }
-    if schema["items"].is_object() {
-        collect(&schema["items"], &format!("{path}[]"), effects);
-    }
-}
-
-fn owner(path: &str) -> Option<Component> {
-    match path.split('.').nth(1)? {
-        "server" => Some(Component::Server),
-        "proxy" => Some(Component::Proxy),
-        "redis" => Some(Component::Redis),
-        _ => None,
     }
 }

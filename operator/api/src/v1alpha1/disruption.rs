@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::OnChange;
+use crate::on_change::OnChange;
 
 /// Limits on how many connections drains move to other pods, and how fast.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use wsc_contract::close::CloseCode;
 
-use crate::OnChange;
+use crate::on_change::OnChange;
 
 /// Connection draining of server pods that are removed by a scale-down or a rollout.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]

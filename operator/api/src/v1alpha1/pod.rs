@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{Affinity, ResourceRequirements, Toleration};
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::OnChange;
+use crate::on_change::OnChange;
 
 /// Pod settings that the resource exposes; the operator sets all others.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use wsc_contract::origin::OriginPattern;
 
 use super::pod::PodSettings;
-use crate::OnChange;
+use crate::on_change::OnChange;
 
 /// HAProxy in front of the server pods: Service, sticky sessions, allowed origins, timeouts and pod settings.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]

@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use super::pod::{PodSettings, SecretKeyReference};
-use crate::OnChange;
+use crate::on_change::OnChange;
 
 /// Redis that carries broadcasts between server pods: `managed` or `external`.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]

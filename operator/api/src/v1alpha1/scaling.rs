@@ -5,7 +5,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::OnChange;
+use crate::on_change::OnChange;
 
 /// Number of server pods, and how it follows the number of connections.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]

@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use super::pod::{PodSettings, SecretKeyReference};
-use crate::OnChange;
+use crate::on_change::OnChange;
 
 /// Server pods: image, port, path, capacity and pod settings.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]

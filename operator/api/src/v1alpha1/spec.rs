@@ -10,7 +10,7 @@ use super::redis::RedisSpec;
 use super::scaling::ScalingSpec;
 use super::server::ServerSpec;
 use super::status::WebSocketClusterStatus;
-use crate::OnChange;
+use crate::on_change::OnChange;
 
 /// A pool of WebSocket server pods behind HAProxy, scaled by the number of connections, in which a scale-down and a rollout drain pods
 /// gracefully and a message published to a room reaches every client of the room on every pod.
