@@ -1,17 +1,17 @@
 //! The control port: what the kubelet, Prometheus and the operator ask.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
 use axum::{Json, Router};
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use wsc_contract::control::{Broker, Refused, Shed, Stats};
+use wsc_contract::paths;
 
 use crate::app::Server;
 use crate::handshake::error;
@@ -20,83 +20,15 @@ use crate::shed::ShedRequest;
 /// A request here is a few numbers.
 const BODY_BYTES: usize = 4 << 10;
 
-/// `GET /stats`.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Stats {
-    /// New for each process.
-    pub boot_id: String,
-    /// The pod's name.
-    pub pod: Option<String>,
-    /// Of the server.
-    pub version: String,
-    /// Since the start.
-    pub uptime_ms: u64,
-    /// Slots taken: open connections and handshakes.
-    pub connections: u64,
-    /// Slots.
-    pub capacity: u64,
-    /// `PUT /cordon`.
-    pub cordoned: bool,
-    /// SIGTERM came.
-    pub terminating: bool,
-    /// Upgrades answered since `boot_id`.
-    pub accepted_total: u64,
-    /// Connections ended since `boot_id`.
-    pub closed_total: u64,
-    /// Handshakes refused since `boot_id`.
-    pub refused: RefusedStats,
-    /// Closes begun because of `/shed` since `boot_id`.
-    pub shed_total: u64,
-    /// The last accepted `total`.
-    pub shed_target: u64,
-    /// Open connections by proxy; `direct` had none.
-    pub via: BTreeMap<String, u64>,
-    /// How messages travel.
-    pub broker: BrokerStats,
-}
-
-/// `refused` of the stats.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct RefusedStats {
-    /// No slot left.
-    pub full: u64,
-    /// Cordoned or leaving.
-    pub draining: u64,
-    /// Meant for another pod.
-    pub wrong_pod: u64,
-    /// Origin not allowed.
-    pub origin: u64,
-    /// Malformed.
-    pub bad_request: u64,
-}
-
-/// `broker` of the stats.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct BrokerStats {
-    /// `redis` or `memory`.
-    pub kind: String,
-    /// Whether messages travel now.
-    pub up: bool,
-}
-
-#[derive(Debug, Deserialize)]
-struct ShedBody {
-    boot_id: String,
-    total: u64,
-    per_second: f64,
-    #[serde(default)]
-    via: Option<String>,
-}
-
 /// The router of the control port.
 pub fn router(server: Arc<Server>) -> Router {
     Router::new()
-        .route("/livez", get(livez))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
-        .route("/stats", get(stats))
-        .route("/cordon", put(cordon).delete(uncordon))
-        .route("/shed", put(shed))
+        .route(paths::LIVEZ, get(livez))
+        .route(paths::READYZ, get(readyz))
+        .route(paths::METRICS, get(metrics))
+        .route(paths::STATS, get(stats))
+        .route(paths::CORDON, put(cordon).delete(uncordon))
+        .route(paths::SHED, put(shed))
         .fallback(async || error(StatusCode::NOT_FOUND, "not_found", "path not found"))
         .method_not_allowed_fallback(async || {
             error(
@@ -142,22 +74,21 @@ async fn readyz(State(server): State<Arc<Server>>) -> Response {
 
 async fn metrics(State(server): State<Arc<Server>>) -> Response {
     server.refresh_gauges();
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], server.metrics.page()).into_response()
+    wsc_runtime::admin::metrics_response(server.metrics.registry())
 }
 
 async fn stats(State(server): State<Arc<Server>>) -> Json<Stats> {
-    Json(Stats::of(&server))
+    Json(document(&server))
 }
 
 async fn cordon(State(server): State<Arc<Server>>) -> Json<Stats> {
     server.set_cordoned(true);
-    Json(Stats::of(&server))
+    Json(document(&server))
 }
 
 async fn uncordon(State(server): State<Arc<Server>>) -> Json<Stats> {
     server.set_cordoned(false);
-    Json(Stats::of(&server))
+    Json(document(&server))
 }
 
 async fn shed(State(server): State<Arc<Server>>, body: Result<Bytes, BytesRejection>) -> Response {
@@ -165,62 +96,56 @@ async fn shed(State(server): State<Arc<Server>>, body: Result<Bytes, BytesReject
         Ok(body) => body,
         Err(e) => return error(e.status(), "bad_request", format!("body: {}", e.body_text())),
     };
-    let body: ShedBody = match serde_json::from_slice(&body) {
-        Ok(body) => body,
+    let request: Shed = match serde_json::from_slice(&body) {
+        Ok(request) => request,
         Err(e) => return error(StatusCode::BAD_REQUEST, "bad_request", format!("body: {e}")),
     };
-    if !body.per_second.is_finite() || body.per_second <= 0.0 {
-        return error(
-            StatusCode::BAD_REQUEST,
-            "bad_request",
-            "per_second must be above 0 and finite",
-        );
+    if let Err(e) = request.check() {
+        return error(StatusCode::BAD_REQUEST, "bad_request", e.to_string());
     }
-    if body.boot_id != server.boot_id() {
+    if request.boot_id != server.boot_id() {
         let message = format!("this process has boot_id {}", server.boot_id());
         return error(StatusCode::CONFLICT, "boot_id", message);
     }
     server.request_shed(ShedRequest {
-        total: body.total,
-        per_second: body.per_second,
-        via: body.via,
+        total: request.total,
+        per_second: request.per_second,
+        via: request.via,
     });
-    Json(Stats::of(&server)).into_response()
+    Json(document(&server)).into_response()
 }
 
-impl Stats {
-    fn of(server: &Server) -> Self {
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let refused = server.refused();
-        let (shed_total, shed_target) = {
-            let shedding = server.shedding();
-            (shedding.done(), shedding.target())
-        };
-        Self {
-            boot_id: server.boot_id(),
-            pod: server.config.pod.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            uptime_ms: u64::try_from(server.uptime().as_millis()).unwrap_or(u64::MAX),
-            connections: server.capacity.taken(),
-            capacity: server.capacity.max(),
-            cordoned: server.is_cordoned(),
-            terminating: server.is_terminating(),
-            accepted_total: server.metrics.accepted.get(),
-            closed_total: server.closed(),
-            refused: RefusedStats {
-                full: count(&refused.full),
-                draining: count(&refused.draining),
-                wrong_pod: count(&refused.wrong_pod),
-                origin: count(&refused.origin),
-                bad_request: count(&refused.bad_request),
-            },
-            shed_total,
-            shed_target,
-            via: server.clients.vias(),
-            broker: BrokerStats {
-                kind: server.broker.kind().to_owned(),
-                up: server.broker.is_up(),
-            },
-        }
+fn document(server: &Server) -> Stats {
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let refused = server.refused();
+    let (shed_total, shed_target) = {
+        let shedding = server.shedding();
+        (shedding.done(), shedding.target())
+    };
+    Stats {
+        boot_id: server.boot_id(),
+        pod: server.config.pod.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime_ms: u64::try_from(server.uptime().as_millis()).unwrap_or(u64::MAX),
+        connections: server.capacity.taken(),
+        capacity: server.capacity.max(),
+        cordoned: server.is_cordoned(),
+        terminating: server.is_terminating(),
+        accepted_total: server.metrics.accepted.get(),
+        closed_total: server.closed(),
+        refused: Refused {
+            full: count(&refused.full),
+            draining: count(&refused.draining),
+            wrong_pod: count(&refused.wrong_pod),
+            origin: count(&refused.origin),
+            bad_request: count(&refused.bad_request),
+        },
+        shed_total,
+        shed_target,
+        via: server.clients.vias(),
+        broker: Broker {
+            kind: server.broker.kind().to_owned(),
+            up: server.broker.is_up(),
+        },
     }
 }

@@ -3,8 +3,13 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use clap::error::ErrorKind;
 use clap::{ArgAction, Parser, ValueEnum};
+use wsc_contract::close::CloseCode;
+use wsc_contract::env::server as env;
+use wsc_contract::origin::OriginPolicy;
+use wsc_contract::{paths, ports};
+use wsc_runtime::cli::{self, Exit};
+use wsc_runtime::telemetry::LogFormat;
 
 use crate::broker::BrokerConfig;
 use crate::broker::publisher::MAX_MESSAGE_BYTES;
@@ -13,7 +18,6 @@ use crate::config::{Config, Limits};
 use crate::frame::encode::MAX_HEADER_BYTES;
 use crate::hub::MAX_SHARDS;
 use crate::memory::Limit;
-use crate::origin::OriginPolicy;
 use crate::outbox::FRAME_OVERHEAD_BYTES;
 use crate::{memory, shards};
 
@@ -28,90 +32,90 @@ use crate::{memory, shards};
 )]
 pub struct Args {
     /// Name of the pod; a request with another name in `X-Wsc-Server` is rejected with 503
-    #[arg(long, env = "POD_NAME", value_name = "NAME")]
+    #[arg(long, env = env::POD_NAME, value_name = "NAME")]
     pub pod_name: Option<String>,
     /// Port for clients; 0 is any free port
-    #[arg(long, env = "WSC_PORT", default_value_t = 8080)]
+    #[arg(long, env = env::PORT, default_value_t = ports::SERVER.number)]
     pub port: u16,
     /// Port for health, metrics and the operator; 0 is any free port
-    #[arg(long, env = "WSC_CONTROL_PORT", default_value_t = 9090, value_name = "PORT")]
+    #[arg(long, env = env::CONTROL_PORT, default_value_t = ports::CONTROL.number, value_name = "PORT")]
     pub control_port: u16,
     /// Client path: PATH is room `main`, PATH/ROOM any other room
-    #[arg(long, env = "WSC_PATH", default_value = "/ws", value_parser = parse_path)]
+    #[arg(long, env = env::PATH, default_value = "/ws", value_parser = parse_path)]
     pub path: String,
     /// Maximum number of connections; lowered to the open-file limit minus 256
-    #[arg(long, env = "WSC_MAX_CONNECTIONS", default_value_t = 10_000, value_name = "N",
+    #[arg(long, env = env::MAX_CONNECTIONS, default_value_t = 10_000, value_name = "N",
           value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub max_connections: u64,
     /// Threads that serve clients (default: the CPUs of the process, at most 4)
-    #[arg(long, env = "WSC_SHARDS", value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MAX_SHARDS as u64))]
+    #[arg(long, env = env::SHARDS, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MAX_SHARDS as u64))]
     pub shards: Option<u64>,
     /// Message broker: `redis` between pods, `memory` within this process; required when POD_NAME is set
-    #[arg(long, env = "WSC_BROKER", value_enum)]
+    #[arg(long, env = env::BROKER, value_enum)]
     pub broker: Option<BrokerKind>,
     /// Redis URL: redis://[USER[:PASSWORD]@]HOST[:PORT][/DB], or rediss:// for TLS
-    #[arg(long, env = "WSC_REDIS_URL", hide_env_values = true, value_name = "URL")]
+    #[arg(long, env = env::REDIS_URL, hide_env_values = true, value_name = "URL")]
     pub redis_url: Option<String>,
     /// Redis user; overrides the user of the URL
-    #[arg(long, env = "WSC_REDIS_USERNAME", hide_env_values = true, value_name = "NAME")]
+    #[arg(long, env = env::REDIS_USERNAME, hide_env_values = true, value_name = "NAME")]
     pub redis_username: Option<String>,
     /// Redis password; overrides the password of the URL. Prefer the variable: flags are visible in the process list
     #[arg(
         long,
-        env = "WSC_REDIS_PASSWORD",
+        env = env::REDIS_PASSWORD,
         hide_env_values = true,
         value_name = "PASSWORD"
     )]
     pub redis_password: Option<String>,
     /// Prefix of every Redis channel; servers with different prefixes share no messages
-    #[arg(long, env = "WSC_REDIS_PREFIX", default_value = "wsc:", value_name = "PREFIX")]
+    #[arg(long, env = env::REDIS_PREFIX, default_value = "wsc:", value_name = "PREFIX")]
     pub redis_prefix: String,
     /// Allowed origins: comma-separated `scheme://host[:port]`, `scheme://*.host` (one label) or `*`; empty allows the host of the request
     #[arg(
         long,
-        env = "WSC_ORIGINS",
+        env = env::ORIGINS,
         default_value = "",
         value_name = "LIST",
         hide_default_value = true
     )]
     pub origins: String,
     /// Take the client address from the last entry of `X-Forwarded-For`
-    #[arg(long, env = "WSC_TRUST_PROXY", action = ArgAction::Set, num_args = 0..=1, default_value_t = false,
+    #[arg(long, env = env::TRUST_PROXY, action = ArgAction::Set, num_args = 0..=1, default_value_t = false,
           default_missing_value = "true", value_name = "BOOL")]
     pub trust_proxy: bool,
     /// Upper bound of the rate of `PUT /shed`, in closes per second
-    #[arg(long, env = "WSC_MAX_SHEDS_PER_SECOND", default_value_t = 100.0, value_name = "RATE", value_parser = parse_rate)]
+    #[arg(long, env = env::MAX_SHEDS_PER_SECOND, default_value_t = 100.0, value_name = "RATE", value_parser = parse_rate)]
     pub max_sheds_per_second: f64,
     /// Time over which all connections are closed evenly after SIGTERM
-    #[arg(long, env = "WSC_DRAIN_SECONDS", default_value_t = 25, value_name = "SECONDS",
+    #[arg(long, env = env::DRAIN_SECONDS, default_value_t = 25, value_name = "SECONDS",
           value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub drain_seconds: u64,
     /// Close code sent to clients that must reconnect
-    #[arg(long, env = "WSC_CLOSE_CODE", default_value_t = 1012, value_name = "CODE", value_parser = parse_close_code)]
-    pub close_code: u16,
+    #[arg(long, env = env::CLOSE_CODE, default_value_t = CloseCode::SERVICE_RESTART, value_name = "CODE")]
+    pub close_code: CloseCode,
     /// Upper bound of the random reconnect delay in the close reason
-    #[arg(long, env = "WSC_CLOSE_JITTER_SECONDS", default_value_t = 30, value_name = "SECONDS",
+    #[arg(long, env = env::CLOSE_JITTER_SECONDS, default_value_t = 30, value_name = "SECONDS",
           value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub close_jitter_seconds: u64,
     /// Maximum message size over all fragments; a larger message closes the connection with 1009
-    #[arg(long, env = "WSC_MAX_MESSAGE_BYTES", default_value_t = Limits::default().message_bytes, value_name = "BYTES")]
+    #[arg(long, env = env::MAX_MESSAGE_BYTES, default_value_t = Limits::default().message_bytes, value_name = "BYTES")]
     pub max_message_bytes: usize,
     /// Outbound queue of one client; on overflow the client is closed with 1013
-    #[arg(long, env = "WSC_OUTBOUND_QUEUE_BYTES", default_value_t = Limits::default().outbound_queue_bytes, value_name = "BYTES")]
+    #[arg(long, env = env::OUTBOUND_QUEUE_BYTES, default_value_t = Limits::default().outbound_queue_bytes, value_name = "BYTES")]
     pub outbound_queue_bytes: usize,
     /// All outbound queues together; above it the clients with the longest queues are closed with 1013 (default: a quarter of the
     /// memory limit, 1 GiB without a limit)
-    #[arg(long, env = "WSC_OUTBOUND_TOTAL_BYTES", value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1 << 20..))]
+    #[arg(long, env = env::OUTBOUND_TOTAL_BYTES, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1 << 20..))]
     pub outbound_total_bytes: Option<u64>,
     /// Memory limit: handshakes are rejected with 503 while more than 85 % is in use (default: the memory limit of the cgroup)
-    #[arg(long, env = "WSC_MEMORY_LIMIT_BYTES", value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1 << 20..))]
+    #[arg(long, env = env::MEMORY_LIMIT_BYTES, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1 << 20..))]
     pub memory_limit_bytes: Option<u64>,
     /// Idle time before a client is pinged; it is closed if no pong arrives within 10 s
-    #[arg(long, env = "WSC_HEARTBEAT_SECONDS", default_value_t = 25, value_name = "SECONDS",
+    #[arg(long, env = env::HEARTBEAT_SECONDS, default_value_t = 25, value_name = "SECONDS",
           value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub heartbeat_seconds: u64,
     /// Log format; RUST_LOG sets the level (default `info`)
-    #[arg(long, env = "WSC_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
+    #[arg(long, env = env::LOG_FORMAT, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
     pub log_format: LogFormat,
 }
 
@@ -124,34 +128,13 @@ pub enum BrokerKind {
     Memory,
 }
 
-/// The words of `--log-format`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// One JSON object per line
-    Json,
-    /// Human-readable
-    Text,
-}
-
-/// Why the program ends before it starts.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Exit {
-    /// `--help` or `--version`: this text, exit 0.
-    Text(String),
-    /// A wrong command line: this one line, exit 2.
-    Usage(String),
-}
-
 impl Args {
     /// Reads command line and environment.
     ///
     /// # Errors
     /// What to print instead of starting.
     pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, Exit> {
-        Self::try_parse_from(args).map_err(|error| match error.kind() {
-            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Text(error.to_string()),
-            _ => Exit::Usage(one_line(&error.to_string())),
-        })
+        cli::parse(args)
     }
 
     /// Checks what belongs together. The capacity is still without the open-file limit.
@@ -246,19 +229,6 @@ impl Args {
     }
 }
 
-/// clap's message without its usage paragraphs.
-fn one_line(message: &str) -> String {
-    let lines = message
-        .lines()
-        .take_while(|l| !l.starts_with("Usage:") && !l.starts_with("For more"));
-    let words: Vec<&str> = lines.map(str::trim).filter(|l| !l.is_empty()).collect();
-    let text = words.join("; ");
-    format!(
-        "{}; see wsc-server --help",
-        text.strip_prefix("error: ").unwrap_or(&text)
-    )
-}
-
 fn parse_path(text: &str) -> Result<String, String> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._~-/".contains(&b);
     let segments = text
@@ -267,8 +237,9 @@ fn parse_path(text: &str) -> Result<String, String> {
     if segments != Some(true) || text.len() > 128 || !text.bytes().all(allowed) {
         return Err("a path is /NAME[/NAME...] of A-Z a-z 0-9 . _ ~ -, without a trailing slash".into());
     }
-    if text == "/wsc" || text.starts_with("/wsc/") {
-        return Err("/wsc is reserved for the server".into());
+    let below = text.strip_prefix(paths::RESERVED);
+    if below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+        return Err(format!("{} is reserved for the server", paths::RESERVED));
     }
     Ok(text.to_owned())
 }
@@ -276,15 +247,6 @@ fn parse_path(text: &str) -> Result<String, String> {
 fn parse_rate(text: &str) -> Result<f64, String> {
     let rate = text.parse::<f64>().ok().filter(|r| r.is_finite() && *r > 0.0);
     rate.ok_or_else(|| "a rate is a number above 0, for example 2.5".into())
-}
-
-/// 1012, 1013 and what RFC 6455 leaves to applications; a client library refuses to see anything else.
-fn parse_close_code(text: &str) -> Result<u16, String> {
-    let code = text
-        .parse()
-        .ok()
-        .filter(|c| matches!(c, 1000 | 1001 | 1012 | 1013 | 3000..=4999));
-    code.ok_or_else(|| "a close code is 1000, 1001, 1012, 1013 or 3000 to 4999".into())
 }
 
 #[cfg(test)]
@@ -318,7 +280,7 @@ mod tests {
         assert_eq!((config.path.as_str(), config.capacity), ("/ws", 10_000));
         assert_eq!(
             (config.close_code, config.close_jitter),
-            (1012, Duration::from_secs(30))
+            (CloseCode::SERVICE_RESTART, Duration::from_secs(30))
         );
         assert_eq!(
             (config.drain, config.max_sheds_per_second),
@@ -364,19 +326,5 @@ mod tests {
             matches!(&error, Exit::Usage(line) if line.contains("1074")),
             "{error:?}"
         );
-    }
-
-    #[test]
-    fn close_codes_are_those_that_a_browser_shows() {
-        for (text, good) in [
-            ("1012", true),
-            ("4000", true),
-            ("4999", true),
-            ("1006", false),
-            ("999", false),
-            ("5000", false),
-        ] {
-            assert_eq!(parse_close_code(text).is_ok(), good, "{text}");
-        }
     }
 }

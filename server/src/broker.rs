@@ -10,13 +10,13 @@ mod subscriber;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use wsc_contract::room::RoomName;
 
 use self::in_process::InProcessBroker;
 use self::publisher::Reservation;
 use self::redis::{RedisBroker, RedisConfig};
 use crate::hub::Hub;
 use crate::metrics::Metrics;
-use crate::protocol::RoomName;
 
 /// Which broker to use.
 #[derive(Debug, Clone)]

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use wsc_contract::close::CloseCode;
+use wsc_contract::origin::OriginPolicy;
+
 use crate::broker::BrokerConfig;
 use crate::memory::Limit;
-use crate::origin::OriginPolicy;
 
 /// The settings of one server process.
 #[derive(Debug, Clone)]
@@ -30,7 +32,7 @@ pub struct Config {
     /// SIGTERM closes everybody within this time.
     pub drain: Duration,
     /// The close code of a moved client.
-    pub close_code: u16,
+    pub close_code: CloseCode,
     /// The upper end of the random wait that a moved client is asked for.
     pub close_jitter: Duration,
     /// Limits and heartbeat of one connection.

@@ -6,6 +6,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout, timeout_at};
+use wsc_contract::close::{Cause, Reason};
 
 use crate::app::Server;
 use crate::outbox::CloseRequest;
@@ -51,7 +52,7 @@ fn shed_one(server: &Server, epoch: Instant) -> bool {
     if !matches!(shedding.due(), Due::Close(at) if at <= now) {
         return true;
     }
-    let asked = ask_oldest(server, "shed", shedding.via());
+    let asked = ask_oldest(server, Cause::Shed, shedding.via());
     if asked {
         shedding.record(now);
         server.metrics.shed.inc();
@@ -70,7 +71,7 @@ pub async fn leave(server: &Server) {
         "drain started"
     );
     while server.capacity.taken() > 0 && Instant::now() < deadline + LAST_GOODBYE {
-        if !ask_oldest(server, "drain", None) {
+        if !ask_oldest(server, Cause::Drain, None) {
             let _ = timeout_at(Instant::now() + LOOK_AGAIN, server.departed.notified()).await;
             continue;
         }
@@ -106,14 +107,16 @@ async fn wait_for(server: &Server, moment: Instant) {
 }
 
 /// False if nobody is left to ask.
-fn ask_oldest(server: &Server, word: &str, via: Option<&str>) -> bool {
+fn ask_oldest(server: &Server, cause: Cause, via: Option<&str>) -> bool {
     while let Some(outbox) = server.clients.take_oldest(via) {
         let jitter_ms = u64::try_from(server.config.close_jitter.as_millis()).unwrap_or(u64::MAX);
-        let retry_ms = rand::random_range(0..=jitter_ms);
-        let reason = format!("{word};retry={retry_ms}");
-        if outbox.ask_close(CloseRequest::Moved {
+        let retry_milliseconds = rand::random_range(0..=jitter_ms);
+        if outbox.ask_close(CloseRequest::Reconnect {
             code: server.config.close_code,
-            reason,
+            reason: Reason {
+                cause,
+                retry_milliseconds,
+            },
         }) {
             return true;
         }

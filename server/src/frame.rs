@@ -8,6 +8,7 @@ mod header;
 mod utf8;
 
 use bytes::Bytes;
+use wsc_contract::close;
 
 use crate::protocol::Message;
 
@@ -66,9 +67,9 @@ impl Violation {
     /// The close code that tells the client.
     pub fn code(self) -> u16 {
         match self {
-            Self::Utf8 => 1007,
-            Self::TooLarge => 1009,
-            _ => 1002,
+            Self::Utf8 => close::INVALID_TEXT.code,
+            Self::TooLarge => close::TOO_LARGE.code,
+            _ => close::PROTOCOL_ERROR.code,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The client port: `/wsc/lb` for the proxy, everything else is a handshake or an error.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::Json;
@@ -10,8 +11,9 @@ use http::{HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::upgrade::{self, OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use serde::Serialize;
 use tokio::net::TcpStream;
+use wsc_contract::control::ErrorBody;
+use wsc_contract::paths;
 
 use crate::app::Server;
 use crate::listen::{Arrival, Service};
@@ -22,15 +24,6 @@ use crate::session::connection::Connection;
 use crate::session::lane::Lane;
 use crate::session::tcp::Tcp;
 
-/// The body of every error.
-#[derive(Debug, Serialize)]
-pub struct ErrorBody {
-    /// A word for programs.
-    pub error: &'static str,
-    /// A sentence for people.
-    pub message: String,
-}
-
 /// The answers of the client port. It has two paths, and a storm of handshakes: a router is not worth its price here.
 #[derive(Debug, Clone)]
 pub struct Handshakes(pub Arc<Server>);
@@ -39,7 +32,7 @@ impl Service for Handshakes {
     async fn answer(&self, request: Request<Incoming>, arrival: Arrival) -> Response {
         let Self(server) = self;
         let (mut parts, _body) = request.into_parts();
-        if parts.uri.path() == "/wsc/lb" {
+        if parts.uri.path() == paths::LOAD_BALANCER {
             return load_balancer(server, &parts);
         }
         match admit(server, &parts, arrival).await {
@@ -171,11 +164,11 @@ fn answer(refusal: Refusal) -> Response {
 }
 
 /// An error as every part of the server answers it.
-pub fn error(status: StatusCode, error: &'static str, message: impl Into<String>) -> Response {
+pub fn error(status: StatusCode, error: &'static str, message: impl Into<Cow<'static, str>>) -> Response {
     (
         status,
         Json(ErrorBody {
-            error,
+            error: error.into(),
             message: message.into(),
         }),
     )

@@ -9,12 +9,13 @@ pub mod shard;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use wsc_contract::room::RoomName;
 
 use self::shard::Shard;
 use crate::frame::encode;
 use crate::outbox::{Budget, Outbox};
+use crate::protocol::Sender;
 use crate::protocol::envelope::Envelope;
-use crate::protocol::{RoomName, Sender};
 
 /// More shards than this have no place in the map of who is where.
 pub const MAX_SHARDS: usize = 64;

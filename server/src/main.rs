@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use wsc_server::args::Args;
+use wsc_server::config::Config;
 use wsc_server::run;
 
 /// Gives memory back after a mass disconnect, and wastes less between blocks of a hundred bytes (research: 784 bytes a connection
@@ -19,37 +20,26 @@ fn main() -> ExitCode {
     // First of all: what is allocated before is not split again. The allocator requests no huge pages (its feature `no_thp`), but
     // with the setting `always` the kernel gives them unasked.
     let huge_pages = rustix::thread::disable_transparent_huge_pages(true);
-    let args = match Args::read(std::env::args_os()) {
-        Ok(args) => args,
-        Err(exit) => return run::explain(&exit),
-    };
-    let config = match args.config() {
-        Ok(config) => config,
-        Err(exit) => return run::explain(&exit),
-    };
-    run::start_logging(args.log_format);
-    if let Err(error) = huge_pages {
-        tracing::warn!(%error, "transparent huge pages not disabled");
-    }
-    match start(&args, config) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "fatal error");
-            ExitCode::FAILURE
-        }
-    }
+    let command = Args::read(std::env::args_os()).and_then(|args| Ok((args.config()?, args)));
+    wsc_runtime::run(
+        "wsc-server",
+        command,
+        |(_, args)| args.log_format,
+        |(config, args)| {
+            if let Err(error) = huge_pages {
+                tracing::warn!(%error, "transparent huge pages not disabled");
+            }
+            start(&args, config)
+        },
+    )
 }
 
-fn start(args: &Args, mut config: wsc_server::config::Config) -> anyhow::Result<()> {
-    let provider = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    if provider.is_err() {
-        tracing::warn!("TLS provider already installed");
-    }
+fn start(args: &Args, mut config: Config) -> anyhow::Result<()> {
     run::fit_to_files(&mut config)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .context("runtime")?;
+        .context("cannot start the runtime")?;
     let served = runtime.block_on(run::serve(args, config));
     // A name lookup that hangs must not hold the process up after its last client.
     runtime.shutdown_timeout(LOOKUP_WAIT);

@@ -1,7 +1,6 @@
 //! The numbers of `GET /metrics`; docs/metrics.md is written from them.
 
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -210,12 +209,14 @@ impl Metrics {
         self.dropped.get_or_create_owned(&Reason { reason })
     }
 
+    /// All of them.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
     /// The page in the OpenMetrics text format.
     pub fn page(&self) -> String {
-        let mut page = String::new();
-        // Writing into a string does not fail.
-        let _ = encode(&mut page, &self.registry);
-        page
+        wsc_runtime::admin::metrics_text(&self.registry)
     }
 }
 

@@ -14,6 +14,7 @@ use std::task::Waker;
 
 use bytes::Bytes;
 use futures::task::AtomicWaker;
+use wsc_contract::close::{self, CloseCode, Reason};
 
 use crate::frame::Violation;
 
@@ -23,12 +24,12 @@ pub const FRAME_OVERHEAD_BYTES: usize = 64;
 /// Why the server ends a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CloseRequest {
-    /// Asked for by the operator or by SIGTERM: close code and reason are ready to send.
-    Moved {
+    /// Request to reconnect, by the operator or by SIGTERM.
+    Reconnect {
         /// The close code.
-        code: u16,
+        code: CloseCode,
         /// `shed;retry=MS` or `drain;retry=MS`.
-        reason: String,
+        reason: Reason,
     },
     /// The client does not read fast enough.
     Slow,
@@ -40,7 +41,7 @@ impl CloseRequest {
     /// The word for it in the metrics.
     pub fn why(&self) -> &'static str {
         match self {
-            Self::Moved { .. } => "reconnect",
+            Self::Reconnect { .. } => "reconnect",
             Self::Slow => "slow",
             Self::Violation(Violation::TooLarge) => "too_large",
             Self::Violation(Violation::Utf8) => "utf8",
@@ -51,8 +52,8 @@ impl CloseRequest {
     /// The code and the reason that the client is told.
     pub fn into_parts(self) -> (u16, String) {
         match self {
-            Self::Moved { code, reason } => (code, reason),
-            Self::Slow => (1013, "slow".to_owned()),
+            Self::Reconnect { code, reason } => (code.get(), reason.to_string()),
+            Self::Slow => (close::SLOW.code, close::SLOW.reason.to_owned()),
             Self::Violation(violation) => (violation.code(), violation.to_string()),
         }
     }

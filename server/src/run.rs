@@ -1,50 +1,14 @@
 //! What `main` does, step by step.
 
-use std::io::{self, IsTerminal, Write};
-use std::process::ExitCode;
-
 use anyhow::Context;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::signal::unix::{SignalKind, signal};
-use tracing::level_filters::LevelFilter;
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
+use wsc_runtime::signals::Signals;
 
 use crate::app::{self, Server};
-use crate::args::{Args, Exit, LogFormat};
+use crate::args::Args;
 use crate::capacity;
 use crate::config::Config;
 use crate::listen::Listeners;
-
-/// Prints what the command line led to instead of a start.
-pub fn explain(exit: &Exit) -> ExitCode {
-    match exit {
-        Exit::Text(text) => {
-            // A closed pipe is no reason to fail.
-            let _ = writeln!(io::stdout(), "{}", text.trim_end());
-            ExitCode::SUCCESS
-        }
-        Exit::Usage(line) => {
-            let _ = writeln!(io::stderr(), "wsc-server: {line}");
-            ExitCode::from(2)
-        }
-    }
-}
-
-/// Logs to standard output from now on.
-pub fn start_logging(format: LogFormat) {
-    // Without spans there is nothing for the larger filter to do, whose regular expressions were a seventh of the program.
-    let said = std::env::var("RUST_LOG").ok().and_then(|said| said.parse().ok());
-    let filter = said.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
-    let lines = fmt::layer().with_ansi(io::stdout().is_terminal());
-    let registry = tracing_subscriber::registry().with(filter);
-    match format {
-        LogFormat::Json => registry.with(lines.json().flatten_event(true)).init(),
-        LogFormat::Text => registry.with(lines).init(),
-    }
-}
 
 /// Raises the open-file limit to the hard one and lowers the capacity to what it leaves.
 ///
@@ -79,14 +43,7 @@ pub fn fit_to_files(config: &mut Config) -> anyhow::Result<()> {
 /// # Errors
 /// If a port cannot be bound or signals cannot be had.
 pub async fn serve(args: &Args, config: Config) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
-    let mut ask = async move || {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    };
+    let mut signals = Signals::new()?;
     let listeners = Listeners::bind(args.port, args.control_port, config.shards)?;
     tracing::info!(
         clients = %listeners.clients.first().context("no listener")?.local_addr()?,
@@ -96,19 +53,19 @@ pub async fn serve(args: &Args, config: Config) -> anyhow::Result<()> {
         shards = config.shards,
         "serving"
     );
-    let (asked, shutdown) = tokio::sync::oneshot::channel::<()>();
+    let (first, shutdown) = tokio::sync::oneshot::channel::<()>();
     let shutdown = async move {
         // Fails only with the sender, which lives below.
         let _ = shutdown.await;
     };
-    let signals = async move {
-        ask().await;
-        let _ = asked.send(());
-        ask().await;
+    let second = async move {
+        signals.recv().await;
+        let _ = first.send(());
+        signals.recv().await;
     };
     tokio::select! {
         served = app::serve(listeners, Server::new(config), shutdown) => served?,
-        () = signals => tracing::warn!("second signal; closing connections without close frames"),
+        _ = second => tracing::warn!("second signal; closing connections without close frames"),
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{Sink, Stream, StreamExt};
 use tokio::time::Instant;
+use wsc_contract::close::NO_PONG;
 
 use self::connection::Connection;
 use crate::broker::publisher::Reservation;
@@ -377,7 +378,7 @@ impl<S: Socket> Session<S> {
             let limits = self.connection.server.config.limits;
             self.deadline = match self.pinged {
                 Some(at) if now >= at + limits.pong_wait => {
-                    self.begin_close("heartbeat", Some((1001, "no pong".to_owned())));
+                    self.begin_close("heartbeat", Some((NO_PONG.code, NO_PONG.reason.to_owned())));
                     continue;
                 }
                 Some(at) => at + limits.pong_wait,

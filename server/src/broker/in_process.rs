@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use wsc_contract::room::RoomName;
 
 use crate::hub::Hub;
 use crate::metrics::Metrics;
-use crate::protocol::RoomName;
 use crate::protocol::envelope;
 
 /// Delivers at once. It holds no queue of its own.

@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::protocol::RoomName;
+use wsc_contract::room::RoomName;
 
 /// What to tell Redis next.
 #[derive(Debug, Default, PartialEq, Eq)]

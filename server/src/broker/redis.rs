@@ -12,6 +12,7 @@ use redis::IntoConnectionInfo;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
+use wsc_contract::room::RoomName;
 
 use super::backoff::Backoff;
 use super::interest::Interest;
@@ -19,7 +20,6 @@ use super::publisher::{Link, Publisher, Reservation};
 use super::subscriber;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
-use crate::protocol::RoomName;
 
 /// How long a handshake waits for the subscription to a new room.
 const SUBSCRIBE_WAIT: Duration = Duration::from_secs(2);
@@ -174,7 +174,7 @@ impl Shared {
 
     /// The room of a channel, if it is one of ours.
     pub(super) fn room(&self, channel: &str) -> Option<RoomName> {
-        RoomName::parse(channel.strip_prefix(&self.prefix)?.strip_prefix("room:")?)
+        RoomName::parse(channel.strip_prefix(&self.prefix)?.strip_prefix("room:")?).ok()
     }
 
     pub(super) fn is_up(&self) -> bool {

@@ -15,10 +15,11 @@ use bytes::Bytes;
 use slab::Slab;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
+use wsc_contract::room::RoomName;
 
 use super::chunk::{CHUNK_BYTES, Chunk, Part, cost};
 use super::{Member, shrink};
-use crate::protocol::{RoomName, Sender};
+use crate::protocol::Sender;
 
 /// Sends of one turn; then the thread's reads, pings and handshakes have theirs. About 2 ms on the machine of the benchmarks.
 pub const SENDS_PER_TURN: usize = 256;

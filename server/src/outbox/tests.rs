@@ -1,5 +1,6 @@
 use super::*;
 use proptest::prelude::*;
+use wsc_contract::close::Cause;
 
 impl Outbox {
     /// Why the connection is to end.
@@ -22,9 +23,12 @@ fn frame(len: usize, tag: u8) -> Bytes {
 }
 
 fn moved() -> CloseRequest {
-    CloseRequest::Moved {
-        code: 1012,
-        reason: "shed;retry=1".into(),
+    CloseRequest::Reconnect {
+        code: CloseCode::SERVICE_RESTART,
+        reason: Reason {
+            cause: Cause::Shed,
+            retry_milliseconds: 1,
+        },
     }
 }
 

@@ -1,10 +1,8 @@
 //! The raw protocol: `{path}` is room `main`, `{path}/{room}` a room, `?echo=0` spares the sender its own messages.
 
-use super::RoomName;
-use super::refusal::Refusal;
+use wsc_contract::room::{self, RoomName};
 
-/// The room of `{path}` alone.
-const DEFAULT_ROOM: &str = "main";
+use super::refusal::Refusal;
 
 /// What a raw client asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,14 +19,12 @@ pub struct Target {
 /// `NotFound` for a path that is not ours, `BadRequest` for a room name or parameter that breaks the rules.
 pub fn parse_target(prefix: &str, path: &str, query: Option<&str>) -> Result<Target, Refusal> {
     let rest = path.strip_prefix(prefix).ok_or(Refusal::NotFound)?;
-    let room = match rest.strip_prefix('/') {
-        None if rest.is_empty() => DEFAULT_ROOM,
-        Some(room) if !room.contains('/') => room,
+    let name = match rest.strip_prefix('/') {
+        None if rest.is_empty() => room::DEFAULT,
+        Some(name) if !name.contains('/') => name,
         _ => return Err(Refusal::NotFound),
     };
-    let room = RoomName::parse(room).ok_or(Refusal::BadRequest(
-        "room must be 1 to 128 characters out of A-Z a-z 0-9 . _ ~ : -",
-    ))?;
+    let room = RoomName::parse(name).map_err(|_| Refusal::BadRequest(room::RULE))?;
     Ok(Target {
         room,
         echo: parse_echo(query.unwrap_or_default())?,

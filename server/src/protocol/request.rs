@@ -4,13 +4,10 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 use sha1::{Digest, Sha1};
+use wsc_contract::headers;
 
 use super::refusal::Refusal;
 
-/// The proxy's word for the pod it meant.
-pub const SERVER_HEADER: &str = "x-wsc-server";
-/// The proxy pod that a connection came through.
-pub const VIA_HEADER: &str = "x-wsc-via";
 /// What RFC 6455 has a server add to the key.
 const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// The longest proxy name that is recorded, in bytes: that of a Kubernetes object.
@@ -54,7 +51,7 @@ pub fn check_upgrade(method: &Method, version: Version, headers: &HeaderMap) -> 
 
 /// Whether the request is meant for this pod, or for no pod in particular.
 pub fn is_for(pod: Option<&str>, headers: &HeaderMap) -> bool {
-    match (pod, headers.get(SERVER_HEADER)) {
+    match (pod, headers.get(headers::SERVER)) {
         (Some(pod), Some(meant)) => meant.as_bytes() == pod.as_bytes(),
         _ => true,
     }
@@ -63,13 +60,13 @@ pub fn is_for(pod: Option<&str>, headers: &HeaderMap) -> bool {
 /// The proxy that the request came through, if it names itself like a Kubernetes object.
 pub fn via(headers: &HeaderMap) -> Option<&str> {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b);
-    let via = headers.get(VIA_HEADER)?.to_str().ok()?;
+    let via = headers.get(headers::VIA)?.to_str().ok()?;
     ((1..=MAX_VIA_BYTES).contains(&via.len()) && via.bytes().all(allowed)).then_some(via)
 }
 
 /// The client's address as the proxy saw it: the last entry of `X-Forwarded-For`, which only the proxy can have written.
 pub fn forwarded_for(headers: &HeaderMap) -> Option<&str> {
-    let last = headers.get_all("x-forwarded-for").iter().next_back()?;
+    let last = headers.get_all(headers::FORWARDED_FOR).iter().next_back()?;
     last.to_str()
         .ok()?
         .rsplit(',')

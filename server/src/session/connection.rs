@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::time::Instant;
+use wsc_contract::room::RoomName;
 
 use crate::app::Server;
 use crate::capacity::Slot;
@@ -10,8 +11,8 @@ use crate::clients::Registration;
 use crate::hub::{Member, Membership};
 use crate::listen::Arrival;
 use crate::outbox::Outbox;
+use crate::protocol::Sender;
 use crate::protocol::raw::Target;
-use crate::protocol::{RoomName, Sender};
 
 /// A member of a room with a slot; at first only a handshake, later a session.
 #[derive(Debug)]

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
+use wsc_contract::close::{Cause, CloseCode, Reason};
+
 use super::*;
 use crate::app::Server;
 use crate::args::Args;
@@ -105,9 +107,12 @@ fn size(outgoing: &Outgoing) -> usize {
 }
 
 fn moved() -> CloseRequest {
-    CloseRequest::Moved {
-        code: 1012,
-        reason: "shed;retry=7".into(),
+    CloseRequest::Reconnect {
+        code: CloseCode::SERVICE_RESTART,
+        reason: Reason {
+            cause: Cause::Shed,
+            retry_milliseconds: 7,
+        },
     }
 }
 

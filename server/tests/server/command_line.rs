@@ -187,7 +187,7 @@ async fn a_port_that_is_taken_is_named() {
         &[],
     )
     .await;
-    let said = String::from_utf8(output.stdout).unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains(&format!("port {port}")), "{said}");
 }

@@ -8,6 +8,7 @@ use wsc_testing::client::{Client, Options, Refused};
 use wsc_testing::http1::{self, Answer};
 use wsc_testing::server::Server;
 
+use crate::refused::cases::GOOD as GOOD_REQUEST;
 use crate::{SOON, alone, connect};
 
 /// A good handshake, to be spoilt.
@@ -319,6 +320,72 @@ async fn a_list_of_origins_is_exact_but_for_its_wildcard() {
         101
     );
     assert_eq!(status_with(&all, &[("origin", "null")]).await, 403);
+}
+
+/// Apps in a web view, in a desktop shell and in a browser extension.
+const APPS: [&str; 8] = [
+    "capacitor://localhost",
+    "ionic://localhost",
+    "tauri://localhost",
+    "app://localhost",
+    "file://",
+    "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
+    "moz-extension://6f0cbd5e-4f4c-4a51-a1cf-6fd2f6a2a3b9",
+    "vscode-webview://x",
+];
+
+#[tokio::test]
+async fn origins_of_apps_are_accepted() {
+    let (any, own) = (alone(&[("WSC_ORIGINS", "*")]).await, alone(&[]).await);
+    for app in APPS {
+        let list = alone(&[("WSC_ORIGINS", app)]).await;
+        let origin = [("origin", app)];
+        assert_eq!(status_with(&any, &origin).await, 101, "* is every origin: {app}");
+        assert_eq!(
+            status_with(&list, &origin).await,
+            101,
+            "an entry allows itself: {app}"
+        );
+        assert_eq!(
+            status_with(&own, &origin).await,
+            403,
+            "no app has the server's host: {app}"
+        );
+        for other in APPS.iter().filter(|other| **other != app) {
+            let status = status_with(&list, &[("origin", other)]).await;
+            assert_eq!(status, 403, "{app} does not allow {other}");
+        }
+    }
+    assert_eq!(status_with(&any, &[("origin", "null")]).await, 403);
+    let two = [("origin", APPS[0]), ("origin", APPS[0])];
+    assert_eq!(status_with(&any, &two).await, 403, "two origins");
+}
+
+#[tokio::test]
+async fn default_ports_are_filled_in() {
+    let own = alone(&[]).await;
+    let exact = alone(&[("WSC_ORIGINS", "https://example.org")]).await;
+    let wildcard = alone(&[("WSC_ORIGINS", "https://*.example.org")]).await;
+    let cases = [
+        (&own, "example.org:443", "https://example.org", 101),
+        (&own, "example.org:80", "http://example.org", 101),
+        (&own, "example.org", "https://example.org:443", 101),
+        (&own, "example.org:443", "http://example.org", 403),
+        (&own, "example.org:8443", "https://example.org", 403),
+        (&own, "example.org", "https://example.org:8443", 403),
+        (&exact, "ws.example.org", "https://example.org:443", 101),
+        (&exact, "ws.example.org", "https://example.org:8443", 403),
+        (&exact, "ws.example.org", "https://example.org:80", 403),
+        (&wildcard, "ws.example.org", "https://app.example.org:443", 101),
+        (&wildcard, "ws.example.org", "https://app.example.org:8443", 403),
+    ];
+    for (server, host, origin, status) in cases {
+        // A client library would add its own Host.
+        let head = format!("Host: {host}\r\nOrigin: {origin}");
+        let request = GOOD_REQUEST.replace("Host: chat.example.org", &head);
+        let answered = crate::refused::status(server.port(), request.as_bytes()).await;
+        assert_eq!(answered, status, "{origin} at {host}");
+    }
 }
 
 #[tokio::test]

@@ -1,10 +1,11 @@
 //! No request gets more than the rules give it. Any input is the head of a request; its header `x-list` is the server's list of origins.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
-use wsc_server::origin::OriginPolicy;
+use wsc_contract::origin::{Origin, OriginPolicy};
+use wsc_contract::room;
 use wsc_server::protocol::raw::{Target, parse_target};
 use wsc_server::protocol::refusal::Refusal;
-use wsc_server::protocol::{MAX_ROOM_BYTES, request};
+use wsc_server::protocol::request;
 
 /// What became of the parts of a request.
 #[derive(Debug)]
@@ -72,15 +73,15 @@ fn room_and_echo(path: &str, query: Option<&str>) -> Result<Target, Refusal> {
         .collect();
     match &parsed {
         Ok(target) => {
-            let room = target.room.as_str();
-            assert!((1..=MAX_ROOM_BYTES).contains(&room.len()));
+            let name = target.room.as_str();
+            assert!((1..=room::MAX_BYTES).contains(&name.len()));
             assert!(
-                room.bytes()
+                name.bytes()
                     .all(|b| b.is_ascii_alphanumeric() || b"._~:-".contains(&b))
             );
             // Nothing is decoded, cut or joined on the way.
             assert!(
-                path == format!("/ws/{room}") || (path == "/ws" && room == "main"),
+                path == format!("/ws/{name}") || (path == "/ws" && name == room::DEFAULT),
                 "{path:?}"
             );
             assert!(matches!(echoes[..], [] | ["echo=0" | "echo=1"]), "{query:?}");
@@ -146,14 +147,22 @@ fn origin(headers: &HeaderMap, by_list: bool) -> bool {
     allowed
 }
 
-/// An origin is allowed by a list of itself, and on its own host.
+/// A valid origin is allowed by a list of itself; that of a web page, on its own host too.
 fn check_own(origin: &str) {
     assert_ne!(origin, "null");
+    let Ok(parsed) = origin.parse::<Origin>() else {
+        return;
+    };
     let list = OriginPolicy::parse(origin);
     assert!(
         list.is_ok_and(|list| list != OriginPolicy::Any && list.allows(Some(origin), None)),
         "{origin:?}"
     );
     let host = origin.split_once("://").map(|(_, host)| host);
-    assert!(OriginPolicy::SameHost.allows(Some(origin), host), "{origin:?}");
+    let is_web = matches!(parsed.scheme(), "http" | "https");
+    assert_eq!(
+        OriginPolicy::SameHost.allows(Some(origin), host),
+        is_web,
+        "{origin:?}"
+    );
 }
