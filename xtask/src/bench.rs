@@ -12,7 +12,7 @@ use wsc_environment::process::output;
 use wsc_environment::steps::Steps;
 use wsc_environment::{cargo, debian, images, machine, peers, repository, variables};
 
-/// What the bench of the server is told.
+/// Options of the bench of the server.
 #[derive(Args)]
 pub(crate) struct BenchArgs {
     /// One measure only: memory, handshake, broadcast, echo, hundred-thousand, redis, start or size

@@ -13,7 +13,7 @@ use wsc_environment::plan::{self, Need};
 use wsc_environment::steps::Steps;
 use wsc_environment::{cargo, helm, images, interrupt, machine, variables};
 
-/// What the demo is told.
+/// Options of the demo.
 #[derive(Args)]
 pub(crate) struct DemoArgs {
     /// Leave everything running at the end, with the commands to look around
