@@ -65,7 +65,7 @@ pub async fn serve(args: &Args, config: Config) -> anyhow::Result<()> {
     };
     tokio::select! {
         served = app::serve(listeners, Server::new(config), shutdown) => served?,
-        _ = second => tracing::warn!("second signal; closing connections without close frames"),
+        () = second => tracing::warn!("second signal; closing connections without close frames"),
     }
     Ok(())
 }

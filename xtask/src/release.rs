@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use wsc_environment::cache::Cache;
 use wsc_environment::steps::Steps;
-use wsc_environment::{cargo, debian, helm, machine, variables};
+use wsc_environment::{cargo, debian, helm, machine, repository, variables};
 
 #[derive(Args)]
 pub(crate) struct ReleaseArgs {
@@ -16,6 +16,12 @@ pub(crate) struct ReleaseArgs {
 
 /// Gives `wsc-gen` real programs to ask.
 pub(crate) fn run(args: &ReleaseArgs) -> Result<ExitCode> {
+    let folder = repository::path("tests/releases").join(&args.version);
+    ensure!(
+        !folder.exists(),
+        "{} exists: a release is recorded once",
+        folder.display()
+    );
     let cache = Cache::open()?;
     let steps = Steps::new();
     machine::packages(&steps)?;

@@ -46,7 +46,7 @@ fn main() -> Result<()> {
     let options = Options::parse();
     match options.command {
         None => run(options.check),
-        Some(Command::ReleaseSnapshot(options)) => release::run(&options),
+        Some(Command::ReleaseSnapshot(options)) => release::run(&options, &root()),
     }
 }
 

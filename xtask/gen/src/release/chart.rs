@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::Folder;
+use super::folder::{Folder, variable};
 
 /// File, and the values that differ from the defaults.
 const VALUES: [(&str, &[&str]); 2] = [
@@ -17,7 +17,7 @@ const VALUES: [(&str, &[&str]); 2] = [
 ];
 
 pub(super) fn write(root: &Path, folder: &Folder) -> Result<()> {
-    let helm: PathBuf = super::variable("WSC_HELM")?.into();
+    let helm: PathBuf = variable("WSC_HELM")?.into();
     for (name, values) in VALUES {
         let mut command = Command::new(&helm);
         command.args(["template", "websocket-operator"]);

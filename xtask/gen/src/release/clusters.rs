@@ -17,7 +17,7 @@ use wsc_core::plan::{Child, Plan};
 use wsc_core::resources;
 use wsc_core::validate::{Images, ValidCluster, validate};
 
-use super::{Folder, yaml};
+use super::folder::{Folder, yaml};
 
 /// Written where the operator draws a random password.
 const PASSWORD: &str = "0123456789abcdef";

@@ -15,8 +15,8 @@ use wsc_testing::haproxy::{PodOptions, ProxyPod, Signal};
 use wsc_testing::redis::Redis;
 use wsc_testing::server::Server;
 
+use super::folder::{Folder, variable};
 use super::normalise::Normaliser;
-use super::{Folder, variable};
 
 const WAIT: Duration = Duration::from_mins(1);
 /// Time enough to read `/stats` while the server drains.
