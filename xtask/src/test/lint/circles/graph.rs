@@ -181,6 +181,8 @@ mod tests {
         for (file, text) in files {
             let path = folder.join(file);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
+            // As rustfmt writes it: one item or attribute on a line.
+            let text = text.replace("; ", ";\n").replace("(test)] ", "(test)]\n");
             fs::write(path, text).unwrap();
         }
         let found = Graph::of(&folder.join("lib.rs")).unwrap().circles();
