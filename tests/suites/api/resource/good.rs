@@ -90,7 +90,7 @@ fn everything() -> Value {
             "sticky": {"cookieName": "My_Cookie.v-2", "maxAgeSeconds": 31_536_000, "sameSite": "None"},
             "origins": [
                 "*", "https://example.org", "http://example.org:8080", "https://*.example.org", "https://localhost", "http://10.0.0.1:80",
-                "https://[::1]:8443", "https://EXAMPLE.org", "https://a-b.c-d.example",
+                "https://[::1]:8443", "https://EXAMPLE.org", "https://a-b.c-d.example", "capacitor://localhost", "https://a_b.example:443",
             ],
             "timeouts": {"connectSeconds": 60, "handshakeSeconds": 1, "tunnelSeconds": 604_800},
         })),
@@ -193,7 +193,14 @@ async fn values_at_their_limits_are_accepted() {
         ),
         (
             "drain.notice.closeCode",
-            vec![json!(1001), json!(1012), json!(1013), json!(4000), json!(4999)],
+            vec![
+                json!(1000),
+                json!(1001),
+                json!(1012),
+                json!(1013),
+                json!(3000),
+                json!(4999),
+            ],
         ),
         (
             "disruption.movesPerMinute",
