@@ -21,7 +21,7 @@ pub(crate) use tier::Tier;
 
 /// Runs one tier or all; the last line that is printed is `N passed, N failed`.
 pub(crate) fn run(tier: Option<Tier>, filter: Option<&str>) -> Result<ExitCode> {
-    // What runs in the background has to be ended, also after Ctrl-C.
+    // Background processes are stopped, also after Ctrl-C.
     interrupt::hold()?;
     let cache = Cache::open()?;
     let steps = Steps::new();

@@ -204,7 +204,7 @@ async fn a_room_that_was_left_by_all_works_again() {
     second.wait_connections(0, SOON).await.unwrap();
     first.wait_connections(0, SOON).await.unwrap();
     assert_eq!(first.metric("wsc_server_rooms").await.unwrap(), 0);
-    wsc_testing::cluster::eventually(SOON, "nobody is subscribed to the room", async || {
+    wsc_testing::cluster::eventually(SOON, "the room has no subscriber", async || {
         let channels = redis.cli(&["PUBSUB", "CHANNELS", "wsc:room:*"]).await?;
         Ok(channels.is_empty().then_some(()))
     })

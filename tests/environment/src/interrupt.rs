@@ -21,7 +21,7 @@ pub fn hold() -> Result<()> {
     Ok(())
 }
 
-/// Somebody else was asked to stop, and this process goes along.
+/// Another process received the signal; this one stops too.
 pub fn note() {
     interrupted().store(true, Ordering::SeqCst);
 }

@@ -65,7 +65,7 @@ fn labels(sample: &str) -> Vec<String> {
         .and_then(|(_, rest)| rest.rsplit_once('}'))
         .map_or("", |(inside, _)| inside);
     let mut names = Vec::new();
-    // Between two label names stands a quoted value: every other piece holds a name.
+    // A quoted value separates two label names: every other piece is a name.
     for piece in inside.split('"').step_by(2) {
         let name = piece.trim_matches([',', '=']);
         if !name.is_empty() && name != "le" {

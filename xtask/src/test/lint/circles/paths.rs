@@ -13,7 +13,7 @@ pub(super) type Path = Vec<String>;
 /// What one file says, without what is compiled for tests only.
 #[derive(Default)]
 pub(super) struct Paths {
-    /// Imports: the local name, what it stands for, and whether others may import it from here.
+    /// Imports: the local name, its target, and whether it is exported.
     pub(super) imports: Vec<Import>,
     /// Paths of at least two segments outside of imports, each with the inline modules around it.
     pub(super) named: Vec<(Path, Path)>,
