@@ -5,12 +5,12 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use http::Method;
-use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::fd::OwnedFd;
 use rustix::process::Signal;
 use serde_json::json;
 use wsc_testing::client::Refused;
+use wsc_testing::epoll::wait;
 use wsc_testing::frames;
 
 use crate::memory::sockets;
@@ -74,17 +74,7 @@ impl Crowd {
         let mut events = Vec::with_capacity(1024);
         while open > 0 {
             assert!(Instant::now() < deadline, "{open} clients were not closed");
-            events.clear();
-            let second = Timespec {
-                tv_sec: 1,
-                tv_nsec: 0,
-            };
-            epoll::wait(
-                &self.epoll,
-                rustix::buffer::spare_capacity(&mut events),
-                Some(&second),
-            )
-            .unwrap();
+            wait(&self.epoll, &mut events, Some(Duration::from_secs(1))).unwrap();
             for event in &events {
                 let client = &mut self.clients[usize::try_from(event.data.u64()).unwrap()];
                 if client.hear() {

@@ -9,6 +9,7 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::fd::OwnedFd;
 
 use super::helper::{DONE, Lines, say};
+use wsc_testing::epoll::wait;
 use wsc_testing::frames::{BINARY, MASK, PING, PONG, connect, frame};
 
 /// Sockets of one look.
@@ -32,8 +33,7 @@ pub fn run(port: u16, clients: usize, path: &str) -> Result<()> {
     say(DONE)?;
     let mut events = Vec::with_capacity(LOOK);
     loop {
-        events.clear();
-        epoll::wait(&crowd.epoll, rustix::buffer::spare_capacity(&mut events), None)?;
+        wait(&crowd.epoll, &mut events, None)?;
         if events.len() < LOOK {
             std::thread::sleep(NAP);
         }

@@ -10,6 +10,7 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::net::{SocketFlags, accept_with};
 use sha1::{Digest, Sha1};
+use wsc_testing::epoll::wait;
 
 use super::helper::say;
 
@@ -37,8 +38,7 @@ pub fn run() -> Result<()> {
     let mut events = Vec::with_capacity(LOOK);
     let mut buffer = [0; 4096];
     loop {
-        events.clear();
-        epoll::wait(&epoll, rustix::buffer::spare_capacity(&mut events), None)?;
+        wait(&epoll, &mut events, None)?;
         for event in &events {
             let who = event.data.u64();
             if who == LISTENER {

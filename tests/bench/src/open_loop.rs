@@ -6,12 +6,12 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::fd::OwnedFd;
 
 use super::helper::{DONE, Lines, say};
 use super::tally::{Schedule, Tally, numbers, payload};
+use wsc_testing::epoll::wait;
 use wsc_testing::frames::{BINARY, PING, PONG, TEXT, connect, first_frame, frame};
 
 /// Sockets of one look: few, so that nothing is sent late because much has come.
@@ -42,14 +42,8 @@ pub fn run(tongue: Tongue, rooms: usize, members: usize, ports: [u16; 2]) -> Res
     say(DONE)?;
     let mut events = Vec::with_capacity(LOOK);
     loop {
-        let wait = all.publish()?;
-        let wait = wait.map(Timespec::try_from).transpose()?;
-        events.clear();
-        epoll::wait(
-            &all.epoll,
-            rustix::buffer::spare_capacity(&mut events),
-            wait.as_ref(),
-        )?;
+        let due = all.publish()?;
+        wait(&all.epoll, &mut events, due)?;
         for event in &events {
             let who = event.data.u64();
             if who != INPUT {

@@ -5,6 +5,7 @@ pub mod autobahn;
 pub mod client;
 pub mod cluster;
 pub mod cpu;
+pub mod epoll;
 pub mod faults;
 pub mod frames;
 pub mod haproxy;

@@ -5,7 +5,6 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::fd::OwnedFd;
 use rustix::net::sockopt::set_socket_recv_buffer_size;
@@ -17,6 +16,7 @@ use super::super::rounds::{Bound, Lane, compare};
 use super::super::subjects::{Broker, Ours};
 use super::super::{HEADER, PAYLOAD};
 use super::common::Progress;
+use wsc_testing::epoll::wait;
 use wsc_testing::frames::{BINARY, connect, frame};
 use wsc_testing::sockets::send_queues;
 
@@ -195,13 +195,7 @@ impl Crowd {
         let mut events = Vec::with_capacity(CLIENTS);
         while left > 0 {
             ensure!(began.elapsed() < WAIT, "{left} clients do not get a message");
-            events.clear();
-            let second = Timespec {
-                tv_sec: 1,
-                tv_nsec: 0,
-            };
-            let room = rustix::buffer::spare_capacity(&mut events);
-            epoll::wait(&self.epoll, room, Some(&second))?;
+            wait(&self.epoll, &mut events, Some(Duration::from_secs(1)))?;
             for event in &events {
                 let index = usize::try_from(event.data.u64())?;
                 let client = self.clients.get_mut(index).context("no such client")?;
