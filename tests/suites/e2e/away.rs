@@ -47,12 +47,18 @@ async fn process(pod: &Pod, program: &str) -> Result<Process> {
     .await
 }
 
+/// A file as a process of the pod sees it. Fails when that process ends meanwhile, as one that was killed does.
+async fn read(pod: &Pod, program: &str, file: &str) -> Result<String> {
+    let process = process(pod, program).await?;
+    let path = format!("/proc/{}/root{file}", process.pid);
+    fs::read_to_string(&path).with_context(|| path)
+}
+
 /// All servers are in the file that a proxy starts from.
 async fn mounted(pod: &Pod) -> Result<()> {
-    let agent = process(pod, "wsc-proxy-agent").await?;
-    let path = format!("/proc/{}/root/etc/wsc-haproxy/backends.json", agent.pid);
     eventually(MOUNTED, "the mounted file names all servers", || async {
-        let backends: Value = serde_json::from_str(&fs::read_to_string(&path)?)?;
+        let file = read(pod, "wsc-proxy-agent", "/etc/wsc-haproxy/backends.json").await?;
+        let backends: Value = serde_json::from_str(&file)?;
         let ready = |server: &&Value| server["state"] == "Ready";
         let servers = backends["servers"].as_array().into_iter().flatten();
         Ok((servers.filter(ready).count() == SERVERS).then_some(()))
@@ -63,8 +69,10 @@ async fn mounted(pod: &Pod) -> Result<()> {
 /// The pod's address by the hosts file that the kubelet wrote for it: the API server cannot be asked.
 async fn address(pod: &Pod) -> Result<String> {
     let name = pod.metadata.name.as_deref().context("a pod has a name")?;
-    let haproxy = process(pod, "haproxy").await?;
-    let hosts = fs::read_to_string(format!("/proc/{}/root/etc/hosts", haproxy.pid))?;
+    let hosts = eventually(PATIENCE, "the hosts file", || async {
+        read(pod, "haproxy", "/etc/hosts").await.map(Some)
+    });
+    let hosts = hosts.await?;
     let line = hosts
         .lines()
         .find(|line| line.split_whitespace().any(|word| word == name));

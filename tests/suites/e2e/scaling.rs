@@ -161,14 +161,15 @@ async fn stickiness_brings_every_client_back_to_its_pod() -> Result<()> {
             for _ in 0..7 {
                 let options = wsc_testing::client::Options::new(format!("{endpoint}/lobby"))
                     .cookie(&format!("wsc={cookie}"));
-                let before = connections(stage, &pods[cookie]).await?;
+                let before = accepted(stage, &pods[cookie]).await?;
                 let client = wsc_testing::client::Client::connect(&options).await?;
-                let after = connections(stage, &pods[cookie]).await?;
-                ensure!(
-                    after == before + 1,
-                    "a client with the cookie of {} went elsewhere",
-                    pods[cookie]
-                );
+                // The server counts a client after its response to the handshake.
+                let what = format!("{} has accepted the client with its cookie", pods[cookie]);
+                eventually(PATIENCE, &what, || async {
+                    let after = accepted(stage, &pods[cookie]).await?;
+                    Ok((after == before + 1).then_some(()))
+                })
+                .await?;
                 client.close(1000, "").await?;
             }
         }
@@ -177,7 +178,7 @@ async fn stickiness_brings_every_client_back_to_its_pod() -> Result<()> {
     .await
 }
 
-async fn connections(stage: &Stage, pod: &str) -> Result<i64> {
+async fn accepted(stage: &Stage, pod: &str) -> Result<i64> {
     let pods = stage.pods("chat", Component::Server).await?;
     let stats = stage.stats(pods.get(pod).context("the pod is gone")?).await?;
     stats["accepted_total"].as_i64().context("no accepted_total")

@@ -38,6 +38,8 @@ struct Trap {
     victim: Mutex<Option<Pid>>,
     calls: AtomicU64,
     sprung: AtomicBool,
+    /// Answers that the fault proxy loses: one, where the call is done first.
+    to_lose: AtomicU64,
 }
 
 impl Trap {
@@ -48,6 +50,7 @@ impl Trap {
             victim: Mutex::default(),
             calls: AtomicU64::new(0),
             sprung: AtomicBool::new(false),
+            to_lose: AtomicU64::new(0),
         })
     }
 
@@ -68,6 +71,7 @@ impl Trap {
         // A process that stands still holds its connection, so that its call is not given up before it is done.
         let signal = if after { Signal::STOP } else { Signal::KILL };
         let _ = kill_process(victim, signal);
+        self.to_lose.store(after.into(), Ordering::SeqCst);
         self.sprung.store(true, Ordering::SeqCst);
         if after { Verdict::Lose } else { Verdict::Drop }
     }
@@ -95,9 +99,9 @@ async fn live(trap: &Arc<Trap>) -> Result<Value> {
     let chat = if let Some(chat) = chat {
         chat
     } else {
-        let lost = u64::from(trap.after);
+        let lost = trap.to_lose.load(Ordering::SeqCst);
         eventually(READY, "the call is done", || async {
-            Ok((proxy.lost() >= lost || !trap.after).then_some(()))
+            Ok((proxy.lost() >= lost).then_some(()))
         })
         .await?;
         operator.kill()?;
