@@ -1,4 +1,4 @@
-//! The numbers of `GET /metrics`; docs/metrics.md is written from them.
+//! The numbers of `GET /metrics`.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -47,6 +47,63 @@ const REFUSED: [&str; 12] = [
     "control_sockets",
 ];
 const DROPPED: [&str; 5] = ["expired", "queue_full", "failed", "malformed", "backlog"];
+
+/// What the words of `reason` mean, for the generated reference: the word, its metric, the meaning. The other words of
+/// `refused` are the error codes of the handshake.
+pub const REASONS: [(&str, &str, &str); 16] = [
+    ("client", "closed", "the client sent a close frame"),
+    ("lost", "closed", "the connection ended without a close frame"),
+    (
+        "reconnect",
+        "closed",
+        "request to reconnect, by `/shed` or SIGTERM",
+    ),
+    ("slow", "closed", "the client did not read fast enough"),
+    ("heartbeat", "closed", "no answer to a ping"),
+    ("too_large", "closed", "a message over `--max-message-bytes`"),
+    ("utf8", "closed", "text that is not UTF-8"),
+    ("protocol", "closed", "any other violation of RFC 6455"),
+    (
+        "http",
+        "refused",
+        "malformed HTTP/1.1, headers too many or too long, or incomplete after 10 s",
+    ),
+    (
+        "client_sockets",
+        "refused",
+        "socket limit of the client port reached",
+    ),
+    (
+        "control_sockets",
+        "refused",
+        "socket limit of the control port reached",
+    ),
+    (
+        "expired",
+        "messages_dropped",
+        "older than 1 s while Redis was unavailable",
+    ),
+    (
+        "queue_full",
+        "messages_dropped",
+        "the publish queue was full for 1 s",
+    ),
+    (
+        "failed",
+        "messages_dropped",
+        "the publish command failed; the message may have been delivered",
+    ),
+    (
+        "malformed",
+        "messages_dropped",
+        "received from Redis and not a valid envelope",
+    ),
+    (
+        "backlog",
+        "messages_dropped",
+        "the delivery backlog of a shard was at its limit, 1 to 32 MiB",
+    ),
+];
 
 /// Every metric of the server. Labels are words of the program, never of a client.
 #[derive(Debug)]
@@ -222,129 +279,13 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
-    use std::fmt::Write;
-
     use super::*;
-
-    const INTRODUCTION: &str = "# Metrics of the server
-
-Generated from the program's registry: `WSC_UPDATE_DOCS=1 cargo xtask test unit metrics`. `GET /metrics` on the control port returns them in the
-OpenMetrics text format. Label values come from the program, never from a client; each `reason` is exported from the start with 0. The reasons of
-`refused` are the error codes in [server.md](server.md). The operator's metrics are in [operator.md](operator.md).
-
-| name | type | |
-|---|---|---|
-";
-    const REASONS: &str = "
-| `reason` | of | |
-|---|---|---|
-";
-
-    /// What the labels mean, which the registry does not know.
-    const MEANINGS: [(&str, &str, &str); 16] = [
-        ("client", "closed", "the client sent a close frame"),
-        ("lost", "closed", "the connection ended without a close frame"),
-        (
-            "reconnect",
-            "closed",
-            "request to reconnect, by `/shed` or SIGTERM",
-        ),
-        ("slow", "closed", "the client did not read fast enough"),
-        ("heartbeat", "closed", "no answer to a ping"),
-        ("too_large", "closed", "a message over `--max-message-bytes`"),
-        ("utf8", "closed", "text that is not UTF-8"),
-        ("protocol", "closed", "any other violation of RFC 6455"),
-        (
-            "http",
-            "refused",
-            "malformed HTTP/1.1, headers too many or too long, or incomplete after 10 s",
-        ),
-        (
-            "client_sockets",
-            "refused",
-            "socket limit of the client port reached",
-        ),
-        (
-            "control_sockets",
-            "refused",
-            "socket limit of the control port reached",
-        ),
-        (
-            "expired",
-            "messages_dropped",
-            "older than 1 s while Redis was unavailable",
-        ),
-        (
-            "queue_full",
-            "messages_dropped",
-            "the publish queue was full for 1 s",
-        ),
-        (
-            "failed",
-            "messages_dropped",
-            "the publish command failed; the message may have been delivered",
-        ),
-        (
-            "malformed",
-            "messages_dropped",
-            "received from Redis and not a valid envelope",
-        ),
-        (
-            "backlog",
-            "messages_dropped",
-            "the delivery backlog of a shard was at its limit, 1 to 32 MiB",
-        ),
-    ];
-
-    fn document(metrics: &Metrics) -> String {
-        let page = metrics.page();
-        let mut document = INTRODUCTION.to_owned();
-        let mut help = "";
-        for line in page.lines() {
-            if let Some(rest) = line.strip_prefix("# HELP ") {
-                help = rest.split_once(' ').expect("a name and a text").1;
-            } else if let Some(rest) = line.strip_prefix("# TYPE ") {
-                let (name, kind) = rest.split_once(' ').expect("a name and a type");
-                let total = if kind == "counter" { "_total" } else { "" };
-                let sample = format!("{name}{total}{{");
-                let label = page
-                    .lines()
-                    .find_map(|line| line.strip_prefix(&sample)?.split_once('='));
-                let label = match label {
-                    Some((label, _)) if label != "le" => format!("{{{label}}}"),
-                    _ => String::new(),
-                };
-                let help = help.trim_end_matches('.');
-                writeln!(document, "| `{name}{total}{label}` | {kind} | {help} |").expect("a string");
-            }
-        }
-        document += REASONS;
-        for (reason, of, meaning) in MEANINGS {
-            writeln!(document, "| `{reason}` | `{of}` | {meaning} |").expect("a string");
-        }
-        document
-    }
-
-    #[test]
-    fn the_documentation_is_what_the_registry_says() {
-        let metrics = Metrics::new();
-        metrics.loop_lag(0);
-        let (path, document) = (
-            concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md"),
-            document(&metrics),
-        );
-        if std::env::var_os("WSC_UPDATE_DOCS").is_some() {
-            std::fs::write(path, &document).expect("writing docs/metrics.md");
-        }
-        let written = std::fs::read_to_string(path).expect("docs/metrics.md");
-        assert_eq!(written, document, "WSC_UPDATE_DOCS=1 writes it anew");
-    }
 
     #[test]
     fn every_reason_is_explained_and_there_from_the_start() {
         let (page, errors) = (Metrics::new().page(), include_str!("../../docs/server.md"));
         for reason in CLOSED.iter().chain(&REFUSED).chain(&DROPPED) {
-            let meant = MEANINGS.iter().any(|(word, _, _)| word == reason);
+            let meant = REASONS.iter().any(|(word, _, _)| word == reason);
             assert!(meant || errors.contains(&format!("`{reason}`")), "{reason}");
             assert!(page.contains(&format!("{{reason=\"{reason}\"}} 0")), "{page}");
         }

@@ -39,7 +39,7 @@ enum Command {
     /// Measures, beside a floor in the same run
     #[command(subcommand)]
     Bench(BenchCommand),
-    /// Writes the CRD and the reference from operator/api
+    /// Writes the CRD and the reference pages: fields, contracts, flags, metrics
     Gen(GenArgs),
     /// Writes tests/releases/VERSION, which later versions are tested against
     ReleaseSnapshot(ReleaseArgs),

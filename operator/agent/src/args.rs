@@ -106,25 +106,7 @@ impl RunArgs {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
-
-    #[test]
-    fn every_variable_is_in_the_contract() {
-        let mut command = Args::command();
-        command.build();
-        let flags = command
-            .get_subcommands()
-            .flat_map(clap::Command::get_arguments)
-            .filter_map(|flag| flag.get_env()?.to_str());
-        let mut flags: Vec<&str> = flags.collect();
-        flags.sort_unstable();
-        flags.dedup();
-        let mut contract: Vec<&str> = env::agent::ALL.iter().map(|variable| variable.name).collect();
-        contract.sort_unstable();
-        assert_eq!(flags, contract);
-    }
 
     #[test]
     fn watching_needs_a_cluster() {

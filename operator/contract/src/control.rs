@@ -108,9 +108,9 @@ pub enum ShedError {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ErrorBody {
-    /// A stable word for programs, for example `draining`.
+    /// Error code, for programs.
     pub error: Cow<'static, str>,
-    /// A sentence for people.
+    /// Error message, for people.
     pub message: Cow<'static, str>,
 }
 

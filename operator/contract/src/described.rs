@@ -3,7 +3,7 @@
 /// One name of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Described {
-    /// The name as it is written: a variable, a header, a label.
+    /// The name as it is written: a header, a label, a path.
     pub name: &'static str,
     /// One sentence for the reference, without a full stop.
     pub meaning: &'static str,

@@ -11,7 +11,7 @@ described! {
     /// Keys of the proxy's `ConfigMap`.
     CONFIG_MAP:
     CONFIGURATION = "haproxy.cfg", "the complete HAProxy configuration, with the current servers";
-    BACKENDS = "backends.json", "the server set: schema, `hash` of its content, `structure` (hash of `haproxy.cfg` without its server lines), options and servers";
+    BACKENDS = "backends.json", "the server set: `hash` of its other fields, `structure` (hash of `haproxy.cfg` without its server lines), keywords and servers";
 }
 
 described! {

@@ -11,9 +11,9 @@ described! {
     LIVEZ = "/livez", "every program: 200 while the process makes progress";
     READYZ = "/readyz", "every program: 200 once the process can do its work";
     METRICS = "/metrics", "every program: metrics in the OpenMetrics text format";
-    STATS = "/stats", "server, control port: `GET` answers the statistics document";
-    CORDON = "/cordon", "server, control port: `PUT` rejects new handshakes with 503, `DELETE` accepts them again; both answer the statistics document";
-    SHED = "/shed", "server, control port: `PUT` closes connections up to a cumulative total; answers the statistics document";
-    LOAD_BALANCER = "/wsc/lb", "server, client port: 200 while the server accepts new connections, else 404, or 503 when `X-Wsc-Server` names another pod";
-    STATUS = "/status", "agent: `GET` answers the status document";
+    STATS = "/stats", "server, control port: `GET` returns the statistics document";
+    CORDON = "/cordon", "server, control port: `PUT` rejects new handshakes with 503, `DELETE` accepts them again; both return the statistics document";
+    SHED = "/shed", "server, control port: `PUT` closes connections up to a cumulative total; returns the statistics document";
+    LOAD_BALANCER = "/wsc/lb", "server, client port: health check of HAProxy: 200, or 404 while the server is full (until 97 % of its capacity), cordoned or terminating, or 503 when `X-Wsc-Server` names another pod";
+    STATUS = "/status", "agent: `GET` returns the status document";
 }

@@ -32,6 +32,24 @@ pub(crate) enum Error {
     Pod { what: String, source: PodError },
 }
 
+/// A resource that does not match the CRD.
+pub(crate) const UNREADABLE: &str = "unreadable";
+
+/// Every value of the metrics' label `category`.
+pub(crate) const CATEGORIES: [&str; 11] = [
+    "forbidden",
+    "not_found",
+    "conflict",
+    "gone",
+    "invalid",
+    "throttled",
+    "server",
+    "transport",
+    "deadline",
+    "pod",
+    UNREADABLE,
+];
+
 impl Error {
     /// The label of metrics.
     pub(crate) fn category(&self) -> &'static str {
@@ -83,5 +101,37 @@ pub(crate) fn describe(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use kube::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn categories_are_what_errors_have() {
+        let api = |code| {
+            let status = Status::failure("", "").with_code(code).boxed();
+            Error::Api {
+                what: String::new(),
+                source: Box::new(kube::Error::Api(status)),
+            }
+        };
+        let mut found: BTreeSet<&str> = (400..600).map(|code| api(code).category()).collect();
+        found.insert(category(&kube::Error::LinesCodecMaxLineLengthExceeded));
+        let deadline = Error::Deadline {
+            what: String::new(),
+            limit: Duration::ZERO,
+        };
+        let pod = Error::Pod {
+            what: String::new(),
+            source: PodError::Request(RequestError::Deadline),
+        };
+        found.extend([deadline.category(), pod.category(), UNREADABLE]);
+        assert_eq!(found, CATEGORIES.into());
     }
 }

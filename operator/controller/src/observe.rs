@@ -15,7 +15,7 @@ use wsc_core::observed::{AgentView, Observed, PodView, ProxyView};
 use wsc_core::validate::ValidCluster;
 
 use crate::context::Context;
-use crate::error::Error;
+use crate::error::{Error, UNREADABLE};
 use crate::identity::{ClusterKey, Uid};
 use crate::sample::Samples;
 use crate::state::State;
@@ -37,7 +37,7 @@ pub(crate) fn resource(
         Ok(seen) => seen,
         Err(invalid) => {
             if state.problem.as_ref() != Some(&invalid.error) {
-                context.metrics.error("unreadable");
+                context.metrics.error(UNREADABLE);
                 tracing::error!(
                     error = invalid.error,
                     "unreadable resource; keeping current state"

@@ -2,6 +2,7 @@
 
 pub(crate) mod events;
 pub(crate) mod metrics;
+mod outcome;
 
 use std::time::Duration;
 
@@ -13,32 +14,7 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::identity::ClusterKey;
 
-/// The outcome of a pass, for metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// Everything that was planned is done.
-    Done,
-    /// A step failed.
-    Failed,
-    /// The spec is invalid.
-    Refused,
-    /// The resource does not exist, or is being deleted.
-    Gone,
-    /// It panicked or timed out.
-    Abandoned,
-}
-
-impl Outcome {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::Failed => "failed",
-            Self::Refused => "refused",
-            Self::Gone => "gone",
-            Self::Abandoned => "abandoned",
-        }
-    }
-}
+pub(crate) use outcome::Outcome;
 
 /// Reports what a pass did.
 pub(crate) async fn report(

@@ -1,6 +1,8 @@
-//! Generated files: the CRD, the chart's copy of it and the reference, all out of `wsc_api::crd()`.
+//! Generated files: the CRD, the chart's copy of it, and the reference: fields, contracts, flags, metrics.
 
+mod contracts;
 mod flags;
+mod markdown;
 mod metrics;
 mod reference;
 mod release;
@@ -99,6 +101,9 @@ fn render() -> Result<Vec<(&'static str, String)>> {
         (CRD_PATH, format!("{HEADER}{yaml}")),
         (CHART_PATH, chart_copy(&yaml)?),
         (REFERENCE_PATH, reference::render(&value, &effects)),
+        ("docs/contracts.md", contracts::page()?),
+        ("docs/flags.md", flags::page()),
+        ("docs/metrics.md", metrics::page()),
     ])
 }
 

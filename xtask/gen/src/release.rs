@@ -3,7 +3,7 @@
 //! The snapshot is written once, from the commit of the release, and only read afterwards.
 
 mod chart;
-mod clusters;
+pub(crate) mod clusters;
 mod examples;
 mod folder;
 mod normalise;

@@ -11,6 +11,8 @@ use prometheus_client::registry::{Registry, Unit};
 use wsc_core::plan::Plan;
 use wsc_runtime::admin::metrics_text;
 
+use super::outcome::Outcome;
+use crate::error::{CATEGORIES, UNREADABLE};
 use crate::identity::ClusterKey;
 
 /// Which resource a number is about.
@@ -239,13 +241,28 @@ fn of(key: &ClusterKey) -> OfCluster {
     }
 }
 
-/// A scrape with a child in each family, for the generated reference.
+/// A scrape with a child in each family and every value of the closed labels, for the generated reference.
 pub fn example() -> String {
     let metrics = Metrics::default();
-    metrics.reconciled("done", Duration::ZERO);
-    metrics.api_write("create", "Pod", "ok");
-    metrics.error("server");
-    metrics.sample(true);
+    for outcome in Outcome::ALL {
+        metrics.reconciled(outcome.as_str(), Duration::ZERO);
+    }
+    for verb in ["create", "apply", "prune", "delete", "publish"] {
+        metrics.api_write(verb, "Pod", "ok");
+    }
+    // A write neither samples a pod nor reads a resource.
+    for category in CATEGORIES
+        .iter()
+        .filter(|word| !["pod", UNREADABLE].contains(word))
+    {
+        metrics.api_write("create", "Pod", category);
+    }
+    for category in CATEGORIES {
+        metrics.error(category);
+    }
+    for answered in [true, false] {
+        metrics.sample(answered);
+    }
     metrics.watch_age(String::new(), Duration::ZERO);
     let key = ClusterKey::new("ns".to_owned().into(), "chat");
     metrics.cluster(&key, &Plan::default(), 0);

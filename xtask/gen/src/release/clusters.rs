@@ -23,11 +23,11 @@ use super::folder::{Folder, yaml};
 const PASSWORD: &str = "0123456789abcdef";
 
 /// All objects of one cluster.
-pub(super) struct Rendered {
+pub(crate) struct Rendered {
     /// In the order in which they are applied.
-    pub(super) children: Vec<Value>,
+    pub(crate) children: Vec<Value>,
     /// A new server pod.
-    pub(super) pod: Value,
+    pub(crate) pod: Value,
     /// What identifies a server pod that drains.
     pub(super) draining: Value,
     pub(super) secret: Option<Value>,
@@ -53,7 +53,7 @@ impl Rendered {
 }
 
 /// The pool as it serves: as many ready pods as the first plan wants, and one more that drains.
-pub(super) fn render(resource: &WebSocketCluster, version: &str) -> Result<Rendered> {
+pub(crate) fn render(resource: &WebSocketCluster, version: &str) -> Result<Rendered> {
     let cluster = validate(resource, &images(version)).context("the example is not valid")?;
     let now: Timestamp = "2026-01-01T12:00:00Z".parse().context("a time")?;
     let mut observed = Observed {

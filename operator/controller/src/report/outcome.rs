@@ -1,0 +1,36 @@
+//! How a pass ended.
+
+/// The outcome of a pass, for metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Everything that was planned is done.
+    Done,
+    /// A step failed.
+    Failed,
+    /// The spec is invalid.
+    Refused,
+    /// The resource does not exist, or is being deleted.
+    Gone,
+    /// It panicked or timed out.
+    Abandoned,
+}
+
+impl Outcome {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Done,
+        Self::Failed,
+        Self::Refused,
+        Self::Gone,
+        Self::Abandoned,
+    ];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Refused => "refused",
+            Self::Gone => "gone",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
