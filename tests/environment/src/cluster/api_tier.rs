@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::{PROXY_VARIABLES, Tree, processes};
+use super::handle::PROXY_VARIABLES;
+use super::processes::{self, Tree};
+use super::stop::END;
 use crate::cache::Cache;
 use crate::kubernetes::Programs;
 use crate::process::{eventually, tail};
@@ -100,7 +102,7 @@ impl Drop for ApiTier {
         let _ = self.root.kill();
         let _ = self.root.wait();
         let init = self.init;
-        let _ = eventually(super::start::END, "the end of the API tier", || {
+        let _ = eventually(END, "the end of the API tier", || {
             (!processes::alive(init)).then_some(())
         });
         let _ = fs::remove_dir_all(&self.state);

@@ -7,7 +7,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Cluster, Tree, cgroups, down, health, processes, up};
+use super::handle::Cluster;
+use super::processes::{self, Tree};
+use super::start::up;
+use super::stop::down;
+use super::{cgroups, health};
 use crate::cache::Cache;
 use crate::process::eventually;
 use crate::steps::Steps;

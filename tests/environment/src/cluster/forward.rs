@@ -18,8 +18,12 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open, setsid};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::{API_SERVER, Cluster, processes};
+use super::handle::Cluster;
+use super::processes;
 use crate::process::eventually;
+
+/// Where the cluster's process 1 keeps the API server.
+const API_SERVER: &str = "10.89.0.1:6443";
 
 /// Connections at a time: a person's kubectl and a dashboard or two.
 const CONNECTIONS: usize = 64;

@@ -4,8 +4,11 @@ use std::collections::HashSet;
 
 use anyhow::{Result, bail};
 
-use super::{Cluster, Tree, processes};
-use crate::process::output;
+use super::handle::Cluster;
+use super::processes::{self, Tree};
+use crate::cache::Cache;
+use crate::kubernetes;
+use crate::process::{output, shown};
 
 /// The control plane's programs, by the 15 characters that the kernel keeps of a name.
 const CONTROL_PLANE: [&str; 5] = [
@@ -18,6 +21,24 @@ const CONTROL_PLANE: [&str; 5] = [
 
 /// The programs of a node.
 const NODE: [&str; 3] = ["containerd", "kubelet", "kube-proxy"];
+
+/// `cluster status`: what runs, in a person's words; an error when it is not healthy.
+pub fn status(cache: &Cache) -> Result<()> {
+    let cluster = Cluster::running(cache)?;
+    println!("state       {}", cluster.state.display());
+    println!(
+        "programs    {} ({})",
+        cluster.programs.display(),
+        kubernetes::kubernetes_version()?
+    );
+    println!("process 1   {}", cluster.pid()?);
+    println!("audit log   {}", cluster.state.join("audit.log").display());
+    println!("KUBECONFIG  {}", cluster.forwarded_kubeconfig().display());
+    if let Err(why) = check(&cluster) {
+        bail!("not healthy: {why} (`cargo xtask cluster up` repairs it)");
+    }
+    shown(cluster.kubectl()?.args(["get", "nodes,pods", "-A", "-o", "wide"]))
+}
 
 /// An error says what is not as it should be.
 pub(super) fn check(cluster: &Cluster) -> Result<()> {

@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::{Cluster, Tree, forward, health, processes};
+use super::handle::Cluster;
+use super::processes::{self, Tree};
+use super::stop::stop;
+use super::{forward, health};
 use crate::cache::{Cache, Key};
 use crate::kubernetes::{self, Programs};
 use crate::process::{eventually, output, tail};
 use crate::steps::Steps;
 use crate::{machine, pause, repository};
-
-/// How long ending a cluster may take.
-pub(super) const END: Duration = Duration::from_secs(30);
 
 /// How long one step of a start may take on a machine that is busy with something else.
 const LIMIT: Duration = Duration::from_mins(2);
@@ -49,7 +49,7 @@ pub fn up(cache: &Cache, steps: &Steps, nodes: Option<u8>) -> Result<Cluster> {
     }
     if old.state.exists() {
         let _unused = cache.unused()?;
-        steps.run("ending the old cluster", || old.stop())?;
+        steps.run("ending the old cluster", || stop(&old))?;
     }
     create(cache, steps, &programs, &key, nodes)
 }
