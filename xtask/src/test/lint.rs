@@ -4,6 +4,7 @@ mod circles;
 pub(crate) mod deny;
 mod house;
 mod modules;
+mod tokens;
 mod words;
 
 use std::path::PathBuf;

@@ -45,17 +45,11 @@ struct Banned {
     replacement: String,
 }
 
-/// The list: words with replacements, then the paths that are not converted yet.
-struct List {
-    banned: Vec<Banned>,
-    unconverted: Vec<String>,
-}
-
 /// An error lists file, line, word and replacement of each banned word.
 pub(super) fn check() -> Result<()> {
     let root = repository::root();
-    let list = parse(&fs::read_to_string(root.join(LIST)).with_context(|| format!("reading {LIST}"))?)?;
-    let found = find(&root, &files(&root)?, &list)?;
+    let banned = parse(&fs::read_to_string(root.join(LIST)).with_context(|| format!("reading {LIST}"))?)?;
+    let found = find(&root, &files(&root)?, &banned)?;
     if !found.is_empty() {
         bail!("banned words, each with its replacement:\n{}", found.join("\n"));
     }
@@ -75,32 +69,21 @@ fn files(root: &Path) -> Result<Vec<String>> {
         .collect())
 }
 
-/// `word<TAB>replacement` in each line; below a line that begins with `#`, prefixes of paths.
-fn parse(text: &str) -> Result<List> {
-    let mut list = List {
-        banned: Vec::new(),
-        unconverted: Vec::new(),
-    };
-    let mut exceptions = false;
-    for line in text.lines() {
-        if line.starts_with('#') {
-            exceptions = true;
-        } else if exceptions {
-            list.unconverted.push(line.to_owned());
-        } else {
-            let (words, replacement) = line
-                .split_once('\t')
-                .ok_or_else(|| anyhow!("{LIST}: `{line}` is not `word<TAB>replacement`"))?;
-            list.banned.push(Banned {
-                words: words.split(' ').map(str::to_lowercase).collect(),
-                replacement: replacement.to_owned(),
-            });
-        }
-    }
-    Ok(list)
+/// `word<TAB>replacement` in each line.
+fn parse(text: &str) -> Result<Vec<Banned>> {
+    let lines = text.lines().map(|line| {
+        let (words, replacement) = line
+            .split_once('\t')
+            .ok_or_else(|| anyhow!("{LIST}: `{line}` is not `word<TAB>replacement`"))?;
+        Ok(Banned {
+            words: words.split(' ').map(str::to_lowercase).collect(),
+            replacement: replacement.to_owned(),
+        })
+    });
+    lines.collect()
 }
 
-fn find(root: &Path, files: &[String], list: &List) -> Result<Vec<String>> {
+fn find(root: &Path, files: &[String], banned: &[Banned]) -> Result<Vec<String>> {
     let is_rust = |name: &str| {
         Path::new(name)
             .extension()
@@ -110,9 +93,6 @@ fn find(root: &Path, files: &[String], list: &List) -> Result<Vec<String>> {
     let read = |name: &str| fs::read_to_string(root.join(name)).with_context(|| format!("reading {name}"));
     let (mut passages, mut tests) = (Vec::new(), BTreeSet::new());
     for name in files {
-        if list.unconverted.iter().any(|prefix| name.starts_with(prefix)) {
-            continue;
-        }
         if is_below(name, &DOCUMENTS) {
             let text = read(name)?;
             passages.push((name, vec![Passage { line: 1, text }]));
@@ -132,7 +112,7 @@ fn find(root: &Path, files: &[String], list: &List) -> Result<Vec<String>> {
     let product = passages.iter().filter(|(name, _)| !is_test(name));
     Ok(product
         .flat_map(|(name, passages)| {
-            let hits = passages.iter().flat_map(|passage| hits(passage, &list.banned));
+            let hits = passages.iter().flat_map(|passage| hits(passage, banned));
             hits.map(move |(line, banned)| {
                 format!(
                     "{name}:{line}: {} -> {}",
@@ -201,7 +181,7 @@ fn words(passage: &Passage) -> Vec<(usize, String, bool)> {
 mod tests {
     use super::*;
 
-    const WORDS: &str = "nobody\tno client\ngoes on\tcontinues\n# Not yet converted:\noperator/old/\n";
+    const WORDS: &str = "nobody\tno client\ngoes on\tcontinues\n";
 
     /// What is found in these files.
     fn found(name: &str, files: &[(&str, &str)]) -> Vec<String> {
@@ -248,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn tests_and_unconverted_paths_are_not_read() {
+    fn tests_are_not_read() {
         let root = "#[cfg(test)]\nmod t;\n#[cfg(test)]\nfn f<A, B>() { g(\"nobody\") }\nconst A: &str = \"nobody\";\n";
         let (test, inner) = ("#[test]\nfn g() { \"nobody\"; }\n", "const B: &str = \"nobody\";");
         let files = [
@@ -256,7 +236,6 @@ mod tests {
             ("server/src/t.rs", test),
             ("server/src/t/u.rs", inner),
             ("server/src/v.rs", inner),
-            ("operator/old/src/v.rs", inner),
             ("operator/new/tests/v.rs", inner),
         ];
         let wanted = [

@@ -1,11 +1,11 @@
 //! The paths in a Rust source: what it imports, and what it names in place.
 
 use std::collections::BTreeMap;
-use std::iter::Peekable;
 
-use anyhow::{Result, anyhow};
-use proc_macro2::token_stream::IntoIter;
-use proc_macro2::{Delimiter, TokenStream, TokenTree};
+use anyhow::Result;
+use proc_macro2::{TokenStream, TokenTree};
+
+use crate::test::lint::tokens::{self, Tokens, is_for_tests, is_punct, skip_item};
 
 /// A path by its segments.
 pub(super) type Path = Vec<String>;
@@ -33,12 +33,9 @@ pub(super) struct Import {
     pub(super) inside: Path,
 }
 
-type Tokens = Peekable<IntoIter>;
-
 pub(super) fn read(text: &str) -> Result<Paths> {
-    let tokens: TokenStream = text.parse().map_err(|err| anyhow!("no Rust: {err}"))?;
     let mut paths = Paths::default();
-    paths.collect(tokens, &Vec::new());
+    paths.collect(tokens::parse(text)?, &Vec::new());
     Ok(paths)
 }
 
@@ -78,27 +75,10 @@ impl Paths {
         let Some(TokenTree::Group(attribute)) = tokens.next() else {
             return;
         };
-        if attribute.stream().to_string().replace(' ', "") == "cfg(test)" {
-            self.skip_item(tokens);
+        if is_for_tests(&attribute) {
+            self.test_modules.extend(skip_item(tokens));
         } else {
             self.collect(attribute.stream(), inside);
-        }
-    }
-
-    /// Up to the end of an item: its braces, or a semicolon.
-    fn skip_item(&mut self, tokens: &mut Tokens) {
-        let mut words = Vec::new();
-        for token in tokens.by_ref() {
-            match token {
-                TokenTree::Punct(end) if end.as_char() == ';' => break,
-                TokenTree::Group(body) if body.delimiter() == Delimiter::Brace => return,
-                token => words.push(token.to_string()),
-            }
-        }
-        if let [.., keyword, name] = &words[..]
-            && keyword == "mod"
-        {
-            self.test_modules.push(name.clone());
         }
     }
 
@@ -170,10 +150,6 @@ impl Paths {
             self.named.push((path, inside.clone()));
         }
     }
-}
-
-fn is_punct(token: &TokenTree, wanted: char) -> bool {
-    matches!(token, TokenTree::Punct(punct) if punct.as_char() == wanted)
 }
 
 fn plain(word: &str) -> String {

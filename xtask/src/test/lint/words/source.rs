@@ -1,10 +1,9 @@
 //! The texts of a Rust source that its program shows.
 
-use std::iter::Peekable;
+use anyhow::Result;
+use proc_macro2::{Group, Literal, TokenStream, TokenTree};
 
-use anyhow::{Result, anyhow};
-use proc_macro2::token_stream::IntoIter;
-use proc_macro2::{Delimiter, Group, Literal, TokenStream, TokenTree};
+use crate::test::lint::tokens::{self, is_for_tests, is_punct, skip_item};
 
 /// Text that a user reads, with the number of its first line.
 pub(super) struct Passage {
@@ -24,12 +23,11 @@ pub(super) struct Source {
 
 /// Reads string literals and, where clap is used, `///` comments.
 pub(super) fn read(text: &str) -> Result<Source> {
-    let tokens: TokenStream = text.parse().map_err(|err| anyhow!("no Rust: {err}"))?;
     let mut source = Source {
         comments: text.contains("clap"),
         ..Source::default()
     };
-    source.collect(tokens);
+    source.collect(tokens::parse(text)?);
     Ok(source)
 }
 
@@ -49,7 +47,7 @@ impl Source {
                             Some(comment) => comment.text.push_str(&format!("\n{}", line.text)),
                             None => comment = Some(line),
                         },
-                        None if is_for_tests(&attribute) => self.skip_item(&mut tokens),
+                        None if is_for_tests(&attribute) => self.test_modules.extend(skip_item(&mut tokens)),
                         None => self.collect(attribute.stream()),
                     }
                 }
@@ -63,31 +61,6 @@ impl Source {
             }
         }
     }
-
-    /// Up to the end of the item: its braces, or a semicolon.
-    fn skip_item(&mut self, tokens: &mut Peekable<IntoIter>) {
-        let mut words = Vec::new();
-        for token in tokens.by_ref() {
-            match token {
-                TokenTree::Punct(end) if end.as_char() == ';' => break,
-                TokenTree::Group(body) if body.delimiter() == Delimiter::Brace => return,
-                token => words.push(token.to_string()),
-            }
-        }
-        if let [.., keyword, name] = &words[..]
-            && keyword == "mod"
-        {
-            self.test_modules.push(name.clone());
-        }
-    }
-}
-
-fn is_punct(token: &TokenTree, wanted: char) -> bool {
-    matches!(token, TokenTree::Punct(punct) if punct.as_char() == wanted)
-}
-
-fn is_for_tests(attribute: &Group) -> bool {
-    attribute.stream().to_string().replace(' ', "") == "cfg(test)"
 }
 
 /// A comment is `#[doc = "…"]` to the compiler.
