@@ -108,9 +108,8 @@ pub struct Args {
     /// memory limit, 1 GiB without a limit)
     #[arg(long, env = env::OUTBOUND_TOTAL_BYTES, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1 << 20..))]
     pub outbound_total_bytes: Option<u64>,
-    /// Memory limit: handshakes are rejected with 503 while more than 85 % is in use, until usage is 82 %. An explicit
-    /// limit is compared with the resident memory of the process, that of a cgroup with its usage without page cache (default: the
-    /// memory limit of the cgroup)
+    /// Memory limit: from 85 % usage on, until 82 %, handshakes are rejected with 503. Usage is the resident memory of the process, or
+    /// memory without page cache for the limit of the cgroup (default: the memory limit of the cgroup)
     #[arg(long, env = env::MEMORY_LIMIT_BYTES, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1 << 20..))]
     pub memory_limit_bytes: Option<u64>,
     /// Idle time before a client is pinged; it is closed if no pong arrives within 10 s

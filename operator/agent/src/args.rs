@@ -13,7 +13,7 @@ use wsc_runtime::telemetry::LogFormat;
 #[derive(Debug, Parser)]
 #[command(name = "wsc-proxy-agent", version, about, max_term_width = 110)]
 pub struct Args {
-    /// Format of log lines; RUST_LOG sets the levels (default `info`)
+    /// Log format; RUST_LOG sets the level (default `info`)
     #[arg(long, env = env::agent::LOG_FORMAT, value_enum, default_value_t = LogFormat::Text, global = true)]
     pub log_format: LogFormat,
     #[command(subcommand)]

@@ -9,10 +9,10 @@ pub struct AgentStatus {
     /// Version of the agent.
     #[serde(default)]
     pub version: String,
-    /// Version of the running HAProxy; empty before its first answer.
+    /// Version of the running HAProxy; empty before its first reply.
     #[serde(default)]
     pub haproxy_version: String,
-    /// Process of the current HAProxy worker; 0 before its first answer.
+    /// Process id of the current HAProxy worker; 0 before its first reply.
     #[serde(default)]
     pub pid: u32,
     /// Hash of the published server set.
@@ -27,14 +27,14 @@ pub struct AgentStatus {
     /// Structure of the configuration that HAProxy runs.
     #[serde(default)]
     pub applied_structure: String,
-    /// The published configuration that is not in use, and why; null otherwise.
+    /// The published configuration that is rejected, and the cause; null otherwise.
     pub refusal: Option<Refusal>,
-    /// Whether HAProxy answers and runs exactly what is published.
+    /// Whether HAProxy replies and runs the published configuration and servers.
     pub synced: bool,
     /// Reloads by this agent that HAProxy accepted.
     #[serde(default)]
     pub reloads: u64,
-    /// How often another worker was found, after a reload or a crash.
+    /// Changes of the worker process, after a reload or a crash.
     #[serde(default)]
     pub pid_changes: u64,
     /// Workers from before a reload that still have clients.
@@ -75,7 +75,7 @@ pub enum ServerState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Refusal {
-    /// Structure of the refused configuration; empty when the published data cannot be used at all.
+    /// Structure of the rejected configuration; empty when the published files are invalid.
     pub structure: String,
     /// The line that HAProxy printed, or the cause.
     pub message: String,

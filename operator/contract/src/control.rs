@@ -86,7 +86,7 @@ pub struct Broker {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Shed {
-    /// The process that the request is meant for; any other process answers 409.
+    /// The addressed process; any other process returns 409.
     pub boot_id: String,
     /// Connections to have closed since `boot_id`: a repeat has no effect, a total at or below `shed_total` stops.
     pub total: u64,

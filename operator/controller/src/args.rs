@@ -46,7 +46,7 @@ pub struct RunArgs {
         hide_default_value = true
     )]
     pub watch_namespaces: Vec<String>,
-    /// Log format
+    /// Log format; RUST_LOG sets the level (default `info`)
     #[arg(long, env = env::LOG_FORMAT, value_enum, default_value_t = LogFormat::Json)]
     pub log_format: LogFormat,
     /// Listen address of /livez, /readyz and /metrics; port 0 selects a free port

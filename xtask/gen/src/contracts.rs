@@ -59,13 +59,13 @@ pub(crate) fn page() -> Result<String> {
         "\n## ConfigMap of the proxy\n\n{}",
         described("key", files::CONFIG_MAP)
     );
-    page += &format!("\n### `{}`\n\n{}", files::BACKENDS, backends(&example.children)?);
     page += &format!(
         "\nMounted at `{}`. The agent and HAProxy share `{}`:\n\n{}",
         files::CONFIG_FOLDER,
         files::RUN_FOLDER,
         described("file", files::SHARED)
     );
+    page += &format!("\n### `{}`\n\n{}", files::BACKENDS, backends(&example.children)?);
     page += &format!("\n## Close frames\n\n{}", closes());
     page += &format!("\nA configured code is {}.\n", CloseCode::RULE);
     page += &format!(

@@ -18,7 +18,7 @@ pub struct DisruptionSpec {
         .message("disruption.movesPerMinute must be 1 to 1000000 connections or 1% to 100%"))]
     pub moves_per_minute: IntOrString,
 
-    /// Connections that drains may move in a second, a limit above `movesPerMinute` that each server pod enforces as well.
+    /// Limit of the connections that drains move in a second, besides `movesPerMinute`; each server pod enforces it too.
     #[serde(default = "default_max_moves_per_second")]
     #[schemars(range(min = 1, max = 10000), extend("x-on-change" = OnChange::RollsServers))]
     pub max_moves_per_second: i32,

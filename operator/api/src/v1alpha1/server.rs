@@ -18,7 +18,7 @@ pub struct ServerSpec {
     /// Port on which the server accepts WebSocket connections.
     #[serde(default = "default_port")]
     #[schemars(range(min = 1024, max = 65535), extend("x-on-change" = OnChange::RollsServers))]
-    #[x_kube(validation = Rule::new("self != 9090").message("server.port must not be 9090: it is the port of the control contract"))]
+    #[x_kube(validation = Rule::new("self != 9090").message("server.port must not be 9090: it is the control port"))]
     pub port: i32,
 
     /// URL path of the WebSocket endpoint: `{path}` joins the room `main`, `{path}/{room}` the room `{room}`.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use wsc_api::v1alpha1::{EnvVar, PodSettings, SecretKeyReference};
+use wsc_contract::close::CloseCode;
 use wsc_contract::labels;
 
 use super::values::{Amount, Invalid};
@@ -217,15 +218,15 @@ pub(super) fn secret_key(field: &str, reference: &SecretKeyReference) -> Result<
     }
 }
 
-/// Codes that a browser shows to its page and that mean "come back".
-pub(super) fn close_code(code: i32) -> Result<u16, Invalid> {
-    match u16::try_from(code) {
-        Ok(code @ (1001 | 1012 | 1013 | 4000..=4999)) => Ok(code),
-        _ => Err(invalid(
+pub(super) fn close_code(code: i32) -> Result<CloseCode, Invalid> {
+    let parsed = u16::try_from(code).map(CloseCode::try_from);
+    let Ok(Ok(parsed)) = parsed else {
+        return Err(invalid(
             "drain.notice.closeCode",
-            format!("must be 1001, 1012, 1013 or 4000 to 4999, not {code}"),
-        )),
-    }
+            format!("must be {}, not {code}", CloseCode::RULE),
+        ));
+    };
+    Ok(parsed)
 }
 
 /// Labels and annotations of ours are not the user's to set.

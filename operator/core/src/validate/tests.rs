@@ -41,6 +41,22 @@ fn an_image_of_the_resource_replaces_the_installed_one() {
 }
 
 #[test]
+fn close_codes_follow_the_contract() {
+    for (code, valid) in [
+        (1000, true),
+        (3000, true),
+        (4999, true),
+        (1006, false),
+        (2999, false),
+        (-1, false),
+    ] {
+        let spec = format!("{{scaling: {{maxReplicas: 2}}, drain: {{notice: {{closeCode: {code}}}}}}}");
+        let checked = validate(&resource("chat", &spec), &images());
+        assert_eq!(checked.is_ok(), valid, "{code}: {checked:?}");
+    }
+}
+
+#[test]
 fn names_that_children_cannot_have_are_refused() {
     let Examples { good, bad } = cases().names;
     for bad in bad.iter().map(String::as_str).chain(["", "Chat", "ch_at"]) {

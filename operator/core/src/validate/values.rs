@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use wsc_api::v1alpha1::{EnvVar, OnDeadline, PodSettings, ScalingMode, SecretKeyReference, ServiceSpec};
+use wsc_contract::close::CloseCode;
 use wsc_contract::origin::OriginPattern;
 use wsc_haproxy::{Sticky, Timeouts};
 
@@ -96,7 +97,7 @@ pub(crate) struct DrainSettings {
     pub(crate) natural: Duration,
     pub(crate) deadline: Duration,
     pub(crate) on_deadline: OnDeadline,
-    pub(crate) close_code: u16,
+    pub(crate) close_code: CloseCode,
     pub(crate) jitter_seconds: u32,
 }
 
