@@ -14,9 +14,9 @@ const DOCUMENT: &str = "../docs/conformance.md";
 
 const INTRODUCTION: &str = "# Conformance
 
-The [Autobahn test suite](https://github.com/crossbario/autobahn-testsuite) 25.10.1 plays 517 cases of RFC 6455 against the shipped server. None
-fails. Each message goes through a room and comes back, as any message does; the message limit is raised to 16 MiB for groups 9.1 and 9.2.
-Groups 12 and 13 are about compression, which the server does not offer. Groups 1 to 7 are played through HAProxy as well, with the same result.
+The [Autobahn test suite](https://github.com/crossbario/autobahn-testsuite) 25.10.1 runs 517 cases of RFC 6455 against the shipped server. None
+fails. Each message is delivered through a room, like any message; the message limit is raised to 16 MiB for groups 9.1 and 9.2.
+Groups 12 and 13 are about compression, which the server does not offer. Groups 1 to 7 run through HAProxy too, with the same result.
 
 Generated from a run of `WSC_UPDATE_DOCS=1 cargo xtask test component autobahn`; every run of the tests compares it.
 
