@@ -1,6 +1,5 @@
 //! The road that every message takes, also between two clients of one pod: Redis, or this process alone.
 
-pub mod backoff;
 pub mod in_process;
 pub mod interest;
 pub mod publisher;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
 use redis::IntoConnectionInfo;
 use tokio::sync::{Notify, watch};
@@ -14,7 +15,6 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use wsc_contract::room::RoomName;
 
-use super::backoff::Backoff;
 use super::interest::Interest;
 use super::publisher::{Link, Publisher, Reservation};
 use super::subscriber;
@@ -25,6 +25,13 @@ use crate::metrics::Metrics;
 const SUBSCRIBE_WAIT: Duration = Duration::from_secs(2);
 /// A connection that lasted this long was a good one: the next attempt starts without a wait.
 const STABLE: Duration = Duration::from_secs(5);
+/// Delivery must resume within two seconds of Redis, so the longest wait is 1 s: the jitter, which keeps
+/// pods from reconnecting in step, adds up to as much again.
+const RETRY: ExponentialBuilder = ExponentialBuilder::new()
+    .with_min_delay(Duration::from_millis(25))
+    .with_max_delay(Duration::from_millis(500))
+    .without_max_times()
+    .with_jitter();
 
 /// Where Redis is and what is ours in it.
 #[derive(Debug, Clone)]
@@ -196,7 +203,7 @@ impl Shared {
 
 /// Keeps the two connections for as long as the process lives.
 async fn supervise(shared: Arc<Shared>) {
-    let mut backoff = Backoff::default();
+    let mut waits = RETRY.build();
     let mut last_error = String::new();
     loop {
         let started = Instant::now();
@@ -215,16 +222,29 @@ async fn supervise(shared: Arc<Shared>) {
             last_error = error;
         }
         if started.elapsed() > STABLE {
-            backoff.reset();
+            waits = RETRY.build();
             last_error.clear();
         }
-        tokio::time::sleep(backoff.next_wait()).await;
+        // Without a maximum number of attempts there is always a next wait.
+        tokio::time::sleep(waits.next().unwrap_or_default()).await;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::RedisConfig;
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_one_second() {
+        let longest = [50, 100, 200, 400, 800, 1000, 1000].map(Duration::from_millis);
+        for (wait, longest) in RETRY.build().zip(longest) {
+            assert!((longest / 2..=longest).contains(&wait), "{wait:?} of {longest:?}");
+        }
+        assert!(
+            RETRY.build().nth(1_000_000).is_some(),
+            "there is always a next wait"
+        );
+    }
 
     #[test]
     fn credentials_given_apart_win() {
