@@ -4,9 +4,9 @@ use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
@@ -194,7 +194,7 @@ impl Server {
 
     /// The state of the shedding.
     pub fn shedding(&self) -> MutexGuard<'_, Shedding> {
-        self.shedding.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shedding.lock()
     }
 
     /// The operator's word.

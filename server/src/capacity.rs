@@ -1,6 +1,8 @@
 //! How many connections fit, and when the pod leaves the proxy's rotation.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 /// Open files that are not for clients: control connections, Redis, listeners, health checks, logs.
 pub const RESERVED_FILES: u64 = 256;
@@ -35,7 +37,7 @@ impl Capacity {
 
     /// A place, or `None` if all are taken.
     pub fn reserve(self: &Arc<Self>) -> Option<Slot> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.taken >= self.max {
             return None;
         }
@@ -46,7 +48,7 @@ impl Capacity {
 
     /// Places that are taken.
     pub fn taken(&self) -> u64 {
-        self.lock().taken
+        self.state.lock().taken
     }
 
     /// All places.
@@ -56,17 +58,13 @@ impl Capacity {
 
     /// Whether the proxy should send nobody: from full until 97 % and less.
     pub fn is_out_of_rotation(&self) -> bool {
-        self.lock().full
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().full
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
+        let mut state = self.0.state.lock();
         state.taken -= 1;
         if state.taken <= self.0.max * RETURN_PERCENT / 100 {
             state.full = false;

@@ -1,7 +1,9 @@
 //! The connections of this process that can be asked to leave, oldest first, and which proxy they came through.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::outbox::Outbox;
 
@@ -40,7 +42,7 @@ pub struct Registration {
 impl Clients {
     /// Adds a connection.
     pub fn register(self: &Arc<Self>, number: u64, via: Option<&str>, outbox: Arc<Outbox>) -> Registration {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         let name = via.unwrap_or(DIRECT);
         let known = inner.vias.contains_key(name) || inner.vias.len() < MAX_VIAS;
         let name = if known { name } else { OTHER };
@@ -65,7 +67,7 @@ impl Clients {
 
     /// The oldest connection that was not taken yet, of one proxy or of all. It is not handed out again.
     pub fn take_oldest(&self, via: Option<&str>) -> Option<Arc<Outbox>> {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         let number = match via {
             None => *inner.open.keys().next()?,
             Some(via) => *inner.open.iter().find(|(_, c)| &*c.via == via)?.0,
@@ -75,7 +77,7 @@ impl Clients {
 
     /// Gives up those with the longest queues until so many bytes are free; how many these were.
     pub fn give_up(&self, excess: usize) -> u64 {
-        let inner = self.lock();
+        let inner = self.inner.lock();
         let mut queues: Vec<_> = inner
             .open
             .values()
@@ -98,26 +100,23 @@ impl Clients {
 
     /// Connections that can still be taken.
     pub fn open(&self) -> u64 {
-        self.lock().open.len() as u64
+        self.inner.lock().open.len() as u64
     }
 
     /// Connections by proxy, those that are closing included.
     pub fn vias(&self) -> BTreeMap<String, u64> {
-        self.lock()
+        self.inner
+            .lock()
             .vias
             .iter()
             .map(|(via, n)| (via.to_string(), *n))
             .collect()
     }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        let mut inner = self.clients.lock();
+        let mut inner = self.clients.inner.lock();
         inner.open.remove(&self.number);
         if let Some(count) = inner.vias.get_mut(&self.via) {
             *count -= 1;

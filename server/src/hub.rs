@@ -8,7 +8,9 @@ mod chunk;
 pub mod shard;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 use wsc_contract::room::RoomName;
 
 use self::shard::Shard;
@@ -84,7 +86,7 @@ impl Hub {
         let shard = shard % self.shards.len();
         let mut appeared = false;
         let key = self.shards[shard].join(room, member, || {
-            let mut rooms = self.lock();
+            let mut rooms = self.rooms.lock();
             let shards = rooms.entry(room.clone()).or_default();
             appeared = *shards == 0;
             *shards |= 1 << shard;
@@ -100,7 +102,7 @@ impl Hub {
         let Membership { shard, room, key } = membership;
         let mut vanished = false;
         self.shards[*shard].leave(room, *key, || {
-            let mut rooms = self.lock();
+            let mut rooms = self.rooms.lock();
             let Some(shards) = rooms.get_mut(room) else {
                 return;
             };
@@ -118,7 +120,7 @@ impl Hub {
     pub fn deliver(&self, room: &RoomName, envelope: &Envelope) -> bool {
         // Once for all of them.
         let mut frame = None;
-        let rooms = self.lock();
+        let rooms = self.rooms.lock();
         let shards = rooms.get(room).copied().unwrap_or_default();
         let mut taken = true;
         for (index, shard) in self.shards.iter().enumerate() {
@@ -133,26 +135,22 @@ impl Hub {
 
     /// Whether anybody is in the room.
     pub fn has(&self, room: &RoomName) -> bool {
-        self.lock().contains_key(room)
+        self.rooms.lock().contains_key(room)
     }
 
     /// The rooms with members.
     pub fn rooms(&self) -> Vec<RoomName> {
-        self.lock().keys().cloned().collect()
+        self.rooms.lock().keys().cloned().collect()
     }
 
     /// How many rooms have members.
     pub fn len(&self) -> usize {
-        self.lock().len()
+        self.rooms.lock().len()
     }
 
     /// Whether nobody is in any room.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<RoomName, u64>> {
-        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -9,11 +9,12 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
 use bytes::Bytes;
 use futures::task::AtomicWaker;
+use parking_lot::Mutex;
 use wsc_contract::close::{self, CloseCode, Reason};
 
 use crate::frame::Violation;
@@ -180,12 +181,12 @@ impl Outbox {
 
     /// The session has frames that are not written yet, or has none any more.
     pub fn hold(&self, held: bool) {
-        self.lock().held = held;
+        self.inner.lock().held = held;
     }
 
     /// Writes whole frames or queues them, or gives the client up as slow. Only on the thread of the client's session.
     pub fn push(&self, frame: &Bytes) -> Push {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         if !matches!(inner.close, Close::No) {
             return Push::Closed;
         }
@@ -222,7 +223,7 @@ impl Outbox {
 
     /// Gives the client up as slow, because all queues together are too long. False if it is closing already.
     pub fn give_up(&self) -> bool {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         if !matches!(inner.close, Close::No) {
             return false;
         }
@@ -234,12 +235,12 @@ impl Outbox {
 
     /// Bytes in the queue, overhead included.
     pub fn bytes(&self) -> usize {
-        self.lock().bytes
+        self.inner.lock().bytes
     }
 
     /// Asks the session to close after what is queued. False if the connection is closing already.
     pub fn ask_close(&self, request: CloseRequest) -> bool {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         if !matches!(inner.close, Close::No) {
             return false;
         }
@@ -252,7 +253,7 @@ impl Outbox {
     /// The session ends the connection for a reason of its own: nothing is queued or asked for any more.
     /// False if a close was asked for before.
     pub fn finish(&self) -> bool {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         let first = matches!(inner.close, Close::No);
         self.replace(&mut inner, Close::Taken);
         first
@@ -278,7 +279,7 @@ impl Outbox {
     /// What comes before everything else: the end of what was begun; and why the connection is to end, once that was asked for and
     /// before [`Outbox::next`] has handed it out.
     pub fn urgent(&self) -> (Option<Bytes>, Option<&'static str>) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         let why = match &inner.close {
             Close::Asked(request) => Some(request.why()),
             Close::No | Close::Taken => None,
@@ -293,7 +294,7 @@ impl Outbox {
 
     /// Takes what has to be written next.
     pub fn next(&self) -> Next {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         if let Some(frame) = self.take_first(&mut inner) {
             return Next::Frame(frame);
         }
@@ -329,15 +330,11 @@ impl Outbox {
     pub fn register(&self, waker: &Waker) {
         self.waker.register(waker);
     }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Drop for Outbox {
     fn drop(&mut self) {
-        let bytes = self.lock().bytes;
+        let bytes = self.inner.lock().bytes;
         self.budget.charge(bytes, 0);
     }
 }

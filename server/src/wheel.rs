@@ -4,9 +4,10 @@
 //! slots is an early wake-up, after which the session asks again. Nothing is ever taken out: who is woken in vain looks at the clock.
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until};
 
 use crate::outbox::Outbox;
@@ -44,7 +45,7 @@ impl Default for Wheel {
 impl Wheel {
     /// Wakes the session once, at this time or one tick later; earlier if that is far away. The answer is when.
     pub fn wake_at(&self, time: Instant, outbox: &Arc<Outbox>) -> Instant {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         let wanted = time.saturating_duration_since(self.started);
         let wanted = wanted.as_millis().div_ceil(TICK.as_millis());
         let (first, last) = (inner.tick + 1, inner.tick + SLOTS - 1);
@@ -56,12 +57,12 @@ impl Wheel {
     /// Turns forever; `late` hears how late the thread came to each tick.
     pub async fn turn(&self, mut late: impl FnMut(Duration)) -> Infallible {
         loop {
-            let next = self.lock().tick + 1;
+            let next = self.inner.lock().tick + 1;
             let time = self.started + TICK * next;
             sleep_until(time).await;
             late(time.elapsed());
             let due = {
-                let mut inner = self.lock();
+                let mut inner = self.inner.lock();
                 inner.tick = next;
                 std::mem::take(&mut inner.slots[slot(next)])
             };
@@ -71,10 +72,6 @@ impl Wheel {
                 }
             }
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

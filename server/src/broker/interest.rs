@@ -4,8 +4,8 @@
 //! under the same lock under which a new member finds out whether it has to wait.
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parking_lot::Mutex;
 use wsc_contract::room::RoomName;
 
 /// What to tell Redis next.
@@ -30,24 +30,24 @@ struct Inner {
 impl Interest {
     /// The room may have appeared or vanished.
     pub fn mark(&self, room: &RoomName) {
-        self.lock().dirty.insert(room.clone());
+        self.0.lock().dirty.insert(room.clone());
     }
 
     /// Whether messages of the room arrive.
     pub fn is_active(&self, room: &RoomName) -> bool {
-        self.lock().active.contains(room)
+        self.0.lock().active.contains(room)
     }
 
     /// A new connection has no subscriptions and wants all rooms.
     pub fn restart(&self, rooms: Vec<RoomName>) {
-        let mut inner = self.lock();
+        let mut inner = self.0.lock();
         inner.active.clear();
         inner.dirty.extend(rooms);
     }
 
     /// At most `limit` changes that are due; empty when nothing is.
     pub fn take(&self, limit: usize, wanted: impl Fn(&RoomName) -> bool) -> Changes {
-        let mut inner = self.lock();
+        let mut inner = self.0.lock();
         let mut changes = Changes::default();
         while changes.subscribe.len() + changes.unsubscribe.len() < limit {
             let Some(room) = inner.dirty.pop_first() else {
@@ -67,11 +67,7 @@ impl Interest {
 
     /// Redis confirmed these.
     pub fn confirm(&self, rooms: Vec<RoomName>) {
-        self.lock().active.extend(rooms);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().active.extend(rooms);
     }
 }
 
@@ -110,11 +106,11 @@ mod tests {
                     prop_assert!(!interest.is_active(&room(n)) || redis.contains(&room(n)), "active means subscribed");
                 }
             }
-            while !interest.lock().dirty.is_empty() {
+            while !interest.0.lock().dirty.is_empty() {
                 pump(&hub, &mut redis);
             }
             prop_assert_eq!(&redis, &hub);
-            prop_assert_eq!(&interest.lock().active, &hub);
+            prop_assert_eq!(&interest.0.lock().active, &hub);
         }
     }
 }

@@ -8,10 +8,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use slab::Slab;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
@@ -112,12 +112,12 @@ impl Shard {
 
     /// The number of the last post.
     pub(super) fn posted(&self) -> u64 {
-        self.inbox().sequence
+        self.inbox.lock().sequence
     }
 
     /// Adds a member; `start` announces it and says after which post messages are for it.
     pub(super) fn join(&self, room: &RoomName, member: Member, start: impl FnOnce() -> u64) -> usize {
-        let mut rooms = self.rooms();
+        let mut rooms = self.rooms.lock();
         let start = start();
         let alone = || Room {
             members: Slab::with_capacity(1),
@@ -130,7 +130,7 @@ impl Shard {
 
     /// Removes a member, and calls `last` if there is no other one.
     pub(super) fn leave(&self, room: &RoomName, key: usize, last: impl FnOnce()) {
-        let mut rooms = self.rooms();
+        let mut rooms = self.rooms.lock();
         let Some(left) = rooms.by_name.get_mut(room) else {
             return;
         };
@@ -156,7 +156,7 @@ impl Shard {
         }
         self.backlog.fetch_add(cost(frame), Ordering::Relaxed);
         {
-            let mut inbox = self.inbox();
+            let mut inbox = self.inbox.lock();
             inbox.sequence += 1;
             let part = Part {
                 sequence: inbox.sequence,
@@ -193,8 +193,8 @@ impl Shard {
 
     /// About so many sends, in the rooms that wait the longest.
     pub fn turn(&self, most: usize, now: Instant) -> Turn {
-        let mut rooms = self.rooms();
-        let posts = std::mem::take(&mut self.inbox().posts);
+        let mut rooms = self.rooms.lock();
+        let posts = std::mem::take(&mut self.inbox.lock().posts);
         for (name, part) in posts {
             if let Some(part) = rooms.take_in(name, part, now) {
                 // The last member left after the post.
@@ -224,14 +224,6 @@ impl Shard {
             (true, None) => Next::Posted,
         };
         turn
-    }
-
-    fn inbox(&self) -> MutexGuard<'_, Inbox> {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn rooms(&self) -> MutexGuard<'_, Rooms> {
-        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

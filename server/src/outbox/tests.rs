@@ -9,7 +9,7 @@ impl Outbox {
     }
 
     fn frames(&self) -> Vec<Bytes> {
-        let inner = self.lock();
+        let inner = self.inner.lock();
         inner.first.iter().chain(&inner.rest).cloned().collect()
     }
 }
@@ -95,12 +95,12 @@ struct Socket {
 
 impl Direct for Socket {
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        let room = self.room.lock().expect("room").pop_front().unwrap_or(0);
+        let room = self.room.lock().pop_front().unwrap_or(0);
         if room == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let taken = &bytes[..room.min(bytes.len())];
-        self.bytes.lock().expect("bytes").extend_from_slice(taken);
+        self.bytes.lock().extend_from_slice(taken);
         Ok(taken.len())
     }
 }
@@ -108,7 +108,7 @@ impl Direct for Socket {
 fn connected(limit_bytes: usize, room: &[usize]) -> (Outbox, Arc<Socket>) {
     let outbox = outbox(limit_bytes);
     let socket = Arc::<Socket>::default();
-    socket.room.lock().expect("room").extend(room);
+    socket.room.lock().extend(room);
     outbox.connect(Arc::clone(&socket) as Arc<dyn Direct>);
     (outbox, socket)
 }
@@ -131,7 +131,7 @@ fn a_frame_is_written_at_once_while_nothing_waits() {
     assert_eq!(outbox.push(&frame(5, 5)), Push::Queued, "nothing goes in");
     outbox.ask_close(moved());
     assert_eq!(outbox.push(&frame(5, 6)), Push::Closed);
-    assert_eq!(*socket.bytes.lock().expect("bytes"), [[1; 5], [4; 5]].concat());
+    assert_eq!(*socket.bytes.lock(), [[1; 5], [4; 5]].concat());
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn what_was_begun_comes_to_its_end_even_if_the_client_is_given_up() {
             (outbox.next(), outbox.bytes()),
             (Next::Close(CloseRequest::Slow), 0)
         );
-        assert_eq!(*socket.bytes.lock().expect("bytes"), [1; 2]);
+        assert_eq!(*socket.bytes.lock(), [1; 2]);
     }
 }
 
@@ -166,10 +166,10 @@ proptest! {
         let mut expected = Vec::new();
         for (index, (length, room, session)) in steps.into_iter().enumerate() {
             let tag = u8::try_from(index % 251).expect("small");
-            socket.room.lock().expect("room").push_back(room);
+            socket.room.lock().push_back(room);
             outbox.push(&frame(length, tag));
             expected.extend_from_slice(&frame(length, tag));
-            socket.room.lock().expect("room").clear();
+            socket.room.lock().clear();
             if session {
                 let begun = outbox.urgent().0;
                 let rest = std::iter::from_fn(|| match outbox.next() {
@@ -177,12 +177,12 @@ proptest! {
                     _ => None,
                 });
                 for frame in begun.into_iter().chain(rest) {
-                    socket.bytes.lock().expect("bytes").extend_from_slice(&frame);
+                    socket.bytes.lock().extend_from_slice(&frame);
                 }
-                prop_assert_eq!(&*socket.bytes.lock().expect("bytes"), &expected);
+                prop_assert_eq!(&*socket.bytes.lock(), &expected);
             }
         }
-        let written = socket.bytes.lock().expect("bytes").clone();
+        let written = socket.bytes.lock().clone();
         prop_assert!(expected.starts_with(&written));
         let waiting = outbox.frames().iter().map(Bytes::len).sum::<usize>();
         prop_assert_eq!(written.len() + waiting, expected.len());

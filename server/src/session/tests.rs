@@ -1,8 +1,9 @@
 //! Sessions on sockets that are not there, on a clock that is not real.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use wsc_contract::close::{Cause, CloseCode, Reason};
 
 use super::*;
@@ -27,7 +28,7 @@ struct Fake(Arc<Mutex<Wire>>);
 
 impl Fake {
     fn ready(&self) -> Poll<Result<(), SocketError>> {
-        if self.0.lock().expect("wire").stuck {
+        if self.0.lock().stuck {
             return Poll::Pending;
         }
         Poll::Ready(Ok(()))
@@ -38,7 +39,7 @@ impl Stream for Fake {
     type Item = Result<Incoming, SocketError>;
 
     fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let mut wire = self.0.lock().expect("wire");
+        let mut wire = self.0.lock();
         match wire.incoming.pop_front() {
             Some(incoming) => Poll::Ready(Some(Ok(incoming))),
             None if wire.flood => Poll::Ready(Some(Ok(Incoming::Pong))),
@@ -55,7 +56,7 @@ impl Sink<Outgoing> for Fake {
     }
 
     fn start_send(self: Pin<&mut Self>, frame: Outgoing) -> Result<(), SocketError> {
-        self.0.lock().expect("wire").sent.push(frame);
+        self.0.lock().sent.push(frame);
         Ok(())
     }
 
@@ -122,10 +123,7 @@ async fn a_silent_client_is_pinged_then_told_then_dropped() {
     let connection = join(&server);
     let took = run_to_end(&wire, &server, connection).await;
     assert_eq!(took.as_secs(), 25 + 10 + 2);
-    assert_eq!(
-        wire.lock().expect("wire").sent,
-        [Outgoing::Ping, close(1001, "no pong")]
-    );
+    assert_eq!(wire.lock().sent, [Outgoing::Ping, close(1001, "no pong")]);
     assert_eq!(server.metrics.closed("heartbeat").get(), 1);
 }
 
@@ -142,7 +140,7 @@ async fn a_move_comes_after_what_was_queued_and_waits_for_the_answer() {
         "nobody answered: {took:?}"
     );
     assert_eq!(
-        wire.lock().expect("wire").sent,
+        wire.lock().sent,
         [Outgoing::Frame(frame), close(1012, "shed;retry=7")]
     );
     assert_eq!(server.metrics.closed("reconnect").get(), 1);
@@ -151,14 +149,10 @@ async fn a_move_comes_after_what_was_queued_and_waits_for_the_answer() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_answers_is_gone_at_once() {
     let (server, wire) = (server(), Arc::<Mutex<Wire>>::default());
-    wire.lock().expect("wire").incoming.push_back(Incoming::Close);
+    wire.lock().incoming.push_back(Incoming::Close);
     let connection = join(&server);
     assert_eq!(run_to_end(&wire, &server, connection).await, Duration::ZERO);
-    assert_eq!(
-        wire.lock().expect("wire").sent,
-        [],
-        "the socket answers by itself"
-    );
+    assert_eq!(wire.lock().sent, [], "the socket answers by itself");
     assert_eq!(server.metrics.closed("client").get(), 1);
 }
 
@@ -166,18 +160,12 @@ async fn a_client_that_answers_is_gone_at_once() {
 async fn a_socket_that_takes_nothing_ends_two_seconds_after_the_wish() {
     for (request, why) in [(moved(), "reconnect"), (CloseRequest::Slow, "slow")] {
         let (server, wire) = (server(), Arc::<Mutex<Wire>>::default());
-        wire.lock().expect("wire").stuck = true;
+        wire.lock().stuck = true;
         let connection = join(&server);
         connection.outbox.ask_close(request);
         let took = run_to_end(&wire, &server, connection).await;
         assert!((CLOSE_WAIT..=CLOSE_WAIT + TICK).contains(&took), "{took:?}");
-        assert_eq!(
-            (
-                wire.lock().expect("wire").sent.len(),
-                server.metrics.closed(why).get()
-            ),
-            (0, 1)
-        );
+        assert_eq!((wire.lock().sent.len(), server.metrics.closed(why).get()), (0, 1));
     }
 }
 
@@ -192,7 +180,7 @@ async fn one_poll_reads_and_writes_a_bounded_amount() {
         let message = Message::binary(vec![0; bytes].into());
         let (own, other) = (join(&server), join(&server));
         {
-            let mut wire = wire.lock().expect("wire");
+            let mut wire = wire.lock();
             wire.incoming = (0..100).map(|_| Incoming::Message(message.clone())).collect();
         }
         let session = run(Fake(Arc::clone(&wire)), own);
@@ -202,7 +190,7 @@ async fn one_poll_reads_and_writes_a_bounded_amount() {
         // They come back by the broker, small ones joined.
         while server.hub.shard(0).turn(SENDS_PER_TURN, Instant::now()).next == shard::Next::Now {}
         assert!(futures::poll!(session.as_mut()).is_pending());
-        let sent: usize = wire.lock().expect("wire").sent.iter().map(size).sum();
+        let sent: usize = wire.lock().sent.iter().map(size).sum();
         assert_eq!(sent, per_poll * (bytes + header), "{bytes} bytes");
         drop(other);
     }
@@ -211,11 +199,11 @@ async fn one_poll_reads_and_writes_a_bounded_amount() {
 #[tokio::test(start_paused = true)]
 async fn a_flood_does_not_hold_up_a_close() {
     let (server, wire) = (server(), Arc::<Mutex<Wire>>::default());
-    wire.lock().expect("wire").flood = true;
+    wire.lock().flood = true;
     let connection = join(&server);
     connection.outbox.ask_close(moved());
     let session = run(Fake(Arc::clone(&wire)), connection);
     let mut session = std::pin::pin!(session);
     assert!(futures::poll!(session.as_mut()).is_pending());
-    assert_eq!(wire.lock().expect("wire").sent, [close(1012, "shed;retry=7")]);
+    assert_eq!(wire.lock().sent, [close(1012, "shed;retry=7")]);
 }
