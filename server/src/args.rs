@@ -4,16 +4,17 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::{ArgAction, Parser, ValueEnum};
+use thiserror::Error;
 use wsc_contract::close::CloseCode;
 use wsc_contract::env::server as env;
-use wsc_contract::origin::OriginPolicy;
+use wsc_contract::origin::{OriginError, OriginPolicy};
 use wsc_contract::{paths, ports};
 use wsc_runtime::cli::{self, Exit};
 use wsc_runtime::telemetry::LogFormat;
 
 use crate::broker::BrokerConfig;
 use crate::broker::publisher::MAX_MESSAGE_BYTES;
-use crate::broker::redis::RedisConfig;
+use crate::broker::redis::{RedisConfig, RedisUrlError};
 use crate::config::{Config, Limits};
 use crate::frame::encode::MAX_HEADER_BYTES;
 use crate::hub::MAX_SHARDS;
@@ -130,6 +131,38 @@ pub enum BrokerKind {
     Memory,
 }
 
+/// A value that is invalid by itself.
+#[derive(Debug, Error)]
+enum ValueError {
+    #[error("a path is /NAME[/NAME...] of A-Z a-z 0-9 . _ ~ -, without a trailing slash")]
+    Path,
+    #[error("{} is reserved for the server", paths::RESERVED)]
+    ReservedPath,
+    #[error("a rate is a number above 0, for example 2.5")]
+    Rate,
+}
+
+/// A value that is missing, or invalid beside the others.
+#[derive(Debug, Error)]
+enum ConfigError {
+    #[error("WSC_BROKER is required when POD_NAME is set: WSC_BROKER=redis or WSC_BROKER=memory")]
+    Broker,
+    #[error(
+        "the Redis URL is missing: set --redis-url redis://HOST:6379 (or WSC_REDIS_URL), or --broker memory for a single process"
+    )]
+    NoRedisUrl,
+    #[error("{0}: set --redis-url redis://HOST:6379 (or WSC_REDIS_URL)")]
+    RedisUrl(#[from] RedisUrlError),
+    #[error("--redis-prefix must be 1 to 200 printable ASCII characters without spaces, for example wsc:")]
+    RedisPrefix,
+    #[error("--origins: {0}")]
+    Origins(#[from] OriginError),
+    #[error("--max-message-bytes must be 1 to {MAX_MESSAGE_BYTES}")]
+    MessageBytes,
+    #[error("--outbound-queue-bytes must be {least} (one message of maximum size) to 67108864")]
+    OutboundQueueBytes { least: usize },
+}
+
 impl Args {
     /// Reads command line and environment.
     ///
@@ -144,6 +177,10 @@ impl Args {
     /// # Errors
     /// One line that says what to write.
     pub fn config(&self) -> Result<Config, Exit> {
+        self.checked().map_err(|error| Exit::Usage(error.to_string()))
+    }
+
+    fn checked(&self) -> Result<Config, ConfigError> {
         Ok(Config {
             pod: self.pod_name.clone().filter(|p| !p.is_empty()),
             path: self.path.clone(),
@@ -153,41 +190,31 @@ impl Args {
                 .and_then(|shards| usize::try_from(shards).ok())
                 .unwrap_or_else(shards::default_count),
             memory_limit: self.memory_limit(),
-            broker: self.broker().map_err(Exit::Usage)?,
-            origins: OriginPolicy::parse(&self.origins)
-                .map_err(|e| Exit::Usage(format!("--origins: {e}")))?,
+            broker: self.broker()?,
+            origins: OriginPolicy::parse(&self.origins)?,
             trust_proxy: self.trust_proxy,
             max_sheds_per_second: self.max_sheds_per_second,
             drain: Duration::from_secs(self.drain_seconds),
             close_code: self.close_code,
             close_jitter: Duration::from_secs(self.close_jitter_seconds),
-            limits: self.limits().map_err(Exit::Usage)?,
+            limits: self.limits()?,
         })
     }
 
-    fn broker(&self) -> Result<BrokerConfig, String> {
+    fn broker(&self) -> Result<BrokerConfig, ConfigError> {
         let in_pod = self.pod_name.as_ref().is_some_and(|p| !p.is_empty());
         match self.broker {
             Some(BrokerKind::Memory) => return Ok(BrokerConfig::Memory),
-            None if in_pod => {
-                return Err(
-                    "WSC_BROKER is required when POD_NAME is set: WSC_BROKER=redis or WSC_BROKER=memory"
-                        .into(),
-                );
-            }
+            None if in_pod => return Err(ConfigError::Broker),
             Some(BrokerKind::Redis) | None => {}
         }
         let Some(url) = self.redis_url.as_deref().filter(|u| !u.is_empty()) else {
-            let write = "set --redis-url redis://HOST:6379 (or WSC_REDIS_URL), or --broker memory for a single process";
-            return Err(format!("the Redis URL is missing: {write}"));
+            return Err(ConfigError::NoRedisUrl);
         };
         if !(1..=200).contains(&self.redis_prefix.len())
             || !self.redis_prefix.bytes().all(|b| b.is_ascii_graphic())
         {
-            return Err(
-                "--redis-prefix must be 1 to 200 printable ASCII characters without spaces, for example wsc:"
-                    .into(),
-            );
+            return Err(ConfigError::RedisPrefix);
         }
         let (user, password) = (self.redis_username.as_deref(), self.redis_password.as_deref());
         let not_empty = |text: &&str| !text.is_empty();
@@ -196,8 +223,7 @@ impl Args {
             user.filter(not_empty),
             password.filter(not_empty),
             &self.redis_prefix,
-        )
-        .map_err(|e| format!("{e}: set --redis-url redis://HOST:6379 (or WSC_REDIS_URL)"))?;
+        )?;
         Ok(BrokerConfig::Redis(Box::new(config)))
     }
 
@@ -207,15 +233,13 @@ impl Args {
         said.or_else(cgroup).unwrap_or(Limit::None)
     }
 
-    fn limits(&self) -> Result<Limits, String> {
+    fn limits(&self) -> Result<Limits, ConfigError> {
         if !(1..=MAX_MESSAGE_BYTES).contains(&self.max_message_bytes) {
-            return Err(format!("--max-message-bytes must be 1 to {MAX_MESSAGE_BYTES}"));
+            return Err(ConfigError::MessageBytes);
         }
         let least = self.max_message_bytes + MAX_HEADER_BYTES + FRAME_OVERHEAD_BYTES;
         if !(least..=64 << 20).contains(&self.outbound_queue_bytes) {
-            return Err(format!(
-                "--outbound-queue-bytes must be {least} (one message of maximum size) to 67108864"
-            ));
+            return Err(ConfigError::OutboundQueueBytes { least });
         }
         let memory = self.memory_limit().bytes();
         let outboxes = self
@@ -231,24 +255,24 @@ impl Args {
     }
 }
 
-fn parse_path(text: &str) -> Result<String, String> {
+fn parse_path(text: &str) -> Result<String, ValueError> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._~-/".contains(&b);
     let segments = text
         .strip_prefix('/')
         .map(|rest| rest.split('/').all(|s| !s.is_empty()));
     if segments != Some(true) || text.len() > 128 || !text.bytes().all(allowed) {
-        return Err("a path is /NAME[/NAME...] of A-Z a-z 0-9 . _ ~ -, without a trailing slash".into());
+        return Err(ValueError::Path);
     }
     let below = text.strip_prefix(paths::RESERVED);
     if below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
-        return Err(format!("{} is reserved for the server", paths::RESERVED));
+        return Err(ValueError::ReservedPath);
     }
     Ok(text.to_owned())
 }
 
-fn parse_rate(text: &str) -> Result<f64, String> {
+fn parse_rate(text: &str) -> Result<f64, ValueError> {
     let rate = text.parse::<f64>().ok().filter(|r| r.is_finite() && *r > 0.0);
-    rate.ok_or_else(|| "a rate is a number above 0, for example 2.5".into())
+    rate.ok_or(ValueError::Rate)
 }
 
 #[cfg(test)]

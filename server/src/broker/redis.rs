@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
-use redis::IntoConnectionInfo;
+use redis::{IntoConnectionInfo, RedisError};
+use thiserror::Error;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
@@ -42,6 +43,17 @@ pub struct RedisConfig {
     pub prefix: String,
 }
 
+/// Why a URL cannot be used; without the password.
+#[derive(Debug, Error)]
+pub enum RedisUrlError {
+    /// Another scheme, or none.
+    #[error("the Redis URL must start with redis:// or rediss://")]
+    Scheme,
+    /// Anything else.
+    #[error("invalid Redis URL: {0}")]
+    Invalid(#[from] RedisError),
+}
+
 impl RedisConfig {
     /// Reads a `redis://` or `rediss://` URL; the credentials given apart win over those in it.
     ///
@@ -52,13 +64,11 @@ impl RedisConfig {
         username: Option<&str>,
         password: Option<&str>,
         prefix: &str,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, RedisUrlError> {
         if !url.starts_with("redis://") && !url.starts_with("rediss://") {
-            return Err("the Redis URL must start with redis:// or rediss://".into());
+            return Err(RedisUrlError::Scheme);
         }
-        let info = url
-            .into_connection_info()
-            .map_err(|e| format!("invalid Redis URL: {e}"))?;
+        let info = url.into_connection_info()?;
         let mut settings = info
             .redis_settings()
             .clone()
@@ -69,8 +79,7 @@ impl RedisConfig {
         if let Some(password) = password {
             settings = settings.set_password(password);
         }
-        let client = redis::Client::open(info.set_redis_settings(settings))
-            .map_err(|e| format!("invalid Redis URL: {e}"))?;
+        let client = redis::Client::open(info.set_redis_settings(settings))?;
         Ok(Self {
             client,
             prefix: prefix.to_owned(),
@@ -264,7 +273,7 @@ mod tests {
     fn urls_that_are_not_redis_are_refused_without_the_password() {
         for bad in ["", "http://h", "unix:///tmp/s", "redis:", "redis://u:secret@"] {
             let error = RedisConfig::new(bad, None, Some("secret"), "x:").expect_err(bad);
-            assert!(!error.contains("secret"), "{error}");
+            assert!(!error.to_string().contains("secret"), "{error}");
         }
         assert!(RedisConfig::new("rediss://h:1", None, None, "x:").is_ok());
     }
