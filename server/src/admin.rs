@@ -13,15 +13,15 @@ use bytes::Bytes;
 use wsc_contract::control::{Broker, Refused, Shed, Stats};
 use wsc_contract::paths;
 
-use crate::app::Server;
-use crate::handshake::error;
-use crate::shed::ShedRequest;
+use crate::lifecycle::shed::ShedRequest;
+use crate::listener::error;
+use crate::server::Server;
 
 /// A request here is a few numbers.
 const BODY_BYTES: usize = 4 << 10;
 
 /// The router of the control port.
-pub fn router(server: Arc<Server>) -> Router {
+pub(crate) fn router(server: Arc<Server>) -> Router {
     Router::new()
         .route(paths::LIVEZ, get(livez))
         .route(paths::READYZ, get(readyz))
@@ -55,7 +55,7 @@ async fn livez(State(server): State<Arc<Server>>) -> Response {
 
 /// False until a message made the round trip once, and after SIGTERM; nothing else flips it.
 async fn readyz(State(server): State<Arc<Server>>) -> Response {
-    if server.is_terminating() {
+    if server.admission.is_terminating() {
         return error(
             StatusCode::SERVICE_UNAVAILABLE,
             "terminating",
@@ -82,12 +82,12 @@ async fn stats(State(server): State<Arc<Server>>) -> Json<Stats> {
 }
 
 async fn cordon(State(server): State<Arc<Server>>) -> Json<Stats> {
-    server.set_cordoned(true);
+    server.admission.set_cordoned(true);
     Json(document(&server))
 }
 
 async fn uncordon(State(server): State<Arc<Server>>) -> Json<Stats> {
-    server.set_cordoned(false);
+    server.admission.set_cordoned(false);
     Json(document(&server))
 }
 
@@ -107,7 +107,7 @@ async fn shed(State(server): State<Arc<Server>>, body: Result<Bytes, BytesReject
         let message = format!("this process has boot_id {}", server.boot_id());
         return error(StatusCode::CONFLICT, "boot_id", message);
     }
-    server.request_shed(ShedRequest {
+    server.drain.request_shed(ShedRequest {
         total: request.total,
         per_second: request.per_second,
         via: request.via,
@@ -117,9 +117,9 @@ async fn shed(State(server): State<Arc<Server>>, body: Result<Bytes, BytesReject
 
 fn document(server: &Server) -> Stats {
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    let refused = server.refused();
+    let refused = &server.admission.refused;
     let (shed_total, shed_target) = {
-        let shedding = server.shedding();
+        let shedding = server.drain.shedding();
         (shedding.done(), shedding.target())
     };
     Stats {
@@ -127,12 +127,12 @@ fn document(server: &Server) -> Stats {
         pod: server.config.pod.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_ms: u64::try_from(server.uptime().as_millis()).unwrap_or(u64::MAX),
-        connections: server.capacity.taken(),
-        capacity: server.capacity.max(),
-        cordoned: server.is_cordoned(),
-        terminating: server.is_terminating(),
+        connections: server.admission.capacity.taken(),
+        capacity: server.admission.capacity.max(),
+        cordoned: server.admission.is_cordoned(),
+        terminating: server.admission.is_terminating(),
         accepted_total: server.metrics.accepted.get(),
-        closed_total: server.closed(),
+        closed_total: server.drain.closed(),
         refused: Refused {
             full: count(&refused.full),
             draining: count(&refused.draining),
@@ -142,7 +142,7 @@ fn document(server: &Server) -> Stats {
         },
         shed_total,
         shed_target,
-        via: server.clients.vias(),
+        via: server.drain.clients.vias(),
         broker: Broker {
             kind: server.broker.kind().to_owned(),
             up: server.broker.is_up(),

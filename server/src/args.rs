@@ -16,11 +16,11 @@ use crate::broker::BrokerConfig;
 use crate::broker::publisher::MAX_MESSAGE_BYTES;
 use crate::broker::redis::{RedisConfig, RedisUrlError};
 use crate::config::{Config, Limits};
-use crate::frame::encode::MAX_HEADER_BYTES;
 use crate::hub::MAX_SHARDS;
-use crate::memory::Limit;
+use crate::lifecycle::memory::Limit;
+use crate::lifecycle::{memory, shards};
 use crate::outbox::FRAME_OVERHEAD_BYTES;
-use crate::{memory, shards};
+use crate::websocket::encode::MAX_HEADER_BYTES;
 
 /// WebSocket server with rooms: a message to a room is delivered to every member of the room, on every pod
 #[derive(Debug, Parser)]
@@ -34,33 +34,33 @@ use crate::{memory, shards};
 pub struct Args {
     /// Name of the pod; a request with another name in `X-Wsc-Server` is rejected with 503
     #[arg(long, env = env::POD_NAME, value_name = "NAME")]
-    pub pod_name: Option<String>,
+    pub(crate) pod_name: Option<String>,
     /// Port for clients; 0 is any free port
     #[arg(long, env = env::PORT, default_value_t = ports::SERVER.number)]
-    pub port: u16,
+    pub(crate) port: u16,
     /// Port for health, metrics and the operator; 0 is any free port
     #[arg(long, env = env::CONTROL_PORT, default_value_t = ports::CONTROL.number, value_name = "PORT")]
-    pub control_port: u16,
+    pub(crate) control_port: u16,
     /// Client path: PATH is room `main`, PATH/ROOM any other room
     #[arg(long, env = env::PATH, default_value = "/ws", value_parser = parse_path)]
-    pub path: String,
+    pub(crate) path: String,
     /// Maximum number of connections; lowered to the open-file limit minus 256
     #[arg(long, env = env::MAX_CONNECTIONS, default_value_t = 10_000, value_name = "N",
           value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    pub max_connections: u64,
+    pub(crate) max_connections: u64,
     /// Threads that serve clients, 1 to 64 (default: the CPUs of the process, at most 4)
     #[arg(long, env = env::SHARDS, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MAX_SHARDS as u64))]
-    pub shards: Option<u64>,
+    pub(crate) shards: Option<u64>,
     /// Message broker: `redis` between pods, `memory` within this process; required when POD_NAME is set
     #[arg(long, env = env::BROKER, value_enum)]
-    pub broker: Option<BrokerKind>,
+    pub(crate) broker: Option<BrokerKind>,
     /// Redis URL: redis://[USER[:PASSWORD]@]HOST[:PORT][/DB], or rediss:// for TLS with the certificate authorities of the machine or
     /// of SSL_CERT_FILE
     #[arg(long, env = env::REDIS_URL, hide_env_values = true, value_name = "URL")]
-    pub redis_url: Option<String>,
+    pub(crate) redis_url: Option<String>,
     /// Redis user; overrides the user of the URL
     #[arg(long, env = env::REDIS_USERNAME, hide_env_values = true, value_name = "NAME")]
-    pub redis_username: Option<String>,
+    pub(crate) redis_username: Option<String>,
     /// Redis password; overrides the password of the URL. Prefer the variable: flags are visible in the process list
     #[arg(
         long,
@@ -68,10 +68,10 @@ pub struct Args {
         hide_env_values = true,
         value_name = "PASSWORD"
     )]
-    pub redis_password: Option<String>,
+    pub(crate) redis_password: Option<String>,
     /// Prefix of every Redis channel; servers with different prefixes share no messages
     #[arg(long, env = env::REDIS_PREFIX, default_value = "wsc:", value_name = "PREFIX")]
-    pub redis_prefix: String,
+    pub(crate) redis_prefix: String,
     /// Allowed origins: comma-separated `scheme://host[:port]`, `scheme://*.host` (one label) or `*`; empty allows the host of the request
     #[arg(
         long,
@@ -80,43 +80,43 @@ pub struct Args {
         value_name = "LIST",
         hide_default_value = true
     )]
-    pub origins: String,
+    pub(crate) origins: String,
     /// Take the client address from the last entry of `X-Forwarded-For`
     #[arg(long, env = env::TRUST_PROXY, action = ArgAction::Set, num_args = 0..=1, default_value_t = false,
           default_missing_value = "true", value_name = "BOOL")]
-    pub trust_proxy: bool,
+    pub(crate) trust_proxy: bool,
     /// Upper bound of the rate of `PUT /shed`, in closes per second
     #[arg(long, env = env::MAX_SHEDS_PER_SECOND, default_value_t = 100.0, value_name = "RATE", value_parser = parse_rate)]
-    pub max_sheds_per_second: f64,
+    pub(crate) max_sheds_per_second: f64,
     /// Time over which all connections are closed evenly after SIGTERM
     #[arg(long, env = env::DRAIN_SECONDS, default_value_t = 25, value_name = "SECONDS",
           value_parser = clap::value_parser!(u64).range(0..=86_400))]
-    pub drain_seconds: u64,
+    pub(crate) drain_seconds: u64,
     /// Close code sent to clients that must reconnect
     #[arg(long, env = env::CLOSE_CODE, default_value_t = CloseCode::SERVICE_RESTART, value_name = "CODE")]
-    pub close_code: CloseCode,
+    pub(crate) close_code: CloseCode,
     /// Upper bound of the random reconnect delay in the close reason
     #[arg(long, env = env::CLOSE_JITTER_SECONDS, default_value_t = 30, value_name = "SECONDS",
           value_parser = clap::value_parser!(u64).range(0..=3600))]
-    pub close_jitter_seconds: u64,
+    pub(crate) close_jitter_seconds: u64,
     /// Maximum message size over all fragments, at most 16777216; a larger message closes the connection with 1009
     #[arg(long, env = env::MAX_MESSAGE_BYTES, default_value_t = Limits::default().message_bytes, value_name = "BYTES")]
-    pub max_message_bytes: usize,
+    pub(crate) max_message_bytes: usize,
     /// Outbound queue of one client, including 64 bytes per frame; on overflow the client is closed with 1013
     #[arg(long, env = env::OUTBOUND_QUEUE_BYTES, default_value_t = Limits::default().outbound_queue_bytes, value_name = "BYTES")]
-    pub outbound_queue_bytes: usize,
+    pub(crate) outbound_queue_bytes: usize,
     /// All outbound queues together; above it the clients with the longest queues are closed with 1013 (default: a quarter of the
     /// memory limit, 1 GiB without a limit)
     #[arg(long, env = env::OUTBOUND_TOTAL_BYTES, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1 << 20..))]
-    pub outbound_total_bytes: Option<u64>,
+    pub(crate) outbound_total_bytes: Option<u64>,
     /// Memory limit: from 85 % usage on, until 82 %, handshakes are rejected with 503. Usage is the resident memory of the process, or
     /// memory without page cache for the limit of the cgroup (default: the memory limit of the cgroup)
     #[arg(long, env = env::MEMORY_LIMIT_BYTES, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1 << 20..))]
-    pub memory_limit_bytes: Option<u64>,
+    pub(crate) memory_limit_bytes: Option<u64>,
     /// Idle time before a client is pinged; it is closed if no pong arrives within 10 s
     #[arg(long, env = env::HEARTBEAT_SECONDS, default_value_t = 25, value_name = "SECONDS",
           value_parser = clap::value_parser!(u64).range(1..=3600))]
-    pub heartbeat_seconds: u64,
+    pub(crate) heartbeat_seconds: u64,
     /// Log format; RUST_LOG sets the level (default `info`)
     #[arg(long, env = env::LOG_FORMAT, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
     pub log_format: LogFormat,
@@ -124,7 +124,7 @@ pub struct Args {
 
 /// The words of `--broker`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum BrokerKind {
+pub(crate) enum BrokerKind {
     /// Redis pub/sub, between pods
     Redis,
     /// In-process, a single server

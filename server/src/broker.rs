@@ -1,9 +1,11 @@
 //! The road that every message takes, also between two clients of one pod: Redis, or this process alone.
 
-pub mod in_process;
-pub mod interest;
-pub mod publisher;
-pub mod redis;
+mod deliver;
+mod in_process;
+mod interest;
+pub(crate) mod publisher;
+pub(crate) mod redis;
+mod shared;
 mod subscriber;
 
 use std::sync::Arc;
@@ -19,7 +21,7 @@ use crate::metrics::Metrics;
 
 /// Which broker to use.
 #[derive(Debug, Clone)]
-pub enum BrokerConfig {
+pub(crate) enum BrokerConfig {
     /// One process, no Redis.
     Memory,
     /// Redis pub/sub.
@@ -28,7 +30,7 @@ pub enum BrokerConfig {
 
 /// A running broker.
 #[derive(Debug)]
-pub enum Broker {
+pub(crate) enum Broker {
     /// See [`InProcessBroker`].
     Memory(InProcessBroker),
     /// See [`RedisBroker`].
@@ -37,7 +39,7 @@ pub enum Broker {
 
 impl Broker {
     /// Starts the broker; it delivers into `hub` until it is dropped.
-    pub fn start(config: &BrokerConfig, hub: Arc<Hub>, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn start(config: &BrokerConfig, hub: Arc<Hub>, metrics: Arc<Metrics>) -> Self {
         match config {
             BrokerConfig::Memory => {
                 metrics.broker_up.set(1);
@@ -48,7 +50,7 @@ impl Broker {
     }
 
     /// `redis` or `memory`.
-    pub fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Memory(_) => "memory",
             Self::Redis(_) => "redis",
@@ -56,7 +58,7 @@ impl Broker {
     }
 
     /// Whether messages travel now.
-    pub fn is_up(&self) -> bool {
+    pub(crate) fn is_up(&self) -> bool {
         match self {
             Self::Memory(_) => true,
             Self::Redis(broker) => broker.is_up(),
@@ -64,7 +66,7 @@ impl Broker {
     }
 
     /// Whether a message has made the round trip at least once.
-    pub fn was_up(&self) -> bool {
+    pub(crate) fn was_up(&self) -> bool {
         match self {
             Self::Memory(_) => true,
             Self::Redis(broker) => broker.was_up(),
@@ -72,21 +74,21 @@ impl Broker {
     }
 
     /// The hub gained or lost this room.
-    pub fn interest_changed(&self, room: &RoomName) {
+    pub(crate) fn interest_changed(&self, room: &RoomName) {
         if let Self::Redis(broker) = self {
             broker.interest_changed(room);
         }
     }
 
     /// Waits until messages of the room arrive here; returns at once while the broker is down, and after two seconds at the latest.
-    pub async fn subscribed(&self, room: &RoomName) {
+    pub(crate) async fn subscribed(&self, room: &RoomName) {
         if let Self::Redis(broker) = self {
             broker.subscribed(room).await;
         }
     }
 
     /// Room in the publish queue for a message of this size, if there is any now.
-    pub fn try_reserve(&self, bytes: usize) -> Option<Reservation> {
+    pub(crate) fn try_reserve(&self, bytes: usize) -> Option<Reservation> {
         match self {
             Self::Memory(_) => Some(Reservation::unbounded()),
             Self::Redis(broker) => broker.publisher().try_reserve(bytes),
@@ -94,7 +96,7 @@ impl Broker {
     }
 
     /// Waits for room in the publish queue; `None` after one second. The future does not borrow the broker.
-    pub fn reserve(&self, bytes: usize) -> impl Future<Output = Option<Reservation>> + Send + use<> {
+    pub(crate) fn reserve(&self, bytes: usize) -> impl Future<Output = Option<Reservation>> + Send + use<> {
         let wait = match self {
             Self::Memory(_) => None,
             Self::Redis(broker) => Some(broker.publisher().reserve(bytes)),
@@ -108,7 +110,7 @@ impl Broker {
     }
 
     /// Sends an envelope to all pods with members in the room, at most once.
-    pub fn publish(&self, reservation: Reservation, room: &RoomName, envelope: Bytes) {
+    pub(crate) fn publish(&self, reservation: Reservation, room: &RoomName, envelope: Bytes) {
         match self {
             Self::Memory(broker) => broker.publish(room, &envelope),
             Self::Redis(broker) => broker.publish(reservation, room, envelope),

@@ -1,9 +1,11 @@
 //! The client port: `/wsc/lb` for the proxy, everything else is a handshake or an error.
 
-use std::borrow::Cow;
+pub mod refusal;
+pub mod request;
+pub mod target;
+
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
@@ -12,21 +14,19 @@ use hyper::body::Incoming;
 use hyper::upgrade::{self, OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use wsc_contract::control::ErrorBody;
 use wsc_contract::paths;
 
-use crate::app::Server;
-use crate::listen::{Arrival, Service};
-use crate::protocol::refusal::{RETRY_AFTER_SECONDS, Refusal};
-use crate::protocol::{raw, request};
+use crate::handshake::refusal::{RETRY_AFTER_SECONDS, Refusal};
+use crate::listener::{Arrival, Service, error};
+use crate::server::Server;
 use crate::session;
 use crate::session::connection::Connection;
-use crate::session::lane::Lane;
 use crate::session::tcp::Tcp;
+use crate::websocket::lane::Lane;
 
 /// The answers of the client port. It has two paths, and a storm of handshakes: a router is not worth its price here.
 #[derive(Debug, Clone)]
-pub struct Handshakes(pub Arc<Server>);
+pub(crate) struct Handshakes(pub(crate) Arc<Server>);
 
 impl Service for Handshakes {
     async fn answer(&self, request: Request<Incoming>, arrival: Arrival) -> Response {
@@ -55,7 +55,10 @@ fn load_balancer(server: &Server, parts: &Parts) -> Response {
         // Not counted: it is a check and no handshake.
         return answer(Refusal::WrongPod);
     }
-    if server.capacity.is_out_of_rotation() || server.memory.is_full() || !server.admits() {
+    if server.admission.capacity.is_out_of_rotation()
+        || server.admission.memory.is_full()
+        || !server.admission.admits()
+    {
         return (StatusCode::NOT_FOUND, "no new connections\n").into_response();
     }
     (StatusCode::OK, "ok\n").into_response()
@@ -63,19 +66,19 @@ fn load_balancer(server: &Server, parts: &Parts) -> Response {
 
 /// Checks the handshake, takes a slot and joins the room, so that the client misses nothing from its upgrade on.
 async fn admit(server: &Arc<Server>, parts: &Parts, arrival: Arrival) -> Result<Connection, Refusal> {
-    let target = raw::parse_target(&server.config.path, parts.uri.path(), parts.uri.query())?;
+    let target = target::parse_target(&server.config.path, parts.uri.path(), parts.uri.query())?;
     request::check_upgrade(&parts.method, parts.version, &parts.headers)?;
     if !request::is_for(server.config.pod.as_deref(), &parts.headers) {
         return Err(Refusal::WrongPod);
     }
     check_origin(server, &parts.headers)?;
-    if !server.admits() {
+    if !server.admission.admits() {
         return Err(Refusal::Draining);
     }
-    if !server.memory.has_room() {
+    if !server.admission.memory.has_room() {
         return Err(Refusal::Memory);
     }
-    let slot = server.capacity.reserve().ok_or(Refusal::Full)?;
+    let slot = server.admission.capacity.reserve().ok_or(Refusal::Full)?;
     let via = request::via(&parts.headers).map(str::to_owned);
     let connection = Connection::join(server, slot, target, via, arrival);
     if server.config.trust_proxy {
@@ -161,16 +164,4 @@ fn answer(refusal: Refusal) -> Response {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     }
     response
-}
-
-/// An error as every part of the server answers it.
-pub fn error(status: StatusCode, error: &'static str, message: impl Into<Cow<'static, str>>) -> Response {
-    (
-        status,
-        Json(ErrorBody {
-            error: error.into(),
-            message: message.into(),
-        }),
-    )
-        .into_response()
 }

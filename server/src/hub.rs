@@ -5,7 +5,8 @@
 //! its leave, once, in the one order of the broker.
 
 mod chunk;
-pub mod shard;
+pub(crate) mod member;
+pub(crate) mod shard;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,33 +14,22 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use wsc_contract::room::RoomName;
 
-use self::shard::Shard;
-use crate::frame::encode;
-use crate::outbox::{Budget, Outbox};
-use crate::protocol::Sender;
+use self::member::Member;
+use self::shard::{Shard, shrink};
+use crate::outbox::Budget;
 use crate::protocol::envelope::Envelope;
+use crate::websocket::encode;
 
 /// More shards than this have no place in the map of who is where.
-pub const MAX_SHARDS: usize = 64;
+pub(crate) const MAX_SHARDS: usize = 64;
 /// Of what all outboxes may hold, a shard may have this part to deliver,
 const BACKLOG_PART: usize = 4;
 /// but so many bytes at least and at most.
 pub(crate) const BACKLOG_BYTES: (usize, usize) = (1 << 20, 32 << 20);
 
-/// One connection in one room.
-#[derive(Debug, Clone)]
-pub struct Member {
-    /// Who it is.
-    pub sender: Sender,
-    /// Where its messages go.
-    pub outbox: Arc<Outbox>,
-    /// Whether it gets its own messages.
-    pub echo: bool,
-}
-
 /// A member's place, to leave it by.
 #[derive(Debug)]
-pub struct Membership {
+pub(crate) struct Membership {
     shard: usize,
     room: RoomName,
     key: usize,
@@ -47,7 +37,7 @@ pub struct Membership {
 
 /// The registry. Its size is bounded by the connections: a member is one connection in one room.
 #[derive(Debug)]
-pub struct Hub {
+pub(crate) struct Hub {
     /// The shards with members of a room, a bit each. Whoever posts holds the lock, which makes the one order.
     rooms: Mutex<HashMap<RoomName, u64>>,
     shards: Vec<Shard>,
@@ -56,7 +46,7 @@ pub struct Hub {
 
 impl Hub {
     /// Without rooms, for so many shards; a queue of one member may hold so many bytes, and all of them together.
-    pub fn new(shards: usize, outbox_bytes: usize, outboxes_bytes: usize) -> Self {
+    pub(crate) fn new(shards: usize, outbox_bytes: usize, outboxes_bytes: usize) -> Self {
         let shards = 0..shards.clamp(1, MAX_SHARDS);
         let backlog_bytes = (outboxes_bytes / BACKLOG_PART).clamp(BACKLOG_BYTES.0, BACKLOG_BYTES.1);
         Self {
@@ -67,22 +57,22 @@ impl Hub {
     }
 
     /// What the outboxes of its members are charged to.
-    pub fn budget(&self) -> &Arc<Budget> {
+    pub(crate) fn budget(&self) -> &Arc<Budget> {
         &self.budget
     }
 
     /// The part of one thread.
-    pub fn shard(&self, index: usize) -> &Shard {
+    pub(crate) fn shard(&self, index: usize) -> &Shard {
         &self.shards[index % self.shards.len()]
     }
 
     /// Bytes of messages that wait to be walked to the members.
-    pub fn backlog(&self) -> usize {
+    pub(crate) fn backlog(&self) -> usize {
         self.shards.iter().map(Shard::backlog).sum()
     }
 
     /// Adds a member that only this shard's thread writes to. True if the room is new to this process.
-    pub fn join(&self, shard: usize, room: &RoomName, member: Member) -> (Membership, bool) {
+    pub(crate) fn join(&self, shard: usize, room: &RoomName, member: Member) -> (Membership, bool) {
         let shard = shard % self.shards.len();
         let mut appeared = false;
         let key = self.shards[shard].join(room, member, || {
@@ -98,7 +88,7 @@ impl Hub {
     }
 
     /// Removes a member. True if the room is gone with it.
-    pub fn leave(&self, membership: &Membership) -> bool {
+    pub(crate) fn leave(&self, membership: &Membership) -> bool {
         let Membership { shard, room, key } = membership;
         let mut vanished = false;
         self.shards[*shard].leave(room, *key, || {
@@ -117,7 +107,7 @@ impl Hub {
     }
 
     /// Posts a message to everybody in the room. False if a shard is too far behind to take it.
-    pub fn deliver(&self, room: &RoomName, envelope: &Envelope) -> bool {
+    pub(crate) fn deliver(&self, room: &RoomName, envelope: &Envelope) -> bool {
         // Once for all of them.
         let mut frame = None;
         let rooms = self.rooms.lock();
@@ -134,30 +124,18 @@ impl Hub {
     }
 
     /// Whether anybody is in the room.
-    pub fn has(&self, room: &RoomName) -> bool {
+    pub(crate) fn has(&self, room: &RoomName) -> bool {
         self.rooms.lock().contains_key(room)
     }
 
     /// The rooms with members.
-    pub fn rooms(&self) -> Vec<RoomName> {
+    pub(crate) fn rooms(&self) -> Vec<RoomName> {
         self.rooms.lock().keys().cloned().collect()
     }
 
     /// How many rooms have members.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.rooms.lock().len()
-    }
-
-    /// Whether nobody is in any room.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-/// Gives back what many more rooms once needed.
-fn shrink<T>(rooms: &mut HashMap<RoomName, T>) {
-    if rooms.capacity() > 8 * rooms.len().max(MAX_SHARDS) {
-        rooms.shrink_to(2 * rooms.len());
     }
 }
 

@@ -1,27 +1,21 @@
-//! The WebSocket server: rooms, broadcast through Redis, gentle drain.
+//! The WebSocket server: rooms, broadcast through Redis, graceful drain.
 //!
-//! What a client sends goes to its room through the [`broker`], and comes back from it to every member, the sender included:
-//! one road, and so one order for all. `hub`, `outbox`, `protocol`, `frame`, `capacity` and the pacing in
-//! `drain` know no socket and no HTTP; `session` works on any stream and sink of frames, and its `lane` on any stream of bytes.
+//! A message of a client is published to its room through the `broker` and comes back from it to every member, the sender
+//! included: one path, and so one order for all. `hub`, `outbox`, `protocol` and the codec in `websocket` know no HTTP; `session`
+//! works on any stream and sink of frames.
 
-pub mod admin;
-pub mod app;
+mod admin;
 pub mod args;
-pub mod broker;
-pub mod capacity;
-pub mod clients;
+mod broker;
 pub mod config;
-pub mod drain;
-pub mod frame;
 pub mod handshake;
-pub mod hub;
-pub mod listen;
-pub mod memory;
+mod hub;
+mod lifecycle;
+mod listener;
 pub mod metrics;
-pub mod outbox;
+mod outbox;
 pub mod protocol;
 pub mod run;
-pub mod session;
-pub mod shards;
-pub mod shed;
-pub mod wheel;
+mod server;
+mod session;
+pub mod websocket;

@@ -9,13 +9,13 @@ use prometheus_client::registry::Registry;
 
 /// The one label of a family of counters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Reason {
+pub(crate) struct Reason {
     reason: &'static str,
 }
 
 /// The one label of what each shard says.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Shard {
+pub(crate) struct Shard {
     shard: usize,
 }
 
@@ -110,51 +110,51 @@ pub const REASONS: [(&str, &str, &str); 16] = [
 pub struct Metrics {
     registry: Registry,
     /// Connections that hold a slot.
-    pub connections: Gauge,
+    pub(crate) connections: Gauge,
     /// Slots.
-    pub capacity: Gauge,
+    pub(crate) capacity: Gauge,
     /// Rooms with members.
-    pub rooms: Gauge,
+    pub(crate) rooms: Gauge,
     /// Bytes that wait for clients that read slowly.
-    pub outbound_queue_bytes: Gauge,
+    pub(crate) outbound_queue_bytes: Gauge,
     /// Bytes of messages that wait for their walk.
-    pub backlog_bytes: Gauge,
+    pub(crate) backlog_bytes: Gauge,
     /// Memory in use.
-    pub memory_bytes: Gauge,
+    pub(crate) memory_bytes: Gauge,
     /// Upgrades answered.
-    pub accepted: Counter,
+    pub(crate) accepted: Counter,
     closed: ByReason,
     refused: ByReason,
     dropped: ByReason,
     /// Messages that clients sent.
-    pub received: Counter,
+    pub(crate) received: Counter,
     /// Their payload.
-    pub received_bytes: Counter,
+    pub(crate) received_bytes: Counter,
     /// Messages, pings, pongs and closes that clients sent.
-    pub frames_received: Counter,
+    pub(crate) frames_received: Counter,
     /// Messages handed to the broker.
-    pub published: Counter,
+    pub(crate) published: Counter,
     /// Messages queued for a client.
-    pub deliveries: Counter,
+    pub(crate) deliveries: Counter,
     /// Bytes of all their frames.
-    pub delivered_bytes: Counter,
+    pub(crate) delivered_bytes: Counter,
     /// Members of a room at the end of a walk through it.
-    pub fanout_members: Histogram,
+    pub(crate) fanout_members: Histogram,
     loop_lag: Family<Shard, Histogram, fn() -> Histogram>,
     /// Clients that were too slow for a message.
-    pub overflows: Counter,
+    pub(crate) overflows: Counter,
     /// Connections closed because `/shed` asked for it.
-    pub shed: Counter,
+    pub(crate) shed: Counter,
     /// Connections closed because of SIGTERM.
-    pub drained: Counter,
+    pub(crate) drained: Counter,
     /// 1 while messages travel.
-    pub broker_up: Gauge,
+    pub(crate) broker_up: Gauge,
     /// Times that a working broker was lost.
-    pub broker_disconnects: Counter,
+    pub(crate) broker_disconnects: Counter,
     /// Attempts to reach Redis, the first one included; between two of them the back-off waits.
-    pub broker_connect_attempts: Counter,
+    pub(crate) broker_connect_attempts: Counter,
     /// Round trips through Redis.
-    pub probe_seconds: Histogram,
+    pub(crate) probe_seconds: Histogram,
 }
 
 impl Default for Metrics {
@@ -252,22 +252,22 @@ impl Metrics {
     }
 
     /// Connections ended for this reason.
-    pub fn closed(&self, reason: &'static str) -> Counter {
+    pub(crate) fn closed(&self, reason: &'static str) -> Counter {
         self.closed.get_or_create_owned(&Reason { reason })
     }
 
     /// Handshakes refused for this reason.
-    pub fn refused(&self, reason: &'static str) -> Counter {
+    pub(crate) fn refused(&self, reason: &'static str) -> Counter {
         self.refused.get_or_create_owned(&Reason { reason })
     }
 
     /// Messages dropped for this reason.
-    pub fn dropped(&self, reason: &'static str) -> Counter {
+    pub(crate) fn dropped(&self, reason: &'static str) -> Counter {
         self.dropped.get_or_create_owned(&Reason { reason })
     }
 
     /// All of them.
-    pub fn registry(&self) -> &Registry {
+    pub(crate) fn registry(&self) -> &Registry {
         &self.registry
     }
 

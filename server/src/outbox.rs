@@ -17,14 +17,14 @@ use futures::task::AtomicWaker;
 use parking_lot::Mutex;
 use wsc_contract::close::{self, CloseCode, Reason};
 
-use crate::frame::Violation;
+use crate::websocket::Violation;
 
 /// What a queued frame costs on top of its bytes; bounds floods of empty messages too.
-pub const FRAME_OVERHEAD_BYTES: usize = 64;
+pub(crate) const FRAME_OVERHEAD_BYTES: usize = 64;
 
 /// Why the server ends a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CloseRequest {
+pub(crate) enum CloseRequest {
     /// Request to reconnect, by the operator or by SIGTERM.
     Reconnect {
         /// The close code.
@@ -40,7 +40,7 @@ pub enum CloseRequest {
 
 impl CloseRequest {
     /// The word for it in the metrics.
-    pub fn why(&self) -> &'static str {
+    pub(crate) fn why(&self) -> &'static str {
         match self {
             Self::Reconnect { .. } => "reconnect",
             Self::Slow => "slow",
@@ -51,7 +51,7 @@ impl CloseRequest {
     }
 
     /// The code and the reason that the client is told.
-    pub fn into_parts(self) -> (u16, String) {
+    pub(crate) fn into_parts(self) -> (u16, String) {
         match self {
             Self::Reconnect { code, reason } => (code.get(), reason.to_string()),
             Self::Slow => (close::SLOW.code, close::SLOW.reason.to_owned()),
@@ -62,7 +62,7 @@ impl CloseRequest {
 
 /// What the session has to write next.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Next {
+pub(crate) enum Next {
     /// A complete frame, shared with others.
     Frame(Bytes),
     /// The last thing to write: everything that was queued before it has been handed out.
@@ -73,7 +73,7 @@ pub enum Next {
 
 /// What became of a pushed frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Push {
+pub(crate) enum Push {
     /// It is on its way.
     Written,
     /// It waits for the client.
@@ -86,14 +86,14 @@ pub enum Push {
 
 /// What all outboxes of a process may hold together.
 #[derive(Debug)]
-pub struct Budget {
+pub(crate) struct Budget {
     limit_bytes: usize,
     used: AtomicUsize,
 }
 
 impl Budget {
     /// Nothing is used of it.
-    pub fn new(limit_bytes: usize) -> Self {
+    pub(crate) fn new(limit_bytes: usize) -> Self {
         Self {
             limit_bytes,
             used: AtomicUsize::new(0),
@@ -101,12 +101,12 @@ impl Budget {
     }
 
     /// Bytes in all queues, overhead included.
-    pub fn used(&self) -> usize {
+    pub(crate) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
 
     /// How many bytes have to go so that a tenth is free again; 0 while the limit is kept.
-    pub fn excess(&self) -> usize {
+    pub(crate) fn excess(&self) -> usize {
         let used = self.used();
         if used <= self.limit_bytes {
             return 0;
@@ -122,7 +122,7 @@ impl Budget {
 }
 
 /// A socket that takes bytes without a wait.
-pub trait Direct: std::fmt::Debug + Send + Sync {
+pub(crate) trait Direct: std::fmt::Debug + Send + Sync {
     /// Writes what goes in now.
     ///
     /// # Errors
@@ -132,7 +132,7 @@ pub trait Direct: std::fmt::Debug + Send + Sync {
 
 /// The queue of one client.
 #[derive(Debug)]
-pub struct Outbox {
+pub(crate) struct Outbox {
     limit_bytes: usize,
     budget: Arc<Budget>,
     inner: Mutex<Inner>,
@@ -163,7 +163,7 @@ enum Close {
 
 impl Outbox {
     /// An empty queue that holds at most `limit_bytes`, overhead included, and is charged to the budget.
-    pub fn new(limit_bytes: usize, budget: Arc<Budget>) -> Self {
+    pub(crate) fn new(limit_bytes: usize, budget: Arc<Budget>) -> Self {
         Self {
             limit_bytes,
             budget,
@@ -174,18 +174,18 @@ impl Outbox {
     }
 
     /// From now on frames are written to this socket while nothing waits.
-    pub fn connect(&self, socket: Arc<dyn Direct>) {
+    pub(crate) fn connect(&self, socket: Arc<dyn Direct>) {
         // A client has one socket.
         let _ = self.direct.set(socket);
     }
 
     /// The session has frames that are not written yet, or has none any more.
-    pub fn hold(&self, held: bool) {
+    pub(crate) fn hold(&self, held: bool) {
         self.inner.lock().held = held;
     }
 
     /// Writes whole frames or queues them, or gives the client up as slow. Only on the thread of the client's session.
-    pub fn push(&self, frame: &Bytes) -> Push {
+    pub(crate) fn push(&self, frame: &Bytes) -> Push {
         let mut inner = self.inner.lock();
         if !matches!(inner.close, Close::No) {
             return Push::Closed;
@@ -222,7 +222,7 @@ impl Outbox {
     }
 
     /// Gives the client up as slow, because all queues together are too long. False if it is closing already.
-    pub fn give_up(&self) -> bool {
+    pub(crate) fn give_up(&self) -> bool {
         let mut inner = self.inner.lock();
         if !matches!(inner.close, Close::No) {
             return false;
@@ -234,12 +234,12 @@ impl Outbox {
     }
 
     /// Bytes in the queue, overhead included.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.inner.lock().bytes
     }
 
     /// Asks the session to close after what is queued. False if the connection is closing already.
-    pub fn ask_close(&self, request: CloseRequest) -> bool {
+    pub(crate) fn ask_close(&self, request: CloseRequest) -> bool {
         let mut inner = self.inner.lock();
         if !matches!(inner.close, Close::No) {
             return false;
@@ -252,7 +252,7 @@ impl Outbox {
 
     /// The session ends the connection for a reason of its own: nothing is queued or asked for any more.
     /// False if a close was asked for before.
-    pub fn finish(&self) -> bool {
+    pub(crate) fn finish(&self) -> bool {
         let mut inner = self.inner.lock();
         let first = matches!(inner.close, Close::No);
         self.replace(&mut inner, Close::Taken);
@@ -278,7 +278,7 @@ impl Outbox {
 
     /// What comes before everything else: the end of what was begun; and why the connection is to end, once that was asked for and
     /// before [`Outbox::next`] has handed it out.
-    pub fn urgent(&self) -> (Option<Bytes>, Option<&'static str>) {
+    pub(crate) fn urgent(&self) -> (Option<Bytes>, Option<&'static str>) {
         let mut inner = self.inner.lock();
         let why = match &inner.close {
             Close::Asked(request) => Some(request.why()),
@@ -293,7 +293,7 @@ impl Outbox {
     }
 
     /// Takes what has to be written next.
-    pub fn next(&self) -> Next {
+    pub(crate) fn next(&self) -> Next {
         let mut inner = self.inner.lock();
         if let Some(frame) = self.take_first(&mut inner) {
             return Next::Frame(frame);
@@ -322,12 +322,12 @@ impl Outbox {
     }
 
     /// Wakes the session.
-    pub fn wake(&self) {
+    pub(crate) fn wake(&self) {
         self.waker.wake();
     }
 
     /// Who is woken by the next push or close; call it before [`Outbox::next`].
-    pub fn register(&self, waker: &Waker) {
+    pub(crate) fn register(&self, waker: &Waker) {
         self.waker.register(waker);
     }
 }

@@ -1,9 +1,6 @@
 //! What crosses the wire, as pure functions: nothing here knows a socket, HTTP framework or Redis client.
 
-pub mod envelope;
-pub mod raw;
-pub mod refusal;
-pub mod request;
+pub(crate) mod envelope;
 
 use bytes::Bytes;
 
@@ -45,9 +42,9 @@ impl Message {
 
 /// Who published: unique over all pods, because the process number is random.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Sender {
+pub(crate) struct Sender {
     /// The random number of the server process.
-    pub process: u64,
+    pub(crate) process: u64,
     /// The connection within the process.
-    pub connection: u64,
+    pub(crate) connection: u64,
 }

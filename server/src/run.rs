@@ -1,14 +1,29 @@
 //! What `main` does, step by step.
 
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
 use anyhow::Context;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::sync::Semaphore;
 use wsc_runtime::signals::Signals;
 
-use crate::app::{self, Server};
+use crate::admin;
 use crate::args::Args;
-use crate::capacity;
 use crate::config::Config;
-use crate::listen::Listeners;
+use crate::lifecycle::capacity;
+use crate::lifecycle::shards::{Port, Shards};
+use crate::listener::{Listeners, accept};
+use crate::server::Server;
+
+/// Sockets of the client port beyond the slots: health checks of the proxy, handshakes that get a 503.
+const SPARE_SOCKETS: usize = 128;
+/// Sockets of the control port.
+const CONTROL_SOCKETS: usize = 64;
+/// How often the memory in use is read while few clients connect.
+const MEMORY_READ_EVERY: Duration = Duration::from_millis(500);
 
 /// Raises the open-file limit to the hard one and lowers the capacity to what it leaves.
 ///
@@ -64,8 +79,53 @@ pub async fn serve(args: &Args, config: Config) -> anyhow::Result<()> {
         signals.recv().await;
     };
     tokio::select! {
-        served = app::serve(listeners, Server::new(config), shutdown) => served?,
+        served = serve_until(listeners, Server::new(config), shutdown) => served?,
         () = second => tracing::warn!("second signal; closing connections without close frames"),
     }
     Ok(())
+}
+
+/// Serves until `shutdown` is over and every client was asked to reconnect; new handshakes get 503 meanwhile.
+async fn serve_until(
+    listeners: Listeners,
+    server: Arc<Server>,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let slots = usize::try_from(server.admission.capacity.max()).unwrap_or(usize::MAX);
+    let sockets = slots.saturating_add(SPARE_SOCKETS).min(Semaphore::MAX_PERMITS);
+    let clients = Port {
+        server: Arc::clone(&server),
+        sockets: Arc::new(Semaphore::new(sockets)),
+        refused: server.metrics.refused("client_sockets"),
+    };
+    let shards = Shards::start(listeners.clients, &clients)?;
+    let tasks = [
+        tokio::spawn(accept(
+            listeners.control,
+            0,
+            admin::router(Arc::clone(&server)),
+            Arc::new(Semaphore::new(CONTROL_SOCKETS)),
+            server.metrics.refused("control_sockets"),
+        )),
+        tokio::spawn(shed(Arc::clone(&server))),
+        tokio::spawn(read_memory(Arc::clone(&server))),
+    ];
+    shutdown.await;
+    server.drain.terminate(&server.admission).await;
+    for task in tasks {
+        task.abort();
+    }
+    shards.end();
+    Ok(())
+}
+
+async fn read_memory(server: Arc<Server>) -> Infallible {
+    loop {
+        server.admission.memory.look();
+        tokio::time::sleep(MEMORY_READ_EVERY).await;
+    }
+}
+
+async fn shed(server: Arc<Server>) -> Infallible {
+    server.drain.shed(&server.admission).await
 }

@@ -2,26 +2,25 @@
 //!
 //! One task, polled by hand: it reads, writes, pings and closes, and each poll does a bounded amount of each.
 
-pub mod connection;
-pub mod lane;
-pub mod tcp;
+pub(crate) mod connection;
+pub(crate) mod tcp;
 
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures::{Sink, Stream, StreamExt};
+use futures::StreamExt;
 use tokio::time::Instant;
 use wsc_contract::close::NO_PONG;
 
 use self::connection::Connection;
 use crate::broker::publisher::Reservation;
-use crate::frame::Violation;
+use crate::lifecycle::wheel::TICK;
 use crate::outbox::{CloseRequest, Next};
 use crate::protocol::{Message, envelope};
-use crate::wheel::TICK;
+use crate::websocket::Violation;
+use crate::websocket::socket::{Incoming, Outgoing, Socket, SocketError};
 
 /// From the wish to close to the hard end: for what is queued, the close frame and the client's answer.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
@@ -32,57 +31,8 @@ const WRITES_PER_POLL: usize = 64;
 /// The same for large messages: after this many bytes of payload it is another client's turn.
 const BYTES_PER_POLL: usize = 64 << 10;
 
-/// What a client sent.
-#[derive(Debug)]
-pub enum Incoming {
-    /// A whole message; text is valid UTF-8.
-    Message(Message),
-    /// A ping; the socket answers it by itself at the next flush.
-    Ping,
-    /// A pong.
-    Pong,
-    /// The close, or its answer.
-    Close,
-}
-
-/// What a client is sent.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Outgoing {
-    /// A complete frame with a message.
-    Frame(Bytes),
-    /// A ping.
-    Ping,
-    /// The last frame.
-    Close {
-        /// The close code.
-        code: u16,
-        /// Up to 123 bytes.
-        reason: String,
-    },
-}
-
-/// How a socket fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SocketError {
-    /// The client broke the protocol or a limit. From now on the socket reads without understanding, until the client is gone.
-    Violation(Violation),
-    /// It is gone.
-    Lost,
-}
-
-/// A socket of frames.
-pub trait Socket:
-    Stream<Item = Result<Incoming, SocketError>> + Sink<Outgoing, Error = SocketError> + Unpin
-{
-}
-
-impl<S> Socket for S where
-    S: Stream<Item = Result<Incoming, SocketError>> + Sink<Outgoing, Error = SocketError> + Unpin
-{
-}
-
 /// The connection until its end: a future by itself and not an `async fn`, which would hold its arguments twice.
-pub fn run<S: Socket>(socket: S, mut connection: Connection) -> Session<S> {
+pub(crate) fn run<S: Socket>(socket: S, mut connection: Connection) -> Session<S> {
     connection.open();
     let now = Instant::now();
     let deadline = now + connection.server.config.limits.heartbeat;
@@ -104,7 +54,7 @@ pub fn run<S: Socket>(socket: S, mut connection: Connection) -> Session<S> {
 
 /// An open connection.
 #[derive(Debug)]
-pub struct Session<S> {
+pub(crate) struct Session<S> {
     socket: S,
     connection: Connection,
     /// When there is something to do that nobody else wakes it for, and when it is woken for that.

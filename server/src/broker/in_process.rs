@@ -5,47 +5,37 @@ use std::sync::Arc;
 use bytes::Bytes;
 use wsc_contract::room::RoomName;
 
+use super::deliver::deliver;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
-use crate::protocol::envelope;
 
 /// Delivers at once. It holds no queue of its own.
 #[derive(Debug)]
-pub struct InProcessBroker {
+pub(crate) struct InProcessBroker {
     hub: Arc<Hub>,
     metrics: Arc<Metrics>,
 }
 
 impl InProcessBroker {
     /// A broker for this hub.
-    pub fn new(hub: Arc<Hub>, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(hub: Arc<Hub>, metrics: Arc<Metrics>) -> Self {
         Self { hub, metrics }
     }
 
     /// Delivers to the room's members.
-    pub fn publish(&self, room: &RoomName, bytes: &Bytes) {
+    pub(crate) fn publish(&self, room: &RoomName, bytes: &Bytes) {
         self.metrics.published.inc();
         deliver(&self.hub, &self.metrics, room, bytes);
-    }
-}
-
-/// Decodes an envelope and hands it to the hub; both buses end here.
-pub(super) fn deliver(hub: &Hub, metrics: &Metrics, room: &RoomName, bytes: &Bytes) {
-    let Some(envelope) = envelope::decode(bytes) else {
-        metrics.dropped("malformed").inc();
-        return;
-    };
-    if !hub.deliver(room, &envelope) {
-        metrics.dropped("backlog").inc();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::{BACKLOG_BYTES, Member};
+    use crate::hub::BACKLOG_BYTES;
+    use crate::hub::member::Member;
     use crate::outbox::Outbox;
-    use crate::protocol::{Opcode, Sender};
+    use crate::protocol::{Opcode, Sender, envelope};
 
     #[test]
     fn what_a_shard_cannot_take_is_dropped_and_counted() {

@@ -10,16 +10,16 @@ use wsc_contract::room::RoomName;
 
 /// What to tell Redis next.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Changes {
+pub(crate) struct Changes {
     /// Rooms to subscribe to; confirm them with [`Interest::confirm`].
-    pub subscribe: Vec<RoomName>,
+    pub(crate) subscribe: Vec<RoomName>,
     /// Rooms to unsubscribe from.
-    pub unsubscribe: Vec<RoomName>,
+    pub(crate) unsubscribe: Vec<RoomName>,
 }
 
 /// The subscriptions. Bounded by the rooms of the hub and those that just vanished from it.
 #[derive(Debug, Default)]
-pub struct Interest(Mutex<Inner>);
+pub(crate) struct Interest(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -29,24 +29,24 @@ struct Inner {
 
 impl Interest {
     /// The room may have appeared or vanished.
-    pub fn mark(&self, room: &RoomName) {
+    pub(crate) fn mark(&self, room: &RoomName) {
         self.0.lock().dirty.insert(room.clone());
     }
 
     /// Whether messages of the room arrive.
-    pub fn is_active(&self, room: &RoomName) -> bool {
+    pub(crate) fn is_active(&self, room: &RoomName) -> bool {
         self.0.lock().active.contains(room)
     }
 
     /// A new connection has no subscriptions and wants all rooms.
-    pub fn restart(&self, rooms: Vec<RoomName>) {
+    pub(crate) fn restart(&self, rooms: Vec<RoomName>) {
         let mut inner = self.0.lock();
         inner.active.clear();
         inner.dirty.extend(rooms);
     }
 
     /// At most `limit` changes that are due; empty when nothing is.
-    pub fn take(&self, limit: usize, wanted: impl Fn(&RoomName) -> bool) -> Changes {
+    pub(crate) fn take(&self, limit: usize, wanted: impl Fn(&RoomName) -> bool) -> Changes {
         let mut inner = self.0.lock();
         let mut changes = Changes::default();
         while changes.subscribe.len() + changes.unsubscribe.len() < limit {
@@ -66,7 +66,7 @@ impl Interest {
     }
 
     /// Redis confirmed these.
-    pub fn confirm(&self, rooms: Vec<RoomName>) {
+    pub(crate) fn confirm(&self, rooms: Vec<RoomName>) {
         self.0.lock().active.extend(rooms);
     }
 }

@@ -17,7 +17,7 @@ use crate::metrics::Metrics;
 /// The bound of the queue.
 const QUEUE_BYTES: usize = 1 << 20;
 /// The largest single message that may be configured. One that is larger than the queue has it for itself.
-pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
+pub(crate) const MAX_MESSAGE_BYTES: usize = 16 << 20;
 /// What a message costs on top of its bytes; bounds floods of empty messages.
 const OVERHEAD_BYTES: usize = 256;
 /// The oldest message that is still sent.
@@ -27,7 +27,9 @@ const BATCH: usize = 512;
 
 /// Room in the queue for one message.
 #[derive(Debug)]
-pub struct Reservation(#[expect(dead_code, reason = "held for its drop")] Option<OwnedSemaphorePermit>);
+pub(crate) struct Reservation(
+    #[expect(dead_code, reason = "held for its drop")] Option<OwnedSemaphorePermit>,
+);
 
 impl Reservation {
     /// For a broker without a queue.
@@ -46,7 +48,7 @@ struct Item {
 
 /// The sending end of the queue.
 #[derive(Debug)]
-pub struct Publisher {
+pub(crate) struct Publisher {
     budget: Arc<Semaphore>,
     // Unbounded by itself; every item holds a part of the budget.
     queue: mpsc::UnboundedSender<Item>,
@@ -80,7 +82,7 @@ impl Publisher {
     }
 
     /// Room for a message of this size, if there is any now.
-    pub fn try_reserve(&self, bytes: usize) -> Option<Reservation> {
+    pub(crate) fn try_reserve(&self, bytes: usize) -> Option<Reservation> {
         let permit = Arc::clone(&self.budget)
             .try_acquire_many_owned(cost(bytes))
             .ok()?;
@@ -88,7 +90,7 @@ impl Publisher {
     }
 
     /// Waits for room; `None` after one second.
-    pub fn reserve(&self, bytes: usize) -> impl Future<Output = Option<Reservation>> + Send + use<> {
+    pub(crate) fn reserve(&self, bytes: usize) -> impl Future<Output = Option<Reservation>> + Send + use<> {
         let permit = Arc::clone(&self.budget).acquire_many_owned(cost(bytes));
         async move {
             let permit = timeout(MAX_AGE, permit).await.ok()?.ok()?;

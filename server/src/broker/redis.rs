@@ -4,20 +4,19 @@
 //! published on one to a channel of this process, it has to come back on the other.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
 use redis::{IntoConnectionInfo, RedisError};
 use thiserror::Error;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use wsc_contract::room::RoomName;
 
-use super::interest::Interest;
-use super::publisher::{Link, Publisher, Reservation};
+use super::publisher::{Publisher, Reservation};
+use super::shared::Shared;
 use super::subscriber;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
@@ -36,16 +35,16 @@ const RETRY: ExponentialBuilder = ExponentialBuilder::new()
 
 /// Where Redis is and what is ours in it.
 #[derive(Debug, Clone)]
-pub struct RedisConfig {
+pub(crate) struct RedisConfig {
     /// Address, TLS and credentials.
-    pub client: redis::Client,
+    pub(crate) client: redis::Client,
     /// What all channels start with, for example `wsc:ns:chat:`.
-    pub prefix: String,
+    pub(crate) prefix: String,
 }
 
 /// Why a URL cannot be used; without the password.
 #[derive(Debug, Error)]
-pub enum RedisUrlError {
+pub(crate) enum RedisUrlError {
     /// Another scheme, or none.
     #[error("the Redis URL must start with redis:// or rediss://")]
     Scheme,
@@ -59,7 +58,7 @@ impl RedisConfig {
     ///
     /// # Errors
     /// Names what is wrong, without the password.
-    pub fn new(
+    pub(crate) fn new(
         url: &str,
         username: Option<&str>,
         password: Option<&str>,
@@ -87,28 +86,9 @@ impl RedisConfig {
     }
 }
 
-/// What the tasks of the broker share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) client: redis::Client,
-    pub(super) prefix: String,
-    pub(super) probe_channel: String,
-    pub(super) hub: Arc<Hub>,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) interest: Interest,
-    /// Told when `interest` has something to do.
-    pub(super) dirty: Notify,
-    /// Counts up when a subscription is confirmed or the broker goes up or down.
-    pub(super) progress: watch::Sender<u64>,
-    /// The connection to publish on.
-    pub(super) link: watch::Sender<Option<Link>>,
-    up: AtomicBool,
-    was_up: AtomicBool,
-}
-
 /// The broker of a pod.
 #[derive(Debug)]
-pub struct RedisBroker {
+pub(crate) struct RedisBroker {
     shared: Arc<Shared>,
     publisher: Publisher,
     tasks: [JoinHandle<()>; 2],
@@ -116,22 +96,11 @@ pub struct RedisBroker {
 
 impl RedisBroker {
     /// Starts to connect.
-    pub fn start(config: &RedisConfig, hub: Arc<Hub>, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn start(config: &RedisConfig, hub: Arc<Hub>, metrics: Arc<Metrics>) -> Self {
         let (link, links) = watch::channel(None);
         let (publisher, pump) = Publisher::start(links, Arc::clone(&metrics));
-        let shared = Arc::new(Shared {
-            client: config.client.clone(),
-            prefix: config.prefix.clone(),
-            probe_channel: format!("{}probe:{:016x}", config.prefix, rand::random::<u64>()),
-            hub,
-            metrics,
-            interest: Interest::default(),
-            dirty: Notify::new(),
-            progress: watch::channel(0).0,
-            link,
-            up: AtomicBool::new(false),
-            was_up: AtomicBool::new(false),
-        });
+        let (client, prefix) = (config.client.clone(), config.prefix.clone());
+        let shared = Arc::new(Shared::new(client, prefix, hub, metrics, link));
         let supervisor = tokio::spawn(supervise(Arc::clone(&shared)));
         Self {
             shared,
@@ -141,23 +110,23 @@ impl RedisBroker {
     }
 
     /// Whether both connections work and the last probe came back.
-    pub fn is_up(&self) -> bool {
+    pub(crate) fn is_up(&self) -> bool {
         self.shared.is_up()
     }
 
     /// Whether a probe ever came back.
-    pub fn was_up(&self) -> bool {
-        self.shared.was_up.load(Ordering::Relaxed)
+    pub(crate) fn was_up(&self) -> bool {
+        self.shared.was_up()
     }
 
     /// The hub gained or lost this room.
-    pub fn interest_changed(&self, room: &RoomName) {
+    pub(crate) fn interest_changed(&self, room: &RoomName) {
         self.shared.interest.mark(room);
         self.shared.dirty.notify_one();
     }
 
     /// Waits until the room is subscribed, the broker is down or two seconds are over.
-    pub async fn subscribed(&self, room: &RoomName) {
+    pub(crate) async fn subscribed(&self, room: &RoomName) {
         let mut progress = self.shared.progress.subscribe();
         let done = || !self.is_up() || self.shared.interest.is_active(room);
         // An end of the wait by time is no error: the client then joins a room that is about to be subscribed.
@@ -169,7 +138,7 @@ impl RedisBroker {
     }
 
     /// Queues an envelope.
-    pub fn publish(&self, reservation: Reservation, room: &RoomName, envelope: Bytes) {
+    pub(crate) fn publish(&self, reservation: Reservation, room: &RoomName, envelope: Bytes) {
         self.publisher
             .push(reservation, self.shared.channel(room), envelope);
     }
@@ -180,33 +149,6 @@ impl Drop for RedisBroker {
         for task in &self.tasks {
             task.abort();
         }
-    }
-}
-
-impl Shared {
-    pub(super) fn channel(&self, room: &RoomName) -> String {
-        format!("{}room:{room}", self.prefix)
-    }
-
-    /// The room of a channel, if it is one of ours.
-    pub(super) fn room(&self, channel: &str) -> Option<RoomName> {
-        RoomName::parse(channel.strip_prefix(&self.prefix)?.strip_prefix("room:")?).ok()
-    }
-
-    pub(super) fn is_up(&self) -> bool {
-        self.up.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn set_up(&self, up: bool) {
-        let before = self.up.swap(up, Ordering::Relaxed);
-        if up {
-            self.was_up.store(true, Ordering::Relaxed);
-        }
-        self.metrics.broker_up.set(i64::from(up));
-        if before != up {
-            tracing::info!(connected = up, "broker state changed");
-        }
-        self.progress.send_modify(|n| *n += 1);
     }
 }
 

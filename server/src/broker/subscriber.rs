@@ -10,9 +10,9 @@ use redis::{AsyncCommands, AsyncConnectionConfig, PushInfo, PushKind, RedisError
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 
-use super::in_process::deliver;
+use super::deliver::deliver;
 use super::publisher::Link;
-use super::redis::Shared;
+use super::shared::Shared;
 
 /// Each attempt to connect.
 const CONNECT_WAIT: Duration = Duration::from_secs(2);

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-use super::Member;
+use super::member::Member;
 use crate::outbox::Push;
 use crate::protocol::Sender;
 

@@ -18,32 +18,35 @@ use tokio::time::{Instant, timeout_at};
 use wsc_contract::room::RoomName;
 
 use super::chunk::{CHUNK_BYTES, Chunk, Part, cost};
-use super::{Member, shrink};
+use super::member::Member;
 use crate::protocol::Sender;
 
 /// Sends of one turn; then the thread's reads, pings and handshakes have theirs. About 2 ms on the machine of the benchmarks.
-pub const SENDS_PER_TURN: usize = 256;
+pub(crate) const SENDS_PER_TURN: usize = 256;
 /// A room that takes more than a turn waits this long for what else comes, before a walk begins that takes many times as long.
-pub const GATHER: Duration = Duration::from_millis(1);
+pub(crate) const GATHER: Duration = Duration::from_millis(1);
+
+/// A map of this many rooms or fewer keeps its memory.
+const KEPT_ROOMS: usize = 64;
 
 /// What one turn did.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Turn {
+pub(crate) struct Turn {
     /// Messages written to a member, or queued for it.
-    pub delivered: u64,
+    pub(crate) delivered: u64,
     /// All their bytes.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Members of each room whose walk came to its end.
-    pub walks: Vec<usize>,
+    pub(crate) walks: Vec<usize>,
     /// Members that were too slow and will be closed.
-    pub overflowed: u64,
+    pub(crate) overflowed: u64,
     /// When the next turn is due.
-    pub next: Next,
+    pub(crate) next: Next,
 }
 
 /// When there is something to do.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
+pub(crate) enum Next {
     /// As soon as the others of the thread had their turn.
     Now,
     /// At this time, or when something is posted.
@@ -55,7 +58,7 @@ pub enum Next {
 
 /// One thread's part of the hub.
 #[derive(Debug)]
-pub struct Shard {
+pub(crate) struct Shard {
     outbox_bytes: usize,
     /// With so much to deliver it takes no more: messages come faster than the thread can write them.
     backlog_bytes: usize,
@@ -170,12 +173,12 @@ impl Shard {
     }
 
     /// Bytes that wait to be walked to the members.
-    pub fn backlog(&self) -> usize {
+    pub(crate) fn backlog(&self) -> usize {
         self.backlog.load(Ordering::Relaxed)
     }
 
     /// Walks forever; `done` hears of each turn. Only on the shard's own thread: it writes to the members' sockets.
-    pub async fn walk(&self, mut done: impl FnMut(Turn)) -> Infallible {
+    pub(crate) async fn walk(&self, mut done: impl FnMut(Turn)) -> Infallible {
         loop {
             let turn = self.turn(SENDS_PER_TURN, Instant::now());
             let next = turn.next;
@@ -192,7 +195,7 @@ impl Shard {
     }
 
     /// About so many sends, in the rooms that wait the longest.
-    pub fn turn(&self, most: usize, now: Instant) -> Turn {
+    pub(crate) fn turn(&self, most: usize, now: Instant) -> Turn {
         let mut rooms = self.rooms.lock();
         let posts = std::mem::take(&mut self.inbox.lock().posts);
         for (name, part) in posts {
@@ -293,5 +296,12 @@ impl Room {
             self.pending = VecDeque::new();
         }
         done
+    }
+}
+
+/// Gives back what many more rooms once needed.
+pub(super) fn shrink<T>(rooms: &mut HashMap<RoomName, T>) {
+    if rooms.capacity() > 8 * rooms.len().max(KEPT_ROOMS) {
+        rooms.shrink_to(2 * rooms.len());
     }
 }

@@ -4,7 +4,7 @@ use wsc_contract::close::Cause;
 
 impl Outbox {
     /// Why the connection is to end.
-    pub fn asked_close(&self) -> Option<&'static str> {
+    pub(crate) fn asked_close(&self) -> Option<&'static str> {
         self.urgent().1
     }
 

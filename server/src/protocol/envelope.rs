@@ -12,15 +12,15 @@ const HEADER_BYTES: usize = 18;
 
 /// A message and who sent it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Envelope {
+pub(crate) struct Envelope {
     /// The publishing connection.
-    pub sender: Sender,
+    pub(crate) sender: Sender,
     /// What it published.
-    pub message: Message,
+    pub(crate) message: Message,
 }
 
 /// The envelope as bytes.
-pub fn encode(sender: Sender, opcode: Opcode, payload: &[u8]) -> Bytes {
+pub(crate) fn encode(sender: Sender, opcode: Opcode, payload: &[u8]) -> Bytes {
     let mut out = BytesMut::with_capacity(HEADER_BYTES + payload.len());
     out.put_u8(VERSION);
     out.put_u8(match opcode {
@@ -34,7 +34,7 @@ pub fn encode(sender: Sender, opcode: Opcode, payload: &[u8]) -> Bytes {
 }
 
 /// `None` for bytes that no pod of ours wrote: another version, a cut header, text that is not UTF-8.
-pub fn decode(bytes: &Bytes) -> Option<Envelope> {
+pub(crate) fn decode(bytes: &Bytes) -> Option<Envelope> {
     let (header, payload) = bytes.split_first_chunk::<HEADER_BYTES>()?;
     let opcode = match (header[0], header[1]) {
         (VERSION, b't') => Opcode::Text,

@@ -5,22 +5,23 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use wsc_contract::room::RoomName;
 
-use crate::app::Server;
-use crate::capacity::Slot;
-use crate::clients::Registration;
-use crate::hub::{Member, Membership};
-use crate::listen::Arrival;
+use crate::handshake::target::Target;
+use crate::hub::Membership;
+use crate::hub::member::Member;
+use crate::lifecycle::capacity::Slot;
+use crate::lifecycle::clients::Registration;
+use crate::listener::Arrival;
 use crate::outbox::Outbox;
 use crate::protocol::Sender;
-use crate::protocol::raw::Target;
+use crate::server::Server;
 
 /// A member of a room with a slot; at first only a handshake, later a session.
 #[derive(Debug)]
-pub struct Connection {
+pub(crate) struct Connection {
     /// The process it lives in.
-    pub server: Arc<Server>,
+    pub(crate) server: Arc<Server>,
     /// What waits for it.
-    pub outbox: Arc<Outbox>,
+    pub(crate) outbox: Arc<Outbox>,
     sender: Sender,
     room: RoomName,
     membership: Option<Membership>,
@@ -33,7 +34,7 @@ pub struct Connection {
 
 impl Connection {
     /// Joins the room, on the shard of this thread.
-    pub fn join(
+    pub(crate) fn join(
         server: &Arc<Server>,
         slot: Slot,
         target: Target,
@@ -72,16 +73,16 @@ impl Connection {
     }
 
     /// The upgrade is answered: from now on the connection can be asked to leave.
-    pub fn open(&mut self) {
-        let (clients, outbox) = (&self.server.clients, Arc::clone(&self.outbox));
+    pub(crate) fn open(&mut self) {
+        let (clients, outbox) = (&self.server.drain.clients, Arc::clone(&self.outbox));
         self.registration = Some(clients.register(self.sender.connection, self.via.as_deref(), outbox));
         self.opened = true;
         self.server.metrics.accepted.inc();
-        self.server.wake_shedding();
+        self.server.drain.wake_shedding();
     }
 
     /// The connection ends for a reason of its own: nobody may ask it to leave or send to it any more.
-    pub fn finish(&mut self) -> bool {
+    pub(crate) fn finish(&mut self) -> bool {
         if let Some(membership) = self.membership.take()
             && self.server.hub.leave(&membership)
         {
@@ -91,23 +92,23 @@ impl Connection {
     }
 
     /// Has the session woken at this time, a little later or earlier; when is the answer.
-    pub fn wake_at(&self, time: Instant) -> Instant {
+    pub(crate) fn wake_at(&self, time: Instant) -> Instant {
         let wheel = self.server.wheel(self.arrival.shard);
         wheel.wake_at(time, &self.outbox)
     }
 
     /// Its number; later connections have higher ones.
-    pub fn number(&self) -> u64 {
+    pub(crate) fn number(&self) -> u64 {
         self.sender.connection
     }
 
     /// Who it is to the other members.
-    pub fn sender(&self) -> Sender {
+    pub(crate) fn sender(&self) -> Sender {
         self.sender
     }
 
     /// Its room.
-    pub fn room(&self) -> &RoomName {
+    pub(crate) fn room(&self) -> &RoomName {
         &self.room
     }
 }
@@ -118,7 +119,7 @@ impl Drop for Connection {
         self.registration = None;
         self.slot = None;
         if self.opened {
-            self.server.connection_closed();
+            self.server.drain.connection_closed();
         }
     }
 }

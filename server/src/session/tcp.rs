@@ -13,16 +13,16 @@ use crate::outbox::Direct;
 
 /// A TCP connection that can be shared.
 #[derive(Debug, Clone)]
-pub struct Tcp(Arc<TcpStream>);
+pub(crate) struct Tcp(Arc<TcpStream>);
 
 impl Tcp {
     /// From now on it is shared.
-    pub fn new(stream: TcpStream) -> Self {
+    pub(crate) fn new(stream: TcpStream) -> Self {
         Self(Arc::new(stream))
     }
 
     /// For who delivers.
-    pub fn direct(&self) -> Arc<dyn Direct> {
+    pub(crate) fn direct(&self) -> Arc<dyn Direct> {
         Arc::clone(&self.0) as Arc<dyn Direct>
     }
 

@@ -3,16 +3,18 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use futures::{Sink, Stream};
 use parking_lot::Mutex;
 use wsc_contract::close::{Cause, CloseCode, Reason};
 
 use super::*;
-use crate::app::Server;
 use crate::args::Args;
+use crate::handshake::target::parse_target;
 use crate::hub::shard::{self, SENDS_PER_TURN};
-use crate::listen::Arrival;
+use crate::listener::Arrival;
 use crate::outbox::Push;
-use crate::protocol::raw::parse_target;
+use crate::server::Server;
 
 /// What a socket does, seen and steered from outside.
 #[derive(Debug, Default)]
@@ -79,7 +81,7 @@ fn server() -> Arc<Server> {
 }
 
 fn join(server: &Arc<Server>) -> Connection {
-    let slot = server.capacity.reserve().expect("a slot");
+    let slot = server.admission.capacity.reserve().expect("a slot");
     let target = parse_target("/ws", "/ws", None).expect("target");
     Connection::join(server, slot, target, None, Arrival::default())
 }
@@ -89,7 +91,11 @@ async fn run_to_end(wire: &Arc<Mutex<Wire>>, server: &Arc<Server>, connection: C
     let since = Instant::now();
     run(Fake(Arc::clone(wire)), connection).await;
     assert_eq!(
-        (server.capacity.taken(), server.closed(), server.hub.len()),
+        (
+            server.admission.capacity.taken(),
+            server.drain.closed(),
+            server.hub.len()
+        ),
         (0, 1, 0)
     );
     since.elapsed()

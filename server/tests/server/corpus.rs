@@ -5,8 +5,8 @@ use std::fs;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
-use wsc_server::frame::{Event, Violation};
-use wsc_server::protocol::refusal::Refusal;
+use wsc_server::handshake::refusal::Refusal;
+use wsc_server::websocket::{Event, Violation};
 
 use crate::fuzz::random::Random;
 use crate::fuzz::{frames, handshake};

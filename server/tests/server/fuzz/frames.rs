@@ -1,9 +1,9 @@
 //! What a client sends is the same in pieces of any size, and what the decoder makes of it is sound. Any input is bytes of a client.
 
 use bytes::Bytes;
-use wsc_server::frame::decode::Decoder;
-use wsc_server::frame::{Event, Violation, encode};
 use wsc_server::protocol::{Message, Opcode};
+use wsc_server::websocket::decode::Decoder;
+use wsc_server::websocket::{Event, Violation, encode};
 
 use super::random::Random;
 
@@ -72,7 +72,7 @@ fn read(input: &[u8], limit: usize, mut piece: impl FnMut() -> u64) -> Verdict {
                 return Verdict {
                     events,
                     violation: None,
-                    idle: decoder.is_idle(),
+                    idle: is_idle(&mut decoder),
                 };
             }
         }
@@ -80,8 +80,18 @@ fn read(input: &[u8], limit: usize, mut piece: impl FnMut() -> u64) -> Verdict {
     Verdict {
         events,
         violation: None,
-        idle: decoder.is_idle(),
+        idle: is_idle(&mut decoder),
     }
+}
+
+/// Whether nothing is begun: the next frame is a message by itself.
+fn is_idle(decoder: &mut Decoder) -> bool {
+    let mut frame = [0x82, 0x80, 0, 0, 0, 0];
+    let message = Event::Message(Message {
+        opcode: Opcode::Binary,
+        payload: Bytes::new(),
+    });
+    decoder.decode(&mut frame) == Ok((frame.len(), Some(message)))
 }
 
 fn check_event(event: &Event, limit: usize) {

@@ -3,9 +3,9 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use wsc_contract::origin::{Origin, OriginPolicy};
 use wsc_contract::room;
-use wsc_server::protocol::raw::{Target, parse_target};
-use wsc_server::protocol::refusal::Refusal;
-use wsc_server::protocol::request;
+use wsc_server::handshake::refusal::Refusal;
+use wsc_server::handshake::request;
+use wsc_server::handshake::target::{Target, parse_target};
 
 /// What became of the parts of a request.
 #[derive(Debug)]

@@ -8,18 +8,18 @@ const SLACK: Duration = Duration::from_millis(10);
 /// A token bucket in its virtual-scheduling form (GCRA, ITU-T I.371): in any window of length W it grants at most
 /// `(W + 10 ms) * rate + 1` closes. The rate of the moment counts, so a faster one is not held up by a slower one before it.
 #[derive(Debug, Default)]
-pub struct Pacer {
+pub(crate) struct Pacer {
     last: Option<Duration>,
 }
 
 impl Pacer {
     /// When the next close may happen at `per_second`.
-    pub fn next(&self, per_second: f64) -> Duration {
+    pub(crate) fn next(&self, per_second: f64) -> Duration {
         self.due(per_second).saturating_sub(SLACK)
     }
 
     /// A close happens now, at `per_second`; call it only at or after [`Pacer::next`].
-    pub fn record(&mut self, now: Duration, per_second: f64) {
+    pub(crate) fn record(&mut self, now: Duration, per_second: f64) {
         self.last = Some(self.due(per_second).max(now));
     }
 
@@ -32,18 +32,18 @@ impl Pacer {
 
 /// `PUT /shed`, validated.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ShedRequest {
+pub(crate) struct ShedRequest {
     /// How many connections the server is to have closed in all since it started.
-    pub total: u64,
+    pub(crate) total: u64,
     /// Closes a second, over 0 and finite.
-    pub per_second: f64,
+    pub(crate) per_second: f64,
     /// Only connections of this proxy.
-    pub via: Option<String>,
+    pub(crate) via: Option<String>,
 }
 
 /// What the shedding has to do.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Due {
+pub(crate) enum Due {
     /// Nothing until the next request.
     Nothing,
     /// One close, at this time or later.
@@ -52,7 +52,7 @@ pub enum Due {
 
 /// How many closes are asked for and done since the process started.
 #[derive(Debug)]
-pub struct Shedding {
+pub(crate) struct Shedding {
     clamp_per_second: f64,
     target: u64,
     done: u64,
@@ -63,7 +63,7 @@ pub struct Shedding {
 
 impl Shedding {
     /// Nothing asked for; no rate will be above the clamp.
-    pub fn new(clamp_per_second: f64) -> Self {
+    pub(crate) fn new(clamp_per_second: f64) -> Self {
         let (target, done, via, pacer) = (0, 0, None, Pacer::default());
         Self {
             clamp_per_second,
@@ -76,14 +76,14 @@ impl Shedding {
     }
 
     /// Takes a request over: totals are cumulative, so a repeat changes nothing, and the pace goes on where it was.
-    pub fn request(&mut self, request: ShedRequest) {
+    pub(crate) fn request(&mut self, request: ShedRequest) {
         self.target = request.total;
         self.per_second = request.per_second.min(self.clamp_per_second);
         self.via = request.via;
     }
 
     /// What is due.
-    pub fn due(&self) -> Due {
+    pub(crate) fn due(&self) -> Due {
         if self.done >= self.target {
             Due::Nothing
         } else {
@@ -92,23 +92,23 @@ impl Shedding {
     }
 
     /// A close was begun.
-    pub fn record(&mut self, now: Duration) {
+    pub(crate) fn record(&mut self, now: Duration) {
         self.done += 1;
         self.pacer.record(now, self.per_second);
     }
 
     /// Only connections of this proxy are to be closed.
-    pub fn via(&self) -> Option<&str> {
+    pub(crate) fn via(&self) -> Option<&str> {
         self.via.as_deref()
     }
 
     /// Closes begun.
-    pub fn done(&self) -> u64 {
+    pub(crate) fn done(&self) -> u64 {
         self.done
     }
 
     /// The last accepted total.
-    pub fn target(&self) -> u64 {
+    pub(crate) fn target(&self) -> u64 {
         self.target
     }
 }

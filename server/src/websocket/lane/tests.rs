@@ -4,8 +4,8 @@ use futures::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::*;
-use crate::frame::Violation;
 use crate::protocol::Message;
+use crate::websocket::Violation;
 
 const LIMIT: usize = 1 << 20;
 

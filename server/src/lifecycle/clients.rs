@@ -8,14 +8,14 @@ use parking_lot::Mutex;
 use crate::outbox::Outbox;
 
 /// What counts connections whose proxy did not name itself.
-pub const DIRECT: &str = "direct";
+pub(crate) const DIRECT: &str = "direct";
 /// Proxies that are told apart; a cluster has far fewer, and a name is the sender's word.
 const MAX_VIAS: usize = 256;
 const OTHER: &str = "other";
 
 /// Open connections by number; a lower number is an older connection.
 #[derive(Debug, Default)]
-pub struct Clients {
+pub(crate) struct Clients {
     inner: Mutex<Inner>,
 }
 
@@ -33,7 +33,7 @@ struct Client {
 
 /// A connection's entry; dropping it removes it.
 #[derive(Debug)]
-pub struct Registration {
+pub(crate) struct Registration {
     clients: Arc<Clients>,
     number: u64,
     via: Arc<str>,
@@ -41,7 +41,12 @@ pub struct Registration {
 
 impl Clients {
     /// Adds a connection.
-    pub fn register(self: &Arc<Self>, number: u64, via: Option<&str>, outbox: Arc<Outbox>) -> Registration {
+    pub(crate) fn register(
+        self: &Arc<Self>,
+        number: u64,
+        via: Option<&str>,
+        outbox: Arc<Outbox>,
+    ) -> Registration {
         let mut inner = self.inner.lock();
         let name = via.unwrap_or(DIRECT);
         let known = inner.vias.contains_key(name) || inner.vias.len() < MAX_VIAS;
@@ -66,7 +71,7 @@ impl Clients {
     }
 
     /// The oldest connection that was not taken yet, of one proxy or of all. It is not handed out again.
-    pub fn take_oldest(&self, via: Option<&str>) -> Option<Arc<Outbox>> {
+    pub(crate) fn take_oldest(&self, via: Option<&str>) -> Option<Arc<Outbox>> {
         let mut inner = self.inner.lock();
         let number = match via {
             None => *inner.open.keys().next()?,
@@ -76,7 +81,7 @@ impl Clients {
     }
 
     /// Gives up those with the longest queues until so many bytes are free; how many these were.
-    pub fn give_up(&self, excess: usize) -> u64 {
+    pub(crate) fn give_up(&self, excess: usize) -> u64 {
         let inner = self.inner.lock();
         let mut queues: Vec<_> = inner
             .open
@@ -99,12 +104,12 @@ impl Clients {
     }
 
     /// Connections that can still be taken.
-    pub fn open(&self) -> u64 {
+    pub(crate) fn open(&self) -> u64 {
         self.inner.lock().open.len() as u64
     }
 
     /// Connections by proxy, those that are closing included.
-    pub fn vias(&self) -> BTreeMap<String, u64> {
+    pub(crate) fn vias(&self) -> BTreeMap<String, u64> {
         self.inner
             .lock()
             .vias

@@ -13,13 +13,13 @@ use tokio::time::{Instant, sleep_until};
 use crate::outbox::Outbox;
 
 /// How late a wake-up may be.
-pub const TICK: Duration = Duration::from_millis(100);
+pub(crate) const TICK: Duration = Duration::from_millis(100);
 /// Ahead of now: enough for the default heartbeat in one go.
 const SLOTS: u32 = 512;
 
 /// The wake-ups of one shard's sessions.
 #[derive(Debug)]
-pub struct Wheel {
+pub(crate) struct Wheel {
     started: Instant,
     inner: Mutex<Inner>,
 }
@@ -44,7 +44,7 @@ impl Default for Wheel {
 
 impl Wheel {
     /// Wakes the session once, at this time or one tick later; earlier if that is far away. The answer is when.
-    pub fn wake_at(&self, time: Instant, outbox: &Arc<Outbox>) -> Instant {
+    pub(crate) fn wake_at(&self, time: Instant, outbox: &Arc<Outbox>) -> Instant {
         let mut inner = self.inner.lock();
         let wanted = time.saturating_duration_since(self.started);
         let wanted = wanted.as_millis().div_ceil(TICK.as_millis());
@@ -55,7 +55,7 @@ impl Wheel {
     }
 
     /// Turns forever; `late` hears how late the thread came to each tick.
-    pub async fn turn(&self, mut late: impl FnMut(Duration)) -> Infallible {
+    pub(crate) async fn turn(&self, mut late: impl FnMut(Duration)) -> Infallible {
         loop {
             let next = self.inner.lock().tick + 1;
             let time = self.started + TICK * next;

@@ -1,7 +1,7 @@
 //! Why a handshake is refused, and what the client is told about it.
 
 /// The seconds of `Retry-After` on a 503: HAProxy has another pod by then.
-pub const RETRY_AFTER_SECONDS: u32 = 2;
+pub(crate) const RETRY_AFTER_SECONDS: u32 = 2;
 
 /// A handshake that gets no WebSocket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Refusal {
     }
 
     /// The `error` of the JSON body.
-    pub fn code(self) -> &'static str {
+    pub(crate) fn code(self) -> &'static str {
         match self {
             Self::BadRequest(_) => "bad_request",
             Self::Origin => "origin",

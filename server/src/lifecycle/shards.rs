@@ -1,90 +1,38 @@
 //! Threads of the client port: each has its own listener on the port, and keeps the connections that it accepted to itself, so that
 //! what a connection allocates is freed by the thread that allocated it.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::TcpListener as StdListener;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::app::Server;
 use crate::handshake::Handshakes;
-use crate::listen::accept;
+use crate::listener::accept;
+use crate::server::Server;
 
 /// The most that are started by themselves; with more, waking each other costs more than they bring.
 const DEFAULT_MOST: usize = 4;
-/// More than the allocator has ready among small blocks.
-const NUDGE_BYTES: usize = 1 << 20;
-/// How often a shard says that it goes on, and how long it may say nothing.
-const BEAT: Duration = Duration::from_secs(1);
-const STILL: Duration = Duration::from_secs(5);
 
 /// As many as there are CPUs for this process, by its affinity and its quota.
-pub fn default_count() -> usize {
+pub(crate) fn default_count() -> usize {
     thread::available_parallelism().map_or(1, |cpus| cpus.get().min(DEFAULT_MOST))
-}
-
-/// When each shard last went on.
-#[derive(Debug)]
-pub struct Pulse {
-    started: Instant,
-    beats: Vec<AtomicU64>,
-}
-
-impl Pulse {
-    /// Of so many shards, all of which go on now.
-    pub fn new(shards: usize) -> Self {
-        Self {
-            started: Instant::now(),
-            beats: (0..shards).map(|_| AtomicU64::new(0)).collect(),
-        }
-    }
-
-    /// Whether every shard goes on.
-    pub fn goes_on(&self) -> bool {
-        let now = self.millis();
-        let still = u64::try_from(STILL.as_millis()).unwrap_or(u64::MAX);
-        let mut beats = self.beats.iter();
-        beats.all(|beat| now.saturating_sub(beat.load(Ordering::Relaxed)) <= still)
-    }
-
-    fn millis(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
-    async fn beat(&self, shard: usize) -> Infallible {
-        loop {
-            self.beats[shard % self.beats.len()].store(self.millis(), Ordering::Relaxed);
-            nudge_allocator();
-            sleep(BEAT).await;
-        }
-    }
-}
-
-/// The allocator gives memory back some time after it is free, and only while it is asked for something: after a mass disconnect
-/// nobody asks.
-fn nudge_allocator() {
-    drop(std::hint::black_box(Vec::<u8>::with_capacity(NUDGE_BYTES)));
 }
 
 /// What the shards share.
 #[derive(Debug, Clone)]
-pub struct Port {
+pub(crate) struct Port {
     /// The process.
-    pub server: Arc<Server>,
+    pub(crate) server: Arc<Server>,
     /// Sockets of all shards together.
-    pub sockets: Arc<Semaphore>,
+    pub(crate) sockets: Arc<Semaphore>,
     /// Counts who finds none.
-    pub refused: Counter,
+    pub(crate) refused: Counter,
 }
 
 /// One shard: serves until it is dropped. What it does are tasks like the sessions, so that all have their turn one after the other.
@@ -107,7 +55,7 @@ async fn shard(index: usize, listener: StdListener, port: Port) -> io::Result<()
 
 /// The running shards: the first one in the runtime of the caller, the others in threads of their own.
 #[derive(Debug)]
-pub struct Shards {
+pub(crate) struct Shards {
     stop: CancellationToken,
     first: tokio::task::JoinHandle<()>,
     threads: Vec<JoinHandle<()>>,
@@ -118,7 +66,7 @@ impl Shards {
     ///
     /// # Errors
     /// If there is no thread to be had.
-    pub fn start(listeners: Vec<StdListener>, port: &Port) -> io::Result<Self> {
+    pub(crate) fn start(listeners: Vec<StdListener>, port: &Port) -> io::Result<Self> {
         let stop = CancellationToken::new();
         let mut listeners = listeners.into_iter();
         let first = run(0, listeners.next(), port.clone(), stop.clone());
@@ -139,7 +87,7 @@ impl Shards {
     }
 
     /// Ends them with all their connections.
-    pub fn end(self) {
+    pub(crate) fn end(self) {
         self.stop.cancel();
         self.first.abort();
         for thread in self.threads {
@@ -156,22 +104,5 @@ async fn run(index: usize, listener: Option<StdListener>, port: Port, stop: Canc
         ended = shard(index, listener, port) => if let Err(error) = ended {
             tracing::error!(%error, shard = index, "shard failed");
         },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_shard_that_stands_still_is_noticed() {
-        let pulse = Pulse::new(2);
-        tokio::time::advance(STILL).await;
-        assert!(pulse.goes_on());
-        let _ = tokio::time::timeout(Duration::from_mins(1), pulse.beat(0)).await;
-        assert!(!pulse.goes_on(), "the second one never said anything");
-        let both = async { tokio::join!(pulse.beat(0), pulse.beat(1)) };
-        let _ = tokio::time::timeout(Duration::from_mins(1), both).await;
-        assert!(pulse.goes_on());
     }
 }

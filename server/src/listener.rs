@@ -1,14 +1,16 @@
 //! Listeners and HTTP connections with limits: slow headers, large headers and too many sockets end early.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
-use http::{Request, Response};
+use axum::response::IntoResponse;
+use axum::{Json, Router};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -20,6 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt;
+use wsc_contract::control::ErrorBody;
 
 /// From the connection, or the end of the last request, to the end of the next request's headers.
 const HEADER_WAIT: Duration = Duration::from_secs(10);
@@ -37,20 +40,20 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// How a connection came in, and its share of the sockets that the port may have; both go along through the upgrade.
 #[derive(Debug, Clone, Default)]
-pub struct Arrival {
+pub(crate) struct Arrival {
     /// The shard that accepted it, and keeps it.
-    pub shard: usize,
+    pub(crate) shard: usize,
     #[expect(dead_code, reason = "held for its drop")]
     permit: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 /// The two ports of a server.
 #[derive(Debug)]
-pub struct Listeners {
+pub(crate) struct Listeners {
     /// For clients: one a shard, all on one port.
-    pub clients: Vec<StdListener>,
+    pub(crate) clients: Vec<StdListener>,
     /// For health, metrics and the operator.
-    pub control: TcpListener,
+    pub(crate) control: TcpListener,
 }
 
 impl Listeners {
@@ -58,7 +61,7 @@ impl Listeners {
     ///
     /// # Errors
     /// Names the port that cannot be had.
-    pub fn bind(port: u16, control_port: u16, shards: usize) -> io::Result<Self> {
+    pub(crate) fn bind(port: u16, control_port: u16, shards: usize) -> io::Result<Self> {
         let named =
             |port: u16| move |e: io::Error| io::Error::new(e.kind(), format!("cannot bind port {port}: {e}"));
         let clients = bind_shards(port, shards).map_err(named(port))?;
@@ -114,7 +117,7 @@ fn listen(socket: TcpSocket, address: SocketAddr, shared: bool) -> io::Result<Tc
 }
 
 /// What answers the requests of a port.
-pub trait Service: Clone + Send + Sync + 'static {
+pub(crate) trait Service: Clone + Send + Sync + 'static {
     /// Every request has an answer.
     fn answer(
         &self,
@@ -136,7 +139,7 @@ impl Service for Router {
 }
 
 /// Accepts until it is dropped. When there is no socket left, a connection is closed at once and counted.
-pub async fn accept(
+pub(crate) async fn accept(
     listener: TcpListener,
     shard: usize,
     service: impl Service,
@@ -186,6 +189,22 @@ where
     }
 }
 
+/// An error response of either port.
+pub(crate) fn error(
+    status: StatusCode,
+    error: &'static str,
+    message: impl Into<Cow<'static, str>>,
+) -> Response<Body> {
+    (
+        status,
+        Json(ErrorBody {
+            error: error.into(),
+            message: message.into(),
+        }),
+    )
+        .into_response()
+}
+
 #[cfg(test)]
 mod tests {
     use futures::{SinkExt, StreamExt};
@@ -195,9 +214,9 @@ mod tests {
     use tokio_tungstenite::tungstenite::Message;
 
     use super::*;
-    use crate::app::Server;
     use crate::args::Args;
     use crate::handshake;
+    use crate::server::Server;
 
     #[tokio::test]
     async fn a_connection_has_the_options_of_its_listener() {
@@ -234,7 +253,7 @@ mod tests {
         assert_eq!(client.next().await.unwrap().unwrap(), large);
         client.close(None).await.unwrap();
         while let Some(Ok(_)) = client.next().await {}
-        server.departed.notified().await;
-        assert_eq!((server.capacity.taken(), server.closed()), (0, 1));
+        server.drain.departed.notified().await;
+        assert_eq!((server.admission.capacity.taken(), server.drain.closed()), (0, 1));
     }
 }

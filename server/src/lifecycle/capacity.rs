@@ -5,13 +5,13 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 /// Open files that are not for clients: control connections, Redis, listeners, health checks, logs.
-pub const RESERVED_FILES: u64 = 256;
+pub(crate) const RESERVED_FILES: u64 = 256;
 /// A pod that was full comes back into rotation at this share of its capacity, so that it does not flap at the edge.
 const RETURN_PERCENT: u64 = 97;
 
 /// Counts slots. A slot is taken at the handshake, so that two handshakes cannot share the last one.
 #[derive(Debug)]
-pub struct Capacity {
+pub(crate) struct Capacity {
     max: u64,
     state: Mutex<State>,
 }
@@ -24,11 +24,11 @@ struct State {
 
 /// One connection's place; dropping it gives the place back.
 #[derive(Debug)]
-pub struct Slot(Arc<Capacity>);
+pub(crate) struct Slot(Arc<Capacity>);
 
 impl Capacity {
     /// Room for `max` connections.
-    pub fn new(max: u64) -> Arc<Self> {
+    pub(crate) fn new(max: u64) -> Arc<Self> {
         Arc::new(Self {
             max,
             state: Mutex::default(),
@@ -36,7 +36,7 @@ impl Capacity {
     }
 
     /// A place, or `None` if all are taken.
-    pub fn reserve(self: &Arc<Self>) -> Option<Slot> {
+    pub(crate) fn reserve(self: &Arc<Self>) -> Option<Slot> {
         let mut state = self.state.lock();
         if state.taken >= self.max {
             return None;
@@ -47,17 +47,17 @@ impl Capacity {
     }
 
     /// Places that are taken.
-    pub fn taken(&self) -> u64 {
+    pub(crate) fn taken(&self) -> u64 {
         self.state.lock().taken
     }
 
     /// All places.
-    pub fn max(&self) -> u64 {
+    pub(crate) fn max(&self) -> u64 {
         self.max
     }
 
     /// Whether the proxy should send nobody: from full until 97 % and less.
-    pub fn is_out_of_rotation(&self) -> bool {
+    pub(crate) fn is_out_of_rotation(&self) -> bool {
         self.state.lock().full
     }
 }
@@ -73,7 +73,7 @@ impl Drop for Slot {
 }
 
 /// What the open-file limit leaves of the wanted capacity; `None` if nothing is left.
-pub fn within_files(wanted: u64, nofile: u64) -> Option<u64> {
+pub(crate) fn within_files(wanted: u64, nofile: u64) -> Option<u64> {
     let possible = nofile.checked_sub(RESERVED_FILES).filter(|n| *n > 0)?;
     Some(wanted.min(possible))
 }

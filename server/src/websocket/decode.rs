@@ -112,11 +112,6 @@ impl Decoder {
         }
     }
 
-    /// Whether nothing has begun that is not finished.
-    pub fn is_idle(&self) -> bool {
-        self.partial.is_none()
-    }
-
     fn keep_header(&mut self, bytes: &[u8]) {
         if bytes.is_empty() {
             return;

@@ -5,6 +5,8 @@
 pub mod decode;
 pub mod encode;
 mod header;
+pub(crate) mod lane;
+pub(crate) mod socket;
 mod utf8;
 
 use bytes::Bytes;
@@ -65,7 +67,7 @@ pub enum Violation {
 
 impl Violation {
     /// The close code that tells the client.
-    pub fn code(self) -> u16 {
+    pub(crate) fn code(self) -> u16 {
         match self {
             Self::Utf8 => close::INVALID_TEXT.code,
             Self::TooLarge => close::TOO_LARGE.code,

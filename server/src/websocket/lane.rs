@@ -13,9 +13,9 @@ use bytes::{Buf, Bytes, BytesMut};
 use futures::{Sink, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{Incoming, Outgoing, SocketError};
-use crate::frame::decode::Decoder;
-use crate::frame::{Event, encode};
+use super::decode::Decoder;
+use super::socket::{Incoming, Outgoing, SocketError};
+use super::{Event, encode};
 
 /// Of one read.
 const SCRATCH_BYTES: usize = 16 << 10;
@@ -32,7 +32,7 @@ thread_local! {
 
 /// A WebSocket on any stream of bytes.
 #[derive(Debug)]
-pub struct Lane<I> {
+pub(crate) struct Lane<I> {
     io: I,
     decoder: Decoder,
     /// Read, and not decoded yet.
@@ -50,7 +50,7 @@ pub struct Lane<I> {
 
 impl<I: AsyncRead + AsyncWrite + Unpin> Lane<I> {
     /// Takes the stream over, with what was read of it already, for messages of at most `limit` bytes.
-    pub fn new(io: I, read_ahead: &[u8], limit: usize) -> Self {
+    pub(crate) fn new(io: I, read_ahead: &[u8], limit: usize) -> Self {
         Self {
             io,
             decoder: Decoder::new(limit),

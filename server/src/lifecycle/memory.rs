@@ -43,7 +43,7 @@ const CGROUPS: [Files; 2] = [
 const NO_LIMIT: u64 = 1 << 60;
 
 /// The limit of the cgroup, in bytes.
-pub fn cgroup_limit() -> Option<u64> {
+pub(crate) fn cgroup_limit() -> Option<u64> {
     let said = CGROUPS
         .iter()
         .find_map(|files| fs::read_to_string(files.limit).ok());
@@ -51,7 +51,7 @@ pub fn cgroup_limit() -> Option<u64> {
 }
 
 /// What all outboxes together may hold when nobody says it: a quarter of the limit, or 1 GiB.
-pub fn default_outboxes(limit: Option<u64>) -> u64 {
+pub(crate) fn default_outboxes(limit: Option<u64>) -> u64 {
     limit.map_or(OUTBOXES_WITHOUT_LIMIT, |limit| limit / OUTBOXES_PART)
 }
 
@@ -85,7 +85,7 @@ fn resident() -> Option<u64> {
 
 /// Whose word counts for a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Limit {
+pub(crate) enum Limit {
     /// There is none.
     None,
     /// Of everything in the cgroup.
@@ -96,7 +96,7 @@ pub enum Limit {
 
 impl Limit {
     /// In bytes.
-    pub fn bytes(self) -> Option<u64> {
+    pub(crate) fn bytes(self) -> Option<u64> {
         match self {
             Self::None => None,
             Self::Cgroup(bytes) | Self::Said(bytes) => Some(bytes),
@@ -117,7 +117,7 @@ fn share(limit: u64, percent: u64) -> u64 {
 
 /// Looks from time to time, and when many come.
 #[derive(Debug)]
-pub struct Memory {
+pub(crate) struct Memory {
     limit: Limit,
     used: AtomicU64,
     /// Of those who came since the last look.
@@ -127,7 +127,7 @@ pub struct Memory {
 
 impl Memory {
     /// Nobody has looked yet.
-    pub fn new(limit: Limit) -> Self {
+    pub(crate) fn new(limit: Limit) -> Self {
         Self {
             limit,
             used: AtomicU64::new(0),
@@ -137,7 +137,7 @@ impl Memory {
     }
 
     /// Looks; what is not to be seen stays as it was.
-    pub fn look(&self) {
+    pub(crate) fn look(&self) {
         if let Some(used) = self.limit.used() {
             self.is_used(used);
         }
@@ -164,7 +164,7 @@ impl Memory {
     }
 
     /// Whether there is memory for one more. In a second thousands may come: when those since the last look might be too many, it looks again.
-    pub fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         let Some(limit) = self.limit.bytes() else {
             return true;
         };
@@ -178,12 +178,12 @@ impl Memory {
     }
 
     /// Whether there is no memory for new clients.
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)
     }
 
     /// Bytes in use, at the last look.
-    pub fn used(&self) -> u64 {
+    pub(crate) fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }
 }

@@ -6,7 +6,7 @@ use super::header::MAX_CONTROL;
 use crate::protocol::{Message, Opcode};
 
 /// The longest header of a frame without a mask.
-pub const MAX_HEADER_BYTES: usize = 10;
+pub(crate) const MAX_HEADER_BYTES: usize = 10;
 
 /// The last frame of its message.
 const LAST: u8 = 0x80;
@@ -21,22 +21,22 @@ pub fn message(message: &Message) -> Bytes {
 }
 
 /// A ping without payload.
-pub fn ping() -> Bytes {
+pub(crate) fn ping() -> Bytes {
     Bytes::from_static(&[LAST | 9, 0])
 }
 
 /// The answer to a ping; a ping has at most 125 bytes.
-pub fn pong(payload: &[u8]) -> Bytes {
+pub(crate) fn pong(payload: &[u8]) -> Bytes {
     frame(10, payload)
 }
 
 /// A close without a code.
-pub fn close_without_code() -> Bytes {
+pub(crate) fn close_without_code() -> Bytes {
     Bytes::from_static(&[LAST | 8, 0])
 }
 
 /// A close. A reason that does not fit is cut, between characters.
-pub fn close(code: u16, reason: &str) -> Bytes {
+pub(crate) fn close(code: u16, reason: &str) -> Bytes {
     let room = MAX_CONTROL - size_of::<u16>();
     let reason = &reason[..reason.floor_char_boundary(room)];
     let mut payload = Vec::with_capacity(size_of::<u16>() + reason.len());

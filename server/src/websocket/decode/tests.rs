@@ -10,6 +10,13 @@ use super::*;
 
 const LIMIT: usize = 64;
 
+impl Decoder {
+    /// Whether it holds no memory: nothing has begun that is not finished.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.partial.is_none()
+    }
+}
+
 /// A frame of a client, right or wrong.
 #[derive(Debug, Clone)]
 struct Sent {
