@@ -1,4 +1,4 @@
-//! The control port: what the kubelet, Prometheus and the operator ask.
+//! The control port, for the kubelet, Prometheus and the operator.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,7 +41,7 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
         .with_state(server)
 }
 
-/// A process that answers is alive: Redis has no say, or its restart would restart every pod.
+/// Independent of Redis: its restart must not restart every pod.
 async fn livez(State(server): State<Arc<Server>>) -> Response {
     if server.pulse.goes_on() {
         return "ok\n".into_response();

@@ -1,4 +1,5 @@
-//! The command line. Every flag is an environment variable too: the operator configures pods by environment.
+//! The command line. Every flag is an environment variable too: the operator configures pods by
+//! environment.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -22,7 +23,8 @@ use crate::lifecycle::{memory, shards};
 use crate::outbox::FRAME_OVERHEAD_BYTES;
 use crate::websocket::encode::MAX_HEADER_BYTES;
 
-/// WebSocket server with rooms: a message to a room is delivered to every member of the room, on every pod
+/// WebSocket server with rooms: a message to a room is delivered to every member of the room, on
+/// every pod
 #[derive(Debug, Parser)]
 #[command(
     name = "wsc-server",
@@ -51,17 +53,19 @@ pub struct Args {
     /// Threads that serve clients, 1 to 64 (default: the CPUs of the process, at most 4)
     #[arg(long, env = env::SHARDS, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MAX_SHARDS as u64))]
     pub(crate) shards: Option<u64>,
-    /// Message broker: `redis` between pods, `memory` within this process; required when POD_NAME is set
+    /// Message broker: `redis` between pods, `memory` within this process; required when POD_NAME
+    /// is set
     #[arg(long, env = env::BROKER, value_enum)]
     pub(crate) broker: Option<BrokerKind>,
-    /// Redis URL: redis://[USER[:PASSWORD]@]HOST[:PORT][/DB], or rediss:// for TLS with the certificate authorities of the machine or
-    /// of SSL_CERT_FILE
+    /// Redis URL: redis://[USER[:PASSWORD]@]HOST[:PORT][/DB], or rediss:// for TLS with the
+    /// certificate authorities of the machine or of SSL_CERT_FILE
     #[arg(long, env = env::REDIS_URL, hide_env_values = true, value_name = "URL")]
     pub(crate) redis_url: Option<String>,
     /// Redis user; overrides the user of the URL
     #[arg(long, env = env::REDIS_USERNAME, hide_env_values = true, value_name = "NAME")]
     pub(crate) redis_username: Option<String>,
-    /// Redis password; overrides the password of the URL. Prefer the variable: flags are visible in the process list
+    /// Redis password; overrides the password of the URL. Prefer the variable: flags are visible in
+    /// the process list
     #[arg(
         long,
         env = env::REDIS_PASSWORD,
@@ -72,7 +76,8 @@ pub struct Args {
     /// Prefix of every Redis channel; servers with different prefixes share no messages
     #[arg(long, env = env::REDIS_PREFIX, default_value = "wsc:", value_name = "PREFIX")]
     pub(crate) redis_prefix: String,
-    /// Allowed origins: comma-separated `scheme://host[:port]`, `scheme://*.host` (one label) or `*`; empty allows the host of the request
+    /// Allowed origins: comma-separated `scheme://host[:port]`, `scheme://*.host` (one label) or
+    /// `*`; empty allows the host of the request
     #[arg(
         long,
         env = env::ORIGINS,
@@ -99,18 +104,21 @@ pub struct Args {
     #[arg(long, env = env::CLOSE_JITTER_SECONDS, default_value_t = 30, value_name = "SECONDS",
           value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub(crate) close_jitter_seconds: u64,
-    /// Maximum message size over all fragments, at most 16777216; a larger message closes the connection with 1009
+    /// Maximum message size over all fragments, at most 16777216; a larger message closes the
+    /// connection with 1009
     #[arg(long, env = env::MAX_MESSAGE_BYTES, default_value_t = Limits::default().message_bytes, value_name = "BYTES")]
     pub(crate) max_message_bytes: usize,
-    /// Outbound queue of one client, including 64 bytes per frame; on overflow the client is closed with 1013
+    /// Outbound queue of one client, including 64 bytes per frame; on overflow the client is closed
+    /// with 1013
     #[arg(long, env = env::OUTBOUND_QUEUE_BYTES, default_value_t = Limits::default().outbound_queue_bytes, value_name = "BYTES")]
     pub(crate) outbound_queue_bytes: usize,
-    /// All outbound queues together; above it the clients with the longest queues are closed with 1013 (default: a quarter of the
-    /// memory limit, 1 GiB without a limit)
+    /// All outbound queues together; above it the clients with the longest queues are closed with
+    /// 1013 (default: a quarter of the memory limit, 1 GiB without a limit)
     #[arg(long, env = env::OUTBOUND_TOTAL_BYTES, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1 << 20..))]
     pub(crate) outbound_total_bytes: Option<u64>,
-    /// Memory limit: from 85 % usage on, until 82 %, handshakes are rejected with 503. Usage is the resident memory of the process, or
-    /// memory without page cache for the limit of the cgroup (default: the memory limit of the cgroup)
+    /// Memory limit: from 85 % usage on, until 82 %, handshakes are rejected with 503. Usage is the
+    /// resident memory of the process, or memory without page cache for the limit of the cgroup
+    /// (default: the memory limit of the cgroup)
     #[arg(long, env = env::MEMORY_LIMIT_BYTES, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1 << 20..))]
     pub(crate) memory_limit_bytes: Option<u64>,
     /// Idle time before a client is pinged; it is closed if no pong arrives within 10 s
@@ -175,7 +183,7 @@ impl Args {
     /// Checks what belongs together. The capacity is still without the open-file limit.
     ///
     /// # Errors
-    /// One line that says what to write.
+    /// One line with the remedy.
     pub fn config(&self) -> Result<Config, Exit> {
         self.checked().map_err(|error| Exit::Usage(error.to_string()))
     }

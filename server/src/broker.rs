@@ -1,4 +1,4 @@
-//! The road that every message takes, also between two clients of one pod: Redis, or this process alone.
+//! The path of every message, also between two clients of one pod: Redis, or this process alone.
 
 mod deliver;
 mod in_process;
@@ -19,7 +19,6 @@ use self::redis::{RedisBroker, RedisConfig};
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 
-/// Which broker to use.
 #[derive(Debug, Clone)]
 pub(crate) enum BrokerConfig {
     /// One process, no Redis.
@@ -57,7 +56,7 @@ impl Broker {
         }
     }
 
-    /// Whether messages travel now.
+    /// Whether messages are delivered now.
     pub(crate) fn is_up(&self) -> bool {
         match self {
             Self::Memory(_) => true,
@@ -80,7 +79,8 @@ impl Broker {
         }
     }
 
-    /// Waits until messages of the room arrive here; returns at once while the broker is down, and after two seconds at the latest.
+    /// Waits until messages of the room arrive here; returns at once while the broker is down, and
+    /// after two seconds at the latest.
     pub(crate) async fn subscribed(&self, room: &RoomName) {
         if let Self::Redis(broker) = self {
             broker.subscribed(room).await;
@@ -95,7 +95,8 @@ impl Broker {
         }
     }
 
-    /// Waits for room in the publish queue; `None` after one second. The future does not borrow the broker.
+    /// Waits for room in the publish queue; `None` after one second. The future does not borrow the
+    /// broker.
     pub(crate) fn reserve(&self, bytes: usize) -> impl Future<Output = Option<Reservation>> + Send + use<> {
         let wait = match self {
             Self::Memory(_) => None,

@@ -1,4 +1,4 @@
-//! What the server runs with, after everything was checked.
+//! The settings of the server, checked.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::lifecycle::memory::Limit;
 /// The settings of one server process.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The pod's name; a request that means another pod is refused.
+    /// The pod's name; a request addressed to another pod is refused.
     pub(crate) pod: Option<String>,
     /// The path of room `main`, and the parent of all rooms.
     pub(crate) path: String,
@@ -19,21 +19,19 @@ pub struct Config {
     pub(crate) capacity: u64,
     /// Threads that serve clients.
     pub(crate) shards: usize,
-    /// What memory there is.
     pub(crate) memory_limit: Limit,
-    /// How messages travel.
     pub(crate) broker: BrokerConfig,
-    /// Which web pages may connect.
+    /// Origins whose pages may connect.
     pub(crate) origins: OriginPolicy,
-    /// Whether `X-Forwarded-For` is the proxy's word.
+    /// Whether the last entry of `X-Forwarded-For` is trusted.
     pub(crate) trust_proxy: bool,
     /// The clamp of every rate that `/shed` asks for, in closes a second.
     pub(crate) max_sheds_per_second: f64,
-    /// SIGTERM closes everybody within this time.
+    /// SIGTERM closes all clients within this time.
     pub(crate) drain: Duration,
-    /// The close code of a moved client.
+    /// The close code of a request to reconnect.
     pub(crate) close_code: CloseCode,
-    /// The upper end of the random wait that a moved client is asked for.
+    /// Upper bound of the random delay in a request to reconnect.
     pub(crate) close_jitter: Duration,
     /// Limits and heartbeat of one connection.
     pub(crate) limits: Limits,

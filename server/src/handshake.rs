@@ -24,7 +24,8 @@ use crate::session::connection::Connection;
 use crate::session::tcp::Tcp;
 use crate::websocket::lane::Lane;
 
-/// The answers of the client port. It has two paths, and a storm of handshakes: a router is not worth its price here.
+/// The answers of the client port. It has two paths, and a storm of handshakes: a router is not
+/// worth its price here.
 #[derive(Debug, Clone)]
 pub(crate) struct Handshakes(pub(crate) Arc<Server>);
 
@@ -64,7 +65,8 @@ fn load_balancer(server: &Server, parts: &Parts) -> Response {
     (StatusCode::OK, "ok\n").into_response()
 }
 
-/// Checks the handshake, takes a slot and joins the room, so that the client misses nothing from its upgrade on.
+/// Checks the handshake, takes a slot and joins the room, so that the client misses nothing from
+/// its upgrade on.
 async fn admit(server: &Arc<Server>, parts: &Parts, arrival: Arrival) -> Result<Connection, Refusal> {
     let target = target::parse_target(&server.config.path, parts.uri.path(), parts.uri.query())?;
     request::check_upgrade(&parts.method, parts.version, &parts.headers)?;
@@ -126,8 +128,8 @@ fn upgrade(parts: &mut Parts, connection: Connection) -> Response {
     response
 }
 
-/// Takes the socket back from the HTTP library, with what it has read ahead. What is no plain socket stays in its box. The session is
-/// a task of its own: this one is larger.
+/// Takes the socket back from the HTTP library, with what it has read ahead. What is no plain
+/// socket stays in its box. The session is a task of its own: this one is larger.
 fn open(upgraded: Upgraded, connection: Connection) {
     let limit = connection.server.config.limits.message_bytes;
     match upgraded.downcast::<TokioIo<TcpStream>>() {

@@ -1,8 +1,9 @@
-//! The rooms of this process and who is in them.
+//! The rooms of this process and their members.
 //!
-//! Each shard keeps its own members and writes to them itself ([`shard`]); what they share is which room has members where. A message
-//! is posted to every shard with members in its room, under one lock: so each member gets exactly the messages between its join and
-//! its leave, once, in the one order of the broker.
+//! Each shard keeps its own members and writes to them itself ([`shard`]); what they share is which
+//! room has members where. A message is posted to every shard with members in its room, under one
+//! lock: so each member gets exactly the messages between its join and its leave, once, in the one
+//! order of the broker.
 
 mod chunk;
 pub(crate) mod member;
@@ -20,11 +21,11 @@ use crate::outbox::Budget;
 use crate::protocol::envelope::Envelope;
 use crate::websocket::encode;
 
-/// More shards than this have no place in the map of who is where.
+/// A room has one bit for each shard.
 pub(crate) const MAX_SHARDS: usize = 64;
 /// Of what all outboxes may hold, a shard may have this part to deliver,
 const BACKLOG_PART: usize = 4;
-/// but so many bytes at least and at most.
+/// but at least and at most this number of bytes.
 pub(crate) const BACKLOG_BYTES: (usize, usize) = (1 << 20, 32 << 20);
 
 /// A member's place, to leave it by.
@@ -38,14 +39,15 @@ pub(crate) struct Membership {
 /// The registry. Its size is bounded by the connections: a member is one connection in one room.
 #[derive(Debug)]
 pub(crate) struct Hub {
-    /// The shards with members of a room, a bit each. Whoever posts holds the lock, which makes the one order.
+    /// The shards with members of a room, a bit each. A post holds the lock, which makes the one
+    /// order.
     rooms: Mutex<HashMap<RoomName, u64>>,
     shards: Vec<Shard>,
     budget: Arc<Budget>,
 }
 
 impl Hub {
-    /// Without rooms, for so many shards; a queue of one member may hold so many bytes, and all of them together.
+    /// Without rooms; with the limits of one outbound queue and of all together, in bytes.
     pub(crate) fn new(shards: usize, outbox_bytes: usize, outboxes_bytes: usize) -> Self {
         let shards = 0..shards.clamp(1, MAX_SHARDS);
         let backlog_bytes = (outboxes_bytes / BACKLOG_PART).clamp(BACKLOG_BYTES.0, BACKLOG_BYTES.1);
@@ -66,12 +68,13 @@ impl Hub {
         &self.shards[index % self.shards.len()]
     }
 
-    /// Bytes of messages that wait to be walked to the members.
+    /// Bytes of messages that wait for their fan-out.
     pub(crate) fn backlog(&self) -> usize {
         self.shards.iter().map(Shard::backlog).sum()
     }
 
-    /// Adds a member that only this shard's thread writes to. True if the room is new to this process.
+    /// Adds a member that only this shard's thread writes to. True if the room is new to this
+    /// process.
     pub(crate) fn join(&self, shard: usize, room: &RoomName, member: Member) -> (Membership, bool) {
         let shard = shard % self.shards.len();
         let mut appeared = false;
@@ -106,7 +109,7 @@ impl Hub {
         vanished
     }
 
-    /// Posts a message to everybody in the room. False if a shard is too far behind to take it.
+    /// Posts a message to all members of the room. False if the backlog of a shard is full.
     pub(crate) fn deliver(&self, room: &RoomName, envelope: &Envelope) -> bool {
         // Once for all of them.
         let mut frame = None;
@@ -123,7 +126,7 @@ impl Hub {
         taken
     }
 
-    /// Whether anybody is in the room.
+    /// Whether the room has members.
     pub(crate) fn has(&self, room: &RoomName) -> bool {
         self.rooms.lock().contains_key(room)
     }

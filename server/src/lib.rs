@@ -1,8 +1,9 @@
 //! The WebSocket server: rooms, broadcast through Redis, graceful drain.
 //!
-//! A message of a client is published to its room through the `broker` and comes back from it to every member, the sender
-//! included: one path, and so one order for all. `hub`, `outbox`, `protocol` and the codec in `websocket` know no HTTP; `session`
-//! works on any stream and sink of frames.
+//! A message of a client is published to its room through the `broker` and comes back from it to
+//! every member, the sender included: one path, and so one order for all. `hub`, `outbox`,
+//! `protocol` and the codec in `websocket` know no HTTP; `session` works on any stream and sink of
+//! frames.
 
 mod admin;
 pub mod args;

@@ -1,4 +1,5 @@
-//! What one process does besides messages: admission of connections, drains, the threads of the shards and their timers.
+//! What one process does besides messages: admission of connections, drains, the threads of the
+//! shards and their timers.
 
 pub(crate) mod admission;
 pub(crate) mod capacity;

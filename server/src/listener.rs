@@ -1,4 +1,5 @@
-//! Listeners and HTTP connections with limits: slow headers, large headers and too many sockets end early.
+//! Listeners and HTTP connections with limits: slow headers, large headers and too many sockets end
+//! early.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -30,15 +31,17 @@ const HEADER_BYTES: usize = 8 << 10;
 const HEADERS: usize = 64;
 /// Connections that the kernel keeps while we are busy; it lowers this to its own limit.
 const BACKLOG: u32 = 4096;
-/// A peer that acknowledges nothing for this long, or has no room for anything, is gone; in milliseconds.
+/// A peer that acknowledges nothing for this long, or has no room for anything, is gone; in
+/// milliseconds.
 const USER_TIMEOUT_MS: u32 = 30_000;
-/// Of what a client has room for no more, in bytes: the kernel takes this much for later, where it would take megabytes. The rest stays
-/// with us, who know how much it is.
+/// How much the kernel buffers beyond the window of a slow client, in bytes; by default it would be
+/// megabytes. The rest stays in the outbound queue, where it is counted.
 const NOTSENT_LOWAT: u32 = 16 << 10;
 /// The pause after a failed accept, which mostly means no files left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// How a connection came in, and its share of the sockets that the port may have; both go along through the upgrade.
+/// How a connection came in, and its share of the sockets that the port may have; both go along
+/// through the upgrade.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Arrival {
     /// The shard that accepted it, and keeps it.
@@ -70,9 +73,10 @@ impl Listeners {
     }
 }
 
-/// The kernel shares new connections out among all sockets that listen on the port and say that they share it.
+/// With `SO_REUSEPORT` the kernel distributes new connections over all listeners of the port.
 fn bind_shards(port: u16, shards: usize) -> io::Result<Vec<StdListener>> {
-    // Who says so gets a port that another process shares: only one that asks for it alone hears that it is taken.
+    // With the option a bind succeeds on a port that another process shares: only a bind without it
+    // fails on a port in use.
     let alone = bind_all(port, false)?;
     if shards <= 1 {
         return Ok(vec![alone.into_std()?]);
@@ -138,7 +142,8 @@ impl Service for Router {
     }
 }
 
-/// Accepts until it is dropped. When there is no socket left, a connection is closed at once and counted.
+/// Accepts until it is dropped. When there is no socket left, a connection is closed at once and
+/// counted.
 pub(crate) async fn accept(
     listener: TcpListener,
     shard: usize,

@@ -8,8 +8,8 @@ use wsc_server::args::Args;
 use wsc_server::config::Config;
 use wsc_server::run;
 
-/// Gives memory back after a mass disconnect, and wastes less between blocks of a hundred bytes (research: 784 bytes a connection
-/// where glibc takes 965).
+/// Gives memory back after a mass disconnect, and wastes less between blocks of a hundred bytes
+/// (research: 784 bytes a connection where glibc takes 965).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -17,8 +17,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const LOOKUP_WAIT: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
-    // First of all: what is allocated before is not split again. The allocator requests no huge pages (its feature `no_thp`), but
-    // with the setting `always` the kernel gives them unasked.
+    // First of all: what is allocated before is not split again. The allocator requests no huge
+    // pages (its feature `no_thp`), but with the setting `always` the kernel gives them unasked.
     let huge_pages = rustix::thread::disable_transparent_huge_pages(true);
     let command = Args::read(std::env::args_os()).and_then(|args| Ok((args.config()?, args)));
     wsc_runtime::run(

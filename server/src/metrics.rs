@@ -1,4 +1,4 @@
-//! The numbers of `GET /metrics`.
+//! The metrics of `GET /metrics`.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -13,7 +13,7 @@ pub(crate) struct Reason {
     reason: &'static str,
 }
 
-/// The one label of what each shard says.
+/// The one label of the metrics of a shard.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Shard {
     shard: usize,
@@ -21,7 +21,8 @@ pub(crate) struct Shard {
 
 type ByReason = Family<Reason, Counter>;
 
-/// Each reason is there from the start with 0: a query for the increase of a counter that appears with 1 finds nothing.
+/// Each reason is there from the start with 0: a query for the increase of a counter that appears
+/// with 1 finds nothing.
 const CLOSED: [&str; 8] = [
     "client",
     "lost",
@@ -48,8 +49,8 @@ const REFUSED: [&str; 12] = [
 ];
 const DROPPED: [&str; 5] = ["expired", "queue_full", "failed", "malformed", "backlog"];
 
-/// What the words of `reason` mean, for the generated reference: the word, its metric, the meaning. The other words of
-/// `refused` are the error codes of the handshake.
+/// What the words of `reason` mean, for the generated reference: the word, its metric, the meaning.
+/// The other words of `refused` are the error codes of the handshake.
 pub const REASONS: [(&str, &str, &str); 16] = [
     ("client", "closed", "the client sent a close frame"),
     ("lost", "closed", "the connection ended without a close frame"),

@@ -1,10 +1,13 @@
-//! The frames that wait for one client: bounded by bytes, shared by whoever delivers and the one session that writes.
+//! The outbound queue of one client: bounded by bytes, filled by fan-outs, emptied by the one
+//! session that writes.
 //!
-//! While nothing waits, here or in the session, who delivers writes to the client's socket at once and wakes nobody. Both do so on the
-//! one thread of the client's shard, so that no frame comes into the middle of another one.
+//! While nothing waits, here or in the session, a fan-out writes to the client's socket directly
+//! and wakes no task. Both run on the thread of the client's shard, so that frames are never
+//! interleaved.
 //!
-//! Invariants: the queue never holds more than the limit; after a close was asked for nothing is queued any more; the
-//! first close that is asked for is the one that happens. All queues together are charged to one [`Budget`].
+//! Invariants: the queue never holds more than the limit; after a close was asked for nothing is
+//! queued any more; the first close that is asked for is the one that happens. All queues together
+//! are charged to one [`Budget`].
 
 use std::collections::VecDeque;
 use std::io;
@@ -39,7 +42,7 @@ pub(crate) enum CloseRequest {
 }
 
 impl CloseRequest {
-    /// The word for it in the metrics.
+    /// The label in the metrics.
     pub(crate) fn why(&self) -> &'static str {
         match self {
             Self::Reconnect { .. } => "reconnect",
@@ -50,7 +53,7 @@ impl CloseRequest {
         }
     }
 
-    /// The code and the reason that the client is told.
+    /// Code and reason of the close frame.
     pub(crate) fn into_parts(self) -> (u16, String) {
         match self {
             Self::Reconnect { code, reason } => (code.get(), reason.to_string()),
@@ -162,7 +165,8 @@ enum Close {
 }
 
 impl Outbox {
-    /// An empty queue that holds at most `limit_bytes`, overhead included, and is charged to the budget.
+    /// An empty queue that holds at most `limit_bytes`, overhead included, and is charged to the
+    /// budget.
     pub(crate) fn new(limit_bytes: usize, budget: Arc<Budget>) -> Self {
         Self {
             limit_bytes,
@@ -184,7 +188,8 @@ impl Outbox {
         self.inner.lock().held = held;
     }
 
-    /// Writes whole frames or queues them, or gives the client up as slow. Only on the thread of the client's session.
+    /// Writes whole frames or queues them, or closes the client as slow. Only on the thread of the
+    /// client's session.
     pub(crate) fn push(&self, frame: &Bytes) -> Push {
         let mut inner = self.inner.lock();
         if !matches!(inner.close, Close::No) {
@@ -221,7 +226,8 @@ impl Outbox {
         outcome
     }
 
-    /// Gives the client up as slow, because all queues together are too long. False if it is closing already.
+    /// Gives the client up as slow, because all queues together are too long. False if it is
+    /// closing already.
     pub(crate) fn give_up(&self) -> bool {
         let mut inner = self.inner.lock();
         if !matches!(inner.close, Close::No) {
@@ -250,8 +256,8 @@ impl Outbox {
         true
     }
 
-    /// The session ends the connection for a reason of its own: nothing is queued or asked for any more.
-    /// False if a close was asked for before.
+    /// The session ends the connection for a reason of its own: nothing is queued or asked for any
+    /// more. False if a close was asked for before.
     pub(crate) fn finish(&self) -> bool {
         let mut inner = self.inner.lock();
         let first = matches!(inner.close, Close::No);
@@ -276,8 +282,8 @@ impl Outbox {
         };
     }
 
-    /// What comes before everything else: the end of what was begun; and why the connection is to end, once that was asked for and
-    /// before [`Outbox::next`] has handed it out.
+    /// What comes before everything else: the end of what was begun; and why the connection is to
+    /// end, once that was asked for and before [`Outbox::next`] has handed it out.
     pub(crate) fn urgent(&self) -> (Option<Bytes>, Option<&'static str>) {
         let mut inner = self.inner.lock();
         let why = match &inner.close {
@@ -326,7 +332,7 @@ impl Outbox {
         self.waker.wake();
     }
 
-    /// Who is woken by the next push or close; call it before [`Outbox::next`].
+    /// Sets the waker of the next push or close; call it before [`Outbox::next`].
     pub(crate) fn register(&self, waker: &Waker) {
         self.waker.register(waker);
     }

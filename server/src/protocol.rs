@@ -1,4 +1,4 @@
-//! What crosses the wire, as pure functions: nothing here knows a socket, HTTP framework or Redis client.
+//! Messages and their envelopes, without a socket, HTTP framework or Redis client.
 
 pub(crate) mod envelope;
 
@@ -40,7 +40,7 @@ impl Message {
     }
 }
 
-/// Who published: unique over all pods, because the process number is random.
+/// The publishing connection: unique over all pods, because the process number is random.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Sender {
     /// The random number of the server process.

@@ -18,7 +18,8 @@ use crate::lifecycle::shards::{Port, Shards};
 use crate::listener::{Listeners, accept};
 use crate::server::Server;
 
-/// Sockets of the client port beyond the slots: health checks of the proxy, handshakes that get a 503.
+/// Sockets of the client port beyond the slots: health checks of the proxy, handshakes that get a
+/// 503.
 const SPARE_SOCKETS: usize = 128;
 /// Sockets of the control port.
 const CONTROL_SOCKETS: usize = 64;
@@ -85,7 +86,8 @@ pub async fn serve(args: &Args, config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Serves until `shutdown` is over and every client was asked to reconnect; new handshakes get 503 meanwhile.
+/// Serves until `shutdown` is over and every client was asked to reconnect; new handshakes get 503
+/// meanwhile.
 async fn serve_until(
     listeners: Listeners,
     server: Arc<Server>,

@@ -1,6 +1,7 @@
 //! One client from its upgrade to its end, on any stream and sink of frames.
 //!
-//! One task, polled by hand: it reads, writes, pings and closes, and each poll does a bounded amount of each.
+//! One task, polled by hand: it reads, writes, pings and closes, and each poll does a bounded
+//! amount of each.
 
 pub(crate) mod connection;
 pub(crate) mod tcp;
@@ -22,16 +23,18 @@ use crate::protocol::{Message, envelope};
 use crate::websocket::Violation;
 use crate::websocket::socket::{Incoming, Outgoing, Socket, SocketError};
 
-/// From the wish to close to the hard end: for what is queued, the close frame and the client's answer.
+/// From the request to close to the hard end: for what is queued, the close frame and the client's
+/// answer.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 /// The most frames that one poll reads, so that one client cannot hold a shard.
 const READS_PER_POLL: usize = 16;
 /// The most that it writes: what has piled up goes out together.
 const WRITES_PER_POLL: usize = 64;
-/// The same for large messages: after this many bytes of payload it is another client's turn.
+/// The same for large messages: after this many bytes of payload the session yields.
 const BYTES_PER_POLL: usize = 64 << 10;
 
-/// The connection until its end: a future by itself and not an `async fn`, which would hold its arguments twice.
+/// The connection until its end: a future by itself and not an `async fn`, which would hold its
+/// arguments twice.
 pub(crate) fn run<S: Socket>(socket: S, mut connection: Connection) -> Session<S> {
     connection.open();
     let now = Instant::now();
@@ -57,7 +60,7 @@ pub(crate) fn run<S: Socket>(socket: S, mut connection: Connection) -> Session<S
 pub(crate) struct Session<S> {
     socket: S,
     connection: Connection,
-    /// When there is something to do that nobody else wakes it for, and when it is woken for that.
+    /// When the next timeout is due, and when the timing wheel wakes the session for it.
     deadline: Instant,
     woken: Instant,
     last_heard: Instant,
@@ -75,11 +78,11 @@ pub(crate) struct Session<S> {
 /// What may come from the client.
 #[derive(Debug)]
 enum Input {
-    /// Anything; or, after a violation that it was told of, nothing but the end.
+    /// Anything; after a violation was reported, only the end.
     Open,
     /// Nothing until the close for this is on its way.
     Broken(Violation),
-    /// Nothing: it said goodbye.
+    /// Nothing: it has sent a close frame.
     Ended,
 }
 
@@ -103,11 +106,12 @@ struct Closing {
     frame: Option<(u16, String)>,
     sent: bool,
     answered: bool,
-    /// The client's answer could not be understood: after our close nothing is written, which the client sees.
+    /// The client's answer could not be understood: after our close nothing is written, which the
+    /// client sees.
     last_words: bool,
 }
 
-/// Ready with the reason of the end, a word for metrics.
+/// Ready with the reason of the end, a label of the metrics.
 type Ended = Poll<&'static str>;
 
 impl<S: Socket> Future for Session<S> {
@@ -170,7 +174,8 @@ impl<S: Socket> Session<S> {
                 Some(Ok(incoming)) => incoming,
                 Some(Err(SocketError::Lost)) | None => return Poll::Ready(self.why("lost")),
                 Some(Err(SocketError::Violation(violation))) => {
-                    // What came before may be on its way back by now: the walker has its turn first.
+                    // What came before may be on its way back by now: the walker has its turn
+                    // first.
                     self.input = Input::Broken(violation);
                     break;
                 }
@@ -204,7 +209,8 @@ impl<S: Socket> Session<S> {
         }
     }
 
-    /// A close after ours is the answer; otherwise the socket answers it by itself and only the flush is left.
+    /// A close after ours is the answer; otherwise the socket answers it by itself and only the
+    /// flush is left.
     fn receive_close(&mut self) {
         self.input = Input::Ended;
         self.begin_close("client", None);
@@ -301,7 +307,8 @@ impl<S: Socket> Session<S> {
         }
     }
 
-    /// Flushes; after both closes are through, or ours is and nothing can be read, the connection is over.
+    /// Flushes; after both closes are through, or ours is and nothing can be read, the connection
+    /// is over.
     fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Ended {
         if self.unflushed {
             match ready!(Pin::new(&mut self.socket).poll_flush(cx)) {
@@ -343,7 +350,7 @@ impl<S: Socket> Session<S> {
         Poll::Pending
     }
 
-    /// The first reason is the one that counts. A frame of our own means that the outbox has no say any more.
+    /// The first reason is the one that counts. With a frame the outbound queue is no longer used.
     fn begin_close(&mut self, why: &'static str, frame: Option<(u16, String)>) {
         if self.closing.is_some() {
             return;

@@ -1,6 +1,7 @@
-//! WebSocket frames as RFC 6455 has them, as pure functions on bytes: the socket is somewhere else.
+//! WebSocket frames as RFC 6455 has them, as pure functions on bytes, and streams of them.
 //!
-//! [`decode`] reads what clients send, strictly; [`encode`] makes complete frames that many clients can share.
+//! [`decode`] reads what clients send, strictly; [`encode`] makes complete frames that many clients
+//! can share.
 
 pub mod decode;
 pub mod encode;
@@ -54,7 +55,7 @@ pub enum Violation {
     /// A new message within a fragmented one.
     #[error("new message before the end of a fragmented one")]
     Interleaved,
-    /// A close with one byte, or with a code that nobody may send.
+    /// A close with one byte, or with a code that must not be sent.
     #[error("invalid close code")]
     CloseCode,
     /// Text or a close reason.
@@ -66,7 +67,7 @@ pub enum Violation {
 }
 
 impl Violation {
-    /// The close code that tells the client.
+    /// The close code for it.
     pub(crate) fn code(self) -> u16 {
         match self {
             Self::Utf8 => close::INVALID_TEXT.code,

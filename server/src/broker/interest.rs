@@ -1,14 +1,15 @@
-//! Which channels this process listens to: level-triggered, so a lost or repeated hint does no harm.
+//! The subscribed channels: level-triggered, so a lost or repeated hint does no harm.
 //!
-//! Invariant: a room is `active` only while its subscription is confirmed and has not been given up. Giving up happens
-//! under the same lock under which a new member finds out whether it has to wait.
+//! Invariant: a room is `active` only while its subscription is confirmed and has not been given
+//! up. Giving up happens under the same lock under which a new member finds out whether it has to
+//! wait.
 
 use std::collections::{BTreeSet, HashSet};
 
 use parking_lot::Mutex;
 use wsc_contract::room::RoomName;
 
-/// What to tell Redis next.
+/// The next commands to Redis.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Changes {
     /// Rooms to subscribe to; confirm them with [`Interest::confirm`].
@@ -81,7 +82,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens in between, a quiet end leaves exactly the wanted rooms subscribed, at Redis too.
+        /// Whatever happens in between, a quiet end leaves exactly the wanted rooms subscribed, at
+        /// Redis too.
         #[test]
         fn the_end_is_what_the_hub_wants(steps in prop::collection::vec((0..5_usize, 0..4_u8), 0..100), limit in 1..4_usize) {
             let (interest, mut hub, mut redis) = (Interest::default(), HashSet::new(), HashSet::new());

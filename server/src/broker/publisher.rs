@@ -1,7 +1,8 @@
 //! The publish queue and the task that pipelines it into Redis.
 //!
-//! Bounds: 1 MiB of messages or one larger one, each at most one second old when it is sent. A message is sent at most once: after an
-//! error nobody knows whether Redis had it, and a raw client prefers a loss to a double.
+//! Bounds: 1 MiB of messages or one larger one, each at most one second old when it is sent. A
+//! message is sent at most once: after an error it is unknown whether Redis received it, and a loss
+//! is better than a duplicate.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,8 @@ use crate::metrics::Metrics;
 
 /// The bound of the queue.
 const QUEUE_BYTES: usize = 1 << 20;
-/// The largest single message that may be configured. One that is larger than the queue has it for itself.
+/// The largest single message that may be configured. One that is larger than the queue has it for
+/// itself.
 pub(crate) const MAX_MESSAGE_BYTES: usize = 16 << 20;
 /// What a message costs on top of its bytes; bounds floods of empty messages.
 const OVERHEAD_BYTES: usize = 256;
@@ -58,7 +60,7 @@ pub(crate) struct Publisher {
 #[derive(Debug, Clone)]
 pub(super) struct Link {
     pub(super) connection: MultiplexedConnection,
-    /// Told when a pipeline fails, so that this connection is replaced, and no later one.
+    /// Notified when a pipeline fails, so that this connection is replaced, and no later one.
     pub(super) failed: Arc<Notify>,
 }
 
@@ -110,7 +112,8 @@ impl Publisher {
     }
 }
 
-/// A message larger than all of the queue is charged all of it, so that it waits its turn instead of forever.
+/// A message larger than all of the queue is charged all of it, so that it waits its turn instead
+/// of forever.
 fn cost(bytes: usize) -> u32 {
     u32::try_from((bytes + OVERHEAD_BYTES).min(QUEUE_BYTES)).unwrap_or(u32::MAX)
 }

@@ -1,7 +1,9 @@
-//! Redis pub/sub: one connection that subscribes, one that publishes, both replaced together when either fails.
+//! Redis pub/sub: one connection that subscribes, one that publishes, both replaced together when
+//! either fails.
 //!
-//! Reconnects are ours and visible. A connection can look alive and be deaf, so a probe goes through both all the time:
-//! published on one to a channel of this process, it has to come back on the other.
+//! Reconnects are ours and visible. A connection can look alive and be deaf, so a probe goes
+//! through both all the time: published on one to a channel of this process, it has to come back on
+//! the other.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,8 +27,8 @@ use crate::metrics::Metrics;
 const SUBSCRIBE_WAIT: Duration = Duration::from_secs(2);
 /// A connection that lasted this long was a good one: the next attempt starts without a wait.
 const STABLE: Duration = Duration::from_secs(5);
-/// Delivery must resume within two seconds of Redis, so the longest wait is 1 s: the jitter, which keeps
-/// pods from reconnecting in step, adds up to as much again.
+/// Delivery must resume within two seconds of Redis, so the longest wait is 1 s: the jitter, which
+/// keeps pods from reconnecting in step, adds up to as much again.
 const RETRY: ExponentialBuilder = ExponentialBuilder::new()
     .with_min_delay(Duration::from_millis(25))
     .with_max_delay(Duration::from_millis(500))
@@ -129,7 +131,8 @@ impl RedisBroker {
     pub(crate) async fn subscribed(&self, room: &RoomName) {
         let mut progress = self.shared.progress.subscribe();
         let done = || !self.is_up() || self.shared.interest.is_active(room);
-        // An end of the wait by time is no error: the client then joins a room that is about to be subscribed.
+        // An end of the wait by time is no error: the client then joins a room that is about to be
+        // subscribed.
         let _ = timeout(SUBSCRIBE_WAIT, progress.wait_for(|_| done())).await;
     }
 

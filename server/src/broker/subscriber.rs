@@ -1,4 +1,5 @@
-//! One life of the two Redis connections: connect, subscribe, prove the round trip, then serve until something fails.
+//! The two Redis connections from connect to failure: connect, subscribe, prove the round trip,
+//! then serve until something fails.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -39,7 +40,7 @@ pub(super) enum Failure {
 /// Connects and serves. Ends only by failing.
 pub(super) async fn run(shared: &Arc<Shared>) -> Result<Infallible, Failure> {
     let (echo, echoes) = watch::channel(0_u64);
-    // Of this life only: a late word about an earlier connection must not end this one.
+    // Of these connections only: a late failure of an earlier one must not end them.
     let failed = Arc::new(Notify::new());
     let mut subscriber = connect(shared, &failed, Some(echo)).await?;
     let publisher = connect(shared, &failed, None).await?;
@@ -75,7 +76,8 @@ async fn connect(
         .set_connection_timeout(Some(CONNECT_WAIT))
         .set_response_timeout(Some(RESPONSE_WAIT));
     let (weak, failed) = (Arc::downgrade(shared), Arc::clone(failed));
-    // Called in the task that reads the connection: there is no queue between Redis and the clients' outboxes.
+    // Called in the task that reads the connection: there is no queue between Redis and the
+    // clients' outboxes.
     let config = config.set_push_sender(move |push: PushInfo| -> Result<(), Infallible> {
         if push.kind == PushKind::Disconnection {
             failed.notify_one();

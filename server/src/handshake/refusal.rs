@@ -1,9 +1,8 @@
-//! Why a handshake is refused, and what the client is told about it.
+//! Why a handshake is refused, and the response.
 
 /// The seconds of `Retry-After` on a 503: HAProxy has another pod by then.
 pub(crate) const RETRY_AFTER_SECONDS: u32 = 2;
 
-/// A handshake that gets no WebSocket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     /// Something in it is malformed; the text names it.
@@ -18,9 +17,9 @@ pub enum Refusal {
     UpgradeRequired,
     /// Every slot is taken.
     Full,
-    /// The process has no memory for more.
+    /// The memory limit is reached.
     Memory,
-    /// Cordoned, or the process is leaving.
+    /// Cordoned or terminating.
     Draining,
     /// `X-Wsc-Server` names another pod.
     WrongPod,

@@ -8,7 +8,7 @@ use wsc_contract::headers;
 
 use super::refusal::Refusal;
 
-/// What RFC 6455 has a server add to the key.
+/// RFC 6455, section 1.3.
 const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// The longest proxy name that is recorded, in bytes: that of a Kubernetes object.
 const MAX_VIA_BYTES: usize = 253;
@@ -26,7 +26,7 @@ pub fn check_upgrade(method: &Method, version: Version, headers: &HeaderMap) -> 
     if version != Version::HTTP_11 || !websocket || !thirteen {
         return Err(Refusal::UpgradeRequired);
     }
-    // What follows the headers is frames; a proxy that takes it for a body would be of another opinion.
+    // Frames follow the headers; a proxy would parse them as a request body (request smuggling).
     let length = headers.get(header::CONTENT_LENGTH);
     if headers.contains_key(header::TRANSFER_ENCODING) || length.is_some_and(|l| l != "0") {
         return Err(Refusal::BadRequest("a handshake request must not have a body"));
@@ -39,7 +39,7 @@ pub fn check_upgrade(method: &Method, version: Version, headers: &HeaderMap) -> 
             "exactly one Sec-WebSocket-Key of 16 bytes in base64 is required",
         ));
     }
-    // RFC 9112, section 3.2: who is meant, and whose page it is, must not depend on which of them is read.
+    // RFC 9112, section 3.2: routing and origin check must not depend on which of them is read.
     if headers.get_all(header::HOST).iter().count() > 1 {
         return Err(Refusal::BadRequest("more than one Host header"));
     }
@@ -64,7 +64,8 @@ pub fn via(headers: &HeaderMap) -> Option<&str> {
     ((1..=MAX_VIA_BYTES).contains(&via.len()) && via.bytes().all(allowed)).then_some(via)
 }
 
-/// The client's address as the proxy saw it: the last entry of `X-Forwarded-For`, which only the proxy can have written.
+/// The client's address as the proxy saw it: the last entry of `X-Forwarded-For`, which only the
+/// proxy can have written.
 pub fn forwarded_for(headers: &HeaderMap) -> Option<&str> {
     let last = headers.get_all(headers::FORWARDED_FOR).iter().next_back()?;
     last.to_str()

@@ -1,4 +1,5 @@
-//! The raw protocol: `{path}` is room `main`, `{path}/{room}` a room, `?echo=0` spares the sender its own messages.
+//! The raw protocol: `{path}` is room `main`, `{path}/{room}` a room, `?echo=0` spares the sender
+//! its own messages.
 
 use wsc_contract::room::{self, RoomName};
 
@@ -16,7 +17,7 @@ pub struct Target {
 /// Reads path and query of a request to a server that serves `prefix`.
 ///
 /// # Errors
-/// `NotFound` for a path that is not ours, `BadRequest` for a room name or parameter that breaks the rules.
+/// `NotFound` for a path that is not served, `BadRequest` for an invalid room name or parameter.
 pub fn parse_target(prefix: &str, path: &str, query: Option<&str>) -> Result<Target, Refusal> {
     let rest = path.strip_prefix(prefix).ok_or(Refusal::NotFound)?;
     let name = match rest.strip_prefix('/') {

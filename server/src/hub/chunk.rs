@@ -1,4 +1,5 @@
-//! Messages that go out together: those of one room that piled up are joined once, and all members share the joined bytes.
+//! Frame batches: the waiting messages of a room are joined once, and all members share the joined
+//! bytes.
 
 use std::collections::VecDeque;
 
@@ -8,7 +9,8 @@ use super::member::Member;
 use crate::outbox::Push;
 use crate::protocol::Sender;
 
-/// A send of so much costs hardly more than one of 128 bytes (9.9 instead of 8.9 us: research), one of more does.
+/// A send of so much costs hardly more than one of 128 bytes (9.9 instead of 8.9 us: research), one
+/// of more does.
 pub(super) const CHUNK_BYTES: usize = 16 << 10;
 
 /// What a message takes on top of its bytes while it waits; bounds floods of empty messages too.
@@ -19,7 +21,6 @@ const PART_OVERHEAD_BYTES: usize = 128;
 pub(super) struct Part {
     /// Its number among all that was posted to the shard; later ones have higher numbers.
     pub(super) sequence: u64,
-    /// Who published it.
     pub(super) sender: Sender,
     /// The complete frame.
     pub(super) frame: Bytes,
@@ -37,12 +38,12 @@ pub(super) fn cost(frame: &Bytes) -> usize {
     frame.len() + PART_OVERHEAD_BYTES
 }
 
-/// What one walk brings to each member.
+/// What one fan-out delivers to each member.
 #[derive(Debug)]
 pub(super) struct Chunk {
     joined: Bytes,
     parts: Vec<Part>,
-    /// Sorted; who asked not to hear itself is looked up here.
+    /// Sorted: a member with `?echo=0` is looked up here.
     senders: Vec<Sender>,
 }
 
@@ -58,7 +59,8 @@ pub(super) struct Given {
 }
 
 impl Chunk {
-    /// Takes as many of the messages as go well together, one at least; `outbox_bytes` bounds what one member may have waiting.
+    /// Takes as many of the messages as go well together, one at least; `outbox_bytes` bounds what
+    /// one member may have waiting.
     pub(super) fn take(pending: &mut VecDeque<Part>, outbox_bytes: usize) -> Option<Self> {
         let most = CHUNK_BYTES.min(outbox_bytes / 2);
         let mut parts = vec![pending.pop_front()?];
@@ -95,7 +97,7 @@ impl Chunk {
         self.parts.iter().map(Part::cost).sum()
     }
 
-    /// Gives a member what is for it: nothing from before it came, and perhaps nothing of its own.
+    /// Delivers to a member: nothing from before its join, and with `?echo=0` nothing of its own.
     pub(super) fn give(&self, member: &Member, start: u64) -> Given {
         let (Some(first), Some(last)) = (self.parts.first(), self.parts.last()) else {
             return Given::default();

@@ -1,9 +1,10 @@
-//! The members of one thread, and the walks that bring them their messages.
+//! The members of one thread, and the fan-outs that deliver messages to them.
 //!
-//! Messages are posted from any thread; the walker of the shard takes them, joins what has piled up in a room, and walks the room's
-//! members, some at a time, so that the thread's other work goes on between. Per room there is one walk at a time; what is posted
-//! meanwhile makes the next chunk. A member that leaves in the middle leaves its place empty; one that comes has a start, before
-//! which nothing is for it: so it does not matter whose place it gets.
+//! Messages are posted from any thread. The shard's task joins the waiting messages of a room and
+//! writes them to its members, some at a time, so that other work of the thread runs in between. A
+//! room has one fan-out at a time; messages posted meanwhile make the next batch. A member that
+//! leaves during a fan-out leaves its place empty; a new one has a start, before which no message
+//! is for it: so it may take any place.
 
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
@@ -21,9 +22,11 @@ use super::chunk::{CHUNK_BYTES, Chunk, Part, cost};
 use super::member::Member;
 use crate::protocol::Sender;
 
-/// Sends of one turn; then the thread's reads, pings and handshakes have theirs. About 2 ms on the machine of the benchmarks.
+/// Sends of one turn, before the thread's reads, pings and handshakes. About 2 ms on the machine of
+/// the benchmarks.
 pub(crate) const SENDS_PER_TURN: usize = 256;
-/// A room that takes more than a turn waits this long for what else comes, before a walk begins that takes many times as long.
+/// A room larger than a turn waits this long for more messages before its fan-out, which takes many
+/// times as long.
 pub(crate) const GATHER: Duration = Duration::from_millis(1);
 
 /// A map of this many rooms or fewer keeps its memory.
@@ -36,7 +39,7 @@ pub(crate) struct Turn {
     pub(crate) delivered: u64,
     /// All their bytes.
     pub(crate) bytes: u64,
-    /// Members of each room whose walk came to its end.
+    /// Members of each room whose fan-out is complete.
     pub(crate) walks: Vec<usize>,
     /// Members that were too slow and will be closed.
     pub(crate) overflowed: u64,
@@ -60,10 +63,10 @@ pub(crate) enum Next {
 #[derive(Debug)]
 pub(crate) struct Shard {
     outbox_bytes: usize,
-    /// With so much to deliver it takes no more: messages come faster than the thread can write them.
+    /// Above it no message is accepted: they arrive faster than the thread can write them.
     backlog_bytes: usize,
     inbox: Mutex<Inbox>,
-    /// Bytes in the inbox, in the rooms' queues, and on their walk, with what each message takes besides.
+    /// Bytes in the inbox, in the rooms' queues and in fan-outs, with the overhead of each message.
     backlog: AtomicUsize,
     posted: Notify,
     /// Of this shard's thread, which therefore never waits for the lock.
@@ -118,7 +121,7 @@ impl Shard {
         self.inbox.lock().sequence
     }
 
-    /// Adds a member; `start` announces it and says after which post messages are for it.
+    /// Adds a member; `start` announces it and returns the post after which messages are for it.
     pub(super) fn join(&self, room: &RoomName, member: Member, start: impl FnOnce() -> u64) -> usize {
         let mut rooms = self.rooms.lock();
         let start = start();
@@ -152,7 +155,7 @@ impl Shard {
         shrink(&mut rooms.by_name);
     }
 
-    /// Takes a message for the members of a room. False if too much waits already.
+    /// Queues a message for the members of a room. False if the backlog is full.
     pub(super) fn post(&self, room: &RoomName, sender: Sender, frame: &Bytes) -> bool {
         if self.backlog.load(Ordering::Relaxed) > self.backlog_bytes {
             return false;
@@ -172,12 +175,13 @@ impl Shard {
         true
     }
 
-    /// Bytes that wait to be walked to the members.
+    /// Bytes of messages that wait for their fan-out.
     pub(crate) fn backlog(&self) -> usize {
         self.backlog.load(Ordering::Relaxed)
     }
 
-    /// Walks forever; `done` hears of each turn. Only on the shard's own thread: it writes to the members' sockets.
+    /// Runs the fan-outs; `done` receives each turn. Only on the shard's own thread: it writes to
+    /// the members' sockets.
     pub(crate) async fn walk(&self, mut done: impl FnMut(Turn)) -> Infallible {
         loop {
             let turn = self.turn(SENDS_PER_TURN, Instant::now());
@@ -194,7 +198,7 @@ impl Shard {
         }
     }
 
-    /// About so many sends, in the rooms that wait the longest.
+    /// About `most` sends, in the rooms that wait the longest.
     pub(crate) fn turn(&self, most: usize, now: Instant) -> Turn {
         let mut rooms = self.rooms.lock();
         let posts = std::mem::take(&mut self.inbox.lock().posts);
@@ -231,7 +235,7 @@ impl Shard {
 }
 
 impl Rooms {
-    /// Gives back what nobody is there for.
+    /// Returns a message for a room without members.
     fn take_in(&mut self, name: RoomName, part: Part, now: Instant) -> Option<Part> {
         let Some(room) = self.by_name.get_mut(&name) else {
             return Some(part);
@@ -263,7 +267,7 @@ impl Room {
         walk + self.pending.iter().map(Part::cost).sum::<usize>()
     }
 
-    /// Goes on with the walk, or begins the next one.
+    /// Continues the fan-out, or begins the next one.
     fn go_on(&mut self, sends: usize, outbox_bytes: usize, turn: &mut Turn) -> Done {
         let mut done = Done { sends: 0, backlog: 0 };
         let next = || {

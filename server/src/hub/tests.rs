@@ -318,7 +318,8 @@ fn a_shard_that_is_too_far_behind_takes_no_more_until_it_has_caught_up() {
     settle(&hub);
 }
 
-/// A member hears all that is published from the end of its join to the begin of its leave, and nothing with a hole in it.
+/// A member hears all that is published from the end of its join to the begin of its leave, and
+/// nothing with a hole in it.
 #[test]
 fn joins_and_leaves_beside_publishers_leave_no_hole() {
     const MESSAGES: u32 = 20_000;

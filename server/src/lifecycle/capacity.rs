@@ -1,4 +1,4 @@
-//! How many connections fit, and when the pod leaves the proxy's rotation.
+//! Connection slots, and when the pod leaves the proxy's rotation.
 
 use std::sync::Arc;
 
@@ -6,10 +6,12 @@ use parking_lot::Mutex;
 
 /// Open files that are not for clients: control connections, Redis, listeners, health checks, logs.
 pub(crate) const RESERVED_FILES: u64 = 256;
-/// A pod that was full comes back into rotation at this share of its capacity, so that it does not flap at the edge.
+/// A pod that was full comes back into rotation at this share of its capacity, so that it does not
+/// flap at the edge.
 const RETURN_PERCENT: u64 = 97;
 
-/// Counts slots. A slot is taken at the handshake, so that two handshakes cannot share the last one.
+/// Counts slots. A slot is taken at the handshake, so that two handshakes cannot share the last
+/// one.
 #[derive(Debug)]
 pub(crate) struct Capacity {
     max: u64,
@@ -56,7 +58,7 @@ impl Capacity {
         self.max
     }
 
-    /// Whether the proxy should send nobody: from full until 97 % and less.
+    /// Whether the proxy should send no new connections: from full until 97 % and less.
     pub(crate) fn is_out_of_rotation(&self) -> bool {
         self.state.lock().full
     }

@@ -1,4 +1,4 @@
-//! The connections of this process that can be asked to leave, oldest first, and which proxy they came through.
+//! The open connections that can still be drained, oldest first, and the number per proxy.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -7,9 +7,9 @@ use parking_lot::Mutex;
 
 use crate::outbox::Outbox;
 
-/// What counts connections whose proxy did not name itself.
+/// Counts connections without a valid `X-Wsc-Via`.
 pub(crate) const DIRECT: &str = "direct";
-/// Proxies that are told apart; a cluster has far fewer, and a name is the sender's word.
+/// Proxies that are counted by name; a cluster has far fewer, and a name is not verified.
 const MAX_VIAS: usize = 256;
 const OTHER: &str = "other";
 
@@ -70,7 +70,8 @@ impl Clients {
         }
     }
 
-    /// The oldest connection that was not taken yet, of one proxy or of all. It is not handed out again.
+    /// The oldest connection that was not taken yet, of one proxy or of all. It is not handed out
+    /// again.
     pub(crate) fn take_oldest(&self, via: Option<&str>) -> Option<Arc<Outbox>> {
         let mut inner = self.inner.lock();
         let number = match via {
@@ -80,7 +81,8 @@ impl Clients {
         inner.open.remove(&number).map(|client| client.outbox)
     }
 
-    /// Gives up those with the longest queues until so many bytes are free; how many these were.
+    /// Closes those with the longest queues as slow until this number of bytes is free; returns how
+    /// many.
     pub(crate) fn give_up(&self, excess: usize) -> u64 {
         let inner = self.inner.lock();
         let mut queues: Vec<_> = inner

@@ -1,6 +1,8 @@
-//! Closes connections with a request to reconnect, one at a time: as `/shed` requests, and all of them on SIGTERM.
+//! Closes connections with a request to reconnect, one at a time: as `/shed` requests, and all of
+//! them on SIGTERM.
 //!
-//! The oldest connection is closed first: that needs no state, and chance spreads it over the rooms.
+//! The oldest connection is closed first: that needs no state, and chance spreads it over the
+//! rooms.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -21,8 +23,8 @@ use crate::outbox::CloseRequest;
 
 /// For the close handshake of the last client; then the process ends anyway.
 const LAST_CLOSE: Duration = Duration::from_secs(3);
-/// How much of a delay is made up at once: as much as timers are late. After a longer one the missed closes are spread over the time
-/// that is left.
+/// How much of a delay is made up at once: as much as timers are late. After a longer one the
+/// missed closes are spread over the time that is left.
 const CATCH_UP: Duration = Duration::from_millis(50);
 /// How often an emptying server looks for connections that were still in their handshake.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -115,7 +117,8 @@ impl Drain {
         }
     }
 
-    /// False if no client is left. Under the lock of the state, so that no connection is shed after the response to a cancel.
+    /// False if no client is left. Under the lock of the state, so that no connection is shed after
+    /// the response to a cancel.
     fn shed_one(&self, epoch: Instant) -> bool {
         let mut shedding = self.shedding();
         let now = epoch.elapsed();
@@ -130,7 +133,8 @@ impl Drain {
         closed
     }
 
-    /// Refuses new handshakes, closes all connections evenly over the drain time, and waits until they have ended.
+    /// Refuses new handshakes, closes all connections evenly over the drain time, and waits until
+    /// they have ended.
     pub(crate) async fn terminate(&self, admission: &Admission) {
         admission.terminate();
         let connections = || admission.capacity.taken();
@@ -180,7 +184,8 @@ impl Drain {
     }
 }
 
-/// When the next of the clients that are left is closed: spread over the rest of the time, so that the last one is closed before it ends.
+/// When the next of the clients that are left is closed: spread over the rest of the time, so that
+/// the last one is closed before it ends.
 fn next_turn(last: Instant, now: Instant, deadline: Instant, left: u32) -> Instant {
     let from = now
         .checked_sub(CATCH_UP)
@@ -197,7 +202,8 @@ mod tests {
     const DRAIN: Duration = Duration::from_secs(30);
     const CLIENTS: u32 = 9_000;
 
-    /// Closes in each second of the drain, when each turn comes late by these times, over and over, and the process stands still once.
+    /// Closes in each second of the drain, when each turn comes late by these times, over and over,
+    /// and the process stands still once.
     fn seconds(late: &[Duration], still_at: Duration, still: Duration) -> Vec<u32> {
         let start = Instant::now();
         let (deadline, mut next, mut now) = (start + DRAIN, start, start);

@@ -1,4 +1,5 @@
-//! The memory that this process may use, by the word of its cgroup or of its user, and whether there is some left for new clients.
+//! The memory limit of this process, from its cgroup or its settings, and whether some is left for
+//! new clients.
 
 use std::fs;
 use std::path::Path;
@@ -10,13 +11,15 @@ use rustix::param::page_size;
 const OUTBOXES_PART: u64 = 4;
 /// The same where there is no limit.
 const OUTBOXES_WITHOUT_LIMIT: u64 = 1 << 30;
-/// Above this share of the limit nobody new comes in, so that who is in can stay; and below that one they do again.
+/// Above the first share of the limit new clients are rejected, so that connected ones can stay;
+/// below the second one they are accepted.
 const CLOSED_PERCENT: u64 = 85;
 const OPEN_PERCENT: u64 = 82;
-/// What a new client may take until it is seen; once it is connected it is about 6 KiB with the kernel's part.
+/// What a new client may take until it is seen; once it is connected it is about 6 KiB with the
+/// kernel's part.
 const CLIENT_BYTES: u64 = 16 << 10;
 
-/// Where a cgroup says what it may use, what it uses, and what of that it could do without.
+/// The files of a cgroup: its limit, its use, and the reclaimable part of it.
 struct Files {
     limit: &'static str,
     used: &'static str,
@@ -39,7 +42,7 @@ const CGROUPS: [Files; 2] = [
         cache: "total_inactive_file",
     },
 ];
-/// Version 1 says "no limit" by a number of this kind.
+/// Version 1 reports "no limit" as a number of this kind.
 const NO_LIMIT: u64 = 1 << 60;
 
 /// The limit of the cgroup, in bytes.
@@ -50,7 +53,7 @@ pub(crate) fn cgroup_limit() -> Option<u64> {
     limit(&said?)
 }
 
-/// What all outboxes together may hold when nobody says it: a quarter of the limit, or 1 GiB.
+/// The default limit of all outbound queues together: a quarter of the memory limit, or 1 GiB.
 pub(crate) fn default_outboxes(limit: Option<u64>) -> u64 {
     limit.map_or(OUTBOXES_WITHOUT_LIMIT, |limit| limit / OUTBOXES_PART)
 }
@@ -59,7 +62,7 @@ fn limit(said: &str) -> Option<u64> {
     said.trim().parse().ok().filter(|limit| *limit < NO_LIMIT)
 }
 
-/// What the cgroup uses and cannot do without.
+/// The use of the cgroup without its reclaimable part.
 fn cgroup_used() -> Option<u64> {
     CGROUPS.iter().find_map(|files| {
         let used: u64 = fs::read_to_string(files.used).ok()?.trim().parse().ok()?;
@@ -83,7 +86,7 @@ fn resident() -> Option<u64> {
     Some(pages * page_size() as u64)
 }
 
-/// Whose word counts for a limit.
+/// The source of a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Limit {
     /// There is none.
@@ -115,18 +118,17 @@ fn share(limit: u64, percent: u64) -> u64 {
     limit / 100 * percent
 }
 
-/// Looks from time to time, and when many come.
+/// Reads the memory in use periodically, and when many clients connect.
 #[derive(Debug)]
 pub(crate) struct Memory {
     limit: Limit,
     used: AtomicU64,
-    /// Of those who came since the last look.
+    /// Of the clients that were accepted since the last look.
     expected: AtomicU64,
     full: AtomicBool,
 }
 
 impl Memory {
-    /// Nobody has looked yet.
     pub(crate) fn new(limit: Limit) -> Self {
         Self {
             limit,
@@ -136,7 +138,7 @@ impl Memory {
         }
     }
 
-    /// Looks; what is not to be seen stays as it was.
+    /// Reads the memory in use; a failed read changes nothing.
     pub(crate) fn look(&self) {
         if let Some(used) = self.limit.used() {
             self.is_used(used);
@@ -163,7 +165,8 @@ impl Memory {
         }
     }
 
-    /// Whether there is memory for one more. In a second thousands may come: when those since the last look might be too many, it looks again.
+    /// Whether there is memory for one more. In a second thousands may come: when those since the
+    /// last look might be too many, it looks again.
     pub(crate) fn has_room(&self) -> bool {
         let Some(limit) = self.limit.bytes() else {
             return true;

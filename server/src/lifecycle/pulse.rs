@@ -8,11 +8,11 @@ use tokio::time::{Instant, sleep};
 
 /// More than the allocator has ready among small blocks.
 const NUDGE_BYTES: usize = 1 << 20;
-/// How often a shard says that it goes on, and how long it may say nothing.
+/// How often a shard reports progress, and after how long without a report it counts as stalled.
 const BEAT: Duration = Duration::from_secs(1);
 const STILL: Duration = Duration::from_secs(5);
 
-/// When each shard last went on.
+/// When each shard last made progress.
 #[derive(Debug)]
 pub(crate) struct Pulse {
     started: Instant,
@@ -20,7 +20,6 @@ pub(crate) struct Pulse {
 }
 
 impl Pulse {
-    /// Of so many shards, all of which go on now.
     pub(crate) fn new(shards: usize) -> Self {
         Self {
             started: Instant::now(),
@@ -28,7 +27,7 @@ impl Pulse {
         }
     }
 
-    /// Whether every shard goes on.
+    /// Whether every shard makes progress.
     pub(crate) fn goes_on(&self) -> bool {
         let now = self.millis();
         let still = u64::try_from(STILL.as_millis()).unwrap_or(u64::MAX);
@@ -50,8 +49,8 @@ impl Pulse {
     }
 }
 
-/// The allocator gives memory back some time after it is free, and only while it is asked for something: after a mass disconnect
-/// nobody asks.
+/// The allocator returns memory some time after it is free, and only during an allocation: after a
+/// mass disconnect there is none.
 fn nudge_allocator() {
     drop(std::hint::black_box(Vec::<u8>::with_capacity(NUDGE_BYTES)));
 }

@@ -1,5 +1,6 @@
-//! Threads of the client port: each has its own listener on the port, and keeps the connections that it accepted to itself, so that
-//! what a connection allocates is freed by the thread that allocated it.
+//! Threads of the client port: each has its own listener on the port, and keeps the connections
+//! that it accepted to itself, so that what a connection allocates is freed by the thread that
+//! allocated it.
 
 use std::io;
 use std::net::TcpListener as StdListener;
@@ -16,7 +17,8 @@ use crate::handshake::Handshakes;
 use crate::listener::accept;
 use crate::server::Server;
 
-/// The most that are started by themselves; with more, waking each other costs more than they bring.
+/// The most that are started by themselves; with more, waking each other costs more than they
+/// bring.
 const DEFAULT_MOST: usize = 4;
 
 /// As many as there are CPUs for this process, by its affinity and its quota.
@@ -27,15 +29,15 @@ pub(crate) fn default_count() -> usize {
 /// What the shards share.
 #[derive(Debug, Clone)]
 pub(crate) struct Port {
-    /// The process.
     pub(crate) server: Arc<Server>,
     /// Sockets of all shards together.
     pub(crate) sockets: Arc<Semaphore>,
-    /// Counts who finds none.
+    /// Counts connections that find none.
     pub(crate) refused: Counter,
 }
 
-/// One shard: serves until it is dropped. What it does are tasks like the sessions, so that all have their turn one after the other.
+/// One shard: serves until it is dropped. What it does are tasks like the sessions, so that all
+/// have their turn one after the other.
 async fn shard(index: usize, listener: StdListener, port: Port) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     let handshakes = Handshakes(Arc::clone(&port.server));
@@ -53,7 +55,8 @@ async fn shard(index: usize, listener: StdListener, port: Port) -> io::Result<()
     }
 }
 
-/// The running shards: the first one in the runtime of the caller, the others in threads of their own.
+/// The running shards: the first one in the runtime of the caller, the others in threads of their
+/// own.
 #[derive(Debug)]
 pub(crate) struct Shards {
     stop: CancellationToken,

@@ -1,12 +1,13 @@
-//! How fast connections are asked to leave: pure, times are durations since any fixed moment.
+//! The pacing of shedding: pure, times are durations since any fixed moment.
 
 use std::time::Duration;
 
 /// How far a timer may lag before closes are lost; a pacer catches up by at most this much time.
 const SLACK: Duration = Duration::from_millis(10);
 
-/// A token bucket in its virtual-scheduling form (GCRA, ITU-T I.371): in any window of length W it grants at most
-/// `(W + 10 ms) * rate + 1` closes. The rate of the moment counts, so a faster one is not held up by a slower one before it.
+/// A token bucket in its virtual-scheduling form (GCRA, ITU-T I.371): in any window of length W it
+/// grants at most `(W + 10 ms) * rate + 1` closes. The rate of the moment counts, so a faster one
+/// is not held up by a slower one before it.
 #[derive(Debug, Default)]
 pub(crate) struct Pacer {
     last: Option<Duration>,
@@ -50,7 +51,7 @@ pub(crate) enum Due {
     Close(Duration),
 }
 
-/// How many closes are asked for and done since the process started.
+/// Closes requested and done since the process started.
 #[derive(Debug)]
 pub(crate) struct Shedding {
     clamp_per_second: f64,
@@ -62,7 +63,7 @@ pub(crate) struct Shedding {
 }
 
 impl Shedding {
-    /// Nothing asked for; no rate will be above the clamp.
+    /// Nothing requested; no rate will be above the clamp.
     pub(crate) fn new(clamp_per_second: f64) -> Self {
         let (target, done, via, pacer) = (0, 0, None, Pacer::default());
         Self {
@@ -75,7 +76,8 @@ impl Shedding {
         }
     }
 
-    /// Takes a request over: totals are cumulative, so a repeat changes nothing, and the pace goes on where it was.
+    /// Applies a request: totals are cumulative, so a repeat changes nothing, and the pacing
+    /// continues.
     pub(crate) fn request(&mut self, request: ShedRequest) {
         self.target = request.total;
         self.per_second = request.per_second.min(self.clamp_per_second);

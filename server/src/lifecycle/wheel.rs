@@ -1,7 +1,9 @@
-//! One timing wheel a shard wakes all its sessions: a timer of each connection's own would be as large as the rest of it.
+//! One timing wheel per shard wakes all its sessions: a timer per connection would be as large as
+//! the rest of it.
 //!
-//! A hashed wheel after Varghese and Lauck, "Hashed and Hierarchical Timing Wheels" (1987), with one level: a later time than it has
-//! slots is an early wake-up, after which the session asks again. Nothing is ever taken out: who is woken in vain looks at the clock.
+//! A hashed wheel after Varghese and Lauck, "Hashed and Hierarchical Timing Wheels" (1987), with
+//! one level: a later time than it has slots is an early wake-up, after which the session asks
+//! again. No entry is ever removed: a session that is woken too early checks the clock.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Weak};
@@ -43,7 +45,8 @@ impl Default for Wheel {
 }
 
 impl Wheel {
-    /// Wakes the session once, at this time or one tick later; earlier if that is far away. The answer is when.
+    /// Wakes the session once, at this time or one tick later; earlier if that is far away. The
+    /// answer is when.
     pub(crate) fn wake_at(&self, time: Instant, outbox: &Arc<Outbox>) -> Instant {
         let mut inner = self.inner.lock();
         let wanted = time.saturating_duration_since(self.started);
@@ -54,7 +57,7 @@ impl Wheel {
         self.started + TICK * tick
     }
 
-    /// Turns forever; `late` hears how late the thread came to each tick.
+    /// Runs the wheel; `late` receives the delay of each tick.
     pub(crate) async fn turn(&self, mut late: impl FnMut(Duration)) -> Infallible {
         loop {
             let next = self.inner.lock().tick + 1;

@@ -157,7 +157,8 @@ fn what_was_begun_comes_to_its_end_even_if_the_client_is_given_up() {
 }
 
 proptest! {
-    /// A session that takes over whenever it is its turn, and who delivers, write every byte once and in order.
+    /// A session that takes over whenever it is its turn, and who delivers, write every byte once
+    /// and in order.
     #[test]
     fn two_who_write_make_one_stream(
         steps in prop::collection::vec((1_usize..200, 0_usize..300, any::<bool>()), 1..100),

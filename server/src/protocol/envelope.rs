@@ -1,7 +1,7 @@
-//! What one pod says to another through the broker: `1`, the opcode, the sender, the payload.
+//! The envelope of a message between pods: `1`, the opcode, the sender, the payload.
 //!
-//! The sender travels along so that `?echo=0` works on the way back; the version byte lets a later release tell its
-//! envelopes apart.
+//! `?echo=0` needs the sender at delivery; the version byte distinguishes the envelopes of a later
+//! release.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -10,7 +10,7 @@ use super::{Message, Opcode, Sender};
 const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 18;
 
-/// A message and who sent it.
+/// A message and its sender.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Envelope {
     /// The publishing connection.
@@ -33,7 +33,8 @@ pub(crate) fn encode(sender: Sender, opcode: Opcode, payload: &[u8]) -> Bytes {
     out.freeze()
 }
 
-/// `None` for bytes that no pod of ours wrote: another version, a cut header, text that is not UTF-8.
+/// `None` for bytes that no pod of ours wrote: another version, a cut header, text that is not
+/// UTF-8.
 pub(crate) fn decode(bytes: &Bytes) -> Option<Envelope> {
     let (header, payload) = bytes.split_first_chunk::<HEADER_BYTES>()?;
     let opcode = match (header[0], header[1]) {

@@ -1,4 +1,5 @@
-//! What one client holds in the server. Dropping it gives everything back, exactly once, wherever the connection ends.
+//! What one client holds in the server. Dropping it releases everything, exactly once, wherever the
+//! connection ends.
 
 use std::sync::Arc;
 
@@ -18,9 +19,7 @@ use crate::server::Server;
 /// A member of a room with a slot; at first only a handshake, later a session.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    /// The process it lives in.
     pub(crate) server: Arc<Server>,
-    /// What waits for it.
     pub(crate) outbox: Arc<Outbox>,
     sender: Sender,
     room: RoomName,
@@ -72,7 +71,7 @@ impl Connection {
         }
     }
 
-    /// The upgrade is answered: from now on the connection can be asked to leave.
+    /// The upgrade is answered: from now on the connection can be drained.
     pub(crate) fn open(&mut self) {
         let (clients, outbox) = (&self.server.drain.clients, Arc::clone(&self.outbox));
         self.registration = Some(clients.register(self.sender.connection, self.via.as_deref(), outbox));
@@ -81,7 +80,7 @@ impl Connection {
         self.server.drain.wake_shedding();
     }
 
-    /// The connection ends for a reason of its own: nobody may ask it to leave or send to it any more.
+    /// The connection ends for a reason of its own: it is no longer drained or delivered to.
     pub(crate) fn finish(&mut self) -> bool {
         if let Some(membership) = self.membership.take()
             && self.server.hub.leave(&membership)
@@ -91,7 +90,7 @@ impl Connection {
         self.outbox.finish()
     }
 
-    /// Has the session woken at this time, a little later or earlier; when is the answer.
+    /// Schedules a wake-up of the session at about this time; returns when.
     pub(crate) fn wake_at(&self, time: Instant) -> Instant {
         let wheel = self.server.wheel(self.arrival.shard);
         wheel.wake_at(time, &self.outbox)
@@ -102,12 +101,10 @@ impl Connection {
         self.sender.connection
     }
 
-    /// Who it is to the other members.
     pub(crate) fn sender(&self) -> Sender {
         self.sender
     }
 
-    /// Its room.
     pub(crate) fn room(&self) -> &RoomName {
         &self.room
     }

@@ -1,4 +1,4 @@
-//! The socket itself: read and written by its session, and written by whoever delivers on the same thread.
+//! The socket itself: read and written by its session, and written by fan-outs on the same thread.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -21,7 +21,7 @@ impl Tcp {
         Self(Arc::new(stream))
     }
 
-    /// For who delivers.
+    /// For fan-outs.
     pub(crate) fn direct(&self) -> Arc<dyn Direct> {
         Arc::clone(&self.0) as Arc<dyn Direct>
     }
@@ -62,8 +62,8 @@ impl AsyncRead for Tcp {
                 read => read?,
             };
             if (1..room).contains(&read) {
-                // The socket is empty: the runtime takes note without a read that would say so. Tokio does the same for a
-                // socket that is not shared.
+                // The socket is empty: the runtime takes note without a read that returns
+                // `WouldBlock`. Tokio does the same for a socket that is not shared.
                 let _ = self.0.try_io(Interest::READABLE, || {
                     Err::<(), _>(io::ErrorKind::WouldBlock.into())
                 });

@@ -1,6 +1,7 @@
-//! Reads frames of clients out of whatever pieces the network brings.
+//! Decodes frames of clients from pieces of any size.
 //!
-//! Between messages a decoder holds nothing but its limit: what is not whole yet lives in one box that is given back when it is.
+//! Between messages a decoder holds nothing but its limit: what is not whole yet is in one box,
+//! which is freed when it is.
 
 use bytes::Bytes;
 
@@ -49,8 +50,8 @@ impl Decoder {
         Self { limit, partial: None }
     }
 
-    /// Reads up to the end of the next event: how many bytes that took, and the event if it is whole. Without an event all of `input`
-    /// was taken. The bytes are unmasked in place.
+    /// Reads up to the end of the next event: how many bytes that took, and the event if it is
+    /// whole. Without an event all of `input` was taken. The bytes are unmasked in place.
     ///
     /// # Errors
     /// The first violation. The decoder is of no use after it.
@@ -124,7 +125,8 @@ impl Decoder {
         }
     }
 
-    /// Completes the header of the next frame; how many of these bytes it took, or `None` if it took all and needs more.
+    /// Completes the header of the next frame; how many of these bytes it took, or `None` if it
+    /// took all and needs more.
     fn next_header(&mut self, bytes: &[u8]) -> Result<Option<usize>, Violation> {
         let partial = self.partial.get_or_insert_default();
         let before = usize::from(partial.header_bytes);
@@ -233,7 +235,7 @@ fn event(kind: Kind, payload: &[u8]) -> Result<Event, Violation> {
     })
 }
 
-/// The code of a close frame, if nobody but those who may not send it could have sent it.
+/// The code of a close frame, if an endpoint may send it.
 fn close_code(payload: &[u8]) -> Result<Option<u16>, Violation> {
     let Some((code, reason)) = payload.split_first_chunk::<2>() else {
         return if payload.is_empty() {

@@ -32,8 +32,8 @@ pub(super) struct Header {
     pub(super) length: u64,
 }
 
-/// The header at the beginning of `bytes` and how long it is; `None` if it is not all there. What is wrong with its first bytes is
-/// told before the others come.
+/// The header at the beginning of `bytes` and how long it is; `None` if it is not all there. An
+/// error in its first bytes is reported before the rest arrives.
 pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Header, usize)>, Violation> {
     let Some(&first) = bytes.first() else {
         return Ok(None);

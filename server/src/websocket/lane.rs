@@ -1,7 +1,7 @@
 //! Frames on a stream of bytes, taken back from the HTTP library after the upgrade.
 //!
-//! While a connection is idle it holds no buffer: bytes are read into one scratch buffer per thread, and what waits to be written
-//! is there only while it waits.
+//! While a connection is idle it holds no buffer: bytes are read into one scratch buffer per
+//! thread, and what waits to be written is there only while it waits.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -23,7 +23,7 @@ const SCRATCH_BYTES: usize = 16 << 10;
 const HIGH_WATER_BYTES: usize = 16 << 10;
 /// Frames that one write takes together.
 const FRAMES_PER_WRITE: usize = 64;
-/// Reads of one poll of a client whose bytes do not count any more.
+/// Reads of one poll of a client whose input is discarded.
 const DEAF_READS: usize = 16;
 
 thread_local! {
@@ -37,19 +37,20 @@ pub(crate) struct Lane<I> {
     decoder: Decoder,
     /// Read, and not decoded yet.
     unread: BytesMut,
-    /// What waits to be written: a frame that may be begun, those behind it, and all their bytes. Mostly one frame waits for an
-    /// instant, and needs no more than its place here.
+    /// What waits to be written: a frame that may be begun, those behind it, and all their bytes.
+    /// Mostly one frame waits for an instant, and needs no more than its place here.
     front: Bytes,
     behind: VecDeque<Bytes>,
     waiting: usize,
-    /// A close of ours is on its way: another one would be one too many.
+    /// A close frame was queued; there must be only one.
     closed: bool,
-    /// The client broke the protocol, so that what it sends has no meaning any more.
+    /// The client broke the protocol: its input is discarded.
     deaf: bool,
 }
 
 impl<I: AsyncRead + AsyncWrite + Unpin> Lane<I> {
-    /// Takes the stream over, with what was read of it already, for messages of at most `limit` bytes.
+    /// Takes the stream over, with what was read of it already, for messages of at most `limit`
+    /// bytes.
     pub(crate) fn new(io: I, read_ahead: &[u8], limit: usize) -> Self {
         Self {
             io,
@@ -149,7 +150,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Lane<I> {
         }
     }
 
-    /// Reads and forgets until the client goes.
+    /// Discards input until the client closes.
     fn poll_deaf(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         for _ in 0..DEAF_READS {
             let io = Pin::new(&mut self.io);
@@ -175,7 +176,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Stream for Lane<I> {
         if lane.deaf {
             return lane.poll_deaf(cx).map(|()| None);
         }
-        // Who sends pings and does not read the answers is not read either.
+        // A client that sends pings without reading the pongs is not read.
         if lane.waiting >= HIGH_WATER_BYTES && ready!(lane.poll_out(cx)).is_err() {
             return Poll::Ready(Some(Err(SocketError::Lost)));
         }
@@ -239,7 +240,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Sink<Outgoing> for Lane<I> {
         self.get_mut().poll_out(cx).map_err(|_| SocketError::Lost)
     }
 
-    /// Says that nothing more will be written; reading goes on.
+    /// Closes the write half; reading continues.
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
         let lane = self.get_mut();
         ready!(lane.poll_out(cx)).map_err(|_| SocketError::Lost)?;

@@ -38,7 +38,8 @@ pub(crate) enum Outgoing {
 /// How a socket fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SocketError {
-    /// The client broke the protocol or a limit. From now on the socket reads without understanding, until the client is gone.
+    /// The client broke the protocol or a limit. From now on the socket reads without
+    /// understanding, until the client is gone.
     Violation(Violation),
     /// It is gone.
     Lost,
