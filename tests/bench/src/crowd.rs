@@ -1,4 +1,5 @@
 //! Many clients in one process. They answer pings and count the bytes of messages, since every subject sends the same frames.
+//! One thread with epoll over raw sockets, not `wsc_testing::clients`: a task and a record per client would be measured, too.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;

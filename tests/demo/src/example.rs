@@ -64,7 +64,7 @@ impl Example {
 mod tests {
     use serde_yaml::Value;
 
-    use super::super::story::{LINGER, RAMP, STEADY};
+    use super::super::scenario::{LINGER, RAMP, STEADY};
     use super::*;
 
     fn repository() -> PathBuf {
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn the_crowd_makes_this_pool_grow_by_two_and_shrink_to_its_minimum() {
+    fn clients_grow_the_pool_by_two() {
         let example = Example::read(&repository()).unwrap();
         let scaling = &example.spec.scaling;
         let target = example.spec.server.max_connections * scaling.target_utilization_percent / 100;

@@ -1,24 +1,19 @@
-//! The demo: clients on a real pool while it grows and shrinks, and a verdict on what they saw.
+//! The demo: clients on a real pool while it grows and shrinks, and a verdict on what they observed.
 //!
-//! [`story`] says what happens, [`observe`] watches the pool, [`crowd`] are the clients; [`checker`] judges the record of it all.
+//! [`scenario`] has the phases, [`observe`] watches the pool, the clients are [`wsc_testing::clients`]; [`checker`] judges the record.
 
-pub mod board;
-pub mod book;
 pub mod checker;
 pub mod cookies;
-pub mod crowd;
+pub mod dashboard;
 pub mod example;
-pub mod failure;
-pub mod http;
 pub mod install;
 pub mod observe;
-pub mod person;
 pub mod picture;
 pub mod pool;
 pub mod record;
 pub mod report;
+pub mod scenario;
 pub mod screen;
-pub mod story;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,11 +23,12 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use self::board::Board;
+use self::dashboard::Dashboard;
 use self::example::Example;
 use self::report::Report;
+use self::scenario::{Completed, Setup};
 use self::screen::{Display, is_watched};
-use self::story::{Played, Stage};
+use wsc_testing::clients::Recorder;
 use wsc_testing::cluster::Cluster;
 use wsc_testing::output::{complain, say};
 
@@ -68,60 +64,59 @@ pub enum Ending {
     Interrupted,
 }
 
-/// Plays the demo, judges it, reports, and cleans up.
+/// Runs the demo, judges it, reports, and cleans up.
 ///
 /// # Errors
-/// When it cannot even begin.
+/// When it cannot begin.
 pub async fn run(options: &Options) -> Result<Ending> {
     let mut stop = Stop::new()?;
     let cluster = Cluster::connect().await?;
     let _only_one = install::only_one(&cluster)?;
     let example = Example::read(&cluster.environment.repository)?;
-    let stage = Stage {
-        board: Arc::new(Board::new(Instant::now(), !is_watched())),
+    let setup = Setup {
+        dashboard: Arc::new(Dashboard::new(Instant::now(), !is_watched())),
         cluster,
         example,
         seconds: options.seconds,
     };
-    let display = Display::start(Arc::clone(&stage.board));
-    let played = tokio::select! {
-        played = story::play(&stage) => Some(played),
+    let display = Display::start(Arc::clone(&setup.dashboard));
+    let completed = tokio::select! {
+        completed = scenario::run(&setup) => Some(completed),
         () = stop.asked() => None,
     };
     drop(display);
-    let ending = match played {
+    let ending = match completed {
         None => Ending::Interrupted,
-        Some(Ok(played)) => judge(&stage, options, &played).await?,
+        Some(Ok(completed)) => judge(&setup, options, &completed)?,
         Some(Err(err)) => {
-            let text = failure::describe(&stage.cluster, stage.board.book()).await;
-            complain(&format!("{text}\nFAILED: {err:#}"));
+            complain(&format!("{}\nFAILED: {err:#}", describe(&setup)));
             Ending::Failed
         }
     };
     if options.keep && ending != Ending::Interrupted {
-        say_where_to_look(&stage);
+        say_where_to_look(&setup);
     } else if !options.disposable {
-        clean_up(&stage, &mut stop).await;
+        clean_up(&setup, &mut stop).await;
     }
     Ok(ending)
 }
 
-async fn judge(stage: &Stage, options: &Options, played: &Played) -> Result<Ending> {
-    let verdict = checker::check(&played.record, &played.rules);
-    let report = Report::new(&played.facts, &played.record, &verdict);
+fn judge(setup: &Setup, options: &Options, completed: &Completed) -> Result<Ending> {
+    let verdict = checker::check(&completed.record, &completed.rules);
+    let report = Report::new(&completed.facts, &completed.record, &verdict);
     if let Some(path) = &options.report {
         report.write(path)?;
     }
     if let Some(path) = &options.svg {
-        picture::write(&played.record, path)?;
+        picture::write(&completed.record, path)?;
     }
     if !verdict.passed() {
-        complain(&failure::describe(&stage.cluster, stage.board.book()).await);
+        complain(&describe(setup));
     }
     for line in report.lines() {
         say(&line);
     }
-    let seconds = stage.board.began().elapsed().as_secs();
+    let seconds = setup.dashboard.began().elapsed().as_secs();
     if verdict.passed() {
         say(&format!("PASSED in {seconds} s"));
         return Ok(Ending::Passed);
@@ -133,8 +128,18 @@ async fn judge(stage: &Stage, options: &Options, played: &Played) -> Result<Endi
     Ok(Ending::Failed)
 }
 
-fn say_where_to_look(stage: &Stage) {
-    let name = &stage.example.name;
+/// The namespaces and what the clients observed, after a failure.
+fn describe(setup: &Setup) -> String {
+    let namespaces = [install::NAMESPACE, install::OPERATOR_NAMESPACE];
+    let mut text = namespaces
+        .map(|namespace| setup.cluster.environment.describe(namespace))
+        .concat();
+    text.extend(setup.dashboard.clients().map(Recorder::describe));
+    text
+}
+
+fn say_where_to_look(setup: &Setup) {
+    let name = &setup.example.name;
     let kubectl = "cargo xtask cluster kubectl --";
     say("It is left running. Look around:");
     for line in [
@@ -151,10 +156,10 @@ fn say_where_to_look(stage: &Stage) {
 }
 
 /// A second request to stop leaves the rest as it is.
-async fn clean_up(stage: &Stage, stop: &mut Stop) {
+async fn clean_up(setup: &Setup, stop: &mut Stop) {
     say("removing what the demo installed");
     let outcome = tokio::select! {
-        outcome = install::remove(&stage.cluster) => outcome,
+        outcome = install::remove(&setup.cluster) => outcome,
         () = stop.asked() => Err(anyhow::anyhow!("asked to stop again")),
     };
     if let Err(err) = outcome {

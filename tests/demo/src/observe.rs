@@ -1,4 +1,4 @@
-//! Watches the pool: the resource, its pods and its configuration at the API server, and what each program says about itself.
+//! Watches the pool: the resource, its pods and its configuration at the API server, and the status of each program.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,22 +14,24 @@ use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use wsc_api::v1alpha1::WebSocketCluster;
-use wsc_contract::{labels, names, ports};
+use wsc_contract::agent::AgentStatus;
+use wsc_contract::control::Stats;
+use wsc_contract::{labels, names, paths, ports};
 
-use super::board::Board;
-use super::http::Http;
+use super::dashboard::Dashboard;
 use super::install::{NAMESPACE, OPERATOR_NAMESPACE};
-use super::pool::{self, AgentStatus, Stats};
+use super::pool;
 use wsc_testing::cluster::{Cluster, within};
+use wsc_testing::http1;
 
-/// Between two questions to every program.
+/// Between two requests to every program.
 const LOOK: Duration = Duration::from_secs(1);
 /// One call to the API server.
 const CALL: Duration = Duration::from_secs(10);
-/// Port of the operator's metrics.
-const OPERATOR_PORT: u16 = 8080;
+/// One answer of a program.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Writes what it sees on the board until it is dropped.
+/// Updates the dashboard until it is dropped.
 #[derive(Debug)]
 pub struct Observer {
     _tasks: JoinSet<()>,
@@ -37,23 +39,23 @@ pub struct Observer {
 
 impl Observer {
     /// Starts to watch the resource of this name.
-    pub fn start(cluster: &Cluster, board: &Arc<Board>, name: &str) -> Self {
+    pub fn start(cluster: &Cluster, dashboard: &Arc<Dashboard>, name: &str) -> Self {
         let mut tasks = JoinSet::new();
         let client = || cluster.client.clone();
         let labels = watcher::Config::default().labels(&format!("{}={name}", labels::CLUSTER));
         let named = |name: &str| watcher::Config::default().fields(&format!("metadata.name={name}"));
-        let on_pod = pods(Arc::clone(board));
+        let on_pod = pods(Arc::clone(dashboard));
         tasks.spawn(follow(Api::namespaced(client(), NAMESPACE), labels, on_pod));
-        let on_resource = resource(Arc::clone(board));
+        let on_resource = resource(Arc::clone(dashboard));
         tasks.spawn(follow(
             Api::namespaced(client(), NAMESPACE),
             named(name),
             on_resource,
         ));
-        let on_config = configuration(Arc::clone(board));
+        let on_config = configuration(Arc::clone(dashboard));
         let config = named(&names::haproxy_config(name));
         tasks.spawn(follow(Api::namespaced(client(), NAMESPACE), config, on_config));
-        tasks.spawn(look_forever(client(), Arc::clone(board), name.to_owned()));
+        tasks.spawn(look_forever(client(), Arc::clone(dashboard), name.to_owned()));
         Self { _tasks: tasks }
     }
 }
@@ -72,21 +74,21 @@ where
     }
 }
 
-fn pods(board: Arc<Board>) -> impl FnMut(Event<core::Pod>) + Send {
+fn pods(dashboard: Arc<Dashboard>) -> impl FnMut(Event<core::Pod>) + Send {
     move |event| {
         let now = Instant::now();
-        board.pool(|pool| match event {
+        dashboard.pool(|pool| match event {
             Event::Apply(pod) | Event::InitApply(pod) => match component(&pod) {
                 Some("server") => pool.server(&pod, now),
                 Some("proxy") => pool.proxy(&pod),
                 _ => {}
             },
             Event::Delete(pod) => pool.gone(&pod),
-            // A list follows: who is not in it went while nobody watched.
+            // A list follows: a pod that is not in it was deleted during the gap.
             Event::Init => pool.pods.clear(),
             Event::InitDone => {}
         });
-        board.count_pods();
+        dashboard.count_pods();
     }
 }
 
@@ -98,16 +100,16 @@ fn component(pod: &core::Pod) -> Option<&str> {
         .map(String::as_str)
 }
 
-fn resource(board: Arc<Board>) -> impl FnMut(Event<WebSocketCluster>) + Send {
+fn resource(dashboard: Arc<Dashboard>) -> impl FnMut(Event<WebSocketCluster>) + Send {
     move |event| {
         if let Event::Apply(resource) | Event::InitApply(resource) = event {
-            board.status(resource.status.unwrap_or_default());
-            board.count_pods();
+            dashboard.status(resource.status.unwrap_or_default());
+            dashboard.count_pods();
         }
     }
 }
 
-fn configuration(board: Arc<Board>) -> impl FnMut(Event<core::ConfigMap>) + Send {
+fn configuration(dashboard: Arc<Dashboard>) -> impl FnMut(Event<core::ConfigMap>) + Send {
     move |event| {
         if let Event::Apply(config) | Event::InitApply(config) = event {
             let backends = config
@@ -115,30 +117,29 @@ fn configuration(board: Arc<Board>) -> impl FnMut(Event<core::ConfigMap>) + Send
                 .unwrap_or_default()
                 .remove("backends.json")
                 .unwrap_or_default();
-            let outcome = board.pool(|pool| pool.published(&backends));
+            let outcome = dashboard.pool(|pool| pool.published(&backends));
             if let Err(err) = outcome {
-                board.note(format!("backends.json cannot be read: {err}"));
+                dashboard.note(format!("backends.json cannot be read: {err}"));
             }
         }
     }
 }
 
-async fn look_forever(client: kube::Client, board: Arc<Board>, name: String) {
-    let http = Http::default();
+async fn look_forever(client: kube::Client, dashboard: Arc<Dashboard>, name: String) {
     let mut ticks = interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        look(&http, &board).await;
-        if let Ok(Some(granted)) = granted(&client, &http, &name).await {
-            board.pool(|pool| pool.granted = granted);
+        look(&dashboard).await;
+        if let Ok(Some(granted)) = granted(&client, &name).await {
+            dashboard.pool(|pool| pool.granted = granted);
         }
     }
 }
 
-/// Asks every server pod and every agent once. One that does not answer is asked again the next time.
-pub async fn look(http: &Http, board: &Board) {
-    let (servers, proxies) = board.pool(|pool| {
+/// Requests the status of every server pod and every agent once.
+pub async fn look(dashboard: &Dashboard) {
+    let (servers, proxies) = dashboard.pool(|pool| {
         let servers = pool.pods.iter();
         let servers: Vec<_> = servers
             .filter_map(|(name, pod)| Some((name.clone(), pod.uid.clone(), pod.ip.clone()?)))
@@ -150,43 +151,32 @@ pub async fn look(http: &Http, board: &Board) {
         (servers, proxies)
     });
     let servers = servers.into_iter().map(async |(name, uid, ip)| {
-        if let Ok(stats) = ask::<Stats>(http, &ip, ports::CONTROL.number, "stats").await {
-            board.pool(|pool| pool.said(&name, &uid, stats));
+        if let Ok(stats) = ask::<Stats>(&ip, ports::CONTROL.number, paths::STATS).await {
+            dashboard.pool(|pool| pool.answered(&name, &uid, stats));
         }
     });
     let proxies = proxies.into_iter().map(async |(uid, ip)| {
-        if let Ok(status) = ask::<AgentStatus>(http, &ip, ports::AGENT.number, "status").await {
-            board.pool(|pool| pool.agent_said(&uid, status));
+        if let Ok(status) = ask::<AgentStatus>(&ip, ports::AGENT.number, paths::STATUS).await {
+            dashboard.pool(|pool| pool.agent_answered(&uid, status));
         }
     });
     futures::join!(join_all(servers), join_all(proxies));
 }
 
-async fn ask<T: DeserializeOwned>(http: &Http, ip: &str, port: u16, path: &str) -> Result<T> {
-    let body = http.get(&format!("http://{}:{port}/{path}", host(ip))).await?;
-    Ok(serde_json::from_slice(&body)?)
+async fn ask<T: DeserializeOwned>(ip: &str, port: u16, path: &str) -> Result<T> {
+    let body = http1::fetch(ip, port, path, ANSWER_TIMEOUT).await?;
+    Ok(serde_json::from_str(&body)?)
 }
 
-/// An IPv6 address stands in brackets in a URL.
-fn host(ip: &str) -> String {
-    if ip.contains(':') {
-        format!("[{ip}]")
-    } else {
-        ip.to_owned()
-    }
-}
-
-/// What the operator's metric says, if the operator answers.
-async fn granted(client: &kube::Client, http: &Http, name: &str) -> Result<Option<u64>> {
+/// The operator's metric, if the operator answers.
+async fn granted(client: &kube::Client, name: &str) -> Result<Option<u64>> {
     let pods: Api<core::Pod> = Api::namespaced(client.clone(), OPERATOR_NAMESPACE);
     let labels = ListParams::default().labels(&format!("{}=operator", labels::COMPONENT));
     let found = within(CALL, "listing the operator's pods", pods.list(&labels)).await?;
     let ips = found.into_iter().filter_map(|pod| pod.status?.pod_ip);
     for ip in ips {
-        let scrape = http
-            .get(&format!("http://{}:{OPERATOR_PORT}/metrics", host(&ip)))
-            .await?;
-        if let Some(granted) = pool::granted(&String::from_utf8_lossy(&scrape), NAMESPACE, name) {
+        let scrape = http1::fetch(&ip, ports::OPERATOR.number, paths::METRICS, ANSWER_TIMEOUT).await?;
+        if let Some(granted) = pool::granted(&scrape, NAMESPACE, name) {
             return Ok(Some(granted));
         }
     }

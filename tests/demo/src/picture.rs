@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::checker::MOVED;
-use super::record::{How, PodCounts, Record};
+use super::record::{PodCounts, Record};
 
 const WIDTH: f64 = 880.0;
 const HEIGHT: f64 = 460.0;
@@ -57,8 +56,8 @@ pub fn write(record: &Record, path: &Path) -> Result<()> {
 
 /// The picture of a record.
 pub fn render(record: &Record) -> String {
-    let seconds = record.until.as_secs_f64().max(1.0);
-    let mut svg = Svg::new(seconds);
+    let until = record.clients.until;
+    let mut svg = Svg::new(until.as_secs_f64().max(1.0));
     svg.text(
         LEFT,
         24.0,
@@ -67,7 +66,9 @@ pub fn render(record: &Record) -> String {
     );
     svg.time_axis();
 
-    let clients = connected(record);
+    let mut clients = record.clients.connected();
+    clients.retain(|(at, _)| *at <= until);
+    clients.insert(0, (Duration::ZERO, 0));
     let most = clients.iter().map(|(_, count)| *count).max().unwrap_or(0);
     let scale = svg.panel(&CLIENTS, "connected clients", most);
     svg.steps("clients", &clients, &CLIENTS, scale);
@@ -91,7 +92,10 @@ pub fn render(record: &Record) -> String {
         svg.legend(430.0 + 120.0 * real(place), PODS.top, name, name);
     }
 
-    let (moved, dropped) = closes(record);
+    let [mut moved, mut dropped] = [record.clients.moves(), record.clients.drops()];
+    for closes in [&mut moved, &mut dropped] {
+        closes.retain(|at| *at <= until);
+    }
     let most = bars(&moved).into_iter().chain(bars(&dropped)).max().unwrap_or(0);
     let scale = svg.panel(
         &CLOSES,
@@ -113,41 +117,6 @@ pub fn render(record: &Record) -> String {
         &format!("dropped: {}", dropped.len()),
     );
     svg.finish()
-}
-
-/// How many clients were connected, from each change on.
-fn connected(record: &Record) -> Vec<(Duration, usize)> {
-    let connections = record.clients.iter().flat_map(|client| &client.connections);
-    let mut changes: Vec<(Duration, bool)> = Vec::new();
-    for connection in connections {
-        changes.push((connection.opened, true));
-        changes.extend(connection.close.as_ref().map(|close| (close.begun, false)));
-    }
-    changes.sort_unstable();
-    let mut open = 0_usize;
-    let mut counts = vec![(Duration::ZERO, 0)];
-    for (at, opened) in changes.into_iter().filter(|(at, _)| *at <= record.until) {
-        open = if opened { open + 1 } else { open.saturating_sub(1) };
-        counts.push((at, open));
-    }
-    counts
-}
-
-/// When clients were asked to reconnect, and when connections ended in any other way that the client did not begin.
-fn closes(record: &Record) -> (Vec<Duration>, Vec<Duration>) {
-    let connections = record.clients.iter().flat_map(|client| &client.connections);
-    let closes = connections.filter_map(|connection| connection.close.as_ref());
-    let (mut moved, mut dropped) = (Vec::new(), Vec::new());
-    for close in closes.filter(|close| close.begun <= record.until) {
-        match &close.how {
-            How::Own => {}
-            How::Server {
-                code: Some(MOVED), ..
-            } => moved.push(close.begun),
-            How::Server { .. } => dropped.push(close.begun),
-        }
-    }
-    (moved, dropped)
 }
 
 fn bars(closes: &[Duration]) -> Vec<usize> {
@@ -330,37 +299,31 @@ fn as_count(seconds: f64) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::{Client, Close, Connection};
+    use wsc_testing::clients::record::{self, ClientRecord, Close, ClosedBy, Connection};
+
     use super::*;
 
     /// Larger files are no picture for a README.
     const MOST_BYTES: usize = 60_000;
 
-    fn connection(opened: u64, close: Option<(u64, How)>) -> Connection {
+    fn connection(opened: u64, close: Option<(u64, ClosedBy)>) -> Connection {
         Connection {
             opened: Duration::from_secs(opened),
-            close: close.map(|(begun, how)| Close {
+            close: close.map(|(begun, by)| Close {
                 begun: Duration::from_secs(begun),
-                how,
+                by,
             }),
             ..Connection::default()
         }
     }
 
-    fn by_server(code: Option<u16>) -> How {
-        How::Server {
-            code,
-            reason: String::new(),
-        }
-    }
-
     fn record() -> Record {
-        let client = |index: u64| Client {
+        let client = |index: u64| ClientRecord {
             connections: vec![
-                connection(index % 100, Some((200 + index % 50, by_server(Some(MOVED))))),
-                connection(260, Some((280, How::Own))),
+                connection(index % 100, Some((200 + index % 50, ClosedBy::Move))),
+                connection(260, Some((280, ClosedBy::Client))),
             ],
-            ..Client::default()
+            ..ClientRecord::default()
         };
         let counts = |at, desired, active, draining| PodCounts {
             at: Duration::from_secs(at),
@@ -369,14 +332,17 @@ mod tests {
             draining,
         };
         Record {
-            clients: (0..240).map(client).collect(),
+            clients: record::Record {
+                clients: (0..240).map(client).collect(),
+                until: Duration::from_mins(5),
+                ..record::Record::default()
+            },
             timeline: vec![
                 counts(0, 2, 2, 0),
                 counts(60, 5, 4, 0),
                 counts(200, 2, 3, 2),
                 counts(290, 2, 2, 0),
             ],
-            until: Duration::from_mins(5),
             ..Record::default()
         }
     }
@@ -384,20 +350,27 @@ mod tests {
     #[test]
     fn numbers_are_those_of_the_record() {
         let mut record = record();
-        record.clients.push(Client {
+        record.clients.clients.push(ClientRecord {
             connections: vec![
-                connection(10, Some((20, by_server(None)))),
-                connection(30, Some((400, How::Own))),
+                connection(
+                    10,
+                    Some((
+                        20,
+                        ClosedBy::Server {
+                            code: None,
+                            reason: String::new(),
+                        },
+                    )),
+                ),
+                connection(30, Some((400, ClosedBy::Client))),
             ],
-            ..Client::default()
+            ..ClientRecord::default()
         });
-        let (moved, dropped) = closes(&record);
-        assert_eq!((moved.len(), dropped.len()), (240, 1));
-        assert_eq!(bars(&dropped)[20 / BAR_SECONDS], 1);
-        let peak = connected(&record).into_iter().map(|(_, open)| open).max();
-        assert_eq!(peak, Some(241));
         let picture = render(&record);
         assert!(picture.contains("reconnect requested (1012): 240") && picture.contains("dropped: 1<"));
+        assert_eq!(bars(&record.clients.drops())[20 / BAR_SECONDS], 1);
+        let peak = record.clients.connected().into_iter().map(|(_, open)| open).max();
+        assert_eq!(peak, Some(241));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What is known about the pool: from the API server, and from what pods and proxies say themselves. Plain data.
+//! The observed state of the pool: from the API server, server pods and agents. Plain data.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -6,6 +6,8 @@ use std::time::Instant;
 use k8s_openapi::api::core::v1 as core;
 use serde::Deserialize;
 use wsc_api::v1alpha1::WebSocketClusterStatus;
+use wsc_contract::agent::AgentStatus;
+use wsc_contract::control::Stats;
 use wsc_contract::labels;
 
 /// A pool as it was last seen.
@@ -13,17 +15,17 @@ use wsc_contract::labels;
 pub struct Pool {
     /// Server pods by name.
     pub pods: BTreeMap<String, ServerPod>,
-    /// HAProxy pods by uid, also those that are gone.
+    /// HAProxy pods by uid, also deleted ones.
     pub proxies: BTreeMap<String, Proxy>,
-    /// What the operator says.
+    /// The status of the resource.
     pub status: WebSocketClusterStatus,
     /// When a pod was first seen Ready, by name.
     pub ready_at: BTreeMap<String, Instant>,
-    /// Which pod a cookie is of, also those that are gone.
+    /// The pod of each cookie, also of deleted pods.
     pub cookies: BTreeMap<String, String>,
     /// The most Active pods at any time.
     pub peak: usize,
-    /// Moves that the operator's metric says it has granted.
+    /// Granted moves, by the operator's metric.
     pub granted: u64,
     sheds: BTreeMap<(String, String), u64>,
 }
@@ -37,25 +39,10 @@ pub struct ServerPod {
     pub ip: Option<String>,
     /// Its drain state.
     pub state: String,
-    /// By the kubelet's word.
+    /// Its condition Ready.
     pub ready: bool,
-    /// What it last said.
+    /// Its last answer.
     pub stats: Option<Stats>,
-}
-
-/// `GET /stats`, as far as the demo needs it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-pub struct Stats {
-    /// New for each process.
-    pub boot_id: String,
-    /// Open connections and handshakes.
-    pub connections: u64,
-    /// How many of them there may be.
-    pub capacity: u64,
-    /// Upgrades answered.
-    pub accepted_total: u64,
-    /// Closes begun because the operator asked for them.
-    pub shed_total: u64,
 }
 
 /// One HAProxy pod.
@@ -65,23 +52,10 @@ pub struct Proxy {
     pub ip: Option<String>,
     /// Restarts of its containers.
     pub restarts: u64,
-    /// What its agent last said.
+    /// The last answer of its agent.
     pub status: Option<AgentStatus>,
     /// All processes that its agent has named.
     pub pids: BTreeSet<u32>,
-}
-
-/// The agent's `GET /status`, as far as the demo needs it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-pub struct AgentStatus {
-    /// Of the running HAProxy.
-    pub haproxy_version: String,
-    /// Its process.
-    pub pid: u32,
-    /// Reloads that HAProxy took.
-    pub reloads: u64,
-    /// How often another process was found.
-    pub pid_changes: u64,
 }
 
 /// `backends.json`, as far as the demo needs it.
@@ -133,7 +107,7 @@ impl Pool {
             .sum();
     }
 
-    /// A pod of either kind is gone.
+    /// A pod of either kind was deleted.
     pub fn gone(&mut self, pod: &core::Pod) {
         if let Some(name) = &pod.metadata.name {
             self.pods.remove(name);
@@ -159,8 +133,8 @@ impl Pool {
         Ok(())
     }
 
-    /// A server pod said this.
-    pub fn said(&mut self, name: &str, uid: &str, stats: Stats) {
+    /// The answer of a server pod.
+    pub fn answered(&mut self, name: &str, uid: &str, stats: Stats) {
         self.sheds
             .insert((uid.to_owned(), stats.boot_id.clone()), stats.shed_total);
         if let Some(pod) = self.pods.get_mut(name).filter(|pod| pod.uid == uid) {
@@ -168,10 +142,10 @@ impl Pool {
         }
     }
 
-    /// The agent of a HAProxy pod said this.
-    pub fn agent_said(&mut self, uid: &str, status: AgentStatus) {
+    /// The answer of the agent in a HAProxy pod.
+    pub fn agent_answered(&mut self, uid: &str, status: AgentStatus) {
         if let Some(proxy) = self.proxies.get_mut(uid) {
-            // Before its first answer from HAProxy it does not know one.
+            // 0 before the first answer of HAProxy.
             if status.pid != 0 {
                 proxy.pids.insert(status.pid);
             }
@@ -184,7 +158,7 @@ impl Pool {
         self.pods.values().filter(|pod| pod.state == "Active").count()
     }
 
-    /// Sheds of all processes that there ever were.
+    /// Sheds of all processes, also of deleted pods.
     pub fn sheds(&self) -> u64 {
         self.sheds.values().sum()
     }
@@ -213,7 +187,7 @@ impl Pool {
         seen.sum::<u64>() + (self.proxies.len() as u64).saturating_sub(wanted as u64)
     }
 
-    /// Version of the running HAProxy, by the agents' word.
+    /// Version of the running HAProxy, by the agents.
     pub fn haproxy_version(&self) -> Option<&str> {
         let mut statuses = self.proxies.values().filter_map(|proxy| proxy.status.as_ref());
         statuses.next().map(|status| status.haproxy_version.as_str())
@@ -312,11 +286,11 @@ mod tests {
         let mut pool = Pool::default();
         pool.server(&pod("chat-0", "Active", "True"), Instant::now());
         for total in [1, 3, 3] {
-            pool.said("chat-0", "uid-chat-0", stats("a", total));
+            pool.answered("chat-0", "uid-chat-0", stats("a", total));
         }
-        pool.said("chat-0", "uid-chat-0", stats("b", 2));
+        pool.answered("chat-0", "uid-chat-0", stats("b", 2));
         pool.gone(&pod("chat-0", "Removing", "True"));
-        pool.said("chat-1", "uid-chat-1", stats("c", 4));
+        pool.answered("chat-1", "uid-chat-1", stats("c", 4));
         assert_eq!(pool.sheds(), 9);
     }
 
@@ -329,18 +303,19 @@ mod tests {
             pid,
             reloads,
             pid_changes,
+            ..AgentStatus::default()
         };
         let mut pool = Pool::default();
         pool.proxy(&quiet);
-        pool.agent_said("uid-p", said(0, 0, 0));
-        pool.agent_said("uid-p", said(7, 0, 0));
+        pool.agent_answered("uid-p", said(0, 0, 0));
+        pool.agent_answered("uid-p", said(7, 0, 0));
         assert_eq!(
             (pool.pid_changes(1), pool.reloads(), pool.haproxy_version()),
             (0, 0, Some("3.0.11"))
         );
-        pool.agent_said("uid-p", said(9, 0, 0));
+        pool.agent_answered("uid-p", said(9, 0, 0));
         assert_eq!(pool.pid_changes(1), 1);
-        pool.agent_said("uid-p", said(9, 2, 1));
+        pool.agent_answered("uid-p", said(9, 2, 1));
         assert_eq!((pool.pid_changes(1), pool.reloads()), (2, 1));
         let mut restarted = Pool::default();
         restarted.proxy(&pod("p", "", "True"));

@@ -34,7 +34,7 @@ pub struct Report {
     pods_min: usize,
     pods_peak: usize,
     pods_end: usize,
-    clients_peak: u64,
+    clients_peak: usize,
     clients_moved: u64,
     messages_sent: u64,
     deliveries_expected: u64,
@@ -54,7 +54,7 @@ pub struct Report {
 impl Report {
     /// Puts everything together.
     pub fn new(facts: &Facts, record: &Record, verdict: &Verdict) -> Self {
-        let numbers = verdict.numbers;
+        let numbers = verdict.clients;
         Self {
             kubernetes: facts.kubernetes.clone(),
             haproxy: facts.haproxy.clone(),
@@ -71,8 +71,8 @@ impl Report {
             pairs_excluded: numbers.pairs_excluded,
             closes_asked: numbers.closes_asked,
             closes_unasked: numbers.closes_unasked,
-            cookie_tries: numbers.cookie_tries,
-            cookie_returns: numbers.cookie_returns,
+            cookie_tries: verdict.cookie_tries,
+            cookie_returns: verdict.cookie_returns,
             haproxy_reloads: record.counted.reloads,
             haproxy_pid_changes: record.counted.pid_changes,
             // Tenths are what a wait that looks ten times a second can tell.
@@ -135,7 +135,8 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
-    use super::super::checker::Numbers;
+    use wsc_testing::clients::checker::Numbers;
+
     use super::*;
 
     #[test]
@@ -147,7 +148,7 @@ mod tests {
             ..Facts::default()
         };
         let verdict = Verdict {
-            numbers: Numbers {
+            clients: Numbers {
                 deliveries_expected: 990,
                 pairs_excluded: 10,
                 ..Numbers::default()

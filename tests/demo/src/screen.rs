@@ -14,7 +14,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Paragraph, Row, Table, Wrap};
 use rustix::process::{Signal, kill_current_process_group};
 
-use super::board::{Board, Snapshot, in_words};
+use super::dashboard::{Dashboard, Snapshot, in_words};
 use super::pool::ServerPod;
 use wsc_testing::output::complain;
 
@@ -25,7 +25,7 @@ const LINE: Duration = Duration::from_secs(5);
 /// Cells of the bar that shows how full a pod is.
 const BAR_CELLS: usize = 40;
 
-/// Shows the board until it is dropped; then the terminal is as it was before.
+/// Shows the dashboard until it is dropped; then the terminal is as it was before.
 #[derive(Debug)]
 pub struct Display {
     over: Arc<AtomicBool>,
@@ -38,14 +38,14 @@ pub fn is_watched() -> bool {
 }
 
 impl Display {
-    /// Starts to show the board.
-    pub fn start(board: Arc<Board>) -> Self {
+    /// Starts to show the dashboard.
+    pub fn start(dashboard: Arc<Dashboard>) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&over);
         let thread = thread::spawn(move || {
-            if board.is_plain() {
-                lines(&board, &stop);
-            } else if let Err(err) = pictures(&board, &stop) {
+            if dashboard.is_plain() {
+                lines(&dashboard, &stop);
+            } else if let Err(err) = pictures(&dashboard, &stop) {
                 complain(&format!("the terminal failed: {err}"));
             }
         });
@@ -66,23 +66,23 @@ impl Drop for Display {
     }
 }
 
-fn lines(board: &Board, over: &AtomicBool) {
+fn lines(dashboard: &Dashboard, over: &AtomicBool) {
     let mut waited = Duration::ZERO;
     while !over.load(Ordering::Relaxed) {
         thread::sleep(PICTURE);
         waited += PICTURE;
         if waited >= LINE {
             waited = Duration::ZERO;
-            board.note(board.snapshot().line());
+            dashboard.note(dashboard.snapshot().line());
         }
     }
 }
 
-fn pictures(board: &Board, over: &AtomicBool) -> std::io::Result<()> {
+fn pictures(dashboard: &Dashboard, over: &AtomicBool) -> std::io::Result<()> {
     let mut terminal = ratatui::try_init()?;
     let outcome = (|| {
         while !over.load(Ordering::Relaxed) {
-            terminal.draw(|frame| draw(frame, &board.snapshot()))?;
+            terminal.draw(|frame| draw(frame, &dashboard.snapshot()))?;
             if event::poll(PICTURE)? {
                 obey(&event::read()?)?;
             }
@@ -221,7 +221,8 @@ mod tests {
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
-    use super::super::pool::Stats;
+    use wsc_contract::control::Stats;
+
     use super::*;
 
     fn snapshot() -> Snapshot {

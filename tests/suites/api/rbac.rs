@@ -232,7 +232,7 @@ fn roles_bound_to<'a>(
 }
 
 #[tokio::test]
-async fn people_see_and_change_resources_with_the_builtin_roles_and_nobody_writes_the_status() {
+async fn builtin_roles_grant_resources_but_not_the_status() {
     let cluster = Cluster::connect().await.unwrap();
     let objects = render(&cluster, "x", "home", &[]).await.unwrap();
     let find = |wanted: &str| {

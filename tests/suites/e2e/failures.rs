@@ -1,4 +1,4 @@
-//! Something dies: only what was on it is lost, and it is replaced.
+//! A process or pod dies: only its own connections are lost, and it is replaced.
 
 use std::time::Duration;
 
@@ -6,21 +6,21 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use wsc_api::v1alpha1::WebSocketClusterStatus;
 use wsc_contract::labels::Component;
-use wsc_testing::client::{Client, EndKind};
+use wsc_testing::client::EndKind;
+use wsc_testing::clients::Held;
 use wsc_testing::cluster::{eventually, processes};
 
-use crate::crowd::{Crowd, cookie};
-use crate::stage::{PATIENCE, Stage, play, uid};
+use crate::environment::{PATIENCE, TestEnv, uid, with_env};
 
 const STEADY: &str = "scaling: {minReplicas: 3, maxReplicas: 3}";
 
-/// What a person did is undone within this time.
+/// A child that was deleted or edited is restored within this time.
 const RESTORED: Duration = Duration::from_secs(10);
 /// A socket whose peer was killed is reset at once; the rest is scheduling.
 const LOSS: Duration = Duration::from_secs(30);
 
-async fn kill(stage: &Stage, component: Component, program: &str) -> Result<Pod> {
-    let pods = stage.pods("chat", component).await?;
+async fn kill(env: &TestEnv, component: Component, program: &str) -> Result<Pod> {
+    let pods = env.pods("chat", component).await?;
     let pod = pods.into_values().next().context("no such pod")?;
     let running = processes::of_pod(uid(&pod));
     // Of a master and its worker the worker is the younger one.
@@ -33,75 +33,75 @@ async fn kill(stage: &Stage, component: Component, program: &str) -> Result<Pod>
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_server_loses_only_its_own_sockets() -> Result<()> {
-    play("podkill", async |stage| {
-        stage.apply("chat", STEADY).await?;
-        let endpoint = stage.ready("chat").await?;
-        let mut crowd = Crowd::new(&endpoint, "lobby");
-        crowd.join(30).await?;
-        let pods = stage.pods_of_cookies("chat").await?;
-        let killed = kill(stage, Component::Server, "wsc-server").await?;
+async fn a_killed_server_loses_only_its_sockets() -> Result<()> {
+    with_env("podkill", async |env| {
+        env.apply("chat", STEADY).await?;
+        let endpoint = env.ready("chat").await?;
+        let mut clients = env.clients("chat", &endpoint);
+        clients.connect(30).await?;
+        let pods = env.pods_of_cookies("chat").await?;
+        let killed = kill(env, Component::Server, "wsc-server").await?;
         let name = killed.metadata.name.clone().unwrap_or_default();
-        let is_on_it = |client: &Client| pods.get(&cookie(client)) == Some(&name);
-        let lost = crowd.clients.iter().filter(|client| is_on_it(client)).count();
-        ensure!(lost > 0, "nobody was on {name}");
+        let is_on_it = |held: &Held| pods.get(&held.cookie) == Some(&name);
+        let lost = clients.held().iter().filter(|held| is_on_it(held)).count();
+        ensure!(lost > 0, "no client was on {name}");
         eventually(LOSS, "the sockets of the killed server end", || async {
-            Ok((crowd.ended(EndKind::Unasked) == lost).then_some(()))
+            Ok((clients.ended(EndKind::Unasked) == lost).then_some(()))
         })
         .await?;
-        for client in &crowd.clients {
+        for held in clients.held() {
             ensure!(
-                client.ended().is_none() || is_on_it(client),
+                held.client.ended().is_none() || is_on_it(&held),
                 "a client of another pod was dropped"
             );
         }
-        // The kubelet starts it again; it is full capacity, and clients come back.
-        stage
-            .until("chat", "three active pods", |wsc| {
-                wsc.status.as_ref().is_some_and(|status| status.replicas == 3)
-            })
-            .await?;
-        crowd.come_back().await?;
-        crowd.hear(0, "all are back").await?;
+        // The kubelet starts it again; it is full capacity, and clients reconnect.
+        env.until("chat", "three active pods", |wsc| {
+            wsc.status.as_ref().is_some_and(|status| status.replicas == 3)
+        })
+        .await?;
+        clients.reconnect().await?;
+        clients.broadcast(0).await?;
 
-        // A pod that is taken away by force is replaced by another one.
-        stage
-            .kubectl(&["delete", "pod", &name, "--grace-period=0", "--force"])
+        clients.verify_unmoved(lost)?;
+
+        // A pod that is deleted by force is replaced by another one.
+        env.kubectl(&["delete", "pod", &name, "--grace-period=0", "--force"])
             .await?;
         eventually(PATIENCE, "a pod in place of the deleted one", || async {
-            let pods = stage.pods("chat", Component::Server).await?;
+            let pods = env.pods("chat", Component::Server).await?;
             Ok((pods.len() == 3 && !pods.contains_key(&name)).then_some(()))
         })
         .await?;
-        stage.ready("chat").await.map(drop)
+        env.ready("chat").await.map(drop)
     })
     .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_haproxy_worker_leaves_the_other_proxy_alone() -> Result<()> {
-    play("worker", async |stage| {
-        stage
-            .apply("chat", "scaling: {minReplicas: 2, maxReplicas: 2}")
+async fn a_killed_worker_spares_the_other_proxy() -> Result<()> {
+    with_env("worker", async |env| {
+        env.apply("chat", "scaling: {minReplicas: 2, maxReplicas: 2}")
             .await?;
-        let endpoint = stage.ready("chat").await?;
-        let mut crowd = Crowd::new(&endpoint, "lobby");
-        stage.both_proxies("chat").await?;
-        stage.join_through_both("chat", &mut crowd).await?;
-        let killed = kill(stage, Component::Proxy, "haproxy").await?;
+        let endpoint = env.ready("chat").await?;
+        let mut clients = env.clients("chat", &endpoint);
+        env.both_proxies("chat").await?;
+        env.connect_through_both("chat", &mut clients).await?;
+        let killed = kill(env, Component::Proxy, "haproxy").await?;
         let killed = killed.metadata.name.context("a pod has a name")?;
-        let others = stage.via_others("chat", &killed).await?;
-        ensure!(others > 0, "everybody came through {killed}");
+        let others = env.via_others("chat", &killed).await?;
+        ensure!(others > 0, "all clients came through {killed}");
+        let lost = clients.held().len() - usize::try_from(others)?;
         eventually(LOSS, "the tunnels of the killed worker end", || async {
-            let left = crowd.clients.len() - crowd.ended(EndKind::Unasked);
-            Ok((u64::try_from(left)? == others).then_some(()))
+            Ok((clients.ended(EndKind::Unasked) == lost).then_some(()))
         })
         .await?;
-        crowd.come_back().await?;
-        crowd.hear(0, "all are back").await?;
+        clients.reconnect().await?;
+        clients.broadcast(0).await?;
+        clients.verify_unmoved(lost)?;
         // The agent finds the new worker and brings it up to date.
         eventually(PATIENCE, "both agents are in sync", || async {
-            let agents = stage.agents("chat").await?;
+            let agents = env.agents("chat").await?;
             Ok(agents.iter().all(|agent| agent["synced"] == true).then_some(()))
         })
         .await
@@ -109,10 +109,10 @@ async fn a_killed_haproxy_worker_leaves_the_other_proxy_alone() -> Result<()> {
     .await
 }
 
-/// Two pods are to go, with clients on them that do not leave by themselves; the operator is killed while they are being moved.
+/// A pod drains with clients that do not close by themselves; the operator is killed while they are being moved.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_operator_killed_in_a_drain_goes_on_where_it_stopped() -> Result<()> {
-    play("opkill", async |stage| {
+async fn a_restarted_operator_continues_a_drain() -> Result<()> {
+    with_env("opkill", async |env| {
         let spec = "
 scaling: {minReplicas: 1, maxReplicas: 3, mode: Replicas}
 replicas: 3
@@ -121,34 +121,31 @@ proxy: {replicas: 1}
 drain: {naturalSeconds: 0, deadlineSeconds: 600, notice: {jitterSeconds: 1}}
 disruption: {movesPerMinute: 30, maxConcurrentDrains: 1}
 ";
-        stage.apply("chat", spec).await?;
-        let endpoint = stage.ready("chat").await?;
+        env.apply("chat", spec).await?;
+        let endpoint = env.ready("chat").await?;
         let is = |wsc: &wsc_api::v1alpha1::WebSocketCluster, check: fn(&WebSocketClusterStatus) -> bool| {
             wsc.status.as_ref().is_some_and(check)
         };
-        stage
-            .until("chat", "three pods", |wsc| is(wsc, |status| status.replicas == 3))
+        env.until("chat", "three pods", |wsc| is(wsc, |status| status.replicas == 3))
             .await?;
-        let mut crowd = Crowd::new(&endpoint, "lobby");
-        crowd.join(30).await?;
-        stage.kubectl(&["scale", "wsc/chat", "--replicas=2"]).await?;
-        stage
-            .until("chat", "clients are being moved", |wsc| {
-                is(wsc, |status| status.drains.iter().any(|drain| drain.moved > 0))
-            })
-            .await?;
-        let operator = stage.operator().await?;
+        let mut clients = env.clients("chat", &endpoint);
+        clients.connect(30).await?;
+        env.kubectl(&["scale", "wsc/chat", "--replicas=2"]).await?;
+        env.until("chat", "clients are being moved", |wsc| {
+            is(wsc, |status| status.drains.iter().any(|drain| drain.moved > 0))
+        })
+        .await?;
+        let operator = env.operator().await?;
         let running = processes::of_pod(uid(&operator));
         processes::kill(running.first().context("the operator has no process")?)?;
-        let done = stage
+        let done = env
             .until("chat", "the drain is over", |wsc| {
                 is(wsc, |status| {
                     status.replicas == 2 && status.draining_replicas == 0
                 })
             })
             .await?;
-        crowd.nobody_dropped()?;
-        let asked = i64::try_from(crowd.ended(EndKind::Asked))?;
+        let asked = i64::try_from(clients.verify(0)?.closes_asked)?;
         let moved = done.status.map(|status| status.connections.moved_total);
         ensure!(
             asked > 0 && asked < 20,
@@ -158,43 +155,42 @@ disruption: {movesPerMinute: 30, maxConcurrentDrains: 1}
             moved == Some(asked),
             "{asked} clients were asked to move, the status says {moved:?}"
         );
-        crowd.come_back().await?;
-        crowd.hear(0, "nobody is missing").await
+        clients.reconnect().await?;
+        clients.broadcast(0).await?;
+        clients.verify(0).map(drop)
     })
     .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn children_that_are_deleted_or_edited_are_restored() -> Result<()> {
-    play("restore", async |stage| {
-        stage
-            .apply(
-                "chat",
-                "scaling: {minReplicas: 1, maxReplicas: 2}\nproxy: {replicas: 1}",
-            )
-            .await?;
-        let endpoint = stage.ready("chat").await?;
-        let mut crowd = Crowd::new(&endpoint, "lobby");
-        crowd.join(5).await?;
-        stage.kubectl(&["delete", "configmap", "chat-haproxy"]).await?;
-        stage.kubectl(&["delete", "service", "chat-redis"]).await?;
-        stage.kubectl(&["delete", "networkpolicy", "chat"]).await?;
+    with_env("restore", async |env| {
+        env.apply(
+            "chat",
+            "scaling: {minReplicas: 1, maxReplicas: 2}\nproxy: {replicas: 1}",
+        )
+        .await?;
+        let endpoint = env.ready("chat").await?;
+        let mut clients = env.clients("chat", &endpoint);
+        clients.connect(5).await?;
+        env.kubectl(&["delete", "configmap", "chat-haproxy"]).await?;
+        env.kubectl(&["delete", "service", "chat-redis"]).await?;
+        env.kubectl(&["delete", "networkpolicy", "chat"]).await?;
         for child in [
             "configmap/chat-haproxy",
             "service/chat-redis",
             "networkpolicy/chat",
         ] {
             eventually(RESTORED, child, || async {
-                Ok(stage.kubectl(&["get", child]).await.is_ok().then_some(()))
+                Ok(env.kubectl(&["get", child]).await.is_ok().then_some(()))
             })
             .await?;
         }
         let patch = r#"{"spec":{"replicas":0}}"#;
-        stage
-            .kubectl(&["patch", "deployment", "chat-proxy", "--type=merge", "-p", patch])
+        env.kubectl(&["patch", "deployment", "chat-proxy", "--type=merge", "-p", patch])
             .await?;
         eventually(RESTORED, "the proxy has its replica again", || async {
-            let replicas = stage
+            let replicas = env
                 .kubectl(&[
                     "get",
                     "deployment",
@@ -206,7 +202,7 @@ async fn children_that_are_deleted_or_edited_are_restored() -> Result<()> {
             Ok((replicas == "1").then_some(()))
         })
         .await?;
-        stage.ready("chat").await.map(drop)
+        env.ready("chat").await.map(drop)
     })
     .await
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use wsc_contract::labels::Component;
 use wsc_testing::cluster::processes::{self, Process};
 
-use crate::stage::{play, uid};
+use crate::environment::{uid, with_env};
 
 /// Where a shell or a package manager would be.
 const FOLDERS: [&str; 6] = [
@@ -22,18 +22,17 @@ const TOOLS: [&str; 8] = ["sh", "dash", "bash", "busybox", "perl", "apt", "apt-g
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn containers_are_unprivileged_read_only_and_shell_free() -> Result<()> {
-    play("images", async |stage| {
-        stage
-            .apply("chat", "scaling: {minReplicas: 1, maxReplicas: 1}")
+    with_env("images", async |env| {
+        env.apply("chat", "scaling: {minReplicas: 1, maxReplicas: 1}")
             .await?;
-        stage.ready("chat").await?;
-        check(uid(&stage.operator().await?), "65532")?;
+        env.ready("chat").await?;
+        check(uid(&env.operator().await?), "65532")?;
         for (component, user) in [
             (Component::Server, "65532"),
             (Component::Proxy, "99"),
             (Component::Redis, "999"),
         ] {
-            for pod in stage.pods("chat", component).await?.values() {
+            for pod in env.pods("chat", component).await?.values() {
                 check(uid(pod), user)?;
             }
         }

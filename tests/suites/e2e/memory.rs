@@ -1,4 +1,4 @@
-//! A pod that runs short of memory, by the word of its cgroup, takes nobody new and keeps whom it has.
+//! A pod that runs short of memory, by its cgroup, refuses new clients and keeps the connected ones.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use wsc_testing::client::{Client, Options, Refused};
 use wsc_testing::cluster::eventually;
 use wsc_testing::sockets::allow_files;
 
-use crate::stage::{PATIENCE, address, play, restarts};
+use crate::environment::{PATIENCE, address, restarts, with_env};
 
 /// The program needs a third of the limit for itself, and a client about 5 KiB, most of it the kernel's.
 const SPEC: &str = "
@@ -36,13 +36,13 @@ async fn knock(url: &str) -> Result<Result<Client, u16>> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pod_that_is_short_of_memory_takes_nobody_new_and_keeps_whom_it_has() -> Result<()> {
+async fn a_pod_short_of_memory_refuses_new_clients() -> Result<()> {
     allow_files()?;
-    play("memory", async |stage| {
-        stage.apply("chat", SPEC).await?;
-        let endpoint = stage.ready("chat").await?;
+    with_env("memory", async |env| {
+        env.apply("chat", SPEC).await?;
+        let endpoint = env.ready("chat").await?;
         let neighbour = knock(&endpoint).await?.ok().context("refused at first")?;
-        let pods = stage.pods("chat", Component::Server).await?;
+        let pods = env.pods("chat", Component::Server).await?;
         let pod = pods.values().next().context("no pod")?;
         let direct = format!("ws://{}:8000/ws/many", address(pod)?);
 
@@ -57,14 +57,14 @@ async fn a_pod_that_is_short_of_memory_takes_nobody_new_and_keeps_whom_it_has() 
         };
         drop(knocks);
         ensure!(status == 503, "{status} after {} clients", many.len());
-        let page = stage.server_metrics(pod).await?;
+        let page = env.server_metrics(pod).await?;
         let refused = page.lines().find_map(|line| line.strip_prefix(REFUSED));
         ensure!(
             refused.is_some_and(|count| count != "0"),
             "for something else: {page}"
         );
         // Nor through HAProxy.
-        eventually(NOTICED, "nobody gets through", async || {
+        eventually(NOTICED, "no client gets through", async || {
             Ok((knock(&endpoint).await?.err() == Some(503)).then_some(()))
         })
         .await?;
@@ -78,12 +78,12 @@ async fn a_pod_that_is_short_of_memory_takes_nobody_new_and_keeps_whom_it_has() 
         ensure!(dropped == 0, "{dropped} of {} were dropped", many.len());
 
         drop(many);
-        eventually(PATIENCE, "somebody gets through again", async || {
+        eventually(PATIENCE, "a client gets through again", async || {
             Ok(knock(&endpoint).await?.ok())
         })
         .await?;
         ensure!(neighbour.ended().is_none(), "{:?}", neighbour.ended());
-        let pods = stage.pods("chat", Component::Server).await?;
+        let pods = env.pods("chat", Component::Server).await?;
         let restarts: Vec<_> = pods.values().map(restarts).collect();
         ensure!(restarts == [0], "the kernel ended it: {restarts:?}");
         Ok(())

@@ -5,20 +5,18 @@ use k8s_openapi::api::core::v1::Pod;
 use wsc_contract::labels::Component;
 use wsc_testing::cluster::{Images, eventually, processes};
 
-use crate::crowd::Crowd;
-use crate::stage::{PATIENCE, play, uid};
+use crate::environment::{PATIENCE, uid, with_env};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_redis_drops_nobody_and_messages_flow_again() -> Result<()> {
-    play("rediskill", async |stage| {
-        stage
-            .apply("chat", "scaling: {minReplicas: 2, maxReplicas: 2}")
+async fn messages_flow_again_after_redis_was_killed() -> Result<()> {
+    with_env("rediskill", async |env| {
+        env.apply("chat", "scaling: {minReplicas: 2, maxReplicas: 2}")
             .await?;
-        let endpoint = stage.ready("chat").await?;
-        let mut crowd = Crowd::new(&endpoint, "lobby");
-        crowd.join(20).await?;
-        crowd.hear(0, "before").await?;
-        let redis: Pod = stage
+        let endpoint = env.ready("chat").await?;
+        let mut clients = env.clients("chat", &endpoint);
+        clients.connect(20).await?;
+        clients.broadcast(0).await?;
+        let redis: Pod = env
             .pods("chat", Component::Redis)
             .await?
             .into_values()
@@ -27,7 +25,7 @@ async fn a_killed_redis_drops_nobody_and_messages_flow_again() -> Result<()> {
         let running = processes::of_pod(uid(&redis));
         processes::kill(running.first().context("Redis has no process")?)?;
         eventually(PATIENCE, "the servers have Redis again", || async {
-            let restarted = stage.pods("chat", Component::Redis).await?.into_values().next();
+            let restarted = env.pods("chat", Component::Redis).await?.into_values().next();
             let again = restarted
                 .and_then(|pod| {
                     pod.status?
@@ -37,24 +35,23 @@ async fn a_killed_redis_drops_nobody_and_messages_flow_again() -> Result<()> {
                 })
                 .unwrap_or_default();
             let mut up = again > 0;
-            for pod in stage.pods("chat", Component::Server).await?.values() {
-                up &= stage.stats(pod).await?["broker"]["up"] == true;
+            for pod in env.pods("chat", Component::Server).await?.values() {
+                up &= env.stats(pod).await?["broker"]["up"] == true;
             }
             Ok(up.then_some(()))
         })
         .await?;
-        crowd.hear(1, "after").await?;
-        crowd.nobody_left()
+        clients.broadcast(1).await?;
+        clients.verify_unmoved(0)
     })
     .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_clusters_on_one_external_redis_hear_nothing_of_each_other() -> Result<()> {
-    play("external", async |stage| {
-        stage.apply_text(&own_redis(&Images::read()?.redis)).await?;
-        stage
-            .kubectl(&["rollout", "status", "deployment/own", "--timeout=150s"])
+async fn clusters_share_an_external_redis_in_isolation() -> Result<()> {
+    with_env("external", async |env| {
+        env.apply_text(&own_redis(&Images::read()?.redis)).await?;
+        env.kubectl(&["rollout", "status", "deployment/own", "--timeout=150s"])
             .await?;
         for name in ["chat", "game"] {
             let spec = "
@@ -62,24 +59,24 @@ scaling: {minReplicas: 2, maxReplicas: 2}
 proxy: {replicas: 1}
 redis: {external: {urlSecretRef: {name: own, key: url}}}
 ";
-            stage.apply(name, spec).await?;
+            env.apply(name, spec).await?;
         }
-        let (chat, game) = (stage.ready("chat").await?, stage.ready("game").await?);
-        let (mut chats, mut games) = (Crowd::new(&chat, "lobby"), Crowd::new(&game, "lobby"));
-        chats.join(10).await?;
-        games.join(10).await?;
-        chats.hear(0, "in chat").await?;
-        games.hear(0, "in game").await?;
-        for (crowd, own) in [(&chats, "in chat"), (&games, "in game")] {
-            for client in &crowd.clients {
-                ensure!(
-                    client.texts() == [own],
-                    "a stranger was heard: {:?}",
-                    client.texts()
-                );
+        let (chat, game) = (env.ready("chat").await?, env.ready("game").await?);
+        let (mut chats, mut games) = (env.clients("chat", &chat), env.clients("game", &game));
+        for clients in [&mut chats, &mut games] {
+            clients.connect(10).await?;
+        }
+        for clients in [&chats, &games] {
+            clients.broadcast(0).await?;
+        }
+        for clients in [&chats, &games] {
+            for held in clients.held() {
+                let texts = held.client.texts();
+                ensure!(texts.len() == 1, "messages of both clusters: {texts:?}");
             }
+            clients.verify_unmoved(0)?;
         }
-        let pods = stage.pods("chat", Component::Redis).await?;
+        let pods = env.pods("chat", Component::Redis).await?;
         ensure!(
             pods.is_empty(),
             "an external Redis needs no managed one: {:?}",

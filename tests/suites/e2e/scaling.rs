@@ -1,13 +1,11 @@
-//! The pool follows its connections, and nobody is dropped for it.
+//! The pool follows its connections, and drops none of them.
 
 use anyhow::{Context, Result, ensure};
 use wsc_api::v1alpha1::WebSocketCluster;
 use wsc_contract::labels::Component;
-use wsc_testing::client::EndKind;
 use wsc_testing::cluster::eventually;
 
-use crate::crowd::Crowd;
-use crate::stage::{PATIENCE, Stage, play};
+use crate::environment::{PATIENCE, TestEnv, with_env};
 
 const SMALL: &str = "
 scaling: {minReplicas: 2, maxReplicas: 5, buffer: 0, behavior: {scaleDown: {stabilizationWindowSeconds: 5}}}
@@ -20,24 +18,23 @@ fn status(resource: &WebSocketCluster) -> wsc_api::v1alpha1::WebSocketClusterSta
     resource.status.clone().unwrap_or_default()
 }
 
-/// 50 clients need four pods at 15 a pod; nearly all of them leave, and the drain that begins is cancelled when they come back; then
-/// they leave for good.
+/// 50 clients need four pods at 15 a pod; nearly all of them close, and the drain that begins is cancelled when they reconnect; then
+/// they close for the last time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_pool_grows_and_shrinks_and_a_drain_is_cancelled_by_demand() -> Result<()> {
-    play("scaling", async |stage| {
-        stage.apply("chat", SMALL).await?;
-        let endpoint = stage.ready("chat").await?;
-        let before = stage.agents("chat").await?;
+async fn demand_cancels_a_drain() -> Result<()> {
+    with_env("scaling", async |env| {
+        env.apply("chat", SMALL).await?;
+        let endpoint = env.ready("chat").await?;
+        let before = env.agents("chat").await?;
 
-        let mut crowd = Crowd::new(&endpoint, "lobby");
-        crowd.join(50).await?;
-        stage
-            .until("chat", "four active pods", |wsc| status(wsc).replicas == 4)
+        let mut clients = env.clients("chat", &endpoint);
+        clients.connect(50).await?;
+        env.until("chat", "four active pods", |wsc| status(wsc).replicas == 4)
             .await?;
-        crowd.hear(0, "all fifty").await?;
+        clients.broadcast(0).await?;
 
-        crowd.leave(40).await?;
-        let draining = stage
+        clients.disconnect(40).await?;
+        let draining = env
             .until("chat", "a drain", |wsc| !status(wsc).drains.is_empty())
             .await?;
         let leaving = status(&draining).drains[0].pod.clone();
@@ -47,8 +44,8 @@ async fn the_pool_grows_and_shrinks_and_a_drain_is_cancelled_by_demand() -> Resu
             status(&draining).drains
         );
         let serial = status(&draining).next_serial;
-        crowd.join(40).await?;
-        let cancelled = stage
+        clients.connect(40).await?;
+        let cancelled = env
             .until("chat", "the cancelled drain", |wsc| {
                 status(wsc).drains.is_empty() && status(wsc).replicas == 4
             })
@@ -57,32 +54,31 @@ async fn the_pool_grows_and_shrinks_and_a_drain_is_cancelled_by_demand() -> Resu
             status(&cancelled).next_serial == serial,
             "a pod was created although {leaving} could stay"
         );
-        crowd.hear(1, "back again").await?;
-        crowd.nobody_left()?;
+        clients.broadcast(1).await?;
+        clients.verify_unmoved(0)?;
 
-        crowd.leave(42).await?;
-        stage
-            .patch_spec("chat", r#"{"drain":{"naturalSeconds":0}}"#)
+        clients.disconnect(42).await?;
+        env.patch_spec("chat", r#"{"drain":{"naturalSeconds":0}}"#)
             .await?;
-        let small = stage
+        let small = env
             .until("chat", "two pods", |wsc| {
                 status(wsc).replicas == 2 && status(wsc).draining_replicas == 0
             })
             .await?;
-        crowd.nobody_dropped()?;
-        let asked = i64::try_from(crowd.ended(EndKind::Asked))?;
+        let asked = i64::try_from(clients.verify(0)?.closes_asked)?;
         ensure!(
             status(&small).connections.moved_total == asked,
             "{asked} clients were asked to move, the status says {}",
             status(&small).connections.moved_total
         );
         ensure!(
-            stage.moves_granted("chat").await? == asked,
+            env.moves_granted("chat").await? == asked,
             "granted is what was moved"
         );
-        crowd.come_back().await?;
-        crowd.hear(0, "eight are left").await?;
-        for (before, after) in before.iter().zip(stage.agents("chat").await?) {
+        clients.reconnect().await?;
+        clients.broadcast(0).await?;
+        clients.verify(0)?;
+        for (before, after) in before.iter().zip(env.agents("chat").await?) {
             ensure!(
                 before["pid"] == after["pid"] && after["reloads"] == 0,
                 "HAProxy was reloaded: {before} {after}"
@@ -95,20 +91,18 @@ async fn the_pool_grows_and_shrinks_and_a_drain_is_cancelled_by_demand() -> Resu
 
 /// `kubectl scale` decides in mode Replicas; minimum and maximum still clamp.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kubectl_scale_decides_in_mode_replicas_within_the_limits() -> Result<()> {
-    play("replicas", async |stage| {
+async fn kubectl_scale_is_clamped_in_mode_replicas() -> Result<()> {
+    with_env("replicas", async |env| {
         let spec = "scaling: {mode: Replicas, minReplicas: 1, maxReplicas: 4}\nproxy: {replicas: 1}";
-        stage.apply("chat", spec).await?;
-        stage.ready("chat").await?;
-        stage
-            .until("chat", "one pod", |wsc| status(wsc).replicas == 1)
+        env.apply("chat", spec).await?;
+        env.ready("chat").await?;
+        env.until("chat", "one pod", |wsc| status(wsc).replicas == 1)
             .await?;
-        stage.kubectl(&["scale", "wsc/chat", "--replicas=3"]).await?;
-        stage
-            .until("chat", "three pods", |wsc| status(wsc).replicas == 3)
+        env.kubectl(&["scale", "wsc/chat", "--replicas=3"]).await?;
+        env.until("chat", "three pods", |wsc| status(wsc).replicas == 3)
             .await?;
-        stage.kubectl(&["scale", "wsc/chat", "--replicas=9"]).await?;
-        let clamped = stage
+        env.kubectl(&["scale", "wsc/chat", "--replicas=9"]).await?;
+        let clamped = env
             .until("chat", "four pods", |wsc| status(wsc).replicas == 4)
             .await?;
         let limited = status(&clamped)
@@ -125,20 +119,19 @@ async fn kubectl_scale_decides_in_mode_replicas_within_the_limits() -> Result<()
     .await
 }
 
-/// A cookie of one proxy is good at the other, and leads to its own pod every time.
+/// A cookie of one proxy is valid at the other, and leads to its own pod every time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stickiness_brings_every_client_back_to_its_pod() -> Result<()> {
-    play("sticky", async |stage| {
-        stage
-            .apply(
-                "chat",
-                "scaling: {minReplicas: 3, maxReplicas: 3}\nproxy: {replicas: 2}",
-            )
-            .await?;
-        let endpoint = stage.ready("chat").await?;
+async fn a_cookie_returns_each_client_to_its_pod() -> Result<()> {
+    with_env("sticky", async |env| {
+        env.apply(
+            "chat",
+            "scaling: {minReplicas: 3, maxReplicas: 3}\nproxy: {replicas: 2}",
+        )
+        .await?;
+        let endpoint = env.ready("chat").await?;
         // Ready needs one proxy; a client may come through either of them.
         eventually(PATIENCE, "both proxies find all three pods up", || async {
-            let agents = stage.agents("chat").await?;
+            let agents = env.agents("chat").await?;
             let knows_all = |agent: &serde_json::Value| {
                 let servers = agent["servers"].as_array();
                 servers.is_some_and(|servers| {
@@ -148,10 +141,10 @@ async fn stickiness_brings_every_client_back_to_its_pod() -> Result<()> {
             Ok((agents.len() == 2 && agents.iter().all(knows_all)).then_some(()))
         })
         .await?;
-        let mut crowd = Crowd::new(&endpoint, "lobby");
-        crowd.join(12).await?;
-        let pods = stage.pods_of_cookies("chat").await?;
-        let used = crowd.by_cookie();
+        let mut clients = env.clients("chat", &endpoint);
+        clients.connect(12).await?;
+        let pods = env.pods_of_cookies("chat").await?;
+        let used = clients.by_cookie();
         ensure!(used.len() == 3, "leastconn fills all three pods: {used:?}");
         ensure!(
             used.keys().all(|cookie| pods.contains_key(cookie)),
@@ -161,25 +154,25 @@ async fn stickiness_brings_every_client_back_to_its_pod() -> Result<()> {
             for _ in 0..7 {
                 let options = wsc_testing::client::Options::new(format!("{endpoint}/lobby"))
                     .cookie(&format!("wsc={cookie}"));
-                let before = accepted(stage, &pods[cookie]).await?;
+                let before = accepted(env, &pods[cookie]).await?;
                 let client = wsc_testing::client::Client::connect(&options).await?;
                 // The server counts a client after its response to the handshake.
                 let what = format!("{} has accepted the client with its cookie", pods[cookie]);
                 eventually(PATIENCE, &what, || async {
-                    let after = accepted(stage, &pods[cookie]).await?;
+                    let after = accepted(env, &pods[cookie]).await?;
                     Ok((after == before + 1).then_some(()))
                 })
                 .await?;
                 client.close(1000, "").await?;
             }
         }
-        crowd.nobody_left()
+        clients.verify_unmoved(0)
     })
     .await
 }
 
-async fn accepted(stage: &Stage, pod: &str) -> Result<i64> {
-    let pods = stage.pods("chat", Component::Server).await?;
-    let stats = stage.stats(pods.get(pod).context("the pod is gone")?).await?;
+async fn accepted(env: &TestEnv, pod: &str) -> Result<i64> {
+    let pods = env.pods("chat", Component::Server).await?;
+    let stats = env.stats(pods.get(pod).context("the pod is gone")?).await?;
     stats["accepted_total"].as_i64().context("no accepted_total")
 }

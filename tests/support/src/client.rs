@@ -43,7 +43,7 @@ pub struct Frame {
 pub struct Ended {
     /// When the close frame came, or the loss was seen.
     pub at: Instant,
-    /// Whose will it was.
+    /// Which side closed.
     pub kind: EndKind,
     /// The code of the close frame.
     pub code: Option<u16>,
@@ -51,12 +51,12 @@ pub struct Ended {
     pub reason: String,
 }
 
-/// Whose will an end was.
+/// Which side ended a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndKind {
     /// This client closed.
     Own,
-    /// The server asked it to move: 1012 with `drain` or `shed`.
+    /// The server requested a reconnect: 1012 with `drain` or `shed`.
     Asked,
     /// Anything else: another code, no close frame, a broken connection.
     Unasked,
@@ -174,7 +174,7 @@ impl Client {
         Ok(at)
     }
 
-    /// Says goodbye with this code and waits for the end.
+    /// Closes with this code and waits for the end.
     ///
     /// # Errors
     /// If the connection was over already; the record says how.
@@ -202,7 +202,7 @@ impl Client {
         self.shared.received.load(Ordering::Relaxed)
     }
 
-    /// Looks at the messages kept so far.
+    /// Calls `look` with the messages kept so far.
     pub fn with_frames<R>(&self, look: impl FnOnce(&[Frame]) -> R) -> R {
         look(&lock(&self.shared.frames))
     }
@@ -290,7 +290,7 @@ impl Task {
                 command = self.inbox.recv() => {
                     let sent = match command {
                         Some(Command::Send(message)) => self.socket.send(message).await,
-                        Some(Command::Close(code, reason)) => return self.say_goodbye(code, reason).await,
+                        Some(Command::Close(code, reason)) => return self.close(code, reason).await,
                         Some(Command::Read(reading)) => {
                             self.reading = reading;
                             Ok(())
@@ -306,7 +306,7 @@ impl Task {
         }
     }
 
-    async fn say_goodbye(&mut self, code: u16, reason: String) -> Ended {
+    async fn close(&mut self, code: u16, reason: String) -> Ended {
         self.own = true;
         let frame = CloseFrame {
             code: code.into(),
@@ -367,7 +367,7 @@ impl Task {
         }
     }
 
-    /// The end without a close frame; the reason is what was seen.
+    /// The end without a close frame; the reason is the error.
     fn lost(&self, what: &dyn fmt::Display) -> Ended {
         let kind = if self.own { EndKind::Own } else { EndKind::Unasked };
         Ended {

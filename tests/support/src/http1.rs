@@ -1,8 +1,9 @@
-//! One HTTP request on a connection of its own, with a deadline; and bytes that no HTTP client would send.
+//! HTTP requests, each on a connection of its own and with a deadline; and bytes that no HTTP client would send.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
@@ -44,7 +45,7 @@ impl Answer {
     }
 }
 
-/// Asks a server on 127.0.0.1.
+/// One request to a server on 127.0.0.1.
 ///
 /// # Errors
 /// If there is no whole answer in time.
@@ -62,7 +63,7 @@ pub async fn request(
     }
     let request = request.body(Full::new(body.into()))?;
     let what = || format!("{method} {path} on port {port}");
-    timeout(WAIT, ask(port, request))
+    timeout(WAIT, ask((Ipv4Addr::LOCALHOST, port).into(), request))
         .await
         .with_context(|| format!("{}: no answer within {WAIT:?}", what()))?
         .with_context(what)
@@ -76,8 +77,30 @@ pub async fn get(port: u16, path: &str) -> Result<Answer> {
     request(port, Method::GET, path, &[], "").await
 }
 
-async fn ask(port: u16, request: Request<Full<Bytes>>) -> Result<Answer> {
-    let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+/// The body of a successful GET at any address, within `deadline`.
+///
+/// # Errors
+/// If there is no such answer in time.
+pub async fn fetch(address: &str, port: u16, path: &str, deadline: Duration) -> Result<String> {
+    let address = SocketAddr::new(address.parse().context("an IP address")?, port);
+    let what = || format!("GET {path} at {address}");
+    let request = Request::get(path).header("host", address.to_string());
+    let answer = timeout(deadline, ask(address, request.body(Full::default())?))
+        .await
+        .with_context(|| format!("{}: no answer within {deadline:?}", what()))?
+        .with_context(what)?;
+    ensure!(
+        answer.status.is_success(),
+        "{} answered {}: {}",
+        what(),
+        answer.status,
+        answer.body
+    );
+    Ok(answer.body)
+}
+
+async fn ask(address: SocketAddr, request: Request<Full<Bytes>>) -> Result<Answer> {
+    let stream = TcpStream::connect(address).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     // Ends with the sender below.
     let driver = tokio::spawn(connection);
@@ -97,7 +120,7 @@ async fn ask(port: u16, request: Request<Full<Bytes>>) -> Result<Answer> {
 /// what there is after `deadline`.
 ///
 /// # Errors
-/// If nobody accepts the connection.
+/// If the connection is not accepted.
 pub async fn raw(port: u16, bytes: &[u8], deadline: Duration) -> Result<Vec<u8>> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
     // A server that refuses early may not read to the end.
@@ -107,7 +130,7 @@ pub async fn raw(port: u16, bytes: &[u8], deadline: Duration) -> Result<Vec<u8>>
         while back.len() < BODY_BYTES && !is_whole(&back) && stream.read_buf(&mut back).await? > 0 {}
         std::io::Result::Ok(())
     };
-    // A connection that is reset or says nothing more has said all.
+    // After a reset or the deadline there is no more.
     let _ = timeout(deadline, read).await;
     Ok(back)
 }

@@ -1,8 +1,9 @@
-//! Test support: recording clients, real HAProxy, Redis and server processes on free ports, access to the local Kubernetes, and a fault
-//! proxy to put in front of any of them.
+//! Test support: a recording client, a pool of them with one record and one checker, real HAProxy, Redis and server processes on free
+//! ports, access to the local Kubernetes, and a fault proxy to put in front of any of them.
 
 pub mod autobahn;
 pub mod client;
+pub mod clients;
 pub mod cluster;
 pub mod cpu;
 pub mod epoll;

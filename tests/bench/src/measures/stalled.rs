@@ -1,4 +1,5 @@
 //! Whether clients that stop reading delay the others: a crowd of which a tenth has a window of zero, beside one in which all read.
+//! Raw sockets in one thread, not `wsc_testing::clients`: the measure sets receive windows and compares microseconds.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;

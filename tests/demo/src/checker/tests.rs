@@ -1,6 +1,8 @@
-mod demands;
+//! What a demo has to show besides deliveries.
 
-use super::super::record::{Close, CookieTry, Counted, Pods};
+use wsc_testing::clients::record::{self, Close, ClosedBy, Connection};
+
+use super::super::record::{CookieTry, Counted, Pods};
 use super::*;
 
 const CLIENTS: usize = 3;
@@ -30,202 +32,97 @@ fn attempt(pod: &str) -> CookieTry {
     }
 }
 
-/// Three clients that stay, take turns to send a message a second, and get every one.
+/// Three steady clients in a pool that grows and shrinks.
 fn clean() -> Record {
-    let client = Client {
-        in_room: true,
-        steady: true,
-        connections: vec![Connection {
-            opened: seconds(0.5),
-            delivered: (0..MESSAGES).collect(),
-            ..Connection::default()
-        }],
-        left: None,
-    };
-    let turn = |id: u64| usize::try_from(id).unwrap() % CLIENTS;
-    let message = |id| Message {
-        id,
-        client: turn(id),
-        connection: 0,
-        sent: Duration::from_secs(id + 1),
-    };
     Record {
-        clients: vec![client; CLIENTS],
-        messages: (0..MESSAGES).map(message).collect(),
+        clients: record::Record::flawless(CLIENTS, MESSAGES),
         tries: vec![attempt("chat-0"), attempt("chat-1")],
-        counted: Counted::default(),
         pods: Pods {
             minimum: 2,
             at_first: 2,
             peak: 4,
             at_last: 2,
         },
-        until: seconds(200.0),
         ..Record::default()
     }
 }
 
-/// Client 2 is asked to move at 50.5 s and is back at 51.2 s: messages 48 to 50 (sent at 49 to 51 s) are around the move.
-fn moved(code: Option<u16>) -> Record {
+/// Besides, this many clients are asked to reconnect, at these distances.
+fn moved(clients: u32, apart: f64) -> Record {
     let mut record = clean();
-    let how = How::Server {
-        code,
-        reason: "shed;retry=700".to_owned(),
-    };
-    let connections = &mut record.clients[2].connections;
-    connections[0].close = Some(Close {
-        begun: seconds(50.5),
-        how,
-    });
-    connections[0].delivered = (0..50).collect();
-    connections.push(Connection {
-        opened: seconds(51.2),
-        delivered: (51..MESSAGES).collect(),
-        ..Connection::default()
-    });
-    for message in record
-        .messages
-        .iter_mut()
-        .filter(|message| message.client == 2 && message.id > 50)
-    {
-        message.connection = 1;
+    for index in 0..clients {
+        let begun = seconds(20.0) + seconds(apart) * index;
+        record.clients.clients.push(ClientRecord {
+            connections: vec![Connection {
+                close: Some(Close {
+                    begun,
+                    by: ClosedBy::Move,
+                }),
+                ..Connection::default()
+            }],
+            ..ClientRecord::default()
+        });
     }
+    let moves = u64::from(clients);
     record.counted = Counted {
-        shed: 1,
-        granted: 1,
-        moved: 1,
+        shed: moves,
+        granted: moves,
+        moved: moves,
         ..Counted::default()
     };
     record
 }
 
 #[track_caller]
-fn fails(record: &Record, with: &str) -> Numbers {
+fn fails(record: &Record, with: &str) -> Verdict {
     let verdict = check(record, &rules());
     assert!(!verdict.passed());
     assert_eq!(verdict.failures.len(), 1, "{:?}", verdict.failures);
     assert!(verdict.failures[0].contains(with), "{:?}", verdict.failures);
-    verdict.numbers
+    verdict
 }
 
 #[test]
-fn a_clean_record_passes_with_every_delivery_counted() {
+fn a_clean_record_passes() {
     let verdict = check(&clean(), &rules());
     assert_eq!(verdict.failures, Vec::<String>::new());
-    let wanted = Numbers {
-        clients_peak: 3,
-        messages_sent: 100,
-        deliveries_expected: 300,
-        deliveries_received: 300,
-        cookie_tries: 2,
-        cookie_returns: 2,
-        ..Numbers::default()
-    };
-    assert_eq!(verdict.numbers, wanted);
+    assert_eq!((verdict.cookie_tries, verdict.cookie_returns), (2, 2));
+    assert_eq!(verdict.clients.deliveries_received, 300);
 }
 
 #[test]
-fn one_lost_delivery_fails() {
+fn a_failure_of_the_clients_fails() {
     let mut record = clean();
-    record.clients[1].connections[0].delivered.retain(|id| *id != 17);
-    let numbers = fails(
+    record.clients.clients[1].connections[0]
+        .delivered
+        .retain(|id| *id != 17);
+    fails(
         &record,
         "message 17, sent by client 2 at 18.0 s, never reached client 1",
     );
-    assert_eq!(
-        (numbers.deliveries_expected, numbers.deliveries_received),
-        (300, 299)
+    let mut record = moved(1, 0.0);
+    let by = ClosedBy::Server {
+        code: Some(1001),
+        reason: "going away".to_owned(),
+    };
+    let close = Some(Close {
+        begun: seconds(20.0),
+        by,
+    });
+    record.clients.clients[3].connections[0].close = close;
+    record.counted = Counted::default();
+    fails(
+        &record,
+        "client 3 was closed unasked at 20.0 s with 1001: going away",
     );
 }
 
 #[test]
-fn a_message_that_nobody_got_is_lost_for_everybody() {
-    let mut record = clean();
-    for client in &mut record.clients {
-        client.connections[0].delivered.retain(|id| *id != 17);
-    }
-    let verdict = check(&record, &rules());
-    assert_eq!(verdict.failures.len(), 3, "{:?}", verdict.failures);
-    assert_eq!(
-        (
-            verdict.numbers.deliveries_received,
-            verdict.numbers.pairs_excluded
-        ),
-        (297, 0)
-    );
-}
-
-#[test]
-fn one_doubled_delivery_fails() {
-    let mut record = clean();
-    record.clients[0].connections[0].delivered.push(5);
-    let numbers = fails(&record, "client 0 got message 5 2 times");
-    assert_eq!(
-        (numbers.deliveries_doubled, numbers.deliveries_received),
-        (1, 300)
-    );
-}
-
-#[test]
-fn a_delivery_before_a_move_and_again_after_it_is_doubled() {
-    let mut record = moved(Some(1012));
-    record.clients[2].connections[1].delivered.insert(0, 49);
-    assert_eq!(
-        fails(&record, "client 2 got message 49 2 times").deliveries_doubled,
-        1
-    );
-}
-
-#[test]
-fn a_delivery_of_what_nobody_sent_fails() {
-    let mut record = clean();
-    record.clients[0].connections[0].delivered.push(1000);
-    fails(&record, "client 0 got message 1000, which no client sent");
-    let mut record = clean();
-    record.clients[0].connections[0].garbled = 1;
-    fails(&record, "1 received frames match no sent message");
-}
-
-#[test]
-fn a_move_that_everybody_counted_passes_and_excludes_the_pairs_around_it() {
-    let verdict = check(&moved(Some(1012)), &rules());
-    assert_eq!(verdict.failures, Vec::<String>::new());
-    let numbers = verdict.numbers;
-    assert_eq!(
-        (
-            numbers.closes_asked,
-            numbers.clients_moved,
-            numbers.closes_unasked
-        ),
-        (1, 1, 0)
-    );
-    assert_eq!(
-        (
-            numbers.pairs_excluded,
-            numbers.deliveries_expected,
-            numbers.deliveries_received
-        ),
-        (3, 297, 297)
-    );
-    assert_eq!(numbers.clients_peak, 3);
-}
-
-#[test]
-fn one_unasked_close_fails_whatever_its_code() {
-    for code in [None, Some(1000), Some(1001), Some(1006), Some(1011), Some(1013)] {
-        let mut record = moved(code);
-        record.counted = Counted::default();
-        let numbers = fails(&record, "client 2 was closed unasked at 50.5 s");
-        assert_eq!((numbers.closes_unasked, numbers.closes_asked), (1, 0), "{code:?}");
-    }
-}
-
-#[test]
-fn a_close_that_one_of_the_counters_does_not_know_fails() {
+fn counters_must_agree_with_the_clients() {
     let counters: [fn(&mut Counted) -> &mut u64; 3] = [|c| &mut c.shed, |c| &mut c.granted, |c| &mut c.moved];
     for counter in counters {
         for wrong in [0, 2] {
-            let mut record = moved(Some(1012));
+            let mut record = moved(1, 0.0);
             *counter(&mut record.counted) = wrong;
             fails(&record, "clients saw 1 closes with 1012");
         }
@@ -237,154 +134,137 @@ fn a_close_that_one_of_the_counters_does_not_know_fails() {
 
 #[test]
 fn more_than_five_percent_of_excluded_pairs_fail() {
-    let long = |minutes_away: f64| {
-        let mut record = moved(Some(1012));
-        let back = &mut record.clients[2].connections[1];
-        back.opened = seconds(50.5 + minutes_away);
-        back.delivered
-            .retain(|id| Duration::from_secs(*id) > seconds(49.5 + minutes_away));
-        record
-            .messages
-            .retain(|message| message.client != 2 || message.id < 50 || message.id > 70);
-        for message in &mut record.messages {
-            if message.client == 2 && message.id > 50 {
-                message.connection = 1;
-            }
-        }
-        let gone: Vec<u64> = (0..MESSAGES)
-            .filter(|id| !record.messages.iter().any(|m| m.id == *id))
-            .collect();
-        for connection in record
-            .clients
-            .iter_mut()
-            .flat_map(|client| &mut client.connections)
-        {
-            connection.delivered.retain(|id| !gone.contains(id));
-        }
-        let few = Rules {
-            least_messages: 90,
-            ..rules()
-        };
-        check(&record, &few)
-    };
-    let verdict = long(12.0);
-    assert_eq!(verdict.failures, Vec::<String>::new());
-    let few = verdict.numbers.pairs_excluded;
-    let verdict = long(20.0);
-    assert_eq!(verdict.failures.len(), 1, "{:?}", verdict.failures);
-    assert!(
-        verdict.failures[0].contains("pairs are excluded: more than 5 %"),
-        "{:?}",
-        verdict.failures
-    );
-    assert!(verdict.numbers.pairs_excluded > few);
-}
-
-#[test]
-fn a_delivery_must_come_until_the_close_only_if_the_bound_lies_before_it() {
-    let closing = |begun: f64| {
+    // A client without a connection from 20 s on misses a message a second, of 300 pairs in all.
+    let without = |missed: u64| {
         let mut record = clean();
-        let client = &mut record.clients[2];
-        client.connections[0].close = Some(Close {
-            begun: seconds(begun),
-            how: How::Own,
-        });
-        // Message 96 is sent at 97 s by client 0.
-        client.connections[0].delivered.retain(|id| *id < 96);
-        client.left = Some(seconds(begun));
-        record
-            .messages
-            .retain(|message| message.client != 2 || message.id < 96);
-        for connection in record
-            .clients
-            .iter_mut()
-            .flat_map(|client| &mut client.connections)
-        {
-            connection.delivered.retain(|id| *id != 98);
-        }
-        check(
-            &record,
-            &Rules {
-                least_messages: 99,
-                least_steady: 2,
-                ..rules()
-            },
-        )
-    };
-    let verdict = closing(98.9);
-    assert_eq!(verdict.failures, Vec::<String>::new());
-    assert_eq!(
-        verdict.numbers.pairs_excluded, 2,
-        "messages 96 and 97, and none after it left"
-    );
-    let verdict = closing(99.0);
-    assert_eq!(verdict.failures.len(), 1, "{:?}", verdict.failures);
-    assert!(
-        verdict.failures[0].contains("message 96"),
-        "{:?}",
-        verdict.failures
-    );
-}
-
-#[test]
-fn who_comes_later_has_nothing_to_get_from_before() {
-    let mut record = clean();
-    record.clients.push(Client {
-        in_room: true,
-        connections: vec![Connection {
-            // Messages 0 to 49 are sent at 1 to 50 s; the last of them may still be on its way.
-            opened: seconds(50.5),
-            delivered: (50..MESSAGES).collect(),
+        let connections = &mut record.clients.clients[2].connections;
+        let close = Close {
+            begun: seconds(20.5),
+            by: ClosedBy::Client,
+        };
+        connections[0].close = Some(close);
+        connections[0].delivered.retain(|id| *id < 18);
+        connections.push(Connection {
+            opened: seconds(20.5) + Duration::from_secs(missed - 2),
+            delivered: (18 + missed..MESSAGES).collect(),
             ..Connection::default()
-        }],
-        ..Client::default()
-    });
-    for first in [50, 49] {
-        record.clients[3].connections[0].delivered = (first..MESSAGES).collect();
-        let verdict = check(&record, &rules());
-        assert_eq!(verdict.failures, Vec::<String>::new());
-        assert_eq!(
-            (
-                verdict.numbers.deliveries_expected,
-                verdict.numbers.pairs_excluded
-            ),
-            (350, 0)
-        );
-    }
-}
-
-#[test]
-fn what_a_leaving_client_sent_counts_as_soon_as_one_got_it() {
-    // Client 2 sends message 50 at 51 s in vain: its close began at 50.5 s, and the send was on the old connection.
-    let silent = |heard_by: &[usize]| {
-        let mut record = moved(Some(1012));
-        record.messages[50].connection = 0;
-        record.messages[50].sent = seconds(50.4);
-        for (index, client) in record.clients.iter_mut().enumerate() {
-            for connection in &mut client.connections {
-                connection
-                    .delivered
-                    .retain(|id| *id != 50 || heard_by.contains(&index));
-            }
+        });
+        for message in &mut record.clients.messages {
+            message.connection = usize::from(message.client == 2 && message.id > 20);
         }
         check(&record, &rules())
     };
-    assert_eq!(silent(&[]).failures, Vec::<String>::new());
+    let verdict = without(15);
+    assert_eq!(verdict.failures, Vec::<String>::new());
+    assert_eq!(verdict.clients.pairs_excluded, 15);
+    let verdict = without(16);
+    assert_eq!(verdict.clients.pairs_excluded, 16);
+    let failures = &verdict.failures;
+    assert_eq!(failures.len(), 1, "{failures:?}");
+    assert!(
+        failures[0].contains("16 of 300 pairs are excluded: more than 5 %"),
+        "{failures:?}"
+    );
+}
+
+#[test]
+fn moves_beyond_the_budget_fail() {
+    // At 1 a second, a burst of 5 s and a spread of 10 s.
+    assert!(check(&moved(16, 0.0), &rules()).passed());
+    assert!(check(&moved(60, 1.0), &rules()).passed());
+    fails(
+        &moved(17, 0.0),
+        "17 clients received a request to reconnect within 0.0 s",
+    );
+    fails(&moved(60, 0.5), "clients received a request to reconnect within");
+}
+
+#[test]
+fn a_reload_or_new_process_fails() {
+    let mut record = clean();
+    record.counted.reloads = 1;
+    fails(&record, "HAProxy was reloaded 1 times");
+    let mut record = clean();
+    record.counted.pid_changes = 1;
+    fails(&record, "HAProxy's process changed 1 times");
+}
+
+#[test]
+fn cookies_must_return_and_be_many() {
+    let mut record = clean();
+    record.tries[1].returned = false;
+    let verdict = fails(&record, "1 of 2 clients with a cookie came to another pod");
+    assert_eq!((verdict.cookie_tries, verdict.cookie_returns), (2, 1));
+    let mut record = clean();
+    record.tries[1].pod = "chat-0".to_owned();
+    fails(&record, "2 clients came back with a cookie, to 1 pods");
+    let mut record = clean();
+    record.tries.pop();
+    fails(&record, "1 clients came back with a cookie, to 1 pods");
+}
+
+#[test]
+fn the_pool_must_grow_and_shrink() {
+    let with = |at_first, peak, at_last| Record {
+        pods: Pods {
+            minimum: 2,
+            at_first,
+            peak,
+            at_last,
+        },
+        ..clean()
+    };
+    fails(&with(2, 3, 2), "grew from 2 to 3 pods only");
+    fails(&with(2, 4, 3), "3 pods were left instead of 2");
+    fails(&with(3, 5, 2), "3 pods were there at first");
+}
+
+#[test]
+fn steady_clients_stay_publish_and_receive() {
+    let mut left = clean();
+    left.clients.clients[0].left = Some(seconds(199.0));
+    let mut silent = clean();
+    silent.clients.messages.retain(|message| message.client != 0);
+    let mut restless = clean();
+    restless.clients.clients[0].steady = false;
+    let mut closed = clean();
+    closed.clients.clients[0].left = Some(closed.clients.until);
+    assert!(check(&closed, &rules()).passed(), "after the record was closed");
+    for record in [left, restless] {
+        fails(&record, "2 clients stayed, published and received: 3 are needed");
+    }
+    let verdict = check(&silent, &rules());
+    assert!(
+        verdict
+            .failures
+            .iter()
+            .any(|failure| failure.contains("2 clients stayed")),
+        "{:?}",
+        verdict.failures
+    );
+}
+
+#[test]
+fn too_few_messages_fail() {
+    let rules = Rules {
+        least_messages: MESSAGES + 1,
+        ..rules()
+    };
     assert_eq!(
-        silent(&[]).numbers.pairs_excluded,
-        5,
-        "of 50 with all three, of 48 and 49 with the one that moved"
+        check(&clean(), &rules).failures,
+        ["only 100 messages were sent, 101 are needed"]
     );
-    let verdict = silent(&[0]);
-    assert_eq!(verdict.failures.len(), 1, "{:?}", verdict.failures);
-    assert!(
-        verdict.failures[0].contains("message 50"),
-        "{:?}",
-        verdict.failures
-    );
-    assert!(
-        verdict.failures[0].contains("never reached client 1"),
-        "{:?}",
-        verdict.failures
+}
+
+#[test]
+fn too_few_moves_fail() {
+    let rules = Rules {
+        least_moved: 1,
+        ..rules()
+    };
+    assert!(check(&moved(1, 0.0), &rules).passed());
+    assert_eq!(
+        check(&clean(), &rules).failures,
+        ["only 0 clients had to move, 1 are needed"]
     );
 }

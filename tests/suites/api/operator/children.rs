@@ -6,8 +6,8 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::small;
+use crate::support::environment::{TestEnv, condition, controller, uid};
 use crate::support::path;
-use crate::support::stage::{Stage, condition, controller, uid};
 
 /// Besides the Secret, whose name holds a hash of the resource's uid.
 const CHILDREN: [&str; 15] = [
@@ -52,13 +52,12 @@ fn wanted() -> BTreeSet<String> {
 
 #[tokio::test]
 async fn a_resource_becomes_ready_with_exactly_its_children() {
-    let stage = Stage::new("children").await;
-    let _operator = stage.operator();
-    let mut object = crate::support::resource(stage.namespace(), "chat", &small());
+    let env = TestEnv::new("children").await;
+    let _operator = env.operator();
+    let mut object = crate::support::resource(env.namespace(), "chat", &small());
     object["metadata"]["labels"] = json!({"argocd.argoproj.io/instance": "mine"});
     object["metadata"]["annotations"] = json!({"argocd.argoproj.io/tracking-id": "mine"});
-    stage
-        .ask(Method::POST, &path(stage.namespace(), ""), Some(&object))
+    env.ask(Method::POST, &path(env.namespace(), ""), Some(&object))
         .await
         .unwrap();
     let wait = [
@@ -67,12 +66,12 @@ async fn a_resource_becomes_ready_with_exactly_its_children() {
         "wsc/chat",
         "--timeout=60s",
         "--namespace",
-        stage.namespace(),
+        env.namespace(),
     ];
-    stage.cluster.kubectl().run(wait).await.unwrap();
-    let chat = stage.settled("chat").await.unwrap();
+    env.cluster.kubectl().run(wait).await.unwrap();
+    let chat = env.settled("chat").await.unwrap();
 
-    let children = stage.children(&chat).await.unwrap();
+    let children = env.children(&chat).await.unwrap();
     assert_eq!(names(&children), wanted());
     for (name, child) in &children {
         let metadata = &child["metadata"];
@@ -118,11 +117,11 @@ async fn a_resource_becomes_ready_with_exactly_its_children() {
         assert_eq!(children[name]["spec"]["automountServiceAccountToken"], false);
     }
     assert_eq!(chat["spec"], stage_spec(&chat), "the spec is the user's alone");
-    status_is_told(&stage, &chat);
-    stage.judge();
+    status_is_reported(&env, &chat);
+    env.judge();
 }
 
-/// The spec is what the user wrote, by the word of the API server: nobody else manages a field of it.
+/// The spec is what the user wrote: by the API server no other manager owns a field of it.
 fn stage_spec(chat: &Value) -> Value {
     let managers = chat["metadata"]["managedFields"].as_array().into_iter().flatten();
     for manager in managers.filter(|manager| {
@@ -136,7 +135,7 @@ fn stage_spec(chat: &Value) -> Value {
     chat["spec"].clone()
 }
 
-fn status_is_told(stage: &Stage, chat: &Value) {
+fn status_is_reported(env: &TestEnv, chat: &Value) {
     let status = &chat["status"];
     for (field, wanted) in [
         ("observedGeneration", json!(1)),
@@ -148,7 +147,7 @@ fn status_is_told(stage: &Stage, chat: &Value) {
         ("nextSerial", json!(2)),
         (
             "endpoint",
-            json!(format!("ws://chat.{}.svc:80/ws", stage.namespace())),
+            json!(format!("ws://chat.{}.svc:80/ws", env.namespace())),
         ),
     ] {
         assert_eq!(status[field], wanted, "{field}: {status}");
@@ -170,18 +169,17 @@ fn status_is_told(stage: &Stage, chat: &Value) {
 
 #[tokio::test]
 async fn the_managed_redis_goes_when_an_external_one_is_named() {
-    let stage = Stage::new("redis").await;
-    let _operator = stage.operator();
-    stage.create("chat", &small()).await.unwrap();
-    stage.settled("chat").await.unwrap();
-    stage
-        .change(
-            "chat",
-            &json!({"redis": {"external": {"url": "redis://redis.example.org"}}}),
-        )
-        .await
-        .unwrap();
-    let chat = stage
+    let env = TestEnv::new("redis").await;
+    let _operator = env.operator();
+    env.create("chat", &small()).await.unwrap();
+    env.settled("chat").await.unwrap();
+    env.change(
+        "chat",
+        &json!({"redis": {"external": {"url": "redis://redis.example.org"}}}),
+    )
+    .await
+    .unwrap();
+    let chat = env
         .until("chat", "the managed Redis is gone and the pods are new", |chat| {
             chat["status"]["observedGeneration"] == 2
                 && condition(chat, "Progressing") == "False"
@@ -189,7 +187,7 @@ async fn the_managed_redis_goes_when_an_external_one_is_named() {
         })
         .await
         .unwrap();
-    let children = stage.children(&chat).await.unwrap();
+    let children = env.children(&chat).await.unwrap();
     let redis: Vec<_> = children
         .keys()
         .filter(|name| name.contains("chat-redis") && !name.starts_with("Secret"))
@@ -199,35 +197,33 @@ async fn the_managed_redis_goes_when_an_external_one_is_named() {
         assert!(pod.to_string().contains("redis://redis.example.org"), "{name}");
         assert_eq!(controller(pod), chat["metadata"]["uid"]);
     }
-    stage.judge();
+    env.judge();
 }
 
 /// `kubectl delete` and `kubectl apply` one after the other, as in a script.
 #[tokio::test]
 async fn deleted_and_applied_again_at_once_it_ends_ready() {
-    let stage = Stage::new("again").await;
-    let _operator = stage.operator();
-    let old = stage.create("chat", &small()).await.unwrap();
-    stage.settled("chat").await.unwrap();
-    let object = crate::support::resource(stage.namespace(), "chat", &small()).to_string();
-    stage
-        .cluster
+    let env = TestEnv::new("again").await;
+    let _operator = env.operator();
+    let old = env.create("chat", &small()).await.unwrap();
+    env.settled("chat").await.unwrap();
+    let object = crate::support::resource(env.namespace(), "chat", &small()).to_string();
+    env.cluster
         .kubectl()
         .input(object.clone())
         .run(["delete", "--wait=false", "-f", "-"])
         .await
         .unwrap();
-    stage
-        .cluster
+    env.cluster
         .kubectl()
         .input(object)
         .run(["apply", "-f", "-"])
         .await
         .unwrap();
 
-    let chat = stage.settled("chat").await.unwrap();
+    let chat = env.settled("chat").await.unwrap();
     assert_ne!(uid(&chat), uid(&old));
-    let children = stage.children(&chat).await.unwrap();
+    let children = env.children(&chat).await.unwrap();
     let pods: Vec<_> = children.keys().filter(|name| name.starts_with("Pod/")).collect();
     assert_eq!(
         (children.len(), pods.len()),
@@ -237,7 +233,7 @@ async fn deleted_and_applied_again_at_once_it_ends_ready() {
     );
     assert_eq!(condition(&chat, "Ready"), "True");
     wsc_testing::cluster::eventually(crate::support::SOON, "the old children are gone", || async {
-        let left = stage.children(&old).await?;
+        let left = env.children(&old).await?;
         if left.is_empty() {
             Ok(Some(()))
         } else {
@@ -246,32 +242,31 @@ async fn deleted_and_applied_again_at_once_it_ends_ready() {
     })
     .await
     .unwrap();
-    stage.judge();
+    env.judge();
 }
 
 #[tokio::test]
 async fn the_endpoint_is_the_address_of_the_load_balancer_once_there_is_one() {
-    let stage = Stage::new("endpoint").await;
-    let _operator = stage.operator();
+    let env = TestEnv::new("endpoint").await;
+    let _operator = env.operator();
     let mut spec = small();
     spec["proxy"]["service"] = json!({"type": "LoadBalancer", "port": 8443});
-    stage.create("chat", &spec).await.unwrap();
-    stage.settled("chat").await.unwrap();
-    let place = format!("{}/status", stage.place("Service", "chat"));
+    env.create("chat", &spec).await.unwrap();
+    env.settled("chat").await.unwrap();
+    let place = format!("{}/status", env.place("Service", "chat"));
     for (ingress, host) in [
         (json!({"ip": "192.0.2.7", "ipMode": "VIP"}), "192.0.2.7"),
         (json!({"ip": "2001:db8::7", "ipMode": "VIP"}), "[2001:db8::7]"),
         (json!({"hostname": "lb.example.org"}), "lb.example.org"),
     ] {
         let status = json!({"status": {"loadBalancer": {"ingress": [ingress]}}});
-        stage.ask(Method::PATCH, &place, Some(&status)).await.unwrap();
+        env.ask(Method::PATCH, &place, Some(&status)).await.unwrap();
         let wanted = format!("ws://{host}:8443/ws");
-        stage
-            .until("chat", &wanted, |chat| {
-                chat["status"]["endpoint"] == wanted.as_str()
-            })
-            .await
-            .unwrap();
+        env.until("chat", &wanted, |chat| {
+            chat["status"]["endpoint"] == wanted.as_str()
+        })
+        .await
+        .unwrap();
     }
-    stage.judge();
+    env.judge();
 }

@@ -1,4 +1,4 @@
-//! The operator is killed in the middle of its work, before or after the API server does what it asks for, and another one goes on.
+//! The operator is killed in the middle of its work, before or after the API server handles its request, and the next one continues.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,12 +18,12 @@ use wsc_testing::faults::{Call, HttpProxy, Upstream, Verdict};
 use super::small;
 use crate::support::chart::name;
 use crate::support::differences;
+use crate::support::environment::{KINDS, READY, TestEnv, controller, uid};
 use crate::support::operator::Operator;
-use crate::support::stage::{KINDS, READY, Stage, controller, uid};
 use crate::support::watcher::Pods;
 
 const RESTARTS: usize = 20;
-/// Of lives, until so many operators were killed.
+/// Of operator processes, until this number of them was killed.
 const ROUNDS: usize = 4;
 /// As many at the same time as two cores bear.
 const AT_ONCE: usize = 5;
@@ -79,21 +79,21 @@ impl Trap {
 
 /// One life of a cluster from apply to Ready, with a restart of the operator at that call.
 async fn live(trap: &Arc<Trap>) -> Result<Value> {
-    let stage = Stage::new("restart").await;
-    let seen = Pods::watch(&stage.cluster, stage.namespace());
-    let upstream = Upstream::Kube(stage.identity.client().await?);
+    let env = TestEnv::new("restart").await;
+    let seen = Pods::watch(&env.cluster, env.namespace());
+    let upstream = Upstream::Kube(env.identity.client().await?);
     let meet = trap.clone();
     let proxy = HttpProxy::start(upstream, move |call| meet.meet(call)).await?;
-    let kubeconfig = stage.identity.through(&proxy.url())?;
-    let mut operator = Operator::start(&stage.cluster, stage.namespace(), &kubeconfig)?;
+    let kubeconfig = env.identity.through(&proxy.url())?;
+    let mut operator = Operator::start(&env.cluster, env.namespace(), &kubeconfig)?;
     operator.until_ready().await?;
     trap.arm(operator.pid());
-    stage.create("chat", &small()).await?;
+    env.create("chat", &small()).await?;
     let chat = eventually(READY, "the trap springs, or the cluster is ready", || async {
         if trap.sprung.load(Ordering::SeqCst) {
             return Ok(Some(None));
         }
-        Ok(stage.is_settled("chat").await?.map(Some))
+        Ok(env.is_settled("chat").await?.map(Some))
     })
     .await?;
     let chat = if let Some(chat) = chat {
@@ -105,8 +105,8 @@ async fn live(trap: &Arc<Trap>) -> Result<Value> {
         })
         .await?;
         operator.kill()?;
-        operator = Operator::start(&stage.cluster, stage.namespace(), &kubeconfig)?;
-        stage.settled("chat").await.with_context(|| operator.log())?
+        operator = Operator::start(&env.cluster, env.namespace(), &kubeconfig)?;
+        env.settled("chat").await.with_context(|| operator.log())?
     };
     ensure!(
         (seen.most(), seen.ever()) == (2, 2),
@@ -114,16 +114,16 @@ async fn live(trap: &Arc<Trap>) -> Result<Value> {
         seen.most(),
         seen.ever()
     );
-    stage.judge();
-    state(&stage, &chat).await
+    env.judge();
+    state(&env, &chat).await
 }
 
 /// Everything there is, without what differs from one life to another.
-async fn state(stage: &Stage, chat: &Value) -> Result<Value> {
-    let plain = Plain::of(stage, chat).await?;
+async fn state(env: &TestEnv, chat: &Value) -> Result<Value> {
+    let plain = Plain::of(env, chat).await?;
     let mut all = BTreeMap::new();
     for (kind, path) in KINDS {
-        for object in stage.list(path).await? {
+        for object in env.list(path).await? {
             let name = plain.text(name(&object));
             if object["metadata"]["labels"]["websocket-operator.io/cluster"].is_null() {
                 continue;
@@ -156,13 +156,13 @@ async fn state(stage: &Stage, chat: &Value) -> Result<Value> {
             }
         }
     }
-    let pods = stage.children(chat).await?;
+    let pods = env.children(chat).await?;
     let pods = pods.iter().filter(|(name, _)| name.starts_with("Pod/"));
     let pods: Vec<_> = pods
         .map(|(_, pod)| &pod["metadata"]["labels"]["websocket-operator.io/state"])
         .collect();
     all.insert("server pods".to_owned(), json!(pods));
-    all.insert("servers of HAProxy".to_owned(), servers(stage).await?);
+    all.insert("servers of HAProxy".to_owned(), servers(env).await?);
     all.insert("status".to_owned(), status(&plain, chat)?);
     Ok(json!(all))
 }
@@ -171,8 +171,8 @@ async fn state(stage: &Stage, chat: &Value) -> Result<Value> {
 struct Plain(Vec<(String, &'static str)>);
 
 impl Plain {
-    async fn of(stage: &Stage, chat: &Value) -> Result<Self> {
-        let secrets = stage.list(KINDS[1].1).await?;
+    async fn of(env: &TestEnv, chat: &Value) -> Result<Self> {
+        let secrets = env.list(KINDS[1].1).await?;
         let mut hashes = secrets
             .iter()
             .filter_map(|secret| name(secret).strip_prefix("chat-redis-"));
@@ -183,7 +183,7 @@ impl Plain {
             .as_str()
             .context("no updateRevision")?;
         Ok(Self(vec![
-            (stage.namespace().to_owned(), "NAMESPACE"),
+            (env.namespace().to_owned(), "NAMESPACE"),
             (uid(chat), "UID"),
             (hash.to_owned(), "HASH"),
             (revision.to_owned(), "REVISION"),
@@ -201,9 +201,9 @@ impl Plain {
     }
 }
 
-async fn servers(stage: &Stage) -> Result<Value> {
-    let config = stage
-        .ask(Method::GET, &stage.place("ConfigMap", "chat-haproxy"), None)
+async fn servers(env: &TestEnv) -> Result<Value> {
+    let config = env
+        .ask(Method::GET, &env.place("ConfigMap", "chat-haproxy"), None)
         .await?;
     let set: Value = serde_json::from_str(
         config["data"]["backends.json"]
@@ -217,7 +217,7 @@ async fn servers(stage: &Stage) -> Result<Value> {
 fn status(plain: &Plain, chat: &Value) -> Result<Value> {
     let mut status = plain.value(&chat["status"])?;
     let fields = status.as_object_mut().context("no status")?;
-    // A serial that was reserved and not used is lost; the decision is told with the time and the names of pods.
+    // A serial that was reserved and not used is lost; the decision is recorded with the time and the names of pods.
     for field in ["nextSerial", "lastDecision"] {
         fields.remove(field);
     }

@@ -10,12 +10,12 @@ use wsc_testing::cluster::eventually;
 
 use super::small;
 use crate::support::differences;
-use crate::support::stage::{Stage, uid};
+use crate::support::environment::{TestEnv, uid};
 
 /// The promise.
 const RESTORED: Duration = Duration::from_secs(10);
 
-/// What somebody does to the object: a merge patch.
+/// An edit of the object: a merge patch.
 fn edits() -> Vec<(&'static str, &'static str, Value)> {
     let no_label = json!({"metadata": {"labels": {"websocket-operator.io/cluster": null}}});
     vec![
@@ -109,9 +109,9 @@ fn content(object: &Value) -> Value {
     object
 }
 
-async fn restored(stage: &Stage, place: &str, wanted: &Value) -> Result<Value> {
+async fn restored(env: &TestEnv, place: &str, wanted: &Value) -> Result<Value> {
     eventually(RESTORED, &format!("{place} is restored"), || async {
-        let live = stage.ask(Method::GET, place, None).await?;
+        let live = env.ask(Method::GET, place, None).await?;
         if content(&live) == content(wanted) {
             return Ok(Some(live));
         }
@@ -122,83 +122,82 @@ async fn restored(stage: &Stage, place: &str, wanted: &Value) -> Result<Value> {
 
 #[tokio::test]
 async fn an_edited_child_is_restored() {
-    let stage = Stage::new("edited").await;
-    let _operator = stage.operator();
-    stage.create("chat", &small()).await.unwrap();
-    stage.settled("chat").await.unwrap();
+    let env = TestEnv::new("edited").await;
+    let _operator = env.operator();
+    env.create("chat", &small()).await.unwrap();
+    env.settled("chat").await.unwrap();
     for (kind, name, edit) in edits() {
-        let place = stage.place(kind, name);
-        let before = stage.ask(Method::GET, &place, None).await.unwrap();
-        let edited = stage.ask(Method::PATCH, &place, Some(&edit)).await.unwrap();
+        let place = env.place(kind, name);
+        let before = env.ask(Method::GET, &place, None).await.unwrap();
+        let edited = env.ask(Method::PATCH, &place, Some(&edit)).await.unwrap();
         assert_ne!(
             content(&before),
             content(&edited),
             "{kind} {name}: {edit} changes nothing"
         );
-        let after = restored(&stage, &place, &before)
+        let after = restored(&env, &place, &before)
             .await
             .unwrap_or_else(|err| panic!("{edit}: {err:#}"));
         assert_eq!(uid(&after), uid(&before), "it was edited back, not made again");
     }
-    stage.judge();
+    env.judge();
 }
 
 #[tokio::test]
 async fn a_deleted_child_is_made_again() {
-    let stage = Stage::new("deleted").await;
-    let _operator = stage.operator();
-    stage.create("chat", &small()).await.unwrap();
-    let chat = stage.settled("chat").await.unwrap();
-    let children: BTreeMap<String, Value> = stage.children(&chat).await.unwrap();
+    let env = TestEnv::new("deleted").await;
+    let _operator = env.operator();
+    env.create("chat", &small()).await.unwrap();
+    let chat = env.settled("chat").await.unwrap();
+    let children: BTreeMap<String, Value> = env.children(&chat).await.unwrap();
     let applied = children
         .iter()
         .filter_map(|(child, object)| Some((child.split_once('/')?, object)));
     for ((kind, name), before) in applied.filter(|((kind, _), _)| !["Pod", "Secret"].contains(kind)) {
-        let place = stage.place(kind, name);
-        stage.ask(Method::DELETE, &place, None).await.unwrap();
-        let after = restored(&stage, &place, before).await.unwrap();
+        let place = env.place(kind, name);
+        env.ask(Method::DELETE, &place, None).await.unwrap();
+        let after = restored(&env, &place, before).await.unwrap();
         assert_ne!(uid(&after), uid(before), "{place} was not deleted");
     }
-    stage.settled("chat").await.unwrap();
-    stage.judge();
+    env.settled("chat").await.unwrap();
+    env.judge();
 }
 
 #[tokio::test]
 async fn a_deleted_or_failed_server_pod_is_replaced_and_its_label_restored() {
-    let stage = Stage::new("pods").await;
-    let _operator = stage.operator();
-    stage.create("chat", &small()).await.unwrap();
-    stage.settled("chat").await.unwrap();
+    let env = TestEnv::new("pods").await;
+    let _operator = env.operator();
+    env.create("chat", &small()).await.unwrap();
+    env.settled("chat").await.unwrap();
 
     let unlabelled = json!({"metadata": {"labels": {"websocket-operator.io/state": null}}});
-    let pod = stage.place("Pod", "chat-0");
-    stage.ask(Method::PATCH, &pod, Some(&unlabelled)).await.unwrap();
+    let pod = env.place("Pod", "chat-0");
+    env.ask(Method::PATCH, &pod, Some(&unlabelled)).await.unwrap();
     eventually(RESTORED, "the state of chat-0 is restored", || async {
-        let pod = stage.ask(Method::GET, &pod, None).await?;
+        let pod = env.ask(Method::GET, &pod, None).await?;
         Ok((pod["metadata"]["labels"]["websocket-operator.io/state"] == "Active").then_some(()))
     })
     .await
     .unwrap();
 
-    stage.ask(Method::DELETE, &pod, None).await.unwrap();
+    env.ask(Method::DELETE, &pod, None).await.unwrap();
     let failed = json!({"status": {"phase": "Failed"}});
-    stage
-        .ask(
-            Method::PATCH,
-            &format!("{}/status", stage.place("Pod", "chat-1")),
-            Some(&failed),
-        )
-        .await
-        .unwrap();
-    let chat = stage
+    env.ask(
+        Method::PATCH,
+        &format!("{}/status", env.place("Pod", "chat-1")),
+        Some(&failed),
+    )
+    .await
+    .unwrap();
+    let chat = env
         .until("chat", "both pods are replaced", |chat| {
             chat["status"]["nextSerial"] == 4 && chat["status"]["replicas"] == 2
         })
         .await
         .unwrap();
-    let children = stage.children(&chat).await.unwrap();
+    let children = env.children(&chat).await.unwrap();
     let pods: Vec<_> = children.keys().filter(|name| name.starts_with("Pod/")).collect();
     // The failed one stays a while, for a person to look at.
     assert_eq!(pods, ["Pod/chat-1", "Pod/chat-2", "Pod/chat-3"]);
-    stage.judge();
+    env.judge();
 }

@@ -1,4 +1,4 @@
-//! The watch of pods stands still while pods are created: nobody else is created in their place.
+//! The watch of pods stalls while pods are created: no other pods are created in their place.
 
 use std::time::{Duration, Instant};
 
@@ -8,18 +8,18 @@ use serde_json::json;
 use wsc_testing::cluster::eventually;
 use wsc_testing::faults::{Gate, HttpProxy, Upstream, Verdict};
 
+use crate::support::environment::{READY, TestEnv};
 use crate::support::operator::Operator;
-use crate::support::stage::{READY, Stage};
 use crate::support::watcher::Pods;
 
 const STALL: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn a_stalled_pod_watch_in_a_scale_up_makes_no_twin() {
-    let stage = Stage::new("twins").await;
+    let env = TestEnv::new("twins").await;
     let gate = Gate::default();
     let watched = gate.clone();
-    let pods = format!("/api/v1/namespaces/{}/pods?", stage.namespace());
+    let pods = format!("/api/v1/namespaces/{}/pods?", env.namespace());
     let verdict = move |call: &wsc_testing::faults::Call| {
         let stalls = call.method == Method::GET && call.path.starts_with(&pods);
         if stalls {
@@ -28,43 +28,47 @@ async fn a_stalled_pod_watch_in_a_scale_up_makes_no_twin() {
             Verdict::Pass
         }
     };
-    let upstream = Upstream::Kube(stage.identity.client().await.unwrap());
+    let upstream = Upstream::Kube(env.identity.client().await.unwrap());
     let proxy = HttpProxy::start(upstream, verdict).await.unwrap();
-    let kubeconfig = stage.identity.through(&proxy.url()).unwrap();
-    let _operator = Operator::start(&stage.cluster, stage.namespace(), &kubeconfig).unwrap();
+    let kubeconfig = env.identity.through(&proxy.url()).unwrap();
+    let _operator = Operator::start(&env.cluster, env.namespace(), &kubeconfig).unwrap();
     let spec = json!({
         "scaling": {"minReplicas": 2, "maxReplicas": 20, "buffer": 1},
         "server": {"maxConnections": 100},
         "proxy": {"replicas": 1},
     });
-    stage.create("chat", &spec).await.unwrap();
-    stage.settled("chat").await.unwrap();
-    let seen = Pods::watch(&stage.cluster, stage.namespace());
+    env.create("chat", &spec).await.unwrap();
+    env.settled("chat").await.unwrap();
+    let seen = Pods::watch(&env.cluster, env.namespace());
 
     // 400 connections are 6 pods with 75 each, and one is spare.
     gate.close();
     let closed = Instant::now();
-    stage.pods.each(|_, server| server.connections = 200);
-    eventually(READY, "the pool grows, and for 10 s nobody sees it", || async {
-        let (most, ever) = (seen.most(), seen.ever());
-        if most <= 7 && ever <= 7 {
-            return Ok((ever == 7 && closed.elapsed() >= STALL).then_some(()));
-        }
-        bail!("{most} pods at once, {ever} in all, for 7 wanted")
-    })
+    env.pods.each(|_, server| server.connections = 200);
+    eventually(
+        READY,
+        "the pool grows, and for 10 s no event reports it",
+        || async {
+            let (most, ever) = (seen.most(), seen.ever());
+            if most <= 7 && ever <= 7 {
+                return Ok((ever == 7 && closed.elapsed() >= STALL).then_some(()));
+            }
+            bail!("{most} pods at once, {ever} in all, for 7 wanted")
+        },
+    )
     .await
     .unwrap();
-    let chat = stage.get("chat").await.unwrap();
+    let chat = env.get("chat").await.unwrap();
     assert_eq!(chat["status"]["replicas"], 2, "the watch was not stalled");
 
     gate.open();
-    let chat = stage
+    let chat = env
         .until("chat", "all are in rotation", |chat| {
             chat["status"]["replicas"] == 7 && chat["status"]["startingReplicas"] == 0
         })
         .await
         .unwrap();
-    let chat = stage
+    let chat = env
         .settled("chat")
         .await
         .map(|settled| (settled, chat))
@@ -72,5 +76,5 @@ async fn a_stalled_pod_watch_in_a_scale_up_makes_no_twin() {
         .0;
     assert_eq!(chat["status"]["nextSerial"], 7);
     assert_eq!((seen.most(), seen.ever()), (7, 7), "pods at once, pods in all");
-    stage.judge();
+    env.judge();
 }

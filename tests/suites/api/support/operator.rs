@@ -21,7 +21,7 @@ const ADMIN_PORT: u16 = 8080;
 /// What a failure shows of the operator's log.
 const LAST_LINES: usize = 60;
 
-/// Killed, without a chance to say goodbye, when it is dropped.
+/// Killed with SIGKILL when it is dropped.
 pub(crate) struct Operator {
     process: Child,
     admin: SocketAddr,

@@ -66,33 +66,42 @@ impl Namespace {
         &self.name
     }
 
-    /// What is in it, in text: resources with status, events, pods, ConfigMaps, and the ends of the logs.
+    /// Its content: see [`Environment::describe`].
     pub fn describe(&self) -> String {
-        let mut text = format!("== namespace {}\n", self.name);
+        self.environment.describe(&self.name)
+    }
+}
+
+impl Environment {
+    /// The content of a namespace as text: resources with status, events, pods, ConfigMaps, and the ends of the logs.
+    pub fn describe(&self, namespace: &str) -> String {
+        let mut text = format!("== namespace {namespace}\n");
         let list = "websocketclusters.websocket-operator.io,configmaps,deployments,services";
         for args in [
             &["get", list, "-o", "yaml"][..],
-            &["get", "pods", "-o", "wide"],
+            &["get", "pods", "-o", "wide", "--show-labels"],
             &["get", "events", "--sort-by=.lastTimestamp"],
         ] {
-            let _ = writeln!(text, "== kubectl {}\n{}", args.join(" "), self.kubectl(args));
+            let output = self.kubectl_in(namespace, args);
+            let _ = writeln!(text, "== kubectl {}\n{output}", args.join(" "));
         }
-        for pod in self.kubectl(&["get", "pods", "-o", "name"]).lines() {
-            let log = self.kubectl(&["logs", pod, "--all-containers", "--prefix", LOG_LINES]);
+        for pod in self.kubectl_in(namespace, &["get", "pods", "-o", "name"]).lines() {
+            let log = self.kubectl_in(
+                namespace,
+                &["logs", pod, "--all-containers", "--prefix", LOG_LINES],
+            );
             let _ = writeln!(text, "== log of {pod}\n{log}");
         }
         text
     }
 
     /// Without a runtime, since it is also used while a panic unwinds.
-    fn kubectl(&self, args: &[&str]) -> String {
-        let mut command = Command::new(&self.environment.kubectl);
+    fn kubectl_in(&self, namespace: &str, args: &[&str]) -> String {
+        let mut command = Command::new(&self.kubectl);
         command
-            .args(["--namespace", &self.name, "--request-timeout=20s"])
+            .args(["--namespace", namespace, "--request-timeout=20s"])
             .args(args);
-        command
-            .env("KUBECONFIG", &self.environment.kubeconfig)
-            .stdin(Stdio::null());
+        command.env("KUBECONFIG", &self.kubeconfig).stdin(Stdio::null());
         match command.output() {
             Ok(output) => String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned(),
             Err(err) => format!("kubectl: {err}"),
@@ -105,14 +114,15 @@ impl Drop for Namespace {
         if std::thread::panicking() {
             #[expect(
                 clippy::print_stderr,
-                reason = "the record of a failed test is for the person who reads its output"
+                reason = "the record of a failed test is part of its output"
             )]
             {
                 eprintln!("{}", self.describe());
             }
         }
         if std::env::var_os("WSC_KEEP").is_none() {
-            self.kubectl(&["delete", "namespace", &self.name, "--wait=false"]);
+            let delete = ["delete", "namespace", &self.name, "--wait=false"];
+            self.environment.kubectl_in(&self.name, &delete);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the demo shows while it runs: written by those who watch and those who act, read by the screen.
+//! What the demo shows while it runs: written by the observer and the scenario, read by the screen.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use wsc_api::v1alpha1::{Decision, WebSocketClusterStatus};
 
-use super::book::{Book, Glance};
 use super::pool::Pool;
 use super::record::PodCounts;
+use wsc_testing::clients::{Recorder, Totals};
 use wsc_testing::output::say;
 
 /// Notes that are kept for the screen.
@@ -16,13 +16,13 @@ const NOTES: usize = 50;
 
 /// Shared by everything in the demo.
 #[derive(Debug)]
-pub struct Board {
+pub struct Dashboard {
     began: Instant,
     plain: bool,
     pool: Mutex<Pool>,
     timeline: Mutex<Vec<PodCounts>>,
     story: Mutex<Story>,
-    book: OnceLock<Arc<Book>>,
+    clients: OnceLock<Arc<Recorder>>,
 }
 
 #[derive(Debug, Default)]
@@ -31,22 +31,22 @@ struct Story {
     notes: VecDeque<String>,
 }
 
-/// Everything on the board at one moment.
+/// Everything on the dashboard at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// Since the demo began.
     pub elapsed: Duration,
-    /// What is going on.
+    /// The phase of the scenario.
     pub phase: String,
     /// What happened, the oldest first.
     pub notes: Vec<String>,
     /// The pool.
     pub pool: Pool,
     /// The clients.
-    pub clients: Glance,
+    pub clients: Totals,
 }
 
-impl Board {
+impl Dashboard {
     /// An empty one. With `plain` each note is also a line of output.
     pub fn new(began: Instant, plain: bool) -> Self {
         Self {
@@ -55,7 +55,7 @@ impl Board {
             pool: Mutex::default(),
             timeline: Mutex::default(),
             story: Mutex::default(),
-            book: OnceLock::new(),
+            clients: OnceLock::new(),
         }
     }
 
@@ -64,7 +64,7 @@ impl Board {
         self.began
     }
 
-    /// Is nobody drawing a screen?
+    /// Is there no live screen?
     pub fn is_plain(&self) -> bool {
         self.plain
     }
@@ -75,14 +75,14 @@ impl Board {
     }
 
     /// From now on the clients' numbers are these.
-    pub fn show(&self, book: &Arc<Book>) {
+    pub fn show(&self, clients: &Arc<Recorder>) {
         // Only the first one counts; there is only one.
-        let _ = self.book.set(Arc::clone(book));
+        let _ = self.clients.set(Arc::clone(clients));
     }
 
     /// The clients, if there are any yet.
-    pub fn book(&self) -> Option<&Book> {
-        self.book.get().map(Arc::as_ref)
+    pub fn clients(&self) -> Option<&Recorder> {
+        self.clients.get().map(Arc::as_ref)
     }
 
     /// Something happened.
@@ -98,7 +98,7 @@ impl Board {
         }
     }
 
-    /// Something else is going on now.
+    /// The next phase begins.
     pub fn phase(&self, text: impl Into<String>) {
         let text = text.into();
         self.story().phase.clone_from(&text);
@@ -152,7 +152,7 @@ impl Board {
             phase,
             notes,
             pool: self.pool(|pool| pool.clone()),
-            clients: self.book.get().map(|book| book.glance()).unwrap_or_default(),
+            clients: self.clients().map(Recorder::totals).unwrap_or_default(),
         }
     }
 
@@ -161,7 +161,7 @@ impl Board {
     }
 }
 
-/// A decision as a person would say it.
+/// A decision as a sentence.
 pub fn in_words(decision: &Decision) -> String {
     format!("{} ({}): {}", decision.action, decision.reason, decision.message)
 }
@@ -206,15 +206,15 @@ mod tests {
 
     #[test]
     fn a_decision_is_noted_once() {
-        let board = Board::new(Instant::now(), false);
+        let dashboard = Dashboard::new(Instant::now(), false);
         let status = |action| WebSocketClusterStatus {
             last_decision: Some(decision(action)),
             ..WebSocketClusterStatus::default()
         };
         for action in ["ScaleUp", "ScaleUp", "ScaleDown"] {
-            board.status(status(action));
+            dashboard.status(status(action));
         }
-        let notes = board.snapshot().notes;
+        let notes = dashboard.snapshot().notes;
         assert_eq!(notes.len(), 2, "{notes:?}");
         assert!(
             notes[0].ends_with("operator: ScaleUp (MorePodsWanted): create 1 of 1 missing pods"),
@@ -224,20 +224,20 @@ mod tests {
 
     #[test]
     fn pods_are_counted_once_for_each_change() {
-        let board = Board::new(Instant::now(), false);
+        let dashboard = Dashboard::new(Instant::now(), false);
         for desired in [2, 2, 3] {
-            board.pool(|pool| pool.status.desired_replicas = desired);
-            board.count_pods();
+            dashboard.pool(|pool| pool.status.desired_replicas = desired);
+            dashboard.count_pods();
         }
-        let desired: Vec<usize> = board.timeline().iter().map(|counts| counts.desired).collect();
+        let desired: Vec<usize> = dashboard.timeline().iter().map(|counts| counts.desired).collect();
         assert_eq!(desired, [2, 3]);
     }
 
     #[test]
     fn old_notes_make_room() {
-        let board = Board::new(Instant::now(), false);
-        (0..=NOTES).for_each(|number| board.note(number.to_string()));
-        let notes = board.snapshot().notes;
+        let dashboard = Dashboard::new(Instant::now(), false);
+        (0..=NOTES).for_each(|number| dashboard.note(number.to_string()));
+        let notes = dashboard.snapshot().notes;
         assert_eq!(notes.len(), NOTES);
         assert!(notes[0].ends_with(" 1"), "{notes:?}");
     }

@@ -1,4 +1,4 @@
-//! Nobody is there to change anything: HAProxy goes on with what it has.
+//! Without agents, operator and API server HAProxy keeps serving.
 
 use std::fs;
 use std::time::Duration;
@@ -13,14 +13,13 @@ use wsc_testing::client::EndKind;
 use wsc_testing::cluster::processes::{self, Process};
 use wsc_testing::cluster::{Environment, eventually};
 
-use crate::crowd::Crowd;
-use crate::stage::{self, PATIENCE, play_alone, uid};
+use crate::environment::{self, PATIENCE, uid, with_exclusive_env};
 
 const SERVERS: usize = 2;
 /// A kubelet updates a mounted `ConfigMap` within its sync period of one minute and a bit.
 const MOUNTED: Duration = Duration::from_mins(3);
 
-/// A program of the control plane that stands still: whoever asks it gets no answer.
+/// A stopped program of the control plane: requests to it time out.
 struct Frozen(Process);
 
 impl Frozen {
@@ -33,7 +32,7 @@ impl Frozen {
 
 impl Drop for Frozen {
     fn drop(&mut self) {
-        // When it is gone the cluster is over, and every later test says so.
+        // Without the process the cluster is over, and every later test fails.
         let _ = processes::signal(&self.0, Signal::CONT);
     }
 }
@@ -66,7 +65,7 @@ async fn mounted(pod: &Pod) -> Result<()> {
     .await
 }
 
-/// The pod's address by the hosts file that the kubelet wrote for it: the API server cannot be asked.
+/// The pod's address by the hosts file that the kubelet wrote for it, since the API server is stopped.
 async fn address(pod: &Pod) -> Result<String> {
     let name = pod.metadata.name.as_deref().context("a pod has a name")?;
     let hosts = eventually(PATIENCE, "the hosts file", || async {
@@ -82,33 +81,23 @@ async fn address(pod: &Pod) -> Result<String> {
         .with_context(|| format!("no {name} in {hosts}"))
 }
 
-/// Clients that come to this proxy itself, as soon as it accepts.
-async fn come_to(address: &str, count: usize) -> Result<Crowd> {
-    let endpoint = format!("ws://{address}:{}/ws", ports::PROXY.number);
-    eventually(PATIENCE, &format!("{address} serves"), || async {
-        let mut crowd = Crowd::new(&endpoint, "lobby");
-        crowd.join(count).await?;
-        Ok(Some(crowd))
-    })
-    .await
+/// Where clients connect to this proxy itself.
+fn endpoint_at(address: &str) -> String {
+    format!("ws://{address}:{}/ws", ports::PROXY.number)
 }
 
-/// The API server stands still; operator and agents are killed and find nobody to talk to when they are started again; one proxy pod
-/// loses all its processes with its sandbox, and starts from its mounted file. (Its Service cannot learn its new address meanwhile.)
+/// The API server is stopped; operator and agents are killed and reach no API server when they are started again; one proxy pod loses
+/// all its processes with its sandbox, and starts from its mounted file. (Its Service does not get its new address meanwhile.)
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn haproxy_serves_while_agents_operator_and_api_server_are_away() -> Result<()> {
-    play_alone("away", async |stage| {
+async fn haproxy_serves_without_agent_operator_and_api_server() -> Result<()> {
+    with_exclusive_env("away", async |env| {
         let spec = format!("scaling: {{minReplicas: {SERVERS}, maxReplicas: {SERVERS}}}");
-        stage.apply("chat", &spec).await?;
-        let endpoint = stage.ready("chat").await?;
-        stage.both_proxies("chat").await?;
-        let mut crowd = Crowd::new(&endpoint, "lobby");
-        stage.join_through_both("chat", &mut crowd).await?;
-        let proxies: Vec<Pod> = stage
-            .pods("chat", Component::Proxy)
-            .await?
-            .into_values()
-            .collect();
+        env.apply("chat", &spec).await?;
+        let endpoint = env.ready("chat").await?;
+        env.both_proxies("chat").await?;
+        let mut clients = env.clients("chat", &endpoint);
+        env.connect_through_both("chat", &mut clients).await?;
+        let proxies: Vec<Pod> = env.pods("chat", Component::Proxy).await?.into_values().collect();
         let [lost, kept] = &*proxies else {
             anyhow::bail!("{} proxies instead of 2", proxies.len())
         };
@@ -116,12 +105,12 @@ async fn haproxy_serves_while_agents_operator_and_api_server_are_away() -> Resul
             mounted(proxy).await?;
         }
         let lost_name = lost.metadata.name.clone().context("a pod has a name")?;
-        let others = stage.via_others("chat", &lost_name).await?;
-        ensure!(others > 0, "everybody came through {lost_name}");
-        let operator = stage.operator().await?;
+        let others = env.via_others("chat", &lost_name).await?;
+        ensure!(others > 0, "all clients came through {lost_name}");
+        let operator = env.operator().await?;
 
         let api_server = Frozen::new("kube-apiserver")?;
-        let asked = stage.kubectl(&["get", "pods", "--request-timeout=1s"]).await;
+        let asked = env.kubectl(&["get", "pods", "--request-timeout=1s"]).await;
         ensure!(asked.is_err(), "the API server answers");
         processes::kill(&process(&operator, "wsc-operator").await?)?;
         processes::kill(&process(kept, "wsc-proxy-agent").await?)?;
@@ -129,31 +118,28 @@ async fn haproxy_serves_while_agents_operator_and_api_server_are_away() -> Resul
             // One that ended with another is gone already.
             let _ = processes::kill(&process);
         }
+        let lost_tunnels = clients.held().len() - usize::try_from(others)?;
         eventually(PATIENCE, "only the tunnels of the lost proxy end", || async {
-            let left = crowd.clients.len() - crowd.ended(EndKind::Unasked);
-            Ok((u64::try_from(left)? == others).then_some(()))
+            Ok((clients.ended(EndKind::Unasked) == lost_tunnels).then_some(()))
         })
         .await?;
-        crowd.clients.retain(|client| client.ended().is_none());
-        crowd.hear(0, "we are still here").await?;
-        crowd
-            .clients
-            .extend(come_to(&stage::address(kept)?, 5).await?.clients);
-        crowd
-            .clients
-            .extend(come_to(&address(lost).await?, 5).await?.clients);
-        let newest = crowd.clients.len() - 1;
-        crowd.hear(newest, "we are new").await?;
+        clients.release_ended();
+        clients.broadcast(0).await?;
+        for address in [environment::address(kept)?, address(lost).await?] {
+            clients.connect_to(&endpoint_at(&address), 5).await?;
+        }
+        let newest = clients.held().len() - 1;
+        clients.broadcast(newest).await?;
         drop(api_server);
 
         eventually(PATIENCE, "both agents are in sync", || async {
-            let agents = stage.agents("chat").await?;
+            let agents = env.agents("chat").await?;
             Ok((agents.len() == 2 && agents.iter().all(|agent| agent["synced"] == true)).then_some(()))
         })
         .await?;
-        stage.ready("chat").await?;
-        crowd.hear(newest, "everybody is back").await?;
-        crowd.nobody_left()
+        env.ready("chat").await?;
+        clients.broadcast(newest).await?;
+        clients.verify_unmoved(lost_tunnels)
     })
     .await
 }

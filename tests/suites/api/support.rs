@@ -1,9 +1,9 @@
 //! What the suites share: the API server with the chart installed, and raw calls to it.
 
 pub(crate) mod chart;
+pub(crate) mod environment;
 pub(crate) mod identity;
 pub(crate) mod operator;
-pub(crate) mod stage;
 pub(crate) mod stand_in;
 pub(crate) mod watcher;
 
@@ -58,7 +58,7 @@ async fn install(cluster: &Cluster) -> Result<()> {
     .await
 }
 
-/// Installs or upgrades the release. Nobody waits for its pod.
+/// Installs or upgrades the release, without waiting for its pod.
 pub(crate) async fn helm_install(cluster: &Cluster, more: &[&str]) -> Result<()> {
     let chart = cluster.environment.chart.display().to_string();
     let mut args = vec!["upgrade", "--install", RELEASE, &chart];

@@ -2,11 +2,11 @@
 
 mod children;
 mod idle;
+mod invalid;
 mod ownership;
 mod restarts;
 mod restored;
 mod second;
-mod told;
 mod twins;
 
 use serde_json::{Value, json};

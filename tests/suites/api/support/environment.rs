@@ -35,7 +35,7 @@ pub(crate) const KINDS: [(&str, &str); 8] = [
     ),
 ];
 
-pub(crate) struct Stage {
+pub(crate) struct TestEnv {
     pub(crate) cluster: Cluster,
     pub(crate) identity: Identity,
     pub(crate) pods: StandIn,
@@ -43,7 +43,7 @@ pub(crate) struct Stage {
     namespace: Namespace,
 }
 
-impl Stage {
+impl TestEnv {
     /// Sets it up.
     pub(crate) async fn new(prefix: &str) -> Self {
         let cluster = cluster().await;

@@ -1,4 +1,4 @@
-//! Stands in for a node with its kubelet, and for what runs in the pods on it: pods get an address, become ready, answer on their
+//! Stands in for a node with its kubelet, and for the processes in the pods on it: pods get an address, become ready, answer on their
 //! control port, and are gone when they were deleted.
 
 mod node;
@@ -61,7 +61,7 @@ impl StandIn {
         })
     }
 
-    /// Looks at, or changes, what runs in each server pod.
+    /// Reads, or changes, the server in each server pod.
     pub(crate) fn each(&self, mut what: impl FnMut(&str, &mut Server)) {
         for running in self.shared.running().values() {
             what(&running.name, &mut locked(&running.server));

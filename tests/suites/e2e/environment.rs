@@ -1,13 +1,10 @@
-//! A namespace with an operator in it, and what a person would do there.
+//! A namespace with an operator, and what users do there with kubectl and helm.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
-use http_body_util::{BodyExt, Empty};
-use hyper::body::Bytes;
-use hyper_util::client::legacy::Client as HttpClient;
-use hyper_util::rt::TokioExecutor;
+use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{Api, ListParams};
 use serde_json::Value;
@@ -15,17 +12,19 @@ use tokio::sync::{OnceCell, RwLock};
 use tokio::time::sleep;
 use wsc_api::v1alpha1::WebSocketCluster;
 use wsc_contract::labels::{self, Component};
-use wsc_contract::{names, ports};
+use wsc_contract::{names, paths, ports};
+use wsc_testing::clients::{ClientPool, Recorder};
 use wsc_testing::cluster::{Cluster, Images, Namespace, eventually, within};
-
-use crate::crowd::Crowd;
+use wsc_testing::http1;
 
 /// Pods start within seconds; several tests share two cores.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(3);
 /// One call.
 const CALL: Duration = Duration::from_secs(20);
-/// Two proxies share clients evenly: so many on one of them is no accident.
+/// Two proxies share clients evenly: this number on one of them is no accident.
 const MOST_TO_MEET_BOTH: usize = 200;
+/// The default name of the sticky cookie.
+const COOKIE: &str = "wsc";
 /// The field of the operator's image in the chart's values, and of those that it runs.
 const IMAGE_VALUES: [&str; 4] = [
     "image",
@@ -34,58 +33,83 @@ const IMAGE_VALUES: [&str; 4] = [
     "operand.images.redis",
 ];
 
-/// Plays share the cluster; one that breaks it has it alone.
-static TURN: RwLock<()> = RwLock::const_new(());
+/// Tests share the cluster; one that breaks it has it alone.
+static CLUSTER_LOCK: RwLock<()> = RwLock::const_new(());
 
 /// The CRD is the cluster's: the first test of the process installs it.
 static CRD: OnceCell<()> = OnceCell::const_new();
 
-/// Opens a stage, plays on it, and shows what is on it when the play fails.
-pub(crate) async fn play(prefix: &str, test: impl AsyncFnOnce(&Stage) -> Result<()>) -> Result<()> {
-    let _turn = TURN.read().await;
-    perform(prefix, test).await
+/// Runs a test in an environment of its own, and prints what is in it when the test fails.
+pub(crate) async fn with_env(prefix: &str, test: impl AsyncFnOnce(&TestEnv) -> Result<()>) -> Result<()> {
+    let _lock = CLUSTER_LOCK.read().await;
+    run(prefix, test).await
 }
 
-/// The same while no other play is on.
-pub(crate) async fn play_alone(prefix: &str, test: impl AsyncFnOnce(&Stage) -> Result<()>) -> Result<()> {
-    let _turn = TURN.write().await;
-    perform(prefix, test).await
+/// The same while no other test runs.
+pub(crate) async fn with_exclusive_env(
+    prefix: &str,
+    test: impl AsyncFnOnce(&TestEnv) -> Result<()>,
+) -> Result<()> {
+    let _lock = CLUSTER_LOCK.write().await;
+    run(prefix, test).await
 }
 
-async fn perform(prefix: &str, test: impl AsyncFnOnce(&Stage) -> Result<()>) -> Result<()> {
-    let stage = Stage::open(prefix).await?;
-    let result = test(&stage).await;
+async fn run(prefix: &str, test: impl AsyncFnOnce(&TestEnv) -> Result<()>) -> Result<()> {
+    let env = TestEnv::open(prefix).await?;
+    let result = test(&env).await;
     if let Err(error) = &result {
         #[expect(
             clippy::print_stderr,
-            reason = "the record of a failed test is for the person who reads its output"
+            reason = "the record of a failed test is part of its output"
         )]
         {
-            eprintln!("{error:#}\n{}", stage.namespace.describe());
+            eprintln!("{error:#}\n{}", env.describe());
         }
     }
     result
 }
 
-/// Where a test plays.
-pub(crate) struct Stage {
+/// A namespace with an operator, and the clients of a test.
+pub(crate) struct TestEnv {
     pub(crate) cluster: Cluster,
     pub(crate) namespace: Namespace,
+    recorders: Mutex<Vec<Arc<Recorder>>>,
 }
 
-impl Stage {
+impl TestEnv {
     /// A namespace with an operator.
     async fn open(prefix: &str) -> Result<Self> {
         let cluster = Cluster::connect().await?;
         CRD.get_or_try_init(|| install_crd(&cluster)).await?;
         let namespace = cluster.namespace(prefix).await?;
-        let stage = Self { cluster, namespace };
-        stage.install_operator(&[]).await?;
-        Ok(stage)
+        let env = Self {
+            cluster,
+            namespace,
+            recorders: Mutex::default(),
+        };
+        env.install_operator(&[]).await?;
+        Ok(env)
     }
 
     pub(crate) fn name(&self) -> &str {
         self.namespace.name()
+    }
+
+    /// Clients of the resource of this name, at its `status.endpoint`.
+    pub(crate) fn clients(&self, name: &str, endpoint: &str) -> ClientPool {
+        let recorder = Arc::new(Recorder::new(Instant::now(), name, COOKIE));
+        self.recorders
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Arc::clone(&recorder));
+        ClientPool::new(recorder, endpoint, "lobby")
+    }
+
+    /// The namespace, and what the clients observed.
+    fn describe(&self) -> String {
+        let recorders = self.recorders.lock().unwrap_or_else(PoisonError::into_inner);
+        let clients: String = recorders.iter().map(|recorder| recorder.describe()).collect();
+        format!("{}\n{clients}", self.namespace.describe())
     }
 
     /// `helm upgrade --install`, with more values as `key=value`.
@@ -163,7 +187,7 @@ impl Stage {
             .map(drop)
     }
 
-    /// Waits as a person does, and returns where clients connect.
+    /// Waits for the condition Ready with kubectl, and returns where clients connect.
     pub(crate) async fn ready(&self, name: &str) -> Result<String> {
         let what = format!("wsc/{name}");
         self.kubectl(&["wait", "--for=condition=Ready", &what, "--timeout=150s"])
@@ -234,17 +258,17 @@ impl Stage {
 
     /// `/stats` of a server pod.
     pub(crate) async fn stats(&self, pod: &Pod) -> Result<Value> {
-        get_json(&address(pod)?, ports::CONTROL.number, "/stats").await
+        get_json(pod, ports::CONTROL.number, paths::STATS).await
     }
 
     /// `/metrics` of a server pod.
     pub(crate) async fn server_metrics(&self, pod: &Pod) -> Result<String> {
-        get(&address(pod)?, ports::CONTROL.number, "/metrics").await
+        get(pod, ports::CONTROL.number, paths::METRICS).await
     }
 
     /// `/status` of the agent in a proxy pod.
     pub(crate) async fn agent(&self, pod: &Pod) -> Result<Value> {
-        get_json(&address(pod)?, ports::AGENT.number, "/status").await
+        get_json(pod, ports::AGENT.number, paths::STATUS).await
     }
 
     /// `/status` of every agent.
@@ -265,17 +289,17 @@ impl Stage {
             .map(drop)
     }
 
-    /// Clients come until both proxies have some: the Service needs a moment to know the second one, on a busy machine a long one.
-    pub(crate) async fn join_through_both(&self, name: &str, crowd: &mut Crowd) -> Result<()> {
+    /// Connects clients until both proxies have some: the Service needs a moment for the second one, on a busy machine a long one.
+    pub(crate) async fn connect_through_both(&self, name: &str, clients: &mut ClientPool) -> Result<()> {
         let mut pause = Duration::from_millis(100);
         loop {
-            crowd.join(20).await?;
+            clients.connect(20).await?;
             let used = self.used_proxies(name).await?;
             if used.len() == 2 {
                 return Ok(());
             }
             ensure!(
-                crowd.clients.len() < MOST_TO_MEET_BOTH,
+                clients.held().len() < MOST_TO_MEET_BOTH,
                 "all clients came through one proxy: {used:?}"
             );
             sleep(pause).await;
@@ -313,7 +337,7 @@ impl Stage {
 
     /// What an operator's pod serves under `/metrics`, for one counter of a cluster.
     pub(crate) async fn moves_granted(&self, name: &str) -> Result<i64> {
-        let text = get(&address(&self.operator().await?)?, 8080, "/metrics").await?;
+        let text = get(&self.operator().await?, ports::OPERATOR.number, paths::METRICS).await?;
         let start = format!(
             "wsc_operator_moves_granted_total{{namespace=\"{}\",cluster=\"{name}\"}} ",
             self.name()
@@ -330,7 +354,7 @@ impl Stage {
     }
 }
 
-/// The pods of several tests have to find room on one node with two cores.
+/// The pods of several tests have to fit on one node with two cores.
 fn make_small(spec: &mut Value) -> Result<()> {
     let fields = spec.as_object_mut().context("a spec is an object")?;
     let small = serde_json::json!({"requests": {"cpu": "10m", "memory": "16Mi"}});
@@ -387,20 +411,10 @@ pub(crate) fn restarts(pod: &Pod) -> i32 {
         .sum()
 }
 
-async fn get_json(ip: &str, port: u16, path: &str) -> Result<Value> {
-    Ok(serde_json::from_str(&get(ip, port, path).await?)?)
+async fn get_json(pod: &Pod, port: u16, path: &str) -> Result<Value> {
+    Ok(serde_json::from_str(&get(pod, port, path).await?)?)
 }
 
-async fn get(ip: &str, port: u16, path: &str) -> Result<String> {
-    let client = HttpClient::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
-    let uri: hyper::Uri = format!("http://{ip}:{port}{path}").parse()?;
-    let response = within(CALL, path, client.get(uri)).await?;
-    let status = response.status();
-    let body = within(CALL, path, response.into_body().collect())
-        .await?
-        .to_bytes();
-    if !status.is_success() {
-        bail!("{path}: {status}");
-    }
-    Ok(String::from_utf8(body.to_vec())?)
+async fn get(pod: &Pod, port: u16, path: &str) -> Result<String> {
+    http1::fetch(&address(pod)?, port, path, CALL).await
 }
