@@ -10,12 +10,6 @@ use serde_json::Value;
 use wsc_environment::process::output;
 use wsc_environment::repository;
 
-/// The root file of a target, and the folder of its package.
-pub(super) struct Crate {
-    pub(super) package: PathBuf,
-    pub(super) root: PathBuf,
-}
-
 /// The file of a module, and the folder in which its own modules are.
 pub(super) struct Child {
     pub(super) name: String,
@@ -25,8 +19,7 @@ pub(super) struct Child {
 
 /// An error lists the files of `sources` that belong to no module of the packages that these manifests stand for.
 pub(super) fn check(sources: &[PathBuf], manifests: &[String]) -> Result<()> {
-    let roots: Vec<PathBuf> = crates(manifests)?.into_iter().map(|one| one.root).collect();
-    let reached = reached(&roots)?;
+    let reached = reached(&roots(manifests)?)?;
     let orphans: Vec<String> = sources
         .iter()
         .filter(|path| !reached.contains(*path))
@@ -38,8 +31,8 @@ pub(super) fn check(sources: &[PathBuf], manifests: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// All targets of the workspaces that these manifests stand for.
-pub(super) fn crates(manifests: &[String]) -> Result<Vec<Crate>> {
+/// The root files of all targets of the workspaces that these manifests stand for.
+pub(super) fn roots(manifests: &[String]) -> Result<Vec<PathBuf>> {
     let mut all = Vec::new();
     for manifest in manifests {
         let mut cargo = repository::cargo();
@@ -50,22 +43,13 @@ pub(super) fn crates(manifests: &[String]) -> Result<Vec<Crate>> {
     Ok(all)
 }
 
-fn targets(metadata: &Value) -> Vec<Crate> {
+fn targets(metadata: &Value) -> Vec<PathBuf> {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let mut found = Vec::new();
-    for package in list(&metadata["packages"]) {
-        let manifest = package["manifest_path"].as_str().map(Path::new);
-        let Some(folder) = manifest.and_then(Path::parent) else {
-            continue;
-        };
-        let roots = list(&package["targets"]);
-        let roots = roots.iter().filter_map(|target| target["src_path"].as_str());
-        found.extend(roots.map(|root| Crate {
-            package: folder.to_path_buf(),
-            root: root.into(),
-        }));
-    }
-    found
+    let packages = list(&metadata["packages"]).into_iter();
+    let targets = packages.flat_map(|package| list(&package["targets"]));
+    targets
+        .filter_map(|target| target["src_path"].as_str().map(PathBuf::from))
+        .collect()
 }
 
 fn reached(roots: &[PathBuf]) -> Result<BTreeSet<PathBuf>> {
