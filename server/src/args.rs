@@ -177,6 +177,12 @@ impl Args {
     /// # Errors
     /// What to print instead of starting.
     pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, Exit> {
+        // Ignored, it would leave a bound of the user's at its default.
+        for (old, new) in env::RENAMED {
+            if std::env::var_os(old).is_some() {
+                return Err(Exit::Usage(format!("{old} is now {new}")));
+            }
+        }
         cli::parse(args)
     }
 

@@ -19,6 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use nix::sys::socket::setsockopt;
 use nix::{getsockopt_impl, libc, setsockopt_impl, sockopt_impl};
 use prometheus_client::metrics::counter::Counter;
+use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -57,6 +58,16 @@ pub(crate) struct Listeners {
     pub(crate) clients: Vec<StdListener>,
     /// For health, metrics and the operator.
     pub(crate) control: TcpListener,
+    /// Of the clients' port and the control port.
+    pub(crate) addresses: (SocketAddr, SocketAddr),
+}
+
+/// A port that cannot be bound.
+#[derive(Debug, Error)]
+#[error("cannot bind port {port}")]
+pub struct BindError {
+    port: u16,
+    source: io::Error,
 }
 
 impl Listeners {
@@ -64,26 +75,31 @@ impl Listeners {
     ///
     /// # Errors
     /// Names the port that cannot be had.
-    pub(crate) fn bind(port: u16, control_port: u16, shards: usize) -> io::Result<Self> {
-        let named =
-            |port: u16| move |e: io::Error| io::Error::new(e.kind(), format!("cannot bind port {port}: {e}"));
-        let clients = bind_shards(port, shards).map_err(named(port))?;
+    pub(crate) fn bind(port: u16, control_port: u16, shards: usize) -> Result<Self, BindError> {
+        let named = |port: u16| move |source| BindError { port, source };
+        let (clients, address) = bind_shards(port, shards).map_err(named(port))?;
         let control = bind_all(control_port, false).map_err(named(control_port))?;
-        Ok(Self { clients, control })
+        let control_address = control.local_addr().map_err(named(control_port))?;
+        Ok(Self {
+            clients,
+            control,
+            addresses: (address, control_address),
+        })
     }
 }
 
 /// With `SO_REUSEPORT` the kernel distributes new connections over all listeners of the port.
-fn bind_shards(port: u16, shards: usize) -> io::Result<Vec<StdListener>> {
+fn bind_shards(port: u16, shards: usize) -> io::Result<(Vec<StdListener>, SocketAddr)> {
     // With the option a bind succeeds on a port that another process shares: only a bind without it
     // fails on a port in use.
     let alone = bind_all(port, false)?;
+    let address = alone.local_addr()?;
     if shards <= 1 {
-        return Ok(vec![alone.into_std()?]);
+        return Ok((vec![alone.into_std()?], address));
     }
-    let port = alone.local_addr()?.port();
     drop(alone);
-    (0..shards).map(|_| bind_all(port, true)?.into_std()).collect()
+    let listeners = (0..shards).map(|_| bind_all(address.port(), true)?.into_std());
+    Ok((listeners.collect::<io::Result<_>>()?, address))
 }
 
 /// `[::]`, which takes IPv4 as well, or `0.0.0.0` where there is no IPv6.

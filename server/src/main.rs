@@ -43,5 +43,5 @@ fn start(args: &Args, mut config: Config) -> anyhow::Result<()> {
     let served = runtime.block_on(run::serve(args, config));
     // A name lookup that hangs must not hold the process up after its last client.
     runtime.shutdown_timeout(LOOKUP_WAIT);
-    served
+    Ok(served?)
 }

@@ -5,17 +5,17 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use thiserror::Error;
 use tokio::sync::Semaphore;
-use wsc_runtime::signals::Signals;
+use wsc_runtime::signals::{SignalError, Signals};
 
 use crate::admin;
 use crate::args::Args;
 use crate::config::Config;
 use crate::lifecycle::capacity;
 use crate::lifecycle::shards::{Port, Shards};
-use crate::listener::{Listeners, accept};
+use crate::listener::{BindError, Listeners, accept};
 use crate::server::Server;
 
 /// Sockets of the client port beyond the slots: health checks of the proxy, handshakes that get a
@@ -26,11 +26,24 @@ const CONTROL_SOCKETS: usize = 64;
 /// How often the memory in use is read while few clients connect.
 const MEMORY_READ_EVERY: Duration = Duration::from_millis(500);
 
+/// Why the server does not start, or ends before SIGTERM.
+#[derive(Debug, Error)]
+pub enum StartError {
+    #[error("the open-file limit {0} is too low: raise it above 256")]
+    OpenFiles(u64),
+    #[error(transparent)]
+    Signals(#[from] SignalError),
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("cannot start the shards")]
+    Shards(#[source] io::Error),
+}
+
 /// Raises the open-file limit to the hard one and lowers the capacity to what it leaves.
 ///
 /// # Errors
 /// If it leaves nothing.
-pub fn fit_to_files(config: &mut Config) -> anyhow::Result<()> {
+pub fn fit_to_files(config: &mut Config) -> Result<(), StartError> {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
@@ -41,8 +54,7 @@ pub fn fit_to_files(config: &mut Config) -> anyhow::Result<()> {
     }
     let nofile = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let wanted = config.capacity;
-    config.capacity = capacity::within_files(wanted, nofile)
-        .with_context(|| format!("the open-file limit {nofile} is too low: raise it above 256"))?;
+    config.capacity = capacity::within_files(wanted, nofile).ok_or(StartError::OpenFiles(nofile))?;
     if config.capacity < wanted {
         tracing::warn!(
             requested = wanted,
@@ -58,12 +70,12 @@ pub fn fit_to_files(config: &mut Config) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// If a port cannot be bound or signals cannot be had.
-pub async fn serve(args: &Args, config: Config) -> anyhow::Result<()> {
+pub async fn serve(args: &Args, config: Config) -> Result<(), StartError> {
     let mut signals = Signals::new()?;
     let listeners = Listeners::bind(args.port, args.control_port, config.shards)?;
     tracing::info!(
-        clients = %listeners.clients.first().context("no listener")?.local_addr()?,
-        control = %listeners.control.local_addr()?,
+        clients = %listeners.addresses.0,
+        control = %listeners.addresses.1,
         path = config.path,
         capacity = config.capacity,
         shards = config.shards,
@@ -80,7 +92,7 @@ pub async fn serve(args: &Args, config: Config) -> anyhow::Result<()> {
         signals.recv().await;
     };
     tokio::select! {
-        served = serve_until(listeners, Server::new(config), shutdown) => served?,
+        served = serve_until(listeners, Server::new(config), shutdown) => served.map_err(StartError::Shards)?,
         () = second => tracing::warn!("second signal; closing connections without close frames"),
     }
     Ok(())

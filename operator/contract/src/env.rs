@@ -41,6 +41,13 @@ pub mod server {
         HEARTBEAT_SECONDS = "WSC_HEARTBEAT_SECONDS";
         LOG_FORMAT = "WSC_LOG_FORMAT";
     }
+
+    /// Variables of release 0.1.0 that have another name now.
+    pub const RENAMED: [(&str, &str); 3] = [
+        ("WSC_BUS", BROKER),
+        ("WSC_OUTBOX_BYTES", OUTBOUND_QUEUE_BYTES),
+        ("WSC_OUTBOXES_BYTES", OUTBOUND_TOTAL_BYTES),
+    ];
 }
 
 /// Variables of `wsc-proxy-agent`.

@@ -40,6 +40,16 @@ const WRONG: &[Case<'_>] = &[
         &["WSC_BROKER"],
     ),
     (&["--broker", "kafka"], &[], &["--broker", "redis", "memory"]),
+    (
+        &["--broker", "memory"],
+        &[("WSC_OUTBOX_BYTES", "1048576")],
+        &["WSC_OUTBOX_BYTES is now WSC_OUTBOUND_QUEUE_BYTES"],
+    ),
+    (
+        &["--broker", "memory"],
+        &[("WSC_BUS", "memory")],
+        &["WSC_BUS is now WSC_BROKER"],
+    ),
     (&["--redis-url", "http://h"], &[], &["redis://", "rediss://"]),
     (
         &["--redis-url", "redis://h", "--redis-prefix", "a b"],
