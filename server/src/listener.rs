@@ -1,6 +1,9 @@
 //! Listeners and HTTP connections with limits: slow headers, large headers and too many sockets end
 //! early.
 
+#[cfg(target_os = "linux")]
+mod linux;
+
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::io;
@@ -16,8 +19,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use nix::sys::socket::setsockopt;
-use nix::{getsockopt_impl, libc, setsockopt_impl, sockopt_impl};
 use prometheus_client::metrics::counter::Counter;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -32,12 +33,6 @@ const HEADER_BYTES: usize = 8 << 10;
 const HEADERS: usize = 64;
 /// Connections that the kernel keeps while we are busy; it lowers this to its own limit.
 const BACKLOG: u32 = 4096;
-/// A peer that acknowledges nothing for this long, or has no room for anything, is gone; in
-/// milliseconds.
-const USER_TIMEOUT_MS: u32 = 30_000;
-/// How much the kernel buffers beyond the window of a slow client, in bytes; by default it would be
-/// megabytes. The rest stays in the outbound queue, where it is counted.
-const NOTSENT_LOWAT: u32 = 16 << 10;
 /// The pause after a failed accept, which mostly means no files left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -116,22 +111,13 @@ fn bind_all(port: u16, shared: bool) -> io::Result<TcpListener> {
     }
 }
 
-sockopt_impl!(
-    /// See tcp(7); nix has no name for it.
-    TcpNotsentLowat,
-    Both,
-    libc::IPPROTO_TCP,
-    libc::TCP_NOTSENT_LOWAT,
-    u32
-);
-
 /// What is set here the kernel gives to every connection, which saves three calls for each.
 fn listen(socket: TcpSocket, address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.set_reuseport(shared)?;
     socket.set_nodelay(true)?;
-    rustix::net::sockopt::set_tcp_user_timeout(&socket, USER_TIMEOUT_MS)?;
-    setsockopt(&socket, TcpNotsentLowat, &NOTSENT_LOWAT)?;
+    #[cfg(target_os = "linux")]
+    linux::bound_slow_peers(&socket)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
@@ -229,7 +215,6 @@ pub(crate) fn error(
 #[cfg(test)]
 mod tests {
     use futures::{SinkExt, StreamExt};
-    use nix::sys::socket::getsockopt;
     use tokio::io::duplex;
     use tokio_tungstenite::client_async;
     use tokio_tungstenite::tungstenite::Message;
@@ -251,9 +236,8 @@ mod tests {
                 .find_map(|listener| listener.accept().ok());
             let (accepted, _) = accepted.unwrap();
             assert!(accepted.nodelay().unwrap());
-            let user_timeout = rustix::net::sockopt::tcp_user_timeout(&accepted).unwrap();
-            let lowat = getsockopt(&accepted, TcpNotsentLowat).unwrap();
-            assert_eq!((user_timeout, lowat), (USER_TIMEOUT_MS, NOTSENT_LOWAT));
+            #[cfg(target_os = "linux")]
+            linux::assert_slow_peers_are_bounded(&accepted);
         }
     }
 

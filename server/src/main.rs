@@ -19,6 +19,7 @@ const LOOKUP_WAIT: Duration = Duration::from_millis(100);
 fn main() -> ExitCode {
     // First of all: what is allocated before is not split again. The allocator requests no huge
     // pages (its feature `no_thp`), but with the setting `always` the kernel gives them unasked.
+    #[cfg(target_os = "linux")]
     let huge_pages = rustix::thread::disable_transparent_huge_pages(true);
     let command = Args::read(std::env::args_os()).and_then(|args| Ok((args.config()?, args)));
     wsc_runtime::run(
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         command,
         |(_, args)| args.log_format,
         |(config, args)| {
+            #[cfg(target_os = "linux")]
             if let Err(error) = huge_pages {
                 tracing::warn!(%error, "transparent huge pages not disabled");
             }

@@ -224,6 +224,7 @@ mod tests {
         assert!(!memory.is_full());
     }
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn who_comes_between_two_looks_counts() {
         let limit = 1 << 40;
@@ -241,6 +242,7 @@ mod tests {
         assert!(Memory::new(Limit::None).has_room());
     }
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn what_is_read_is_what_the_kernel_says() {
         assert_eq!(

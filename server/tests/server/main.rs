@@ -17,9 +17,12 @@ mod edges;
 mod frames;
 mod fuzz;
 mod handshake;
+#[cfg(target_os = "linux")]
 mod leaks;
 mod limits;
+#[cfg(target_os = "linux")]
 mod memory;
+#[cfg(target_os = "linux")]
 mod paced;
 mod redis_access;
 mod redis_faults;

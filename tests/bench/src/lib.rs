@@ -5,18 +5,27 @@
 //! Clients ([`crowd`], [`storm`], [`open_loop`]) and floors ([`floor`], [`door`]) are processes of their own, so that each has its own
 //! files and its own CPU time.
 
+#[cfg(target_os = "linux")]
 pub mod crowd;
+#[cfg(target_os = "linux")]
 pub mod door;
 pub mod floor;
 pub mod helper;
+#[cfg(target_os = "linux")]
 pub mod measures;
+#[cfg(target_os = "linux")]
 pub mod meter;
+#[cfg(target_os = "linux")]
 pub mod open_loop;
 pub mod pairs;
+#[cfg(target_os = "linux")]
 pub mod progress;
 pub mod report;
+#[cfg(target_os = "linux")]
 pub mod rounds;
+#[cfg(target_os = "linux")]
 pub mod storm;
+#[cfg(target_os = "linux")]
 pub mod subjects;
 pub mod tally;
 

@@ -30,8 +30,17 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// Lint and the unit tests run elsewhere too; all else stands on namespaces, epoll, /proc and Debian's packages.
+pub fn need_linux(what: &str) -> Result<()> {
+    if !cfg!(target_os = "linux") {
+        bail!("{what} needs Linux: run it on Debian 12");
+    }
+    Ok(())
+}
+
 /// Namespaces, mounts and cgroups are root's.
 pub fn need_root(what: &str) -> Result<()> {
+    need_linux(what)?;
     if !is_root() {
         bail!("{what} needs root: run it by `sudo -E env PATH=\"$PATH\" cargo xtask …`");
     }
@@ -40,6 +49,7 @@ pub fn need_root(what: &str) -> Result<()> {
 
 /// Installs the packages that are missing, or names them when this process may not.
 pub fn packages(steps: &Steps) -> Result<()> {
+    need_linux("this command")?;
     let missing = missing();
     if missing.is_empty() {
         return Ok(());

@@ -43,6 +43,7 @@ pub fn send_queues(port: u16) -> Result<Vec<u64>> {
 
 const ESTABLISHED: &str = "01";
 
+#[cfg(target_os = "linux")]
 #[cfg(test)]
 mod tests {
     use std::io::{ErrorKind, Write};

@@ -15,6 +15,7 @@ use wsc_environment::cache::Cache;
 use wsc_environment::cargo::{self, Executable};
 use wsc_environment::cluster::Cluster;
 use wsc_environment::cluster::api_tier::ApiTier;
+use wsc_environment::plan::Need;
 use wsc_environment::steps::Steps;
 use wsc_environment::variables::{self, Environment};
 use wsc_environment::{autobahn, cluster, debian, helm, images, kubernetes, machine};
@@ -30,6 +31,9 @@ const E2E_LIMIT: Duration = Duration::from_mins(40);
 const E2E_THREADS: &str = "4";
 
 pub(super) fn run(tier: Tier, cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outcome> {
+    if tier.needs().contains(&Need::DebianPackages) {
+        machine::need_linux(&format!("the tier {}", tier.name()))?;
+    }
     match tier {
         Tier::Lint => lint::run(cache, steps),
         Tier::Unit => unit(cache, steps, filter),

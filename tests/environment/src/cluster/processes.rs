@@ -87,6 +87,7 @@ pub(crate) fn kill(pid: i32) {
     }
 }
 
+#[cfg(target_os = "linux")]
 #[cfg(test)]
 mod tests {
     use super::*;

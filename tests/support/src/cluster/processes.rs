@@ -131,6 +131,7 @@ fn read(pid: i32) -> Option<Process> {
 mod tests {
     use super::*;
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn a_process_is_read_and_signalled() {
         let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
