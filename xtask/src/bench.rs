@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use wsc_environment::cache::Cache;
 use wsc_environment::process::output;
@@ -15,9 +15,9 @@ use wsc_environment::{cargo, debian, images, machine, peers, repository, variabl
 /// Options of the bench of the server.
 #[derive(Args)]
 pub(crate) struct BenchArgs {
-    /// One measure only: memory, handshake, broadcast, echo, hundred-thousand, redis, start or size
+    /// One measure only
     #[arg(long, value_name = "MEASURE")]
-    pub(crate) only: Option<String>,
+    pub(crate) only: Option<Measure>,
     /// Write the rows, as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
@@ -26,11 +26,37 @@ pub(crate) struct BenchArgs {
     pub(crate) docs: bool,
 }
 
+/// The names of `MEASURES` in tests/bench/src/measures.rs: a wrong one is rejected before the build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Measure {
+    Memory,
+    Handshake,
+    Broadcast,
+    Echo,
+    HundredThousand,
+    Redis,
+    Stalled,
+    Start,
+    Size,
+}
+
+impl Measure {
+    fn name(self) -> String {
+        self.to_possible_value()
+            .map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    /// Whether its rows compare with a peer, which is built then.
+    fn has_peers(self) -> bool {
+        !matches!(
+            self,
+            Self::Memory | Self::HundredThousand | Self::Start | Self::Size
+        )
+    }
+}
+
 /// Where a run is published.
 const DOCUMENT: &str = "docs/benchmarks.md";
-
-/// Measures without a peer, for which no peer is built.
-const WITHOUT_PEERS: [&str; 4] = ["memory", "hundred-thousand", "start", "size"];
 
 const INTRODUCTION: &str = "# Benchmarks of the server
 
@@ -50,19 +76,18 @@ pub(crate) fn server(args: &BenchArgs) -> Result<ExitCode> {
     bench
         .envs(variables::of_programs(&programs)?)
         .envs(variables::of_debian(&others));
-    let only = args.only.as_deref();
-    if only.is_none_or(|only| !WITHOUT_PEERS.contains(&only)) {
+    if args.only.is_none_or(Measure::has_peers) {
         bench.envs(variables::of_peers(&peers::build(&cache, &steps)?));
     }
-    if only.is_none_or(|only| only == "size") {
+    if args.only.is_none_or(|only| only == Measure::Size) {
         if machine::is_root() {
             bench.env("WSC_IMAGE_SERVER", images::server(&cache, &steps, &programs)?);
         } else {
             steps.note("the size of the image is measured as root only");
         }
     }
-    if let Some(only) = &args.only {
-        bench.arg("--only").arg(only);
+    if let Some(only) = args.only {
+        bench.arg("--only").arg(only.name());
     }
     if let Some(json) = &args.json {
         bench.arg("--json").arg(json);
@@ -112,4 +137,24 @@ fn setting(others: &debian::Programs) -> Result<String> {
         load.split_whitespace().next().unwrap_or("unknown"),
         peers::versions()?,
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn measures_are_those_of_the_bench() {
+        let bench = fs::read_to_string(repository::path("tests/bench/src/measures.rs")).unwrap();
+        let of_bench: Vec<&str> = bench
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("measure(\"")?.split_once('"'))
+            .map(|(name, _)| name)
+            .collect();
+        let ours: Vec<String> = Measure::value_variants()
+            .iter()
+            .map(|measure| measure.name())
+            .collect();
+        assert_eq!(ours, of_bench);
+    }
 }

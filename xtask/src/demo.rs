@@ -34,6 +34,7 @@ pub(crate) struct DemoArgs {
 const INTERRUPTED: u8 = 130;
 
 pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
+    machine::need_root("the demo")?;
     let cache = Cache::open()?;
     let steps = Steps::new();
     let needs = [
@@ -45,7 +46,6 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
     ];
     plan::announce(&cache, &steps, &needs)?;
     machine::packages(&steps)?;
-    machine::need_root("the demo")?;
     interrupt::hold()?;
     let whose = if Cluster::running(&cache).is_ok() {
         Whose::Theirs

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::process::{logged, output};
 use crate::steps::Steps;
@@ -87,13 +87,42 @@ pub(crate) fn missing() -> Vec<&'static str> {
         .collect()
 }
 
+/// The oldest minor version of Go 1 that builds the Go modules here.
+const GO_MINOR: u32 = 26;
+
 /// Go's version, or what to do about it.
-pub fn go_version() -> Result<String> {
-    output(Command::new("go").arg("version"))
-        .map(|version| version.trim().to_owned())
-        .map_err(|err| {
-            anyhow::anyhow!(
-                "Go 1.26 or newer is needed to build the local Kubernetes (https://go.dev/dl): {err}"
-            )
-        })
+pub(crate) fn go_version() -> Result<String> {
+    let needed =
+        format!("Go 1.{GO_MINOR} or newer is needed for Helm, Kubernetes and gofmt (https://go.dev/dl)");
+    let version = output(Command::new("go").arg("version")).context(needed.clone())?;
+    let version = version.trim();
+    if go_minor(version).is_some_and(|minor| minor < GO_MINOR) {
+        bail!("{needed}; found `{version}`");
+    }
+    Ok(version.to_owned())
+}
+
+/// 26 in `go version go1.26.8 linux/amd64`; none for a development version without a number.
+fn go_minor(version: &str) -> Option<u32> {
+    let (_, minor) = version.split_once("go1.")?;
+    let digits = minor.split(|letter: char| !letter.is_ascii_digit()).next()?;
+    digits.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_minor_version_of_go_is_read() {
+        for (version, minor) in [
+            ("go version go1.26.8 linux/amd64", Some(26)),
+            ("go version go1.9 darwin/arm64", Some(9)),
+            ("go version go1.27rc1 linux/amd64", Some(27)),
+            ("go version devel go1.28-3f2a Thu linux/amd64", Some(28)),
+            ("go version weekly", None),
+        ] {
+            assert_eq!(go_minor(version), minor, "{version}");
+        }
+    }
 }

@@ -17,18 +17,46 @@ use super::outcome::Outcome;
 use wsc_environment::cache::Cache;
 use wsc_environment::process::output;
 use wsc_environment::steps::Steps;
-use wsc_environment::{cargo, helm, peers, repository};
+use wsc_environment::{cargo, helm, interrupt, peers, repository};
 
 /// Workspaces of their own: the fuzz targets want a nightly compiler, and the features of the peer are not for the server.
 const BESIDE: [&str; 2] = ["server/fuzz", peers::AXUM];
 
-pub(super) fn run(cache: &Cache, steps: &Steps) -> Result<Outcome> {
-    let helm = helm::provide(cache, steps)?;
-    let deny = deny::provide(cache, steps)?;
-    let generator = cargo::program(cache, steps, "wsc-gen")?;
-    let sources = sources()?;
+/// What the checks share.
+struct Lint<'a> {
+    cache: &'a Cache,
+    steps: &'a Steps,
+}
+
+type Check = fn(&Lint<'_>) -> Result<()>;
+
+const CHECKS: [(&str, Check); 12] = [
+    ("cargo fmt", |_| cargo_fmt()),
+    ("clippy", clippy),
+    ("cargo deny", cargo_deny),
+    ("lock files beside", |_| lock_files()),
+    ("helm lint", helm_lint),
+    ("gen --check", gen_check),
+    ("gofmt", |_| gofmt()),
+    ("every file is in a module", |_| {
+        modules::check(&sources()?, &[".", BESIDE[0], BESIDE[1]].map(manifest))
+    }),
+    ("no circle of imports", |_| circles::check(&[manifest(".")])),
+    ("no test is ignored", |_| house::no_ignored_test(&sources()?)),
+    ("no banned word", |_| words::check()),
+    ("files are short", |_| house::short_files(&sources()?)),
+];
+
+/// Runs the checks whose name contains the filter, until an interrupt.
+pub(super) fn run(cache: &Cache, steps: &Steps, filter: Option<&str>) -> Outcome {
+    let lint = Lint { cache, steps };
     let mut total = Outcome::default();
-    let mut check = |name: &str, outcome: Result<()>, began: Instant| {
+    let chosen = CHECKS
+        .iter()
+        .filter(|(name, _)| filter.is_none_or(|filter| name.contains(filter)));
+    for (name, check) in chosen.take_while(|_| !interrupt::happened()) {
+        let began = Instant::now();
+        let outcome = check(&lint);
         if let Err(err) = &outcome {
             println!("{err:#}");
         }
@@ -39,66 +67,57 @@ pub(super) fn run(cache: &Cache, steps: &Steps) -> Result<Outcome> {
             began.elapsed().as_secs_f64()
         );
         total += outcome;
-    };
-    let mut timed = |name: &str, work: &mut dyn FnMut() -> Result<()>| {
-        let began = Instant::now();
-        check(name, work(), began);
-    };
-    timed("cargo fmt", &mut || {
-        said(repository::cargo().args(["fmt", "--all", "--check", "--", "--color=never"]))?;
-        for folder in BESIDE {
-            let manifest = manifest(folder);
-            let format = [
-                "fmt",
-                "--manifest-path",
-                &manifest,
-                "--check",
-                "--",
-                "--color=never",
-            ];
-            said(repository::cargo().args(format))?;
-        }
-        Ok(())
-    });
-    timed("clippy", &mut || clippy(cache, steps));
-    timed("cargo deny", &mut || {
-        said(repository::cargo_tool(&deny).args([
-            "--locked",
-            "check",
-            "--hide-inclusion-graph",
-            "bans",
-            "licenses",
-            "sources",
-        ]))
-    });
-    timed("lock files beside", &mut || {
-        for folder in BESIDE {
-            let manifest = manifest(folder);
-            let tree = ["tree", "--locked", "--depth=0", "--manifest-path", &manifest];
-            said(repository::cargo().args(tree))?;
-        }
-        Ok(())
-    });
-    timed("helm lint", &mut || {
-        said(
-            Command::new(&helm)
-                .args(["lint", "--strict"])
-                .arg(repository::path("charts/websocket-operator")),
-        )
-    });
-    timed("gen --check", &mut || {
-        said(Command::new(&generator).arg("--check"))
-    });
-    timed("gofmt", &mut gofmt);
-    timed("every file is in a module", &mut || {
-        let folders = [".", BESIDE[0], BESIDE[1]];
-        modules::check(&sources, &folders.map(manifest))
-    });
-    timed("no circle of imports", &mut || circles::check(&[manifest(".")]));
-    timed("no test is ignored", &mut || house::no_ignored_test(&sources));
-    timed("no banned word", &mut words::check);
-    timed("files are short", &mut || house::short_files(&sources));
-    Ok(total)
+    }
+    total
+}
+
+fn cargo_fmt() -> Result<()> {
+    said(repository::cargo().args(["fmt", "--all", "--check", "--", "--color=never"]))?;
+    for folder in BESIDE {
+        let manifest = manifest(folder);
+        let format = [
+            "fmt",
+            "--manifest-path",
+            &manifest,
+            "--check",
+            "--",
+            "--color=never",
+        ];
+        said(repository::cargo().args(format))?;
+    }
+    Ok(())
+}
+
+fn cargo_deny(lint: &Lint<'_>) -> Result<()> {
+    let deny = deny::provide(lint.cache, lint.steps)?;
+    said(repository::cargo_tool(&deny).args([
+        "--locked",
+        "check",
+        "--hide-inclusion-graph",
+        "bans",
+        "licenses",
+        "sources",
+    ]))
+}
+
+fn lock_files() -> Result<()> {
+    for folder in BESIDE {
+        let manifest = manifest(folder);
+        let tree = ["tree", "--locked", "--depth=0", "--manifest-path", &manifest];
+        said(repository::cargo().args(tree))?;
+    }
+    Ok(())
+}
+
+fn helm_lint(lint: &Lint<'_>) -> Result<()> {
+    let helm = helm::provide(lint.cache, lint.steps)?;
+    let chart = repository::path("charts/websocket-operator");
+    said(Command::new(helm).args(["lint", "--strict"]).arg(chart))
+}
+
+fn gen_check(lint: &Lint<'_>) -> Result<()> {
+    let generator = cargo::program(lint.cache, lint.steps, "wsc-gen")?;
+    said(Command::new(generator).arg("--check"))
 }
 
 /// The manifest in a folder of the checkout.
@@ -124,7 +143,7 @@ fn said(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-fn clippy(cache: &Cache, steps: &Steps) -> Result<()> {
+fn clippy(lint: &Lint<'_>) -> Result<()> {
     let mut clippy = repository::cargo();
     clippy.args([
         "clippy",
@@ -136,8 +155,8 @@ fn clippy(cache: &Cache, steps: &Steps) -> Result<()> {
         "-D",
         "warnings",
     ]);
-    steps.run_counted("cargo clippy", |progress| {
-        cargo::run(&mut clippy, cache, progress)
+    lint.steps.run_counted("cargo clippy", |progress| {
+        cargo::run(&mut clippy, lint.cache, progress)
     })?;
     Ok(())
 }
@@ -171,4 +190,19 @@ fn sources() -> Result<Vec<PathBuf>> {
         .map(|line| root.join(line))
         .filter(|path| path.exists())
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_selects_checks_by_name() {
+        let (cache, steps) = (
+            Cache::at(std::env::temp_dir().join("wsc-lint-cache")).unwrap(),
+            Steps::new(),
+        );
+        assert_eq!(run(&cache, &steps, Some("ignored")), Outcome::of(true));
+        assert_eq!(run(&cache, &steps, Some("no such check")), Outcome::default());
+    }
 }

@@ -16,9 +16,10 @@ use wsc_environment::cargo::{self, Executable};
 use wsc_environment::cluster::Cluster;
 use wsc_environment::cluster::api_tier::ApiTier;
 use wsc_environment::plan::Need;
+use wsc_environment::process::output;
 use wsc_environment::steps::Steps;
 use wsc_environment::variables::{self, Environment};
-use wsc_environment::{autobahn, cluster, debian, helm, images, kubernetes, machine};
+use wsc_environment::{autobahn, cluster, debian, helm, images, interrupt, kubernetes, machine};
 
 const UNIT_LIMIT: Duration = Duration::from_mins(5);
 const COMPONENT_LIMIT: Duration = Duration::from_mins(15);
@@ -35,7 +36,7 @@ pub(super) fn run(tier: Tier, cache: &Cache, steps: &Steps, filter: Option<&str>
         machine::need_linux(&format!("the tier {}", tier.name()))?;
     }
     match tier {
-        Tier::Lint => lint::run(cache, steps),
+        Tier::Lint => Ok(lint::run(cache, steps, filter)),
         Tier::Unit => unit(cache, steps, filter),
         Tier::Component => component(cache, steps, filter),
         Tier::Api => api(cache, steps, filter),
@@ -46,7 +47,7 @@ pub(super) fn run(tier: Tier, cache: &Cache, steps: &Steps, filter: Option<&str>
 fn unit(cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outcome> {
     let executables = cargo::unit_tests(cache, steps)?;
     let mut packages: BTreeMap<&str, Outcome> = BTreeMap::new();
-    for executable in &executables {
+    for executable in until_interrupted(&executables) {
         let command = Command::new(&executable.path);
         let outcome = suite(executable, command, UNIT_LIMIT, filter).run(cache)?;
         *packages.entry(&executable.package).or_default() += outcome;
@@ -71,20 +72,38 @@ fn component(cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outco
     machine::packages(steps)?;
     let mut environment = variables::of_repository();
     environment.extend(variables::of_debian(&debian::programs(cache, steps)?));
-    environment.extend(variables::of_autobahn(&autobahn::provide(cache, steps)?));
     let executables =
         cargo::integration_tests(cache, steps, &["wsc-proxy-agent", "wsc-server", "wsc-testing"])?;
+    if selects_autobahn(&executables, filter)? {
+        environment.extend(variables::of_autobahn(&autobahn::provide(cache, steps)?));
+    }
     // The agent runs as in its pod, with servers behind it: as processes.
     let ours = cargo::programs(cache, steps)?;
     environment.extend(variables::of_programs(&ours)?);
     let mut total = Outcome::default();
-    for executable in &executables {
+    for executable in until_interrupted(&executables) {
         let mut command = Command::new(&executable.path);
         command.envs(environment.iter().cloned());
         let outcome = suite(executable, command, COMPONENT_LIMIT, filter).run(cache)?;
         total += never_empty(&executable.target, outcome, filter);
     }
     Ok(total)
+}
+
+/// Whether one of the chosen tests runs the Autobahn suite, which needs Python 2.7.
+fn selects_autobahn(executables: &[Executable], filter: Option<&str>) -> Result<bool> {
+    for executable in executables {
+        let mut list = Command::new(&executable.path);
+        list.arg("--list").args(filter);
+        if output(&mut list)?.contains("autobahn") {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn until_interrupted<T>(all: &[T]) -> impl Iterator<Item = &T> {
+    all.iter().take_while(|_| !interrupt::happened())
 }
 
 fn api(cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outcome> {
@@ -118,7 +137,7 @@ fn e2e(cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outcome> {
     if was_running {
         return outcome;
     }
-    let checked = filter.is_none().then(|| cluster_commands(cache, steps));
+    let checked = (filter.is_none() && !interrupt::happened()).then(|| cluster_commands(cache, steps));
     cluster::down(cache, steps)?;
     let mut total = outcome?;
     total += checked.unwrap_or_default();
@@ -128,7 +147,7 @@ fn e2e(cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outcome> {
 /// The cluster's own commands, each check as a test.
 fn cluster_commands(cache: &Cache, steps: &Steps) -> Outcome {
     let mut total = Outcome::default();
-    for (name, check) in cluster::checks::CHECKS {
+    for (name, check) in until_interrupted(&cluster::checks::CHECKS) {
         total += checked(&format!("cluster: {name}"), &check(cache, steps));
     }
     total
@@ -186,7 +205,7 @@ fn run_in(
     cache: &Cache,
 ) -> Result<Outcome> {
     let mut total = Outcome::default();
-    for executable in executables {
+    for executable in until_interrupted(executables) {
         let mut command = place(&executable.path)?;
         command.envs(environment.iter().cloned());
         let mut suite = suite(executable, command, limit, filter);
