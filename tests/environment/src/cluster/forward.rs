@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::handle::Cluster;
+use super::handle::{API_SERVER, Cluster};
 use super::processes;
 use crate::process::eventually;
 
@@ -24,9 +24,6 @@ pub use serve::run;
 pub fn run(_: &Path, _: i32) -> Result<()> {
     crate::machine::need_linux("the forwarder")
 }
-
-/// Where the cluster's process 1 keeps the API server.
-const API_SERVER: &str = "10.89.0.1:6443";
 
 /// How long the forwarder may take to listen.
 const LISTEN: Duration = Duration::from_secs(10);

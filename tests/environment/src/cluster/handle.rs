@@ -21,6 +21,9 @@ pub(super) const PROXY_VARIABLES: [&str; 6] = [
     "all_proxy",
 ];
 
+/// Where the cluster's process 1 keeps the API server.
+pub(super) const API_SERVER: &str = "10.89.0.1:6443";
+
 /// A cluster that was started, alive or not.
 pub struct Cluster {
     pub(super) state: PathBuf,

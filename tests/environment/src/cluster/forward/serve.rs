@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open, setsid};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::API_SERVER;
+use crate::cluster::handle::API_SERVER;
 
 /// Connections at a time: a person's kubectl and a dashboard or two.
 const CONNECTIONS: usize = 64;
