@@ -73,7 +73,7 @@ pub async fn play(url: &str, cases: &[&str]) -> Result<Report> {
     let index = fs::read_to_string(reports.join("index.json"))
         .with_context(|| format!("no report: {}", fs::read_to_string(&log).unwrap_or_default()))?;
     let mut index: BTreeMap<String, BTreeMap<String, Outcome>> = serde_json::from_str(&index)?;
-    let report = Report(index.remove(AGENT).context("the report is of somebody else")?);
+    let report = Report(index.remove(AGENT).context("the report is of another agent")?);
     ensure!(!report.0.is_empty(), "no case was played");
     Ok(report)
 }

@@ -254,12 +254,12 @@ impl ProxyPod {
     /// Waits until the agent has ended by itself.
     ///
     /// # Errors
-    /// If it goes on, or ends badly.
+    /// If it keeps running, or ends badly.
     pub async fn agent_ended(&mut self) -> Result<()> {
         let mut agent = self.agent.take().context("the agent does not run")?;
         let status = tokio::time::timeout(WAIT, agent.wait())
             .await
-            .context("the agent goes on")??;
+            .context("the agent keeps running")??;
         if !status.success() {
             bail!("the agent ended with {status}");
         }

@@ -21,14 +21,28 @@ pub(super) fn is_for_tests(attribute: &Group) -> bool {
     attribute.stream().to_string().replace(' ', "") == "cfg(test)"
 }
 
-/// Skips to the end of an item: its braces, or a semicolon. Returns its name where it is a module in a file of its own.
+/// Skips to the end of an item: its braces, a semicolon, or the comma of a match arm, field or variant.
+/// Returns its name where it is a module in a file of its own.
 pub(super) fn skip_item(tokens: &mut Tokens) -> Option<String> {
-    let mut words = Vec::new();
+    let mut words: Vec<String> = Vec::new();
+    // Commas inside of `<A, B>` and of a where clause end nothing; the `>` of an arrow closes nothing.
+    let (mut depth, mut has_where) = (0_usize, false);
     for token in tokens.by_ref() {
         match token {
             TokenTree::Punct(end) if end.as_char() == ';' => break,
+            TokenTree::Punct(end) if end.as_char() == ',' && depth == 0 && !has_where => return None,
             TokenTree::Group(body) if body.delimiter() == Delimiter::Brace => return None,
-            token => words.push(token.to_string()),
+            token => {
+                let is_arrow = words.last().is_some_and(|last| last == "-" || last == "=");
+                if is_punct(&token, '<') {
+                    depth += 1;
+                } else if is_punct(&token, '>') && !is_arrow {
+                    depth = depth.saturating_sub(1);
+                }
+                let word = token.to_string();
+                has_where |= word == "where";
+                words.push(word);
+            }
         }
     }
     match &words[..] {

@@ -18,25 +18,18 @@ mod source;
 
 const LIST: &str = "xtask/banned-words.tsv";
 
-/// Files of these are read whole.
-const DOCUMENTS: [&str; 7] = [
-    "README.md",
-    "CHANGELOG.md",
-    "CONTRIBUTING.md",
-    "SECURITY.md",
-    "docs/",
-    "crds/",
-    "charts/",
-];
+/// Files of these are read whole, and every Markdown file.
+const DOCUMENTS: [&str; 3] = ["docs/", "crds/", "charts/"];
 
 /// Of files of these, the texts that the programs show.
-const SOURCES: [&str; 6] = [
+const SOURCES: [&str; 7] = [
     "operator/",
     "server/src/",
     "xtask/",
     "tests/bench/",
     "tests/demo/",
     "tests/environment/",
+    "tests/support/",
 ];
 
 /// A word of the list, or several that follow each other.
@@ -84,19 +77,19 @@ fn parse(text: &str) -> Result<Vec<Banned>> {
 }
 
 fn find(root: &Path, files: &[String], banned: &[Banned]) -> Result<Vec<String>> {
-    let is_rust = |name: &str| {
+    let is_a = |name: &str, kind: &str| {
         Path::new(name)
             .extension()
-            .is_some_and(|extension| extension == "rs")
+            .is_some_and(|extension| extension == kind)
     };
     let is_below = |name: &str, folders: &[&str]| folders.iter().any(|folder| name.starts_with(folder));
     let read = |name: &str| fs::read_to_string(root.join(name)).with_context(|| format!("reading {name}"));
     let (mut passages, mut tests) = (Vec::new(), BTreeSet::new());
     for name in files {
-        if is_below(name, &DOCUMENTS) {
+        if is_below(name, &DOCUMENTS) || is_a(name, "md") {
             let text = read(name)?;
             passages.push((name, vec![Passage { line: 1, text }]));
-        } else if is_below(name, &SOURCES) && name.contains("src/") && is_rust(name) {
+        } else if is_below(name, &SOURCES) && name.contains("src/") && is_a(name, "rs") {
             let source = source::read(&read(name)?).map_err(|err| anyhow!("{name}: {err}"))?;
             let folder = module_folder(Path::new(name));
             tests.extend(source.test_modules.iter().map(|module| folder.join(module)));
@@ -162,8 +155,12 @@ fn begins_with(words: &[(usize, String, bool)], phrase: &[String]) -> bool {
 /// The words of a passage in lower case, with their lines, and whether only space is before them.
 fn words(passage: &Passage) -> Vec<(usize, String, bool)> {
     let (mut found, mut word, mut line, mut adjoins) = (Vec::new(), String::new(), passage.line, true);
-    for letter in passage.text.chars().chain([' ']) {
-        if letter.is_alphanumeric() || letter == '_' {
+    let mut letters = passage.text.chars().chain([' ']).peekable();
+    while let Some(letter) = letters.next() {
+        // `snake_case` is one word, `_emphasis_` is none but its word.
+        let joins =
+            letter == '_' && !word.is_empty() && letters.peek().is_some_and(|next| next.is_alphanumeric());
+        if letter.is_alphanumeric() || joins {
             word.extend(letter.to_lowercase());
             continue;
         }
@@ -171,7 +168,7 @@ fn words(passage: &Passage) -> Vec<(usize, String, bool)> {
             found.push((line, std::mem::take(&mut word), adjoins));
             adjoins = true;
         }
-        adjoins &= letter.is_whitespace();
+        adjoins &= letter.is_whitespace() || matches!(letter, '*' | '_' | '-');
         line += usize::from(letter == '\n');
     }
     found
@@ -224,6 +221,67 @@ mod tests {
         assert_eq!(
             found("comments", &[("server/src/a.rs", &without_clap)]),
             wanted[1..]
+        );
+    }
+
+    #[test]
+    fn every_markdown_file_and_the_test_support_are_read() {
+        let files = [
+            ("tests/releases/README.md", "nobody"),
+            ("NOTES.md", "nobody"),
+            ("tests/support/src/a.rs", "const A: &str = \"nobody\";"),
+        ];
+        let wanted = [
+            "tests/releases/README.md:1: nobody -> no client",
+            "NOTES.md:1: nobody -> no client",
+            "tests/support/src/a.rs:1: nobody -> no client",
+        ];
+        assert_eq!(found("everywhere", &files), wanted);
+    }
+
+    #[test]
+    fn emphasis_and_hyphens_are_space() {
+        for text in [
+            "goes **on**",
+            "*goes* on",
+            "_goes_ on",
+            "goes-on",
+            "goes\r\non",
+            "goes\t*on*",
+        ] {
+            let hit = found("emphasis", &[("docs/a.md", text)]);
+            assert_eq!(hit.len(), 1, "{text:?}: {hit:?}");
+        }
+        assert_eq!(
+            found("emphasis", &[("docs/a.md", "_nobody_ is __nobody__")]).len(),
+            2
+        );
+        assert_eq!(
+            found("emphasis", &[("docs/a.md", "`nobody_is` goes; on")]),
+            [""; 0]
+        );
+    }
+
+    #[test]
+    fn escapes_are_space() {
+        let text = r#"const A: [&str; 6] = ["\tnobody", "\rnobody", "\\nobody", "\"nobody\"", "goes\ton", "goes \
+            on"];"#;
+        assert_eq!(found("escapes", &[("server/src/a.rs", text)]).len(), 6);
+        let continued = "const A: &str = \"one \\\n two\n nobody\";";
+        assert_eq!(
+            found("escapes", &[("server/src/a.rs", continued)]),
+            ["server/src/a.rs:3: nobody -> no client"]
+        );
+    }
+
+    #[test]
+    fn a_test_arm_ends_at_its_comma() {
+        let text = "fn f(a: A) -> &'static str { match a { #[cfg(test)] A::B => \"nobody\", A::C => \"goes on\" } }\n\
+            struct S { #[cfg(test)] a: Map<A, B>, b: u8 }\n\
+            #[cfg(test)] fn g<A, B>() -> Map<A, B> where A: C, B: C { h(\"nobody\") }\n";
+        assert_eq!(
+            found("arms", &[("server/src/a.rs", text)]),
+            ["server/src/a.rs:1: goes on -> continues"]
         );
     }
 

@@ -77,6 +77,20 @@ fn string(literal: &Literal) -> Option<Passage> {
     let written = literal.to_string();
     written.contains('"').then(|| Passage {
         line: literal.span().start().line,
-        text: written.trim_matches('"').replace("\\n", "  ").replace('\\', " "),
+        text: without_escapes(written.trim_matches('"')),
     })
+}
+
+/// Line ends are kept, since a hit has a line.
+fn without_escapes(written: &str) -> String {
+    let mut text = String::new();
+    let mut letters = written.chars();
+    while let Some(letter) = letters.next() {
+        if letter != '\\' {
+            text.push(letter);
+            continue;
+        }
+        text.push_str(if letters.next() == Some('\n') { "\n" } else { " " });
+    }
+    text
 }
