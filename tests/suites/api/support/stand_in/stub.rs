@@ -12,22 +12,33 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
-use serde_json::{Value, json};
+use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
+use wsc_contract::agent::{AgentStatus, ServerStatus};
+use wsc_contract::control::{Broker, ErrorBody, Shed, Stats};
+use wsc_contract::files::BACKENDS;
 use wsc_contract::labels::{self, Component};
-use wsc_contract::{names, ports};
+use wsc_contract::{names, paths, ports};
+use wsc_haproxy::BackendSet;
 
 use super::super::send;
 use super::{Shared, locked};
 
+/// The version that servers and agents report.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// An error as the server answers it.
+type Refused = (StatusCode, ErrorBody);
+type Answer<T> = Result<T, Refused>;
+
 /// What a server pod says of itself.
 #[derive(Debug)]
 pub(crate) struct Server {
-    pub(crate) connections: i64,
-    pub(crate) capacity: i64,
+    pub(crate) connections: u64,
+    pub(crate) capacity: u64,
     pub(crate) cordoned: bool,
-    pub(crate) shed_total: i64,
+    pub(crate) shed_total: u64,
     /// How often it was asked.
     pub(crate) asked: u64,
     pod: String,
@@ -50,41 +61,67 @@ impl Server {
         }
     }
 
-    fn stats(&self) -> Value {
-        json!({
-            "boot_id": self.boot_id, "pod": self.pod, "version": "0.1.0", "uptime_ms": 1, "connections": self.connections,
-            "capacity": self.capacity, "cordoned": self.cordoned, "terminating": false, "accepted_total": 0, "closed_total": 0,
-            "refused": {"full": 0, "draining": 0, "wrong_pod": 0, "origin": 0, "bad_request": 0},
-            "shed_total": self.shed_total, "shed_target": self.shed_total, "via": {}, "broker": {"kind": "memory", "up": true},
-        })
+    fn stats(&self) -> Stats {
+        Stats {
+            boot_id: self.boot_id.clone(),
+            pod: Some(self.pod.clone()),
+            version: VERSION.to_owned(),
+            uptime_ms: 1,
+            connections: self.connections,
+            capacity: self.capacity,
+            cordoned: self.cordoned,
+            shed_total: self.shed_total,
+            shed_target: self.shed_total,
+            broker: Broker {
+                kind: "memory".to_owned(),
+                up: true,
+            },
+            ..Stats::default()
+        }
     }
 
-    /// docs/contracts.md, "control port"; whoever is asked to move is gone at once.
-    fn control(&mut self, method: &Method, path: &str, body: &[u8]) -> (StatusCode, Value) {
+    /// The control port; a client whose close is requested is gone at once.
+    fn control(&mut self, method: &Method, path: &str, body: &[u8]) -> Answer<Stats> {
         match (method.as_str(), path) {
-            ("GET", "/stats") => self.asked += 1,
-            ("PUT", "/cordon") => self.cordoned = true,
-            ("DELETE", "/cordon") => self.cordoned = false,
-            ("PUT", "/shed") => {
-                let shed: Value = serde_json::from_slice(body).unwrap_or_default();
-                if shed["boot_id"] != self.boot_id.as_str() {
-                    return (
-                        StatusCode::CONFLICT,
-                        json!({"error": "conflict", "message": "another boot_id"}),
-                    );
-                }
-                let total = shed["total"].as_i64().unwrap_or_default();
-                self.connections -= (total - self.shed_total).clamp(0, self.connections);
-                self.shed_total = self.shed_total.max(total);
-            }
-            _ => {
-                return (
-                    StatusCode::NOT_FOUND,
-                    json!({"error": "not_found", "message": path}),
-                );
-            }
+            ("GET", paths::STATS) => self.asked += 1,
+            ("PUT", paths::CORDON) => self.cordoned = true,
+            ("DELETE", paths::CORDON) => self.cordoned = false,
+            ("PUT", paths::SHED) => self.shed(body)?,
+            _ => return Err(error(StatusCode::NOT_FOUND, "not_found", path)),
         }
-        (StatusCode::OK, self.stats())
+        Ok(self.stats())
+    }
+
+    fn shed(&mut self, body: &[u8]) -> Answer<()> {
+        let bad_request = |message: String| error(StatusCode::BAD_REQUEST, "bad_request", &message);
+        let shed: Shed = serde_json::from_slice(body).map_err(|error| bad_request(error.to_string()))?;
+        shed.check().map_err(|error| bad_request(error.to_string()))?;
+        if shed.boot_id != self.boot_id {
+            return Err(error(StatusCode::CONFLICT, "boot_id", &self.boot_id));
+        }
+        let more = shed.total.saturating_sub(self.shed_total);
+        self.connections = self.connections.saturating_sub(more);
+        self.shed_total = self.shed_total.max(shed.total);
+        Ok(())
+    }
+}
+
+fn error(status: StatusCode, code: &'static str, message: &str) -> Refused {
+    let body = ErrorBody {
+        error: code.into(),
+        message: message.to_owned().into(),
+    };
+    (status, body)
+}
+
+/// As it is sent.
+fn sent<T: Serialize>(answer: Answer<T>) -> (StatusCode, String) {
+    match answer {
+        Ok(document) => (
+            StatusCode::OK,
+            serde_json::to_string(&document).unwrap_or_default(),
+        ),
+        Err((status, body)) => (status, serde_json::to_string(&body).unwrap_or_default()),
     }
 }
 
@@ -112,7 +149,7 @@ pub(super) async fn start(
     let is = |wanted: Component| component.as_deref() == Some(wanted.as_str());
     if is(Component::Server) {
         let answer = move |method: Method, path: String, body: Bytes| {
-            let answer = locked(&server).control(&method, &path, &body);
+            let answer = sent(locked(&server).control(&method, &path, &body));
             async move { answer }
         };
         return serve((address, ports::CONTROL.number).into(), answer)
@@ -122,16 +159,17 @@ pub(super) async fn start(
     if is(Component::Proxy) {
         let config = names::haproxy_config(&label(labels::CLUSTER).unwrap_or_default());
         let shared = shared.clone();
-        let answer = move |_: Method, _: String, _: Bytes| {
+        let answer = move |method: Method, path: String, _: Bytes| {
             let (shared, config) = (shared.clone(), config.clone());
             async move {
-                match agent(&shared, &config).await {
-                    Ok(status) => (StatusCode::OK, status),
-                    Err(error) => (
-                        StatusCode::INTERNAL_SERVER_ERROR,
-                        json!({"message": format!("{error:#}")}),
-                    ),
+                if (method, path.as_str()) != (Method::GET, paths::STATUS) {
+                    return sent::<AgentStatus>(Err(error(StatusCode::NOT_FOUND, "not_found", &path)));
                 }
+                let status = agent(&shared, &config).await;
+                sent(status.map_err(|cause| {
+                    let status = StatusCode::INTERNAL_SERVER_ERROR;
+                    error(status, "internal", &format!("{cause:#}"))
+                }))
             }
         };
         return serve((address, ports::AGENT.number).into(), answer)
@@ -142,29 +180,35 @@ pub(super) async fn start(
 }
 
 /// The status of an agent whose HAProxy runs what is published.
-async fn agent(shared: &Shared, config: &str) -> Result<Value> {
+async fn agent(shared: &Shared, config: &str) -> Result<AgentStatus> {
     let path = format!("/api/v1/namespaces/{}/configmaps/{config}", shared.namespace);
     let published = send(&shared.cluster, Method::GET, &path, None).await?;
     let published = published.map_err(|refusal| anyhow::anyhow!(refusal.message))?;
-    let set: Value = serde_json::from_str(
-        published["data"]["backends.json"]
-            .as_str()
-            .context("no backends.json")?,
-    )?;
-    let connections = |name: &Value| {
+    let json = published["data"][BACKENDS].as_str().context(BACKENDS)?;
+    let set = BackendSet::from_json(json)?;
+    let connections = |name: &str| {
         let running = shared.running();
-        let of_name = running.values().find(|running| *name == running.name.as_str());
+        let of_name = running.values().find(|running| running.name == name);
         of_name.map_or(0, |running| locked(&running.server).connections)
     };
-    let servers = set["servers"].as_array().into_iter().flatten();
-    let servers = servers.map(|server| {
-        json!({"name": server["name"], "state": server["state"], "up": true, "sessions": connections(&server["name"])})
+    let servers = set.servers.into_iter().map(|server| ServerStatus {
+        sessions: connections(&server.name),
+        name: server.name,
+        state: server.state,
+        up: true,
     });
-    Ok(json!({
-        "version": "0.1.0", "haproxy_version": "3.0.11", "pid": 1, "wanted_hash": set["hash"], "applied_hash": set["hash"],
-        "wanted_structure": set["structure"], "applied_structure": set["structure"], "refusal": null, "synced": true, "reloads": 0,
-        "pid_changes": 0, "old_workers": 0, "connections": 0, "servers": servers.collect::<Vec<_>>(),
-    }))
+    Ok(AgentStatus {
+        version: VERSION.to_owned(),
+        haproxy_version: "3.0.11".to_owned(),
+        pid: 1,
+        wanted_hash: set.hash.clone(),
+        applied_hash: set.hash,
+        wanted_structure: set.structure.clone(),
+        applied_structure: set.structure,
+        synced: true,
+        servers: servers.collect(),
+        ..AgentStatus::default()
+    })
 }
 
 async fn serve<F>(
@@ -172,7 +216,7 @@ async fn serve<F>(
     answer: impl Fn(Method, String, Bytes) -> F + Clone + Send + Sync + 'static,
 ) -> Result<Stub>
 where
-    F: Future<Output = (StatusCode, Value)> + Send + 'static,
+    F: Future<Output = (StatusCode, String)> + Send + 'static,
 {
     let listener = TcpListener::bind(address)
         .await
@@ -199,7 +243,7 @@ async fn respond<F>(
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible>
 where
-    F: Future<Output = (StatusCode, Value)>,
+    F: Future<Output = (StatusCode, String)>,
 {
     let (head, body) = request.into_parts();
     let body = body
@@ -207,8 +251,8 @@ where
         .await
         .map(http_body_util::Collected::to_bytes)
         .unwrap_or_default();
-    let (status, value) = answer(head.method, head.uri.path().to_owned(), body).await;
-    let mut response = Response::new(Full::new(Bytes::from(value.to_string())));
+    let (status, document) = answer(head.method, head.uri.path().to_owned(), body).await;
+    let mut response = Response::new(Full::new(Bytes::from(document)));
     *response.status_mut() = status;
     Ok(response)
 }
