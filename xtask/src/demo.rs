@@ -16,7 +16,7 @@ use wsc_environment::{cargo, helm, images, interrupt, machine, variables};
 /// Options of the demo.
 #[derive(Args)]
 pub(crate) struct DemoArgs {
-    /// Leave everything running at the end, with the commands to look around
+    /// Leave everything running at the end, with the commands to inspect it
     #[arg(long)]
     pub(crate) keep: bool,
     /// Write the report, as JSON

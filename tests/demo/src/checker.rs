@@ -99,7 +99,7 @@ fn moves(record: &Record, rules: &Rules, verdict: &mut Verdict) {
     let (moved, asked) = (verdict.clients.clients_moved, verdict.clients.closes_asked);
     if moved < rules.least_moved {
         verdict.failures.push(format!(
-            "only {moved} clients had to move, {} are needed",
+            "only {moved} clients received a request to reconnect, {} are required",
             rules.least_moved
         ));
     }
@@ -162,7 +162,7 @@ fn cookies(record: &Record, rules: &Rules, verdict: &mut Verdict) {
     }
     if tries < rules.least_tries || pods.len() < rules.least_try_pods {
         verdict.failures.push(format!(
-            "{tries} clients came back with a cookie, to {} pods: {} to {} pods are needed",
+            "{tries} clients reconnected with a cookie, to {} pods: {} to {} pods are required",
             pods.len(),
             rules.least_tries,
             rules.least_try_pods

@@ -171,7 +171,7 @@ impl Snapshot {
     pub fn line(&self) -> String {
         let (status, clients) = (&self.pool.status, &self.clients);
         format!(
-            "{} active, {} desired, {} starting, {} draining; {} clients; {} sent, {} received; {} closes asked, {} unasked",
+            "{} active, {} desired, {} starting, {} draining; {} clients; {} sent, {} received; {} closes requested, {} unexpected",
             self.pool.active(),
             status.desired_replicas,
             status.starting_replicas,

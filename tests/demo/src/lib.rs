@@ -141,7 +141,7 @@ fn describe(setup: &Setup) -> String {
 fn say_where_to_look(setup: &Setup) {
     let name = &setup.example.name;
     let kubectl = "cargo xtask cluster kubectl --";
-    say("It is left running. Look around:");
+    say("It keeps running. Commands to inspect it:");
     for line in [
         format!("{kubectl} -n demo get wsc {name} -w"),
         format!("{kubectl} -n demo get pods -L websocket-operator.io/state"),

@@ -122,7 +122,7 @@ impl Report {
                 tenths % 10
             ),
             format!(
-                "cookies     {} of {} clients came back to their own pod",
+                "cookies     {} of {} clients reconnected to their own pod",
                 self.cookie_returns, self.cookie_tries
             ),
             format!(

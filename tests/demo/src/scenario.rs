@@ -318,7 +318,7 @@ async fn reconnect_with_cookie(dashboard: &Dashboard, clients: &ClientPool) -> R
     let tries = cookies::judge(&recorder.landings(), &pods, &before, &after);
     let returned = tries.iter().filter(|attempt| attempt.returned).count();
     dashboard.note(format!(
-        "{returned} of {} came back to their own pod",
+        "{returned} of {} clients reconnected to their own pod",
         tries.len()
     ));
     Ok(tries)

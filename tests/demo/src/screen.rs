@@ -187,7 +187,7 @@ fn bar(connections: u64, capacity: u64) -> String {
 
 fn number_lines(snapshot: &Snapshot) -> Vec<Line<'static>> {
     let (status, clients) = (&snapshot.pool.status, &snapshot.clients);
-    let unasked = format!("{} unasked", clients.unasked);
+    let unasked = format!("{} unexpected", clients.unasked);
     let unasked = if clients.unasked == 0 {
         unasked.green()
     } else {
@@ -210,7 +210,7 @@ fn number_lines(snapshot: &Snapshot) -> Vec<Line<'static>> {
             clients.sent, clients.received
         )),
         Line::from(vec![
-            format!("closes    {} asked, ", clients.asked).into(),
+            format!("closes    {} requested, ", clients.asked).into(),
             unasked,
         ]),
     ]
@@ -261,7 +261,7 @@ mod tests {
             &"█".repeat(BAR_CELLS / 2),
             "1 active",
             "812 sent",
-            "0 asked, 1 unasked",
+            "0 requested, 1 unexpected",
             "none yet",
             "note 19",
         ] {

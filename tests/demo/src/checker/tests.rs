@@ -113,7 +113,7 @@ fn a_failure_of_the_clients_fails() {
     record.counted = Counted::default();
     fails(
         &record,
-        "client 3 was closed unasked at 20.0 s with 1001: going away",
+        "client 3 was closed without a request at 20.0 s with 1001: going away",
     );
 }
 
@@ -197,10 +197,10 @@ fn cookies_must_return_and_be_many() {
     assert_eq!((verdict.cookie_tries, verdict.cookie_returns), (2, 1));
     let mut record = clean();
     record.tries[1].pod = "chat-0".to_owned();
-    fails(&record, "2 clients came back with a cookie, to 1 pods");
+    fails(&record, "2 clients reconnected with a cookie, to 1 pods");
     let mut record = clean();
     record.tries.pop();
-    fails(&record, "1 clients came back with a cookie, to 1 pods");
+    fails(&record, "1 clients reconnected with a cookie, to 1 pods");
 }
 
 #[test]
@@ -265,6 +265,6 @@ fn too_few_moves_fail() {
     assert!(check(&moved(1, 0.0), &rules).passed());
     assert_eq!(
         check(&clean(), &rules).failures,
-        ["only 0 clients had to move, 1 are needed"]
+        ["only 0 clients received a request to reconnect, 1 are required"]
     );
 }

@@ -200,7 +200,7 @@ fn closes(record: &Record, verdict: &mut Verdict) {
                     );
                     let at = close.begun.as_secs_f64();
                     unasked.push(format!(
-                        "client {index} was closed unasked at {at:.1} s {frame}: {reason}"
+                        "client {index} was closed without a request at {at:.1} s {frame}: {reason}"
                     ));
                 }
             }

@@ -90,7 +90,7 @@ async fn drops_and_foreign_messages_are_found() {
     ends(&pool, EndKind::Unasked, 2).await;
     let err = pool.verify(0).unwrap_err().to_string();
     assert!(
-        err.starts_with("2 connections were dropped, 0 had to be: client 0 was closed unasked"),
+        err.starts_with("2 connections were dropped, 0 had to be: client 0 was closed without a request"),
         "{err}"
     );
     pool.verify(2).unwrap();

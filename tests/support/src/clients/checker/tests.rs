@@ -142,7 +142,7 @@ fn one_unasked_close_fails_whatever_its_code() {
     ] {
         let reason = String::new();
         let record = reconnected(ClosedBy::Server { code, reason });
-        let numbers = fails(&record, "client 2 was closed unasked at 50.5 s");
+        let numbers = fails(&record, "client 2 was closed without a request at 50.5 s");
         assert_eq!((numbers.closes_unasked, numbers.closes_asked), (1, 0), "{code:?}");
     }
 }
