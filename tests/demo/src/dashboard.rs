@@ -1,9 +1,10 @@
 //! What the demo shows while it runs: written by the observer and the scenario, read by the screen.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use wsc_api::v1alpha1::{Decision, WebSocketClusterStatus};
 
 use super::pool::Pool;
@@ -71,7 +72,7 @@ impl Dashboard {
 
     /// Looks at the pool, or changes it. (No guard leaves this function: one that lives a little too long would block the next look.)
     pub fn pool<R>(&self, look: impl FnOnce(&mut Pool) -> R) -> R {
-        look(&mut self.pool.lock().unwrap_or_else(PoisonError::into_inner))
+        look(&mut self.pool.lock())
     }
 
     /// From now on the clients' numbers are these.
@@ -125,7 +126,7 @@ impl Dashboard {
             active: pool.active(),
             draining: count(pool.status.draining_replicas),
         });
-        let mut timeline = self.timeline.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut timeline = self.timeline.lock();
         let last = timeline.last().copied().unwrap_or_default();
         let changed = PodCounts { at: now.at, ..last } != now;
         if timeline.is_empty() || changed {
@@ -135,10 +136,7 @@ impl Dashboard {
 
     /// The numbers of pods at each change.
     pub fn timeline(&self) -> Vec<PodCounts> {
-        self.timeline
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.timeline.lock().clone()
     }
 
     /// Everything, now.
@@ -157,7 +155,7 @@ impl Dashboard {
     }
 
     fn story(&self) -> MutexGuard<'_, Story> {
-        self.story.lock().unwrap_or_else(PoisonError::into_inner)
+        self.story.lock()
     }
 }
 

@@ -7,6 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 /// The folder of the cache.
@@ -133,6 +134,9 @@ pub struct Lock {
     _file: File,
 }
 
+/// Bytes of a SHA-256 that a key has: two hex digits each.
+const KEY_BYTES: usize = 6;
+
 /// A content key: the first 12 hex digits of a SHA-256.
 #[derive(Default)]
 pub struct Key(Sha256);
@@ -164,16 +168,7 @@ impl Key {
     }
 
     pub fn finish(self) -> String {
-        use std::fmt::Write;
-        self.0
-            .finalize()
-            .iter()
-            .take(6)
-            .fold(String::new(), |mut hex, byte| {
-                // Writing to a String cannot fail.
-                let _ = write!(hex, "{byte:02x}");
-                hex
-            })
+        HEXLOWER.encode(&self.0.finalize()[..KEY_BYTES])
     }
 }
 

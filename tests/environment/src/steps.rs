@@ -4,11 +4,11 @@
 
 use std::io::{IsTerminal, Write, stdout};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use parking_lot::Mutex;
 use rustix::termios::tcgetwinsize;
 
 /// How often a running step is shown on a terminal.
@@ -30,11 +30,11 @@ pub struct Progress(Mutex<String>);
 impl Progress {
     /// Shown from now on.
     pub fn set(&self, text: String) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = text;
+        *self.0.lock() = text;
     }
 
     fn get(&self) -> String {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().clone()
     }
 }
 

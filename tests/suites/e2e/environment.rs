@@ -1,12 +1,13 @@
 //! A namespace with an operator, and what users do there with kubectl and helm.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{Api, ListParams};
+use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::{OnceCell, RwLock};
 use tokio::time::sleep;
@@ -98,16 +99,13 @@ impl TestEnv {
     /// Clients of the resource of this name, at its `status.endpoint`.
     pub(crate) fn clients(&self, name: &str, endpoint: &str) -> ClientPool {
         let recorder = Arc::new(Recorder::new(Instant::now(), name, COOKIE));
-        self.recorders
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(Arc::clone(&recorder));
+        self.recorders.lock().push(Arc::clone(&recorder));
         ClientPool::new(recorder, endpoint, "lobby")
     }
 
     /// The namespace, and what the clients observed.
     fn describe(&self) -> String {
-        let recorders = self.recorders.lock().unwrap_or_else(PoisonError::into_inner);
+        let recorders = self.recorders.lock();
         let clients: String = recorders.iter().map(|recorder| recorder.describe()).collect();
         format!("{}\n{clients}", self.namespace.describe())
     }

@@ -5,12 +5,13 @@
 mod handshake;
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
+use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -127,12 +128,10 @@ impl Client {
         };
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let shared = Arc::new(Shared::default());
-        let keep_frames = options.keep_frames;
         let task = Task {
             socket,
             inbox,
             shared: Arc::clone(&shared),
-            keep_frames,
             reading: true,
             own: false,
         };
@@ -204,7 +203,7 @@ impl Client {
 
     /// Calls `look` with the messages kept so far.
     pub fn with_frames<R>(&self, look: impl FnOnce(&[Frame]) -> R) -> R {
-        look(&lock(&self.shared.frames))
+        look(&self.shared.frames.lock())
     }
 
     /// The payloads of the messages kept so far, as text.
@@ -219,7 +218,7 @@ impl Client {
 
     /// How the connection ended, if it did.
     pub fn ended(&self) -> Option<Ended> {
-        lock(&self.shared.ended).clone()
+        self.shared.ended.lock().clone()
     }
 
     /// Waits until at least this many messages came; false if they did not.
@@ -259,7 +258,6 @@ struct Task {
     socket: Socket,
     inbox: mpsc::Receiver<Command>,
     shared: Arc<Shared>,
-    keep_frames: bool,
     reading: bool,
     own: bool,
 }
@@ -269,7 +267,7 @@ impl Task {
         let ended = self.serve().await;
         // Nothing can be sent from the moment that the end is known.
         self.inbox.close();
-        *lock(&self.shared.ended) = Some(ended);
+        *self.shared.ended.lock() = Some(ended);
         self.shared.changed.notify_waiters();
         // The answer to the server's close is flushed by reading on to the end of the stream.
         let _ = timeout(CLOSE_WAIT, async {
@@ -337,14 +335,12 @@ impl Task {
         if !text && !message.is_binary() {
             return;
         }
-        if self.keep_frames {
-            let frame = Frame {
-                at: Instant::now(),
-                text,
-                payload: message.into_data(),
-            };
-            lock(&self.shared.frames).push(frame);
-        }
+        let frame = Frame {
+            at: Instant::now(),
+            text,
+            payload: message.into_data(),
+        };
+        self.shared.frames.lock().push(frame);
         self.shared.received.fetch_add(1, Ordering::Relaxed);
         self.shared.changed.notify_waiters();
     }
@@ -377,8 +373,4 @@ impl Task {
             reason: what.to_string(),
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

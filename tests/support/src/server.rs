@@ -2,11 +2,12 @@
 
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use http::Method;
+use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
@@ -175,11 +176,11 @@ impl Server {
         let last = Mutex::new(Value::Null);
         let found = eventually(deadline, what, async || {
             let stats = self.stats().await?;
-            lock(&last).clone_from(&stats);
+            last.lock().clone_from(&stats);
             Ok(check(&stats).then_some(stats))
         });
         let found = found.await;
-        found.with_context(|| format!("last stats: {}", lock(&last)))
+        found.with_context(|| format!("last stats: {}", last.lock()))
     }
 
     /// Waits until the connections, and handshakes under way, are that many.
@@ -194,7 +195,7 @@ impl Server {
 
     /// The lines that it said so far.
     pub fn log(&self) -> Vec<String> {
-        lock(&self.log).clone()
+        self.log.lock().clone()
     }
 
     /// The process; 0 when it has ended.
@@ -258,15 +259,11 @@ async fn collect(output: impl AsyncRead + Unpin, log: Arc<Mutex<Vec<String>>>) {
     let mut lines = BufReader::new(output).lines();
     // Read to the end in any case: a full pipe would stop the server.
     while let Ok(Some(line)) = lines.next_line().await {
-        let mut log = lock(&log);
+        let mut log = log.lock();
         if log.len() < LOG_LINES {
             log.push(line);
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! What gets through to a server and what does not.
 
 use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use anyhow::Result;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get as route;
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use wsc_contract::agent::ServerState;
 use wsc_haproxy::Server;
@@ -48,13 +49,13 @@ impl Recorder {
     }
 
     fn heard(&self) -> Vec<HeaderMap> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.heard.lock().clone()
     }
 }
 
 async fn record(State(heard): State<Arc<Mutex<Vec<HeaderMap>>>>, request: Request) -> StatusCode {
     let headers = request.headers().clone();
-    heard.lock().unwrap_or_else(PoisonError::into_inner).push(headers);
+    heard.lock().push(headers);
     StatusCode::IM_A_TEAPOT
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::http::StatusCode;
+use data_encoding::HEXLOWER;
 use futures::future::try_join_all;
 use serde_json::Value;
 use wsc_contract::agent::ServerState;
@@ -63,9 +64,7 @@ impl Backend {
 
     /// The value of the sticky cookie.
     pub(crate) fn cookie(&self) -> String {
-        self.name
-            .bytes()
-            .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+        HEXLOWER.encode(self.name.as_bytes())
     }
 
     /// Its own `/stats`.

@@ -1,12 +1,13 @@
 //! The operator is killed in the middle of its work, before or after the API server handles its request, and the next one continues.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
 use futures::StreamExt;
 use http::Method;
+use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
@@ -56,11 +57,11 @@ impl Trap {
 
     /// From now on calls count.
     fn arm(&self, victim: Pid) {
-        *self.victim.lock().unwrap_or_else(PoisonError::into_inner) = Some(victim);
+        *self.victim.lock() = Some(victim);
     }
 
     fn meet(&self, call: &Call) -> Verdict {
-        let Some(victim) = *self.victim.lock().unwrap_or_else(PoisonError::into_inner) else {
+        let Some(victim) = *self.victim.lock() else {
             return Verdict::Pass;
         };
         if self.calls.fetch_add(1, Ordering::SeqCst) + 1 != self.at {

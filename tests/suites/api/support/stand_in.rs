@@ -6,8 +6,8 @@ mod stub;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 use futures::StreamExt;
@@ -16,6 +16,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use kube::Api;
 use kube::runtime::{WatchStreamExt, watcher};
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use wsc_testing::cluster::Cluster;
@@ -64,7 +65,7 @@ impl StandIn {
     /// Reads, or changes, the server in each server pod.
     pub(crate) fn each(&self, mut what: impl FnMut(&str, &mut Server)) {
         for running in self.shared.running().values() {
-            what(&running.name, &mut locked(&running.server));
+            what(&running.name, &mut running.server.lock());
         }
     }
 
@@ -78,16 +79,12 @@ impl StandIn {
 
 impl Shared {
     fn running(&self) -> MutexGuard<'_, HashMap<String, Running>> {
-        locked(&self.pods)
+        self.pods.lock()
     }
 
     fn pod_path(&self, name: &str, subresource: &str) -> String {
         format!("/api/v1/namespaces/{}/pods/{name}{subresource}", self.namespace)
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn watch(shared: Arc<Shared>) {

@@ -1,12 +1,13 @@
 //! Watches how many server pods there are, so that a twin is seen however briefly it lives.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::runtime::{WatchStreamExt, watcher};
+use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use wsc_testing::cluster::Cluster;
 
@@ -42,7 +43,7 @@ impl Pods {
     }
 
     fn look<T>(&self, what: impl FnOnce(&Seen) -> T) -> T {
-        what(&self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+        what(&self.seen.lock())
     }
 }
 
@@ -66,7 +67,7 @@ async fn take(pods: Api<Pod>, seen: Arc<Mutex<Seen>>) {
             _ => continue,
         };
         let uid = pod.metadata.uid.unwrap_or_default();
-        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = seen.lock();
         if there {
             seen.there.insert(uid.clone());
             seen.ever.insert(uid);

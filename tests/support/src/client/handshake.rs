@@ -18,7 +18,6 @@ const BUFFER_BYTES: usize = 4 << 10;
 pub struct Options {
     url: String,
     headers: Vec<(String, String)>,
-    pub(super) keep_frames: bool,
 }
 
 impl Options {
@@ -27,7 +26,6 @@ impl Options {
         Self {
             url: url.into(),
             headers: Vec::new(),
-            keep_frames: true,
         }
     }
 
@@ -48,13 +46,6 @@ impl Options {
     #[must_use]
     pub fn origin(self, origin: &str) -> Self {
         self.header("origin", origin)
-    }
-
-    /// Frames are counted, but neither they nor their times are kept.
-    #[must_use]
-    pub fn only_count(mut self) -> Self {
-        self.keep_frames = false;
-        self
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::record::{ClientRecord, ClosedBy, Connection, Message, Record};
 
 /// Failures of one kind that are listed one by one.
-pub const MOST_LISTED: usize = 20;
+const MOST_LISTED: usize = 20;
 
 /// The numbers of a record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

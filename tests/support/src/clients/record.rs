@@ -151,7 +151,7 @@ impl Record {
 
 impl ClientRecord {
     /// The longest time without a connection, from an end to the next upgrade.
-    pub fn longest_gap(&self) -> Duration {
+    pub(super) fn longest_gap(&self) -> Duration {
         let pairs = self.connections.windows(2);
         let gaps =
             pairs.filter_map(|pair| Some(pair[1].opened.saturating_sub(pair[0].close.as_ref()?.begun)));

@@ -44,13 +44,6 @@ pub struct Request {
     pub code: u16,
 }
 
-impl Request {
-    /// Leases and events, which say that somebody is alive and what happened, and change no state.
-    pub fn is_lease_or_event(&self) -> bool {
-        self.resource == "leases" || self.resource == "events"
-    }
-}
-
 impl AuditLog {
     pub(super) fn new(path: &Path) -> Self {
         Self {
@@ -91,16 +84,6 @@ impl AuditLog {
             File::open(&self.path).with_context(|| format!("the audit log {}", self.path.display()))?;
         file.seek(SeekFrom::Start(mark.0))?;
         parse(BufReader::new(file), wanted)
-    }
-
-    /// The writes of one user since then, without leases and events.
-    ///
-    /// # Errors
-    /// As [`AuditLog::writes_since`].
-    pub fn writes_of(&self, user: &str, mark: Mark) -> Result<Vec<Request>> {
-        let mut writes = self.writes_since(mark)?;
-        writes.retain(|write| write.user == user && !write.is_lease_or_event());
-        Ok(writes)
     }
 }
 
@@ -235,13 +218,11 @@ mod tests {
         file.write_all(line("ResponseComplete", "create", "a", "pods", "").as_bytes())
             .unwrap();
         let mark = log.mark().unwrap();
-        assert_eq!(log.writes_of("a", mark).unwrap(), []);
+        assert_eq!(log.writes_since(mark).unwrap(), []);
         file.write_all(line("ResponseComplete", "delete", "a", "pods", "").as_bytes())
             .unwrap();
-        file.write_all(line("ResponseComplete", "update", "a", "leases", "coordination.k8s.io").as_bytes())
-            .unwrap();
         file.write_all(b"{\"kind\":").unwrap();
-        let writes = log.writes_of("a", mark).unwrap();
+        let writes = log.writes_since(mark).unwrap();
         assert_eq!(writes.len(), 1);
         assert_eq!(
             (writes[0].verb.as_str(), writes[0].name.as_str()),

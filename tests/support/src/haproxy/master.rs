@@ -3,10 +3,11 @@
 use std::fs::OpenOptions;
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
@@ -51,7 +52,7 @@ impl Master {
 
     /// How often it was started.
     pub(super) fn starts(&self) -> u64 {
-        lock(&self.state).starts
+        self.state.lock().starts
     }
 
     /// Whether it is started again when it ends.
@@ -61,13 +62,13 @@ impl Master {
 
     /// Sends a signal to the master alone.
     pub(super) fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = lock(&self.state).pid.context("haproxy does not run")?;
+        let pid = self.state.lock().pid.context("haproxy does not run")?;
         kill_process(pid, signal).context("signal for haproxy")
     }
 
     /// Kills the master and all workers.
     pub(super) fn kill(&self) {
-        let Some(pid) = lock(&self.state).pid else { return };
+        let Some(pid) = self.state.lock().pid else { return };
         let workers = processes::children(pid.as_raw_nonzero().get());
         // Whoever is gone needs no signal.
         let _ = kill_process(pid, Signal::KILL);
@@ -89,13 +90,13 @@ async fn keep(recipe: Recipe, state: Arc<Mutex<State>>, mut wanted: watch::Recei
     while wanted.wait_for(|wanted| *wanted).await.is_ok() {
         if let Ok(mut child) = spawn(&recipe) {
             {
-                let mut state = lock(&state);
+                let mut state = state.lock();
                 state.pid = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
                 state.starts += 1;
             }
             // It ends by a signal of a test, or is killed with this task.
             let _ = child.wait().await;
-            lock(&state).pid = None;
+            state.lock().pid = None;
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -117,10 +118,6 @@ fn spawn(recipe: &Recipe) -> Result<Child> {
         .stderr(log)
         .kill_on_drop(true);
     command.spawn().context("start haproxy")
-}
-
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The end of a log file.

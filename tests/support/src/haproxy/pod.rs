@@ -170,14 +170,6 @@ impl ProxyPod {
         Ok(())
     }
 
-    /// Kills HAProxy, which is not started again.
-    pub fn stop_haproxy(&self) {
-        if let Some(master) = &self.haproxy {
-            master.set_wanted(false);
-            master.kill();
-        }
-    }
-
     /// Tells HAProxy to let its clients finish and to end then, as the image's stop signal does.
     ///
     /// # Errors

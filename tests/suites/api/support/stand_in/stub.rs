@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
+use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
@@ -23,7 +24,7 @@ use wsc_contract::{names, paths, ports};
 use wsc_haproxy::BackendSet;
 
 use super::super::send;
-use super::{Shared, locked};
+use super::Shared;
 
 /// The version that servers and agents report.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -149,7 +150,7 @@ pub(super) async fn start(
     let is = |wanted: Component| component.as_deref() == Some(wanted.as_str());
     if is(Component::Server) {
         let answer = move |method: Method, path: String, body: Bytes| {
-            let answer = sent(locked(&server).control(&method, &path, &body));
+            let answer = sent(server.lock().control(&method, &path, &body));
             async move { answer }
         };
         return serve((address, ports::CONTROL.number).into(), answer)
@@ -189,7 +190,7 @@ async fn agent(shared: &Shared, config: &str) -> Result<AgentStatus> {
     let connections = |name: &str| {
         let running = shared.running();
         let of_name = running.values().find(|running| running.name == name);
-        of_name.map_or(0, |running| locked(&running.server).connections)
+        of_name.map_or(0, |running| running.server.lock().connections)
     };
     let servers = set.servers.into_iter().map(|server| ServerStatus {
         sessions: connections(&server.name),
