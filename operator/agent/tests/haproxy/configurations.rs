@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use anyhow::{Context, Result};
 use wsc_contract::agent::ServerState;
+use wsc_contract::origin::OriginPattern;
 use wsc_haproxy::{
     CookieName, ProxySettings, SameSite, Server, ServerOptions, Sticky, Timeouts, parse_info, render,
 };
@@ -13,19 +15,19 @@ use wsc_testing::haproxy::{PodOptions, ProxyPod};
 use crate::pool::{pool, ready};
 
 /// What HAProxy says to this text; it warns about nothing and refuses nothing.
-async fn accepted(text: &str) -> Result<(), String> {
-    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+async fn accepted(text: &str) -> Result<()> {
+    let folder = tempfile::tempdir()?;
     let file = folder.path().join("haproxy.cfg");
-    std::fs::write(&file, text).map_err(|error| error.to_string())?;
+    std::fs::write(&file, text)?;
     let places = Places {
         config_folder: folder.path().to_owned(),
         run_folder: folder.path().to_owned(),
         haproxy: std::env::var_os("WSC_HAPROXY")
-            .ok_or("WSC_HAPROXY is not set")?
+            .context("WSC_HAPROXY is not set")?
             .into(),
         pod_name: "chat-proxy-0".to_owned(),
     };
-    check(&places, &file).await.map_err(|error| error.to_string())
+    Ok(check(&places, &file).await?)
 }
 
 #[tokio::test]
@@ -42,7 +44,8 @@ async fn haproxy_takes_every_golden() {
             continue;
         }
         count += 1;
-        assert_eq!(accepted(text).await, Ok(()), "{}", path.display());
+        let answer = accepted(text).await;
+        assert!(answer.is_ok(), "{}: {answer:?}", path.display());
         let broken = text.replace("balance leastconn", "balance nonsense");
         assert!(accepted(&broken).await.is_err(), "the check bites");
     }
@@ -63,8 +66,7 @@ fn server(number: usize, address: &str, state: ServerState) -> Server {
     }
 }
 
-#[tokio::test]
-async fn haproxy_takes_the_ends_of_every_range() {
+fn paths_and_times() -> Vec<ProxySettings> {
     let mut cases = Vec::new();
     for (path, port) in [
         ("/ws", 1024),
@@ -96,9 +98,14 @@ async fn haproxy_takes_the_ends_of_every_range() {
             ..settings()
         });
     }
+    cases
+}
+
+fn cookies_and_origins() -> Result<Vec<ProxySettings>> {
+    let mut cases = Vec::new();
     for same_site in [SameSite::Lax, SameSite::Strict, SameSite::None] {
         for max_age_seconds in [0, 1, 86_400 * 365] {
-            let cookie_name = CookieName::parse(&"a.B-_9".repeat(10)).unwrap();
+            let cookie_name = CookieName::parse(&"a.B-_9".repeat(10))?;
             let sticky = Sticky {
                 cookie_name,
                 max_age_seconds,
@@ -120,21 +127,33 @@ async fn haproxy_takes_the_ends_of_every_range() {
             .collect(),
     ];
     for list in lists {
-        let origins = list.iter().map(|text| text.parse().unwrap()).collect();
+        let origins = list
+            .iter()
+            .map(|text| text.parse::<OriginPattern>())
+            .collect::<Result<_, _>>()?;
         cases.push(ProxySettings {
             origins,
             ..settings()
         });
     }
+    Ok(cases)
+}
+
+#[tokio::test]
+async fn haproxy_takes_the_ends_of_every_range() {
     let servers = [
         server(0, "10.0.0.1", ServerState::Ready),
         server(1, "fd00::1", ServerState::Maint),
         server(2, "::ffff:10.0.0.1", ServerState::Ready),
     ];
-    for case in cases {
+    for case in paths_and_times()
+        .into_iter()
+        .chain(cookies_and_origins().unwrap())
+    {
         let port = if case.port == 0 { 8080 } else { case.port };
         let text = render(&ProxySettings { port, ..case }, &servers).text;
-        assert_eq!(accepted(&text).await, Ok(()), "{text}");
+        let answer = accepted(&text).await;
+        assert!(answer.is_ok(), "{answer:?}: {text}");
     }
 }
 
@@ -157,7 +176,7 @@ async fn haproxy_takes_the_largest_pool() {
         &servers,
     )
     .text;
-    assert_eq!(accepted(&text).await, Ok(()));
+    accepted(&text).await.unwrap();
 }
 
 #[tokio::test]
