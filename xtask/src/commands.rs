@@ -17,7 +17,7 @@ use wsc_environment::cluster::{self, Cluster};
 use wsc_environment::steps::Steps;
 use wsc_environment::{cargo, helm, images, variables};
 
-/// Everything that this repository can do, each with all of its own set-up.
+/// Development commands; each installs or builds what it needs
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 pub(crate) struct Cli {
@@ -27,23 +27,23 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// A real local Kubernetes, the operator from its chart, clients, scale up, scale down, a verdict
+    /// Start a local Kubernetes, install the chart, scale a pool up and down, report PASSED or FAILED
     Demo(DemoArgs),
-    /// Lint and every test; or one tier
+    /// Run lint and all tests, or one tier
     Test(TestArgs),
-    /// The local Kubernetes, one per machine
+    /// Manage the local Kubernetes (one per machine)
     #[command(subcommand)]
     Cluster(ClusterCommand),
-    /// Builds the images and loads them into the local Kubernetes when it runs
+    /// Build the images and load them into the local Kubernetes when it runs
     Images(ImagesArgs),
-    /// Measures, beside a floor in the same run
+    /// Run benchmarks beside a floor and peers
     #[command(subcommand)]
     Bench(BenchCommand),
-    /// Writes the CRD and the reference pages: fields, contracts, flags, metrics
+    /// Write the CRD and the reference pages: fields, contracts, flags, metrics
     Gen(GenArgs),
-    /// Writes tests/releases/VERSION, which later versions are tested against
+    /// Write tests/releases/VERSION, which later versions are tested against
     ReleaseSnapshot(ReleaseArgs),
-    /// Advisories for crates; newer versions of HAProxy, Redis and their libraries than the images hold
+    /// Check crates against RustSec, and HAProxy and Redis in the images against Debian 13
     Audit,
     /// The forwarder that `cluster up` starts
     #[command(hide = true)]
@@ -58,7 +58,7 @@ enum BenchCommand {
 
 #[derive(Args)]
 struct TestArgs {
-    /// One tier only
+    /// Only this tier
     tier: Option<Tier>,
     /// Only tests whose name contains this
     #[arg(requires = "tier")]
@@ -67,22 +67,22 @@ struct TestArgs {
 
 #[derive(Subcommand)]
 enum ClusterCommand {
-    /// Starts or repairs it; does nothing when it is healthy
+    /// Start or repair it; a healthy one is left as it is
     Up {
         /// Number of nodes (default: the current number, or 1)
         #[arg(long, value_parser = clap::value_parser!(u8).range(1..=3))]
         nodes: Option<u8>,
     },
-    /// Stops it and removes its files
+    /// Stop it and remove its files
     Down,
-    /// Shows its files, nodes and pods
+    /// Show its files, nodes and pods
     Status,
-    /// kubectl as its administrator: `cargo xtask cluster kubectl -- get pods -A`
+    /// Run kubectl as cluster administrator: `cargo xtask cluster kubectl -- get pods -A`
     Kubectl {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
-    /// Runs a command in the cluster's network, with KUBECONFIG and the WSC_ variables of the tests
+    /// Run a command in the cluster's network, with KUBECONFIG and the WSC_ variables of the tests
     Client {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         command: Vec<OsString>,
@@ -98,7 +98,7 @@ struct ImagesArgs {
 
 #[derive(Args)]
 struct GenArgs {
-    /// Write nothing; fail when a file is not what it should be
+    /// Write nothing; fail when a generated file is out of date
     #[arg(long)]
     check: bool,
 }

@@ -16,7 +16,7 @@ use wsc_environment::{cargo, helm, images, interrupt, machine, variables};
 /// Options of the demo.
 #[derive(Args)]
 pub(crate) struct DemoArgs {
-    /// Leave everything running at the end, with the commands to inspect it
+    /// Keep cluster and pool running and print commands to inspect them
     #[arg(long)]
     pub(crate) keep: bool,
     /// Write the report, as JSON
@@ -25,7 +25,7 @@ pub(crate) struct DemoArgs {
     /// Write a picture of the run, as SVG: clients, pods and closes over time
     #[arg(long, value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,
-    /// Aim at a run of this many seconds
+    /// Target duration of the run, in seconds
     #[arg(long, value_name = "N")]
     pub(crate) seconds: Option<u32>,
 }

@@ -145,7 +145,7 @@ impl Controller {
         let pass = match timeout(PASS_DEADLINE, work).await {
             Ok(Ok(pass)) => pass,
             Ok(Err(_)) => {
-                tracing::error!("reconcile panicked; memory of the cluster reset");
+                tracing::error!("reconcile panicked; in-memory state of the resource reset");
                 *state = State::default();
                 Pass::of(Outcome::Abandoned)
             }

@@ -160,7 +160,7 @@ impl Drain {
         }
         tracing::info!(
             remaining = connections(),
-            duration_ms = start.elapsed().as_millis(),
+            duration_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
             "drain finished"
         );
     }

@@ -8,7 +8,7 @@ use wsc_environment::plan::Need;
 pub(crate) enum Tier {
     /// Format, clippy, dependencies, chart, generated files, house rules
     Lint,
-    /// Values in, values out: unit tests of all crates
+    /// Unit tests of all crates, without I/O
     Unit,
     /// Against a real HAProxy and a real Redis
     Component,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::on_change::OnChange;
 
-/// Limits on how many connections drains move to other pods, and how fast.
+/// Limits on the number and the rate of connections that drains move to other pods.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct DisruptionSpec {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::on_change::OnChange;
 
-/// Number of server pods, and how it follows the number of connections.
+/// Limits and rules of the number of server pods.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.minReplicas <= self.maxReplicas")

@@ -12,13 +12,14 @@ use super::server::ServerSpec;
 use super::status::WebSocketClusterStatus;
 use crate::on_change::OnChange;
 
-/// A pool of WebSocket server pods behind HAProxy, scaled by the number of connections, in which a scale-down and a rollout drain pods
-/// gracefully and a message published to a room reaches every client of the room on every pod.
+/// A pool of WebSocket server pods behind HAProxy, scaled by the number of connections. Removed pods are drained, and a message to a room
+/// is delivered on every pod, at most once.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "websocket-operator.io",
     version = "v1alpha1",
     kind = "WebSocketCluster",
+    doc = "A pool of WebSocket server pods behind HAProxy, scaled by the number of connections",
     plural = "websocketclusters",
     shortname = "wsc",
     category = "all",
@@ -42,7 +43,7 @@ use crate::on_change::OnChange;
     validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
         .message("metadata.name must start with a letter and contain only lower-case letters, digits and '-'"),
     validation = Rule::new("!self.metadata.name.matches('-(redis|haproxy|proxy)$')")
-        .message("metadata.name must not end in -redis, -haproxy or -proxy: children of other clusters have such names"),
+        .message("metadata.name must not end in -redis, -haproxy or -proxy: children of other WebSocketClusters have such names"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct WebSocketClusterSpec {
@@ -52,7 +53,7 @@ pub struct WebSocketClusterSpec {
     #[schemars(range(min = 0, max = 2000), extend("x-on-change" = OnChange::ScalesServers))]
     pub replicas: i32,
 
-    /// Number of server pods, and how it follows the number of connections.
+    /// Limits and rules of the number of server pods.
     pub scaling: ScalingSpec,
 
     /// Server pods: image, port, path, capacity and pod settings.
@@ -72,7 +73,7 @@ pub struct WebSocketClusterSpec {
     #[serde(default)]
     pub drain: DrainSpec,
 
-    /// Limits on how many connections drains move to other pods, and how fast.
+    /// Limits on the number and the rate of connections that drains move to other pods.
     #[serde(default)]
     pub disruption: DisruptionSpec,
 }

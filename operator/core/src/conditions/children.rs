@@ -22,7 +22,7 @@ pub(super) fn proxy_configured(facts: Facts<'_>) -> Finding {
     });
     if let Some((proxy, refusal)) = refused {
         let message = format!(
-            "HAProxy in {} rejected the configuration and keeps the last valid one: {}",
+            "HAProxy in {} rejected the configuration and keeps the last valid one: {}; correct spec.proxy or server.path",
             proxy.name, refusal.message
         );
         return finding(Truth::False, "Refused", message);

@@ -136,7 +136,7 @@ pub(super) fn scaling_limited(facts: Facts<'_>) -> Finding {
         Some(Limit::ClientsDoNotFit) => finding(
             true,
             "ClientsDoNotFit",
-            "the connected clients do not fit into spec.replicas server pods",
+            "the connected clients do not fit into spec.replicas server pods; raise spec.replicas",
         ),
     }
 }

@@ -12,7 +12,10 @@ pub(super) fn ready(facts: Facts<'_>, parts: [&Finding; 3], stalled: &Finding) -
         return finding("ChildConflict", &conflict_message(conflict));
     }
     if facts.draft.observed.proxy_ready.unwrap_or(0) == 0 {
-        return finding("ProxyNotReady", "no HAProxy pod is ready; clients cannot connect");
+        return finding(
+            "ProxyNotReady",
+            "no proxy pod is ready and clients cannot connect; see `kubectl describe` of the proxy pods",
+        );
     }
     for part in parts {
         let fails = match part.truth {
@@ -93,7 +96,7 @@ pub(crate) fn conflict_message(conflict: &ChildConflict) -> String {
         format!("waiting for the deletion of the former {kind} {name}")
     } else {
         format!(
-            "the {kind} {name} exists and is not controlled by this resource; delete it, or rename one of the two"
+            "the {kind} {name} exists and is not controlled by this resource; delete it, or create the WebSocketCluster under another name"
         )
     }
 }
