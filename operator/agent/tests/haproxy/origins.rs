@@ -31,6 +31,16 @@ const CASES: &[(&str, &[Case])] = &[
             ("https://EXAMPLE.org", "Example.ORG:443", true),
             ("https://my_host:8443", "my_host:8443", true),
             ("http://[::1]:8080", "[::1]:8080", true),
+            ("https://example.org.", "example.org.", true),
+            ("https://[0:0::1]", "[0:0::1]:443", true),
+            ("http://0x7f.1", "0x7f.1", true),
+            ("https://example.org.", "example.org", false),
+            ("https://example.org", "example.org.", false),
+            ("https://example.org:0443", "example.org", false),
+            ("http://[0:0::1]", "[::1]", false),
+            ("http://127.0.0.1", "0x7f.1", false),
+            ("ws://example.org", "example.org", false),
+            ("https://", "", false),
             ("https://example.org", "example.org:8443", false),
             ("https://example.org", "example.org:80", false),
             ("http://example.org", "example.org:443", false),
@@ -58,6 +68,27 @@ const CASES: &[(&str, &[Case])] = &[
             ("https://localhost", "ws.example.org", false),
             ("https://ws.example.net", "ws.example.net", false),
             ("null", "ws.example.org", false),
+        ],
+    ),
+    // Every scheme with a default port; other spellings of a listed host are not in the form that browsers send.
+    (
+        "wss://example.org:443,ws://*.example.org:80,ftp://example.org:21,http://127.0.0.1,http://[::1],file://",
+        &[
+            ("wss://example.org", "ws.example.org", true),
+            ("wss://example.org:443", "ws.example.org", true),
+            ("WSS://Example.org:443", "ws.example.org", true),
+            ("ws://app.example.org", "ws.example.org", true),
+            ("ws://app.example.org:80", "ws.example.org", true),
+            ("ftp://example.org:21", "ws.example.org", true),
+            ("http://127.0.0.1:80", "ws.example.org", true),
+            ("http://[::1]:80", "ws.example.org", true),
+            ("wss://example.org:80", "ws.example.org", false),
+            ("wss://example.org:0443", "ws.example.org", false),
+            ("wss://example.org.", "ws.example.org", false),
+            ("ws://app.example.org.", "ws.example.org", false),
+            ("http://0x7f.1", "ws.example.org", false),
+            ("http://[0:0::1]", "ws.example.org", false),
+            ("file://localhost", "ws.example.org", false),
         ],
     ),
     // Applications that are no web sites: `*` is every origin but `null`.
@@ -109,6 +140,11 @@ async fn status(port: u16, origin: &str, host: &str) -> Result<u16> {
     status.with_context(|| format!("response {response:?}"))
 }
 
+/// The longest origin, and one byte more: a host as in `Host`.
+fn lengths() -> [(String, bool); 2] {
+    [(255, true), (256, false)].map(|(bytes, allowed)| ("a".repeat(bytes - "https://".len()), allowed))
+}
+
 #[tokio::test]
 async fn proxy_decides_like_the_server() {
     let recorder = Recorder::start().await.unwrap();
@@ -135,6 +171,12 @@ async fn proxy_decides_like_the_server() {
                 *allowed,
                 "server, {case}"
             );
+        }
+        for (host, allowed) in lengths().into_iter().filter(|_| list.is_empty()) {
+            let origin = format!("https://{host}");
+            let expected = if allowed { 418 } else { 403 };
+            assert_eq!(status(pod.port(), &origin, &host).await.unwrap(), expected);
+            assert_eq!(policy.allows(Some(&origin), Some(&host)), allowed);
         }
     }
 }

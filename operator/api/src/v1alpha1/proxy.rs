@@ -27,8 +27,8 @@ pub struct ProxySpec {
     #[serde(default)]
     pub sticky: StickySpec,
 
-    /// Allowed values of the `Origin` header: `https://example.org`, `https://*.example.org` (one label), `capacitor://localhost` or `*`
-    /// (any but `null`); without entries only the origin of the requested host. Requests without the header are accepted.
+    /// Allowed values of the `Origin` header, as browsers send it: `https://example.org`, `https://*.example.org` (one label),
+    /// `capacitor://localhost` or `*` (any but `null`); without entries only the origin of the requested host. Requests without the header are accepted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 64),

@@ -157,6 +157,22 @@ fn strings_that_could_break_out_are_refused_and_ordinary_ones_are_not() {
     }
 }
 
+/// What the schema cannot know.
+#[test]
+fn refused_origins_name_the_normal_form() {
+    for (text, normal) in [
+        ("https://[0:0::1]", "https://[::1]"),
+        ("http://0x7f.1", "http://127.0.0.1"),
+        ("file://localhost", "file://"),
+        ("file://host:80", "scheme://host[:port]"),
+        ("https://xn--a", "scheme://host[:port]"),
+    ] {
+        let refused = validate(&with("proxy.origins[0]", text), &images()).unwrap_err();
+        assert_eq!(refused.field, "proxy.origins[0]");
+        assert!(refused.problem.contains(normal), "{text}: {}", refused.problem);
+    }
+}
+
 #[test]
 fn lists_and_maps_have_bounds() {
     let refused = |change: &dyn Fn(&mut WebSocketCluster)| {

@@ -1,11 +1,13 @@
-//! The origin check. It decides like [`wsc_contract::origin::OriginPolicy`] on everything that a browser sends.
+//! The origin check. It decides like [`wsc_contract::origin::OriginPolicy`].
 
-use wsc_contract::origin::{Origin, OriginPattern};
+use wsc_contract::origin::{DEFAULT_PORTS, Origin, OriginPattern};
 
 use crate::config::Directive;
 
 /// One origin of any scheme: authority characters are visible ASCII without `# , / ? @ \`. POSIX and PCRE read it alike.
 const ANY: &str = r#"^[a-z][a-z0-9+.-]*://[]-~!"$-+.0->A-[-]*$"#;
+/// One authority.
+const HOST: &str = r#"^[]-~!"$-+.0->A-[-]+$"#;
 
 /// Rejects handshakes of other origins with 403: a foreign page must not use a visitor's cookies. A request without `Origin` does not
 /// come from a page. `null` and two origins never pass.
@@ -14,13 +16,16 @@ pub(super) fn check(origins: &[OriginPattern]) -> Vec<Directive> {
     let mut lines = vec![
         words("acl", "has_origin req.fhdr_cnt(origin) gt 0"),
         words("acl", "two_origins req.fhdr_cnt(origin) gt 1"),
+        words(
+            "acl",
+            &format!("long_origin req.fhdr(origin),length gt {}", Origin::MAX_BYTES),
+        ),
         words("http-request", "set-var(txn.origin) req.fhdr(origin),lower"),
     ];
     if origins.contains(&OriginPattern::Any) {
         lines.push(matches("reg", ANY));
     } else {
-        lines.push(without_default_port("https", 443));
-        lines.push(without_default_port("http", 80));
+        lines.extend(DEFAULT_PORTS.iter().map(without_default_port));
         lines.extend(if origins.is_empty() {
             same_host()
         } else {
@@ -29,29 +34,34 @@ pub(super) fn check(origins: &[OriginPattern]) -> Vec<Directive> {
     }
     lines.push(words(
         "http-request",
-        "deny deny_status 403 if has_origin !origin_ok or two_origins",
+        "deny deny_status 403 if has_origin !origin_ok or two_origins or long_origin",
     ));
     lines
 }
 
 /// Browsers omit the default port, other clients and load balancers may write it.
-fn without_default_port(scheme: &str, port: u16) -> Directive {
+fn without_default_port((port, schemes): &(&str, &[&str])) -> Directive {
+    let origins = schemes.iter().map(|scheme| format!("{scheme}://"));
+    let origins: Vec<String> = origins.collect();
     let set = format!(
-        "set-var(txn.origin) var(txn.origin),regsub(:{port}$,) if {{ var(txn.origin) -m beg {scheme}:// }}"
+        "set-var(txn.origin) var(txn.origin),regsub({port}$,) if {{ var(txn.origin) -m beg {} }}",
+        origins.join(" ")
     );
     Directive::words("http-request", &set)
 }
 
+/// Of a host that is one authority: an origin that equals it is one origin.
 fn same_host() -> Vec<Directive> {
     let words = Directive::words;
     vec![
+        Directive::new("acl", ["host_ok", "req.fhdr(host)", "-m", "reg", HOST]),
         words(
             "http-request",
-            "set-var-fmt(txn.http) http://%[req.hdr(host),lower,regsub(:80$,)]",
+            "set-var-fmt(txn.http) http://%[req.fhdr(host),lower,regsub(:80$,)] if host_ok",
         ),
         words(
             "http-request",
-            "set-var-fmt(txn.https) https://%[req.hdr(host),lower,regsub(:443$,)]",
+            "set-var-fmt(txn.https) https://%[req.fhdr(host),lower,regsub(:443$,)] if host_ok",
         ),
         words("acl", "origin_ok var(txn.origin),strcmp(txn.http) eq 0"),
         words("acl", "origin_ok var(txn.origin),strcmp(txn.https) eq 0"),
@@ -68,7 +78,7 @@ fn listed(pattern: &OriginPattern) -> Option<Directive> {
 
 fn subdomain(parent: &Origin) -> String {
     let escape = |text: &str| text.replace('.', r"\.").replace('+', r"\+");
-    let (scheme, authority) = (escape(parent.scheme()), escape(&parent.authority()));
+    let (scheme, authority) = (escape(parent.scheme()), escape(parent.authority()));
     format!(r"^{scheme}://[a-z0-9_-]+\.{authority}$")
 }
 
