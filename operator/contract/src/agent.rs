@@ -150,6 +150,58 @@ mod tests {
         r#""pid_changes":0,"old_workers":0,"connections":512,"servers":[{"name":"chat-17","state":"Ready","up":true,"sessions":120}]}"#,
     );
 
+    /// What the operator of release 0.1.0 requires, in its types.
+    #[derive(Deserialize)]
+    struct Status010 {
+        haproxy_version: Option<String>,
+        applied_hash: Option<String>,
+        applied_structure: Option<String>,
+        synced: bool,
+        refusal: Option<Refusal010>,
+        servers: Vec<Server010>,
+    }
+
+    #[derive(Deserialize)]
+    struct Refusal010 {
+        structure: String,
+        message: String,
+    }
+
+    #[derive(Deserialize)]
+    struct Server010 {
+        name: String,
+        state: String,
+        up: bool,
+        sessions: i64,
+    }
+
+    #[test]
+    fn operator_of_0_1_0_reads_the_status() {
+        let mut status = AgentStatus::example();
+        status.refusal = Some(Refusal::example());
+        status.servers[0].state = ServerState::Maint;
+        let text = serde_json::to_string(&status).unwrap();
+        let old: Status010 = serde_json::from_str(&text).unwrap();
+        assert_eq!(old.haproxy_version, Some(status.haproxy_version));
+        assert_eq!(old.applied_hash, Some(status.applied_hash));
+        assert_eq!(old.applied_structure, Some(status.applied_structure));
+        let refusal = old.refusal.unwrap();
+        assert_eq!(
+            (refusal.structure, refusal.message, old.synced),
+            (Refusal::example().structure, Refusal::example().message, true)
+        );
+        let Server010 {
+            name,
+            state,
+            up,
+            sessions,
+        } = &old.servers[0];
+        assert_eq!(
+            (name.as_str(), state.as_str(), *up, *sessions),
+            ("chat-17", "Maint", true, 120)
+        );
+    }
+
     #[test]
     fn status_serializes_as_documented() {
         assert_eq!(serde_json::to_string(&AgentStatus::example()).unwrap(), STATUS);

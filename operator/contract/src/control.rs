@@ -46,9 +46,41 @@ pub struct Stats {
     /// Open connections by proxy pod; `direct` counts those without `X-Wsc-Via`.
     #[serde(default)]
     pub via: BTreeMap<String, u64>,
-    /// The message broker. Release 0.1.0 called the field `bus`, and its pods may still run.
-    #[serde(alias = "bus")]
+    #[serde(flatten, with = "broker_and_bus")]
+    #[cfg_attr(feature = "schema", schemars(with = "broker_and_bus::Written<'static>"))]
     pub broker: Broker,
+}
+
+/// [`Stats::broker`] under the name of release 0.1.0 too: its pods send `bus` only, and after a rollback its operator requires it.
+mod broker_and_bus {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Broker;
+
+    #[derive(Serialize)]
+    #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+    pub(super) struct Written<'a> {
+        /// The message broker.
+        broker: &'a Broker,
+        /// The value of `broker` for operators of release 0.1.0; will be removed in release 0.3.0.
+        bus: &'a Broker,
+    }
+
+    #[derive(Deserialize)]
+    struct Read {
+        broker: Option<Broker>,
+        bus: Option<Broker>,
+    }
+
+    pub(super) fn serialize<S: Serializer>(broker: &Broker, to: S) -> Result<S::Ok, S::Error> {
+        Written { broker, bus: broker }.serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Broker, D::Error> {
+        let Read { broker, bus } = Read::deserialize(from)?;
+        broker.or(bus).ok_or_else(|| D::Error::missing_field("broker"))
+    }
 }
 
 /// Rejected handshakes.
@@ -179,7 +211,8 @@ mod tests {
         r#"{"boot_id":"5f0c3a9be2d14c77","pod":"chat-17","version":"0.1.0","uptime_ms":81234,"connections":120,"capacity":10000,"#,
         r#""cordoned":false,"terminating":false,"accepted_total":300,"closed_total":180,"#,
         r#""refused":{"full":0,"draining":0,"wrong_pod":0,"origin":0,"bad_request":0},"shed_total":3,"shed_target":3,"#,
-        r#""via":{"chat-proxy-6f9c-x2x":119,"direct":1},"broker":{"kind":"redis","up":true}}"#,
+        r#""via":{"chat-proxy-6f9c-x2x":119,"direct":1},"broker":{"kind":"redis","up":true},"#,
+        r#""bus":{"kind":"redis","up":true}}"#,
     );
 
     #[test]
@@ -200,9 +233,48 @@ mod tests {
     #[test]
     fn statistics_of_release_0_1_0_are_read() {
         let old = STATS
-            .replace("\"broker\":", "\"bus\":")
+            .replace("\"broker\":{\"kind\":\"redis\",\"up\":true},", "")
             .replace("\"terminating\":", "\"leaving\":");
+        assert!(!old.contains("broker"));
         assert_eq!(serde_json::from_str::<Stats>(&old).unwrap(), Stats::example());
+        let next = STATS.replace("\"bus\":", "\"other\":");
+        assert_eq!(serde_json::from_str::<Stats>(&next).unwrap(), Stats::example());
+    }
+
+    /// What the operator of release 0.1.0 requires, in its types.
+    #[allow(dead_code, reason = "the operator of 0.1.0 reads these fields")]
+    #[derive(Deserialize)]
+    struct Stats010 {
+        boot_id: String,
+        pod: String,
+        connections: i64,
+        capacity: i64,
+        cordoned: bool,
+        refused: Refused010,
+        shed_total: i64,
+        shed_target: i64,
+        bus: Bus010,
+    }
+
+    #[allow(dead_code, reason = "the operator of 0.1.0 reads these fields")]
+    #[derive(Deserialize)]
+    struct Refused010 {
+        full: i64,
+    }
+
+    #[derive(Deserialize)]
+    struct Bus010 {
+        up: bool,
+    }
+
+    #[test]
+    fn operator_of_0_1_0_reads_statistics() {
+        for up in [true, false] {
+            let mut stats = Stats::example();
+            stats.broker.up = up;
+            let text = serde_json::to_string(&stats).unwrap();
+            assert_eq!(serde_json::from_str::<Stats010>(&text).unwrap().bus.up, up);
+        }
     }
 
     #[test]
