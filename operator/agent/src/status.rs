@@ -3,12 +3,26 @@
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use thiserror::Error;
 use wsc_contract::agent::AgentStatus;
 
 /// HAProxy counts as responsive for this long after its last reply: three intervals of the reconciler.
 const REPLY_AGE: Duration = Duration::from_secs(6);
 /// A reconciler without progress for this long hangs: its longest wait is far shorter.
 const PROGRESS_AGE: Duration = Duration::from_mins(2);
+
+/// Why a probe fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub(crate) enum ProbeError {
+    #[error("the pod terminates")]
+    Terminating,
+    #[error("haproxy does not reply; see /status")]
+    NoReply,
+    #[error("haproxy does not run the published servers yet; see /status")]
+    NotServed,
+    #[error("the reconciler makes no progress")]
+    NoProgress,
+}
 
 /// The status document with the state of both probes.
 #[derive(Debug)]
@@ -74,25 +88,25 @@ impl SharedStatus {
     }
 
     /// `GET /readyz`. A refused configuration or an empty pool does not fail it: one bad configuration would remove every proxy.
-    pub(crate) fn readiness(&self) -> Result<(), &'static str> {
+    pub(crate) fn readiness(&self) -> Result<(), ProbeError> {
         let inner = self.inner.lock();
         if inner.draining {
-            Err("the pod terminates")
+            Err(ProbeError::Terminating)
         } else if inner.last_reply.is_none_or(|at| at.elapsed() >= REPLY_AGE) {
-            Err("haproxy does not reply; see /status")
+            Err(ProbeError::NoReply)
         } else if !inner.served {
-            Err("haproxy does not run the published servers yet; see /status")
+            Err(ProbeError::NotServed)
         } else {
             Ok(())
         }
     }
 
     /// `GET /livez`.
-    pub(crate) fn liveness(&self) -> Result<(), &'static str> {
+    pub(crate) fn liveness(&self) -> Result<(), ProbeError> {
         if self.inner.lock().last_progress.elapsed() < PROGRESS_AGE {
             Ok(())
         } else {
-            Err("the reconciler makes no progress")
+            Err(ProbeError::NoProgress)
         }
     }
 }
@@ -104,18 +118,15 @@ mod tests {
     #[test]
     fn readiness_needs_a_reply_and_served_servers() {
         let status = SharedStatus::default();
-        assert_eq!(status.readiness(), Err("haproxy does not reply; see /status"));
+        assert_eq!(status.readiness(), Err(ProbeError::NoReply));
         status.record_reply();
-        assert_eq!(
-            status.readiness(),
-            Err("haproxy does not run the published servers yet; see /status")
-        );
+        assert_eq!(status.readiness(), Err(ProbeError::NotServed));
         status.record_served();
         assert_eq!((status.readiness(), status.liveness()), (Ok(()), Ok(())));
         status.start_drain();
         assert_eq!(
             (status.readiness(), status.liveness()),
-            (Err("the pod terminates"), Ok(()))
+            (Err(ProbeError::Terminating), Ok(()))
         );
     }
 }

@@ -1,5 +1,6 @@
 //! The admin port: its listener and `GET /metrics`.
 
+use std::fmt::Display;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -55,10 +56,10 @@ pub fn metrics_response(registry: &Registry) -> Response {
 }
 
 /// The response of a probe: 200, or 503 with the cause.
-pub fn probe_response(result: Result<(), impl Into<String>>) -> Response {
+pub fn probe_response(result: Result<(), impl Display>) -> Response {
     match result {
         Ok(()) => "ok\n".into_response(),
-        Err(cause) => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", cause.into())).into_response(),
+        Err(cause) => (StatusCode::SERVICE_UNAVAILABLE, format!("{cause}\n")).into_response(),
     }
 }
 
