@@ -198,7 +198,7 @@ impl ErrorBody {
     pub fn example() -> Self {
         Self {
             error: "draining".into(),
-            message: "this server takes no new connections".into(),
+            message: "the server is draining; no new connections".into(),
         }
     }
 }
@@ -220,7 +220,7 @@ mod tests {
         assert_eq!(serde_json::to_string(&Stats::example()).unwrap(), STATS);
         let shed = r#"{"boot_id":"5f0c3a9be2d14c77","total":40,"per_second":5.0,"via":null}"#;
         assert_eq!(serde_json::to_string(&Shed::example()).unwrap(), shed);
-        let error = r#"{"error":"draining","message":"this server takes no new connections"}"#;
+        let error = r#"{"error":"draining","message":"the server is draining; no new connections"}"#;
         assert_eq!(serde_json::to_string(&ErrorBody::example()).unwrap(), error);
         assert_eq!(serde_json::from_str::<Stats>(STATS).unwrap(), Stats::example());
         assert_eq!(serde_json::from_str::<Shed>(shed).unwrap(), Shed::example());

@@ -203,7 +203,7 @@ mod tests {
     const CLIENTS: u32 = 9_000;
 
     /// Closes in each second of the drain, when each turn comes late by these times, over and over,
-    /// and the process stands still once.
+    /// and the process is stopped once.
     fn seconds(late: &[Duration], still_at: Duration, still: Duration) -> Vec<u32> {
         let start = Instant::now();
         let (deadline, mut next, mut now) = (start + DRAIN, start, start);

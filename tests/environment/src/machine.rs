@@ -30,7 +30,7 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Lint and the unit tests run elsewhere too; all else stands on namespaces, epoll, /proc and Debian's packages.
+/// Lint and the unit tests run elsewhere too; the rest requires namespaces, epoll, /proc and Debian's packages.
 pub fn need_linux(what: &str) -> Result<()> {
     if !cfg!(target_os = "linux") {
         bail!("{what} needs Linux: run it on Debian 12");

@@ -73,7 +73,7 @@ impl Cluster {
         &self.state
     }
 
-    /// Process 1's id on the machine, for tests that kill what runs in the cluster.
+    /// Process 1's id on the machine, for tests that kill processes of the cluster.
     pub fn pid(&self) -> Result<i32> {
         self.init().context("the cluster ended")
     }

@@ -22,7 +22,7 @@ const CONTROL_PLANE: [&str; 5] = [
 /// The programs of a node.
 const NODE: [&str; 3] = ["containerd", "kubelet", "kube-proxy"];
 
-/// `cluster status`: what runs, in a person's words; an error when it is not healthy.
+/// `cluster status`: prints the state of the cluster; an error when it is not healthy.
 pub fn status(cache: &Cache) -> Result<()> {
     let cluster = Cluster::running(cache)?;
     println!("state       {}", cluster.state.display());

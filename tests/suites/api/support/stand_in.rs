@@ -1,4 +1,4 @@
-//! Stands in for a node with its kubelet, and for the processes in the pods on it: pods get an address, become ready, answer on their
+//! Simulates a node with its kubelet and the processes of its pods: pods get an address, become ready, answer on their
 //! control port, and are gone when they were deleted.
 
 mod node;

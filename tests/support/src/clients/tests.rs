@@ -1,4 +1,4 @@
-//! A pool against a server in this process that broadcasts, and closes connections when it is told to.
+//! A pool against a server in this process that broadcasts, and closes connections on request.
 
 use futures::{SinkExt, StreamExt};
 use tokio::net::{TcpListener, TcpStream};
