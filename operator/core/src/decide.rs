@@ -93,7 +93,7 @@ fn grow(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale, missing: usize) {
         drain::cancel(draft, member);
         let verdict = Verdict {
             action: "CancelDrain",
-            reason: "DemandIsBack",
+            reason: "DemandIncreased",
         };
         let what = format!(
             "cancel the drain of {} with {} connections",
@@ -113,12 +113,12 @@ fn grow(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale, missing: usize) {
     let verdict = if were_there {
         Verdict {
             action: "Replace",
-            reason: "PodsAreMissing",
+            reason: "PodsMissing",
         }
     } else {
         Verdict {
             action: "ScaleUp",
-            reason: "MorePodsWanted",
+            reason: "InsufficientReplicas",
         }
     };
     let what = format!(
@@ -156,7 +156,7 @@ fn shrink(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) {
         drain::start(draft, victim, DrainReason::ScaleDown);
         let verdict = Verdict {
             action: "ScaleDown",
-            reason: "FewerPodsWanted",
+            reason: "SurplusReplicas",
         };
         let what = format!(
             "drain {} with {} connections",
@@ -181,7 +181,7 @@ fn retire_broken(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) {
         drain::start(draft, member, DrainReason::ScaleDown);
         let verdict = Verdict {
             action: "ScaleDown",
-            reason: "PodIsBroken",
+            reason: "PodNotReady",
         };
         let what = format!(
             "drain {}, not ready for {} s",

@@ -40,7 +40,7 @@ pub(crate) enum Limit {
     AtMinimum,
     AtMaximum,
     /// In mode `Replicas`: the clients would not fit into fewer pods.
-    ClientsDoNotFit,
+    InsufficientCapacity,
 }
 
 /// How many pods, and why.
@@ -152,7 +152,7 @@ pub(crate) fn assess(draft: &mut Draft<'_>, pool: &Pool<'_>) -> Scale {
     scale.hold = hold(draft, pool, &scale);
     scale.desired = desired(draft, &scale);
     if scale.mode == ScalingMode::Replicas && scale.desired < serving && !scale.fits(serving - 1) {
-        scale.limit = Some(Limit::ClientsDoNotFit);
+        scale.limit = Some(Limit::InsufficientCapacity);
     }
     scale
 }

@@ -59,7 +59,7 @@ pub(crate) fn count_failures(draft: &mut Draft<'_>, pool: &Pool<'_>) {
             "{} consecutive server pods failed to start: {}",
             draft.memory.starts.failed, draft.memory.starts.reason
         );
-        draft.event(EventKind::Warning, "PodsDoNotStart", "Create", note);
+        draft.event(EventKind::Warning, "PodStartFailed", "Create", note);
     }
 }
 
@@ -100,7 +100,7 @@ pub(crate) fn remove_surplus(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Sca
         draft.delete(member.view, "it is surplus and was never ready".to_owned());
         let verdict = Verdict {
             action: "ScaleDown",
-            reason: "FewerPodsWanted",
+            reason: "SurplusReplicas",
         };
         let what = format!("delete {}, never ready", member.view.name);
         scale.report(draft, verdict, &what);

@@ -7,8 +7,17 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use crate::numbers::since;
 use crate::pool::{Member, Pool, Role};
 
-/// A younger pod never leaves by scale-down: it would have been started for nothing.
-const YOUNG: SignedDuration = SignedDuration::from_secs(120);
+/// A younger pod is never drained to shrink the pool: it would have been started for nothing.
+pub(crate) const YOUNG: SignedDuration = SignedDuration::from_secs(120);
+
+/// Why no serving pod is drained although the pool has too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Obstacle {
+    /// The next pod to drain is too young; from this time on none is.
+    Young(Timestamp),
+    /// Every serving pod has the annotation that protects it.
+    Protected,
+}
 
 /// Serving pods that may be drained to shrink the pool, best first: old revision, fewest connections, crowded zone, crowded node,
 /// newest. Pods that a person protects are not in it, and it ends before the first young one: a fuller pod does not go instead of an
@@ -23,6 +32,17 @@ pub(crate) fn for_scale_down<'a, 'b>(pool: &'b Pool<'a>, now: Timestamp) -> Vec<
         .into_iter()
         .take_while(|member| !is_young(member, now))
         .collect()
+}
+
+/// What keeps every serving pod from a drain that would shrink the pool.
+pub(crate) fn obstacle(pool: &Pool<'_>, now: Timestamp) -> Option<Obstacle> {
+    if !for_scale_down(pool, now).is_empty() {
+        return None;
+    }
+    let candidates = pool.of(Role::Serving).filter(|member| !member.view.protected);
+    // Not the age of the next pod to drain: which one it is changes with the connections.
+    let newest = candidates.map(|member| member.view.created).max();
+    Some(newest.map_or(Obstacle::Protected, |created| Obstacle::Young(created + YOUNG)))
 }
 
 pub(crate) fn is_young(member: &Member<'_>, now: Timestamp) -> bool {

@@ -194,7 +194,7 @@ mod tests {
         Decision {
             time: Time(Timestamp::UNIX_EPOCH),
             action: action.to_owned(),
-            reason: "MorePodsWanted".to_owned(),
+            reason: "InsufficientReplicas".to_owned(),
             message: "create 1 of 1 missing pods".to_owned(),
             desired_replicas: 3,
             connections: 70,
@@ -215,7 +215,7 @@ mod tests {
         let notes = dashboard.snapshot().notes;
         assert_eq!(notes.len(), 2, "{notes:?}");
         assert!(
-            notes[0].ends_with("operator: ScaleUp (MorePodsWanted): create 1 of 1 missing pods"),
+            notes[0].ends_with("operator: ScaleUp (InsufficientReplicas): create 1 of 1 missing pods"),
             "{notes:?}"
         );
     }

@@ -221,7 +221,7 @@ mod tests {
         let api = ApiServer::new(client, Arc::new(Metrics::default()));
         let event = |note: &str| Event {
             kind: EventKind::Warning,
-            reason: "PodsDoNotStart".to_owned(),
+            reason: "PodStartFailed".to_owned(),
             action: "Create".to_owned(),
             note: note.to_owned(),
         };

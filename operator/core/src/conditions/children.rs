@@ -25,7 +25,7 @@ pub(super) fn proxy_configured(facts: Facts<'_>) -> Finding {
             "HAProxy in {} rejected the configuration and keeps the last valid one: {}; correct spec.proxy or server.path",
             proxy.name, refusal.message
         );
-        return finding(Truth::False, "Refused", message);
+        return finding(Truth::False, "ConfigurationRejected", message);
     }
     let agents: Vec<(&ProxyView, &AgentView)> = live
         .iter()
@@ -38,7 +38,7 @@ pub(super) fn proxy_configured(facts: Facts<'_>) -> Finding {
             return before;
         }
         let message = "no HAProxy pod has reported its status yet".to_owned();
-        return finding(Truth::Unknown, "NoAnswer", message);
+        return finding(Truth::Unknown, "StatusUnavailable", message);
     }
     let behind = agents
         .iter()
@@ -70,11 +70,11 @@ pub(super) fn redis_reachable(facts: Facts<'_>) -> Finding {
                 "the managed Redis {} has no ready pod yet",
                 names::redis(&facts.draft.cluster.name)
             );
-            return finding(Truth::False, "NotReady", message);
+            return finding(Truth::False, "RedisNotReady", message);
         }
         return facts.unchanged("RedisReachable").unwrap_or_else(|| {
             let message = "no server pod has reported its status yet".to_owned();
-            finding(Truth::Unknown, "NoSamples", message)
+            finding(Truth::Unknown, "StatsUnavailable", message)
         });
     }
     if down.len() * 2 > up.len() + down.len() {
@@ -91,7 +91,7 @@ pub(super) fn redis_reachable(facts: Facts<'_>) -> Finding {
         let message = format!(
             "most server pods are not connected to Redis: clients stay connected, messages do not reach other pods; check {what}"
         );
-        return finding(Truth::False, "Unreachable", message);
+        return finding(Truth::False, "RedisUnreachable", message);
     }
     let message = "server pods are connected to Redis".to_owned();
     finding(Truth::True, "Connected", message)

@@ -1,12 +1,14 @@
 //! Conditions about the server pods and their number.
 
 use wsc_api::v1alpha1::ScalingMode;
+use wsc_contract::labels;
 
 use super::finding::{Facts, Finding};
-use crate::numbers::since;
+use crate::numbers::{since, whole_second};
 use crate::outdated;
 use crate::pool::{FRESH, Role};
 use crate::scale::Limit;
+use crate::victim::{self, Obstacle, YOUNG};
 
 /// First when the smallest pool is there, from then on as long as anybody serves: scaling and rollouts never turn it.
 pub(super) fn available(facts: Facts<'_>) -> Finding {
@@ -18,7 +20,7 @@ pub(super) fn available(facts: Facts<'_>) -> Finding {
         } else {
             "fewer than scaling.minReplicas server pods are serving; more are starting"
         };
-        return Finding::new("Available", true, "PodsServe", message);
+        return Finding::new("Available", true, "PodsServing", message);
     }
     let waiting = facts
         .pool
@@ -27,10 +29,10 @@ pub(super) fn available(facts: Facts<'_>) -> Finding {
     if let Some(reason) = waiting {
         let message =
             format!("server pods fail to start: {reason}; see `kubectl describe pod` of one of them");
-        return Finding::new("Available", false, "PodsDoNotStart", message);
+        return Finding::new("Available", false, "PodStartFailed", message);
     }
     let message = format!("waiting for server pods: scaling.minReplicas is {least}");
-    Finding::new("Available", false, "WaitingForPods", message)
+    Finding::new("Available", false, "MinimumReplicasUnavailable", message)
 }
 
 /// True while the pool changes.
@@ -42,27 +44,55 @@ pub(super) fn progressing(facts: Facts<'_>) -> Finding {
     }
     if outdated::rollout_waits(pool) {
         return progressing(
-            "RolloutWaits",
+            "RolloutBlocked",
             "outdated server pods are protected by the annotation websocket-operator.io/protect; remove it to replace them",
         );
     }
     let created = !facts.draft.plan.create_pods.is_empty();
     if created || facts.scale.starting > 0 {
-        return progressing("PodsStart", "server pods are starting");
+        return progressing("PodsStarting", "server pods are starting");
     }
     let draining = pool
         .members
         .iter()
         .any(|member| facts.draft.state(member.view).is_draining() && !facts.draft.is_deleted(member.view));
     if draining {
-        return progressing("PodsDrain", "server pods are draining; see status.drains");
+        return progressing("PodsDraining", "server pods are draining; see status.drains");
     }
-    Finding::new(
-        "Progressing",
-        false,
-        "Steady",
-        "no server pods are starting or draining",
-    )
+    scale_down_obstacle(facts).unwrap_or_else(|| {
+        Finding::new(
+            "Progressing",
+            false,
+            "Steady",
+            "no server pods are starting or draining",
+        )
+    })
+}
+
+/// More pods serve than desired, and none of them can be drained yet.
+fn scale_down_obstacle(facts: Facts<'_>) -> Option<Finding> {
+    let scale = facts.scale;
+    if scale.hold.is_some() || scale.serving <= scale.desired || !scale.fits(scale.serving - 1) {
+        return None;
+    }
+    let finding = |reason: &str, message: String| Finding::new("Progressing", false, reason, message);
+    Some(match victim::obstacle(facts.pool, facts.draft.now)? {
+        Obstacle::Young(until) => finding(
+            "ScaleDownDelayed",
+            format!(
+                "the scale-down starts at {} at the latest: server pods are drained from an age of {} s on",
+                whole_second(until),
+                YOUNG.as_secs()
+            ),
+        ),
+        Obstacle::Protected => finding(
+            "ScaleDownBlocked",
+            format!(
+                "all server pods are protected by the annotation {}; remove it to scale down",
+                labels::PROTECT
+            ),
+        ),
+    })
 }
 
 /// Whether the number of pods follows the connections.
@@ -87,7 +117,7 @@ pub(super) fn scaling_active(facts: Facts<'_>) -> Finding {
     if facts.scale.blind {
         return finding(
             false,
-            "NoSamples",
+            "StatsUnavailable",
             "most server pods do not respond on their control port; the number of pods is kept. Check their logs and NetworkPolicies",
         );
     }
@@ -103,7 +133,7 @@ pub(super) fn scaling_active(facts: Facts<'_>) -> Finding {
     }
     finding(
         true,
-        "ConnectionsKnown",
+        "StatsAvailable",
         "the number of server pods follows the number of connections",
     )
 }
@@ -120,7 +150,7 @@ pub(super) fn scaling_limited(facts: Facts<'_>) -> Finding {
     match facts.scale.limit {
         None => finding(
             false,
-            "WithinRange",
+            "DesiredWithinRange",
             "the recommended number of server pods is within the range",
         ),
         Some(Limit::AtMaximum) => finding(
@@ -133,9 +163,9 @@ pub(super) fn scaling_limited(facts: Facts<'_>) -> Finding {
             "TooFewReplicas",
             "fewer server pods are needed than scaling.minReplicas requires",
         ),
-        Some(Limit::ClientsDoNotFit) => finding(
+        Some(Limit::InsufficientCapacity) => finding(
             true,
-            "ClientsDoNotFit",
+            "InsufficientCapacity",
             "the connected clients do not fit into spec.replicas server pods; raise spec.replicas",
         ),
     }

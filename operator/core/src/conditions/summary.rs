@@ -54,7 +54,7 @@ pub(super) fn reconciling(facts: Facts<'_>, ready: &Finding) -> Finding {
     if ready.truth != Truth::True {
         return reconciling(&ready.reason, &ready.message);
     }
-    Finding::new("Reconciling", false, "Done", "the spec is fully applied")
+    Finding::new("Reconciling", false, "Reconciled", "the spec is fully applied")
 }
 
 /// kstatus: manual action is required.
@@ -74,7 +74,7 @@ pub(super) fn stalled(facts: Facts<'_>, proxy: &Finding) -> Finding {
             "several consecutive server pods failed to start: {}. Running pods are kept; change server.image, server.env or server.resources",
             facts.draft.memory.starts.reason
         );
-        return stalled("PodsDoNotStart", &message);
+        return stalled("PodStartFailed", &message);
     }
     if proxy.truth == Truth::False {
         return stalled(&proxy.reason, &proxy.message);

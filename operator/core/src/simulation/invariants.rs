@@ -106,7 +106,7 @@ fn begins(observed: &Observed, plan: &Plan, reason: &str) -> Vec<String> {
         let broken = plan
             .events
             .iter()
-            .any(|event| event.reason == "PodIsBroken" && event.note.contains(&format!(" {},", mark.name)));
+            .any(|event| event.reason == "PodNotReady" && event.note.contains(&format!(" {},", mark.name)));
         mark.state == PodState::Cordoned
             && mark.drain.is_some_and(|drain| drain.reason.as_str() == reason)
             && before.is_some_and(|pod| !pod.state.is_draining())

@@ -21,7 +21,7 @@ fn a_dead_pod_is_replaced_at_once() {
     let decision = plan.status.last_decision.as_ref().unwrap();
     assert_eq!(
         (decision.action.as_str(), decision.reason.as_str()),
-        ("Replace", "PodsAreMissing")
+        ("Replace", "PodsMissing")
     );
     assert!(plan.delete_pods.is_empty(), "a person may want to look at it");
     assert_eq!(condition(&plan, "Ready"), ("True", "Serving"));
@@ -116,7 +116,7 @@ fn a_protected_pod_of_an_old_template_stops_neither_the_rollout_nor_scaling() {
     scene.pod(0).template_hash = "old".to_owned();
     let plan = scene.tick(301);
     assert!(plan.create_pods.is_empty(), "there is nobody to replace");
-    assert_eq!(condition(&plan, "Progressing"), ("True", "RolloutWaits"));
+    assert_eq!(condition(&plan, "Progressing"), ("True", "RolloutBlocked"));
     assert_eq!(marked(&plan), [("chat-3", PodState::Cordoned)]);
 }
 

@@ -98,7 +98,7 @@ fn missing_samples_neither_raise_nor_lower() {
     let plan = scene.step(0);
     assert!(changes_no_pod(&plan));
     assert_eq!(plan.status.desired_replicas, 3);
-    assert_eq!(condition(&plan, "ScalingActive"), ("False", "NoSamples"));
+    assert_eq!(condition(&plan, "ScalingActive"), ("False", "StatsUnavailable"));
     assert_eq!(condition(&plan, "Ready").0, "True");
 }
 
@@ -138,7 +138,7 @@ fn kubectl_scale_decides_within_the_bounds() {
         format!("replicas: {replicas}\nscaling: {{mode: Replicas, minReplicas: 2, maxReplicas: 6}}")
     };
     for (replicas, desired, limited) in [
-        (4, 4, ("False", "WithinRange")),
+        (4, 4, ("False", "DesiredWithinRange")),
         (0, 2, ("True", "TooFewReplicas")),
         (9, 6, ("True", "TooManyReplicas")),
     ] {
@@ -151,7 +151,10 @@ fn kubectl_scale_decides_within_the_bounds() {
     let mut scene = Scene::running(&spec(2), &[90, 90, 90]);
     let plan = scene.tick(5);
     assert!(changes_no_pod(&plan));
-    assert_eq!(condition(&plan, "ScalingLimited"), ("True", "ClientsDoNotFit"));
+    assert_eq!(
+        condition(&plan, "ScalingLimited"),
+        ("True", "InsufficientCapacity")
+    );
     scene.said(0).connections = 20;
     let plan = scene.tick(5);
     assert_eq!(
@@ -218,12 +221,12 @@ fn pods_that_do_not_start_are_replaced_three_times_and_then_a_person_is_told() {
     }
     let plan = stalled.unwrap();
     assert_eq!(deleted, 2, "the third one stays to be looked at");
-    assert_eq!(condition(&plan, "Stalled"), ("True", "PodsDoNotStart"));
+    assert_eq!(condition(&plan, "Stalled"), ("True", "PodStartFailed"));
     assert_eq!(condition(&plan, "Ready").0, "True", "those that run go on");
     assert!(
         plan.events
             .iter()
-            .any(|event| event.reason == "PodsDoNotStart" && event.note.contains("ImagePullBackOff"))
+            .any(|event| event.reason == "PodStartFailed" && event.note.contains("ImagePullBackOff"))
     );
     let plan = scene.tick(5);
     assert!(is_quiet(&scene, &plan), "{}", tell(&plan, &scene.observed.status));
@@ -250,6 +253,43 @@ fn pods_that_never_served_go_first_when_fewer_are_wanted() {
         .map(|delete| delete.name.as_str())
         .collect();
     assert_eq!((deleted, marked(&plan)), (vec!["chat-4", "chat-3"], vec![]));
+}
+
+#[test]
+fn young_pods_delay_scale_down_visibly() {
+    let mut scene = Scene::running(BOUNDS, &[10, 10, 10, 10]);
+    let born = scene.now + SignedDuration::from_secs(200);
+    for serial in 0..4 {
+        scene.pod(serial).created = born;
+    }
+    let plan = scene.tick(301);
+    assert!(changes_no_pod(&plan) && plan.status.desired_replicas < 4);
+    assert_eq!(condition(&plan, "Progressing"), ("False", "ScaleDownDelayed"));
+    let until = born + SignedDuration::from_secs(120);
+    let text = tell(&plan, &scene.observed.status);
+    assert!(
+        text.contains(&format!("starts at {until} at the latest")),
+        "{text}"
+    );
+    scene.adopt(&plan);
+    let plan = scene.tick(5);
+    assert!(is_quiet(&scene, &plan), "the message is constant");
+    let plan = scene.tick(14);
+    assert_eq!((plan.mark_pods.len(), scene.now), (1, until));
+    assert_eq!(condition(&plan, "Progressing"), ("True", "PodsDraining"));
+}
+
+#[test]
+fn protected_pods_block_scale_down_visibly() {
+    let mut scene = Scene::running(BOUNDS, &[10, 10, 10, 10]);
+    for serial in 0..4 {
+        scene.pod(serial).protected = true;
+    }
+    let plan = scene.tick(301);
+    assert!(changes_no_pod(&plan));
+    assert_eq!(condition(&plan, "Progressing"), ("False", "ScaleDownBlocked"));
+    scene.pod(3).protected = false;
+    assert_eq!(marked(&scene.tick(5)), [("chat-3", PodState::Cordoned)]);
 }
 
 #[test]
