@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
 use axum::{Json, Router};
 use bytes::Bytes;
-use wsc_contract::control::{Broker, Refused, Shed, Stats};
+use wsc_contract::control::{Broker, ErrorBody, Refused, Shed, Stats};
 use wsc_contract::paths;
 
 use crate::lifecycle::shed::ShedRequest;
@@ -29,7 +29,10 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
         .route(paths::STATS, get(stats))
         .route(paths::CORDON, put(cordon).delete(uncordon))
         .route(paths::SHED, put(shed))
-        .fallback(async || error(StatusCode::NOT_FOUND, "not_found", "path not found"))
+        .fallback(async || {
+            let (code, message) = ErrorBody::NOT_FOUND;
+            error(StatusCode::NOT_FOUND, code, message)
+        })
         .method_not_allowed_fallback(async || {
             error(
                 StatusCode::METHOD_NOT_ALLOWED,

@@ -9,7 +9,8 @@ use thiserror::Error;
 use wsc_contract::close::CloseCode;
 use wsc_contract::env::server as env;
 use wsc_contract::origin::{OriginError, OriginPolicy};
-use wsc_contract::{paths, ports};
+use wsc_contract::paths::{ClientPath, ClientPathError};
+use wsc_contract::ports;
 use wsc_runtime::cli::{self, Exit};
 use wsc_runtime::telemetry::LogFormat;
 
@@ -44,7 +45,7 @@ pub struct Args {
     #[arg(long, env = env::CONTROL_PORT, default_value_t = ports::CONTROL.number, value_name = "PORT")]
     pub(crate) control_port: u16,
     /// Client path: PATH is room `main`, PATH/ROOM any other room
-    #[arg(long, env = env::PATH, default_value = "/ws", value_parser = parse_path)]
+    #[arg(long, env = env::PATH, default_value = ClientPath::DEFAULT, value_parser = parse_path)]
     pub(crate) path: String,
     /// Maximum number of connections; lowered to the open-file limit minus 256
     #[arg(long, env = env::MAX_CONNECTIONS, default_value_t = 10_000, value_name = "N",
@@ -142,10 +143,6 @@ pub(crate) enum BrokerKind {
 /// A value that is invalid by itself.
 #[derive(Debug, Error)]
 enum ValueError {
-    #[error("a path is /NAME[/NAME...] of A-Z a-z 0-9 . _ ~ -, without a trailing slash")]
-    Path,
-    #[error("{} is reserved for the server", paths::RESERVED)]
-    ReservedPath,
     #[error("a rate is a number above 0, for example 2.5")]
     Rate,
 }
@@ -269,19 +266,8 @@ impl Args {
     }
 }
 
-fn parse_path(text: &str) -> Result<String, ValueError> {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._~-/".contains(&b);
-    let segments = text
-        .strip_prefix('/')
-        .map(|rest| rest.split('/').all(|s| !s.is_empty()));
-    if segments != Some(true) || text.len() > 128 || !text.bytes().all(allowed) {
-        return Err(ValueError::Path);
-    }
-    let below = text.strip_prefix(paths::RESERVED);
-    if below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
-        return Err(ValueError::ReservedPath);
-    }
-    Ok(text.to_owned())
+fn parse_path(text: &str) -> Result<String, ClientPathError> {
+    text.parse::<ClientPath>().map(String::from)
 }
 
 fn parse_rate(text: &str) -> Result<f64, ValueError> {

@@ -194,6 +194,18 @@ impl Shed {
 }
 
 impl ErrorBody {
+    /// `error` and `message` of a 404, equal in proxy and server.
+    pub const NOT_FOUND: (&str, &str) = ("not_found", "path not found");
+
+    /// The body of a 404.
+    pub fn not_found() -> Self {
+        let (error, message) = Self::NOT_FOUND;
+        Self {
+            error: error.into(),
+            message: message.into(),
+        }
+    }
+
     /// An error of a cordoned server, for the reference.
     pub fn example() -> Self {
         Self {

@@ -9,6 +9,7 @@ pub mod control;
 pub mod env;
 pub mod files;
 pub mod headers;
+pub mod image;
 pub mod labels;
 pub mod names;
 pub mod origin;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use clap::{Parser, Subcommand};
 use wsc_contract::env::operator as env;
+use wsc_contract::image::{ImageRef, ImageRefError};
 use wsc_contract::ports;
 use wsc_runtime::admin::any_address;
 use wsc_runtime::cli::{self, Exit};
@@ -86,17 +87,12 @@ where
 /// A value that a flag does not accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 enum InvalidValue {
-    #[error("expected an image reference like registry/name:tag")]
-    Image,
-    #[error("not a namespace name")]
+    #[error("must be a namespace: 1 to 63 of a-z 0-9 -, with a letter or digit at both ends")]
     Namespace,
 }
 
-fn parse_image(text: &str) -> Result<String, InvalidValue> {
-    if text.is_empty() || text.len() > 512 || text.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err(InvalidValue::Image);
-    }
-    Ok(text.to_owned())
+fn parse_image(text: &str) -> Result<String, ImageRefError> {
+    text.parse::<ImageRef>().map(String::from)
 }
 
 fn parse_namespace(text: &str) -> Result<String, InvalidValue> {

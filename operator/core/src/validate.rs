@@ -82,7 +82,7 @@ fn server(spec: &ServerSpec) -> Result<Server, Invalid> {
     if port == ports::CONTROL.number {
         return Err(checks::invalid(
             "server.port",
-            "must not be 9090: it is the control port",
+            format!("must not be {port}: it is the control port"),
         ));
     }
     checks::at_most("server.env", spec.env.len(), 64)?;

@@ -2,6 +2,7 @@
 
 mod origins;
 
+use wsc_contract::control::ErrorBody;
 use wsc_contract::origin::OriginPattern;
 use wsc_contract::{env, files, headers, paths};
 
@@ -178,6 +179,8 @@ fn defaults(settings: &ProxySettings) -> Vec<Directive> {
 fn frontend(settings: &ProxySettings) -> Vec<Directive> {
     let words = Directive::words;
     let below = format!("{}/", settings.path);
+    // A struct of strings always serializes.
+    let not_found = serde_json::to_string(&ErrorBody::not_found()).unwrap_or_default();
     let mut lines = vec![
         Directive::new(
             "bind",
@@ -204,7 +207,7 @@ fn frontend(settings: &ProxySettings) -> Vec<Directive> {
                 "content-type",
                 "application/json",
                 "string",
-                r#"{"error":"not_found","message":"there is no such path"}"#,
+                not_found.as_str(),
                 "unless",
                 "is_client_path",
             ],

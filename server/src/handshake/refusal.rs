@@ -1,5 +1,7 @@
 //! Why a handshake is refused, and the response.
 
+use wsc_contract::control::ErrorBody;
+
 /// The seconds of `Retry-After` on a 503: HAProxy has another pod by then.
 pub(crate) const RETRY_AFTER_SECONDS: u32 = 2;
 
@@ -43,7 +45,7 @@ impl Refusal {
         match self {
             Self::BadRequest(_) => "bad_request",
             Self::Origin => "origin",
-            Self::NotFound => "not_found",
+            Self::NotFound => ErrorBody::NOT_FOUND.0,
             Self::Method => "method",
             Self::UpgradeRequired => "upgrade_required",
             Self::Full => "full",
@@ -58,7 +60,7 @@ impl Refusal {
         match self {
             Self::BadRequest(message) => message,
             Self::Origin => "the origin is not allowed",
-            Self::NotFound => "path not found",
+            Self::NotFound => ErrorBody::NOT_FOUND.1,
             Self::Method => "only GET is allowed on this path",
             Self::UpgradeRequired => "WebSocket version 13 over HTTP/1.1 is required",
             Self::Full => "no free connection slot",

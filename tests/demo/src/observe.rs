@@ -16,7 +16,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use wsc_api::v1alpha1::WebSocketCluster;
 use wsc_contract::agent::AgentStatus;
 use wsc_contract::control::Stats;
-use wsc_contract::{labels, names, paths, ports};
+use wsc_contract::{files, labels, names, paths, ports};
 
 use super::dashboard::Dashboard;
 use super::install::{NAMESPACE, OPERATOR_NAMESPACE};
@@ -115,7 +115,7 @@ fn configuration(dashboard: Arc<Dashboard>) -> impl FnMut(Event<core::ConfigMap>
             let backends = config
                 .data
                 .unwrap_or_default()
-                .remove("backends.json")
+                .remove(files::BACKENDS)
                 .unwrap_or_default();
             let outcome = dashboard.pool(|pool| pool.published(&backends));
             if let Err(err) = outcome {

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use k8s_openapi::api::core::v1 as core;
-use serde::Deserialize;
 use wsc_api::v1alpha1::WebSocketClusterStatus;
 use wsc_contract::agent::AgentStatus;
 use wsc_contract::control::Stats;
 use wsc_contract::labels;
+use wsc_haproxy::{BackendSet, BackendSetError};
 
 /// A pool as it was last seen.
 #[derive(Clone, Debug, Default)]
@@ -56,18 +56,6 @@ pub struct Proxy {
     pub status: Option<AgentStatus>,
     /// All processes that its agent has named.
     pub pids: BTreeSet<u32>,
-}
-
-/// `backends.json`, as far as the demo needs it.
-#[derive(Debug, Deserialize)]
-struct Backends {
-    servers: Vec<Backend>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Backend {
-    name: String,
-    cookie: String,
 }
 
 impl Pool {
@@ -122,8 +110,8 @@ impl Pool {
     ///
     /// # Errors
     /// When the text is not what the operator writes.
-    pub fn published(&mut self, backends: &str) -> serde_json::Result<()> {
-        let backends: Backends = serde_json::from_str(backends)?;
+    pub fn published(&mut self, backends: &str) -> Result<(), BackendSetError> {
+        let backends = BackendSet::from_json(backends)?;
         self.cookies.extend(
             backends
                 .servers
@@ -238,7 +226,11 @@ pub fn granted(scrape: &str, namespace: &str, name: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use serde_json::json;
+    use wsc_contract::agent::ServerState;
+    use wsc_haproxy::{Server, ServerOptions};
 
     use super::*;
 
@@ -325,10 +317,18 @@ mod tests {
     #[test]
     fn cookies_are_remembered() {
         let mut pool = Pool::default();
-        let backends =
-            |name: &str, cookie: &str| json!({"schema": 1, "servers": [{"name": name, "cookie": cookie}]});
-        pool.published(&backends("chat-0", "aa").to_string()).unwrap();
-        pool.published(&backends("chat-1", "bb").to_string()).unwrap();
+        let backends = |name: &str, cookie: &str| {
+            let server = Server {
+                name: name.to_owned(),
+                address: Ipv4Addr::LOCALHOST.into(),
+                port: 8080,
+                cookie: cookie.to_owned(),
+                state: ServerState::Ready,
+            };
+            BackendSet::new(String::new(), ServerOptions::default(), vec![server]).to_json()
+        };
+        pool.published(&backends("chat-0", "aa")).unwrap();
+        pool.published(&backends("chat-1", "bb")).unwrap();
         assert_eq!(
             (pool.cookie_of("chat-0"), pool.cookie_of("chat-1")),
             (Some("aa"), Some("bb"))

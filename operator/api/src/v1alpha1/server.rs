@@ -2,6 +2,9 @@
 
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
+use wsc_contract::image::ImageRef;
+use wsc_contract::paths::{self, ClientPath};
+use wsc_contract::{env, ports};
 
 use super::pod::{PodSettings, SecretKeyReference};
 use crate::on_change::OnChange;
@@ -12,23 +15,25 @@ use crate::on_change::OnChange;
 pub struct ServerSpec {
     /// Image of the server; without it the image that the operator was installed with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 512), pattern(r"^[a-zA-Z0-9][-a-zA-Z0-9._:/@]*$"), extend("x-on-change" = OnChange::RollsServers))]
+    #[schemars(length(min = 1, max = ImageRef::MAX_LENGTH), pattern(ImageRef::SCHEMA), extend("x-on-change" = OnChange::RollsServers))]
     pub image: Option<String>,
 
     /// Port on which the server accepts WebSocket connections.
     #[serde(default = "default_port")]
     #[schemars(range(min = 1024, max = 65535), extend("x-on-change" = OnChange::RollsServers))]
-    #[x_kube(validation = Rule::new("self != 9090").message("server.port must not be 9090: it is the control port"))]
+    #[x_kube(validation = Rule::new(format!("self != {}", ports::CONTROL.number))
+        .message(format!("server.port must not be {}: it is the control port", ports::CONTROL.number).as_str()))]
     pub port: i32,
 
     /// URL path of the WebSocket endpoint: `{path}` joins the room `main`, `{path}/{room}` the room `{room}`.
     #[serde(default = "default_path")]
     #[schemars(
-        length(min = 2, max = 128),
-        pattern(r"^(/[A-Za-z0-9._~-]+)+$"),
+        length(min = 2, max = ClientPath::MAX_LENGTH),
+        pattern(ClientPath::SCHEMA),
         extend("x-on-change" = OnChange::ReloadsProxiesAndRollsServers)
     )]
-    #[x_kube(validation = Rule::new("self != '/wsc' && !self.startsWith('/wsc/')").message("server.path must not be /wsc or below it: these paths are reserved"))]
+    #[x_kube(validation = Rule::new(format!("self != '{0}' && !self.startsWith('{0}/')", paths::RESERVED))
+        .message(format!("server.path must not be {} or below it: these paths are reserved", paths::RESERVED).as_str()))]
     pub path: String,
 
     /// Connections that a server pod accepts; fewer where the limit of open files of its process is lower.
@@ -59,8 +64,8 @@ pub struct ServerSpec {
 pub struct EnvVar {
     /// Name of the variable.
     #[schemars(length(min = 1, max = 128), pattern(r"^[A-Za-z_][A-Za-z0-9_]*$"), extend("x-on-change" = OnChange::RollsServers))]
-    #[x_kube(validation = Rule::new("self != 'POD_NAME' && !self.startsWith('WSC_')")
-        .message("server.env: names that start with WSC_ and POD_NAME are set by the operator"))]
+    #[x_kube(validation = Rule::new(format!("self != '{}' && !self.startsWith('{}')", env::server::POD_NAME, env::PREFIX))
+        .message(format!("server.env: names that start with {} and {} are set by the operator", env::PREFIX, env::server::POD_NAME).as_str()))]
     pub name: String,
 
     /// Literal value.
@@ -96,10 +101,10 @@ impl Default for ServerSpec {
 }
 
 fn default_port() -> i32 {
-    8080
+    i32::from(ports::SERVER.number)
 }
 fn default_path() -> String {
-    "/ws".to_owned()
+    ClientPath::DEFAULT.to_owned()
 }
 fn default_max_connections() -> i32 {
     10_000

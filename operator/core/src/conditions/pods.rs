@@ -43,10 +43,11 @@ pub(super) fn progressing(facts: Facts<'_>) -> Finding {
         return progressing("RollingOut", "server pods are being replaced one at a time");
     }
     if outdated::rollout_waits(pool) {
-        return progressing(
-            "RolloutBlocked",
-            "outdated server pods are protected by the annotation websocket-operator.io/protect; remove it to replace them",
+        let message = format!(
+            "outdated server pods are protected by the annotation {}; remove it to replace them",
+            labels::PROTECT
         );
+        return progressing("RolloutBlocked", &message);
     }
     let created = !facts.draft.plan.create_pods.is_empty();
     if created || facts.scale.starting > 0 {

@@ -156,7 +156,7 @@ fn redis(cluster: &ValidCluster, settings: &PodSettings) -> Container {
     let args = arguments(memory_limit_bytes(&resources));
     let ping = Probe {
         exec: Some(ExecAction {
-            command: Some(words("redis-cli -e -p 6379 ping")),
+            command: Some(words(&format!("redis-cli -e -p {} ping", ports::REDIS.number))),
         }),
         period_seconds: Some(5),
         timeout_seconds: Some(3),

@@ -9,7 +9,9 @@ use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use wsc_api::v1alpha1::{EnvVar, PodSettings, SecretKeyReference};
 use wsc_contract::close::CloseCode;
-use wsc_contract::labels;
+use wsc_contract::image::ImageRef;
+use wsc_contract::paths::ClientPath;
+use wsc_contract::{env, labels};
 
 use super::values::{Amount, Invalid};
 use crate::quantity;
@@ -111,30 +113,13 @@ fn percent(text: &str) -> Option<i64> {
 }
 
 pub(super) fn image(field: &str, text: &str) -> Result<String, Invalid> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:/@".contains(&byte);
-    let starts = text.starts_with(|c: char| c.is_ascii_alphanumeric());
-    if starts && text.len() <= 512 && text.bytes().all(allowed) {
-        return Ok(text.to_owned());
-    }
-    Err(invalid(field, "is not an image reference"))
+    let image: ImageRef = text.parse().map_err(|error| invalid(field, error))?;
+    Ok(image.into())
 }
 
 pub(super) fn path(text: &str) -> Result<String, Invalid> {
-    let refuse = |problem: &str| Err(invalid("server.path", problem));
-    let segment = |segment: &str| {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte);
-        !segment.is_empty() && segment.bytes().all(allowed)
-    };
-    let whole = text
-        .strip_prefix('/')
-        .is_some_and(|rest| rest.split('/').all(segment));
-    if !whole || text.len() > 128 {
-        return refuse("must be /NAME[/NAME…] out of A-Z a-z 0-9 . _ ~ -, at most 128 characters");
-    }
-    if text == "/wsc" || text.starts_with("/wsc/") {
-        return refuse("must not be /wsc or below it: these paths are reserved");
-    }
-    Ok(text.to_owned())
+    let path: ClientPath = text.parse().map_err(|error| invalid("server.path", error))?;
+    Ok(path.into())
 }
 
 pub(super) fn variable(variable: &EnvVar) -> Result<(), Invalid> {
@@ -144,9 +129,12 @@ pub(super) fn variable(variable: &EnvVar) -> Result<(), Invalid> {
         .name
         .starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     if !starts || !variable.name.bytes().all(plain) {
-        return Err(invalid(field, "is not a valid variable name"));
+        return Err(invalid(
+            field,
+            "must be a variable name of A-Z a-z 0-9 _, without a leading digit",
+        ));
     }
-    if variable.name == "POD_NAME" || variable.name.starts_with("WSC_") {
+    if variable.name == env::server::POD_NAME || variable.name.starts_with(env::PREFIX) {
         return Err(invalid(field, "is set by the operator"));
     }
     match (&variable.value, &variable.value_from) {
