@@ -16,11 +16,22 @@ pub struct Process {
     pub pid: i32,
     /// The process that started it, on the machine: a HAProxy worker's is its master.
     pub parent: i32,
+    /// When it started, in clock ticks since the boot of the machine: process ids wrap around.
+    started: u64,
     /// Of its program, at most 15 characters.
     pub name: String,
 }
 
-/// All processes of the pod with this uid, without its pause container, the oldest first.
+/// Name of a process of the container runtime that has not executed the program of a container or of a probe yet.
+const RUNTIME: &str = "runc:[";
+
+impl Process {
+    fn age(&self) -> (u64, i32) {
+        (self.started, self.pid)
+    }
+}
+
+/// All processes of the pod with this uid, those of probes included, without its pause container, the oldest first.
 pub fn of_pod(uid: &str) -> Vec<Process> {
     let mut found = of_pod_and_sandbox(uid);
     found.retain(|process| process.name != "pause");
@@ -36,7 +47,8 @@ pub fn of_pod_and_sandbox(uid: &str) -> Vec<Process> {
     {
         collect(&group, &mut found);
     }
-    found.sort_by_key(|process: &Process| process.pid);
+    found.retain(|process: &Process| !process.name.starts_with(RUNTIME));
+    found.sort_by_key(Process::age);
     found
 }
 
@@ -61,7 +73,7 @@ pub fn children(parent: i32) -> Vec<Process> {
         .filter_map(|path| read(path.file_name()?.to_str()?.parse().ok()?))
         .filter(|process| process.parent == parent)
         .collect();
-    found.sort_by_key(|process| process.pid);
+    found.sort_by_key(Process::age);
     found
 }
 
@@ -120,9 +132,11 @@ fn read(pid: i32) -> Option<Process> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (before, after) = stat.rsplit_once(')')?;
     let (_, name) = before.split_once('(')?;
+    let mut fields = after.split_whitespace();
     Some(Process {
         pid,
-        parent: after.split_whitespace().nth(1)?.parse().ok()?,
+        parent: fields.nth(1)?.parse().ok()?,
+        started: fields.nth(17)?.parse().ok()?,
         name: name.to_owned(),
     })
 }
@@ -136,6 +150,8 @@ mod tests {
     fn a_process_is_read_and_signalled() {
         let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
         let process = read(i32::try_from(child.id()).unwrap()).unwrap();
+        let this = read(i32::try_from(std::process::id()).unwrap()).unwrap();
+        assert!(this.started > 0 && this.started <= process.started);
         assert_eq!(process.parent, i32::try_from(std::process::id()).unwrap());
         assert!(children(process.parent).contains(&process));
         assert_eq!(below(process.parent, "sleep").unwrap().name, "sleep");
