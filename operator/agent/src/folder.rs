@@ -16,11 +16,11 @@ const PUBLISHED: &str = "published.json";
 /// A file operation that failed.
 #[derive(Debug, Error)]
 pub enum FolderError {
-    #[error("read {}", path.display())]
+    #[error("cannot read {}", path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("write {}", path.display())]
+    #[error("cannot write {}", path.display())]
     Write { path: PathBuf, source: io::Error },
-    #[error("remove {}", path.display())]
+    #[error("cannot remove {}", path.display())]
     Remove { path: PathBuf, source: io::Error },
 }
 

@@ -17,7 +17,7 @@ use crate::folder::{Folder, FolderError};
 pub enum InitError {
     #[error(transparent)]
     Folder(#[from] FolderError),
-    #[error("read {}", path.display())]
+    #[error("cannot read {}", path.display())]
     Mounted { path: PathBuf, source: io::Error },
     #[error("the published configuration is invalid")]
     Published(#[from] PublishedError),

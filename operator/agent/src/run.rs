@@ -30,7 +30,7 @@ pub enum RunError {
     Signals(#[from] SignalError),
     #[error(transparent)]
     Bind(#[from] BindError),
-    #[error("admin port")]
+    #[error("cannot serve the admin port")]
     Serve(#[from] io::Error),
     #[error(transparent)]
     Folder(#[from] FolderError),
@@ -80,7 +80,7 @@ async fn wait_for_drain(mut observer: Observer, status: &SharedStatus, signals: 
         if observer.servers().await.is_ok() {
             accepting += 1;
             if accepting >= DRAIN_START_POLLS {
-                tracing::info!("haproxy does not drain; terminating without it");
+                tracing::info!("haproxy does not drain; terminating without waiting");
                 return;
             }
             continue;

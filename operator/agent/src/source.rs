@@ -51,7 +51,7 @@ pub(crate) struct Wanted {
 /// No client for the API server.
 #[derive(Debug, Error)]
 enum ClientError {
-    #[error("kubeconfig or service account")]
+    #[error("no service account and no kubeconfig found")]
     Config(#[from] InferConfigError),
     #[error(transparent)]
     Client(#[from] kube::Error),

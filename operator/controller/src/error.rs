@@ -25,7 +25,7 @@ pub(crate) enum Error {
         source: Box<kube::Error>,
     },
     /// No answer in time.
-    #[error("{what}: no answer within {} s", limit.as_secs())]
+    #[error("{what}: no response within {} s", limit.as_secs())]
     Deadline { what: String, limit: Duration },
     /// A pod did not answer, or not as the contract says.
     #[error("{what}: {source}")]

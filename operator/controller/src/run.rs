@@ -27,17 +27,17 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 /// Why the operator ends with a failure.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    #[error("runtime")]
+    #[error("cannot start the runtime")]
     Runtime(#[source] io::Error),
     #[error(transparent)]
     Signals(#[from] SignalError),
     #[error("no service account and no kubeconfig found: {0}")]
     Config(Box<kube::config::InferConfigError>),
-    #[error("client of the API server: {0}")]
+    #[error("cannot create the client of the API server: {0}")]
     Client(Box<kube::Error>),
     #[error(transparent)]
     Bind(#[from] BindError),
-    #[error("admin port")]
+    #[error("cannot serve the admin port")]
     Admin(#[source] io::Error),
 }
 

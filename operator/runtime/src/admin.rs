@@ -16,7 +16,7 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 
 /// The admin port cannot be bound.
 #[derive(Debug, Error)]
-#[error("admin address {address}")]
+#[error("cannot listen on the admin address {address}")]
 pub struct BindError {
     address: SocketAddr,
     source: io::Error,
@@ -91,7 +91,10 @@ mod tests {
         let listener = bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let error = bind(address).await.unwrap_err();
-        assert_eq!(error.to_string(), format!("admin address {address}"));
+        assert_eq!(
+            error.to_string(),
+            format!("cannot listen on the admin address {address}")
+        );
         assert!(error.source().is_some(), "the cause is the source");
         let any = bind(any_address(address.port())).await;
         assert!(any.is_err(), "a taken port is no missing IPv6");

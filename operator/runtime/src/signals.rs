@@ -18,7 +18,7 @@ pub enum Signal {
 
 /// A handler cannot be installed.
 #[derive(Debug, Error)]
-#[error("signal handler")]
+#[error("cannot install the signal handlers")]
 pub struct SignalError(#[from] io::Error);
 
 /// The handlers. Signals that arrive between two calls of [`Signals::recv`] are not lost.

@@ -25,17 +25,17 @@ const BUFFER_BYTES: usize = 64 << 10;
 /// Why a request to a pod has no result.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RequestError {
-    #[error("connecting to {address}: {source}")]
+    #[error("cannot connect to {address}: {source}")]
     Connect { address: SocketAddr, source: io::Error },
     #[error("invalid request: {0}")]
     Request(#[from] hyper::http::Error),
-    #[error("exchange: {0}")]
+    #[error("HTTP exchange failed: {0}")]
     Exchange(#[from] hyper::Error),
-    #[error("reading the answer: {0}")]
+    #[error("cannot read the response: {0}")]
     Body(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("answered {0}")]
+    #[error("response status {0}")]
     Status(StatusCode),
-    #[error("no answer within {} s", DEADLINE.as_secs())]
+    #[error("no response within {} s", DEADLINE.as_secs())]
     Deadline,
 }
 
@@ -176,7 +176,7 @@ mod tests {
             .await
             .unwrap_err()
             .to_string();
-        assert!(problem.contains("reading the answer"), "{problem}");
+        assert!(problem.contains("cannot read the response"), "{problem}");
     }
 
     #[tokio::test]
@@ -189,7 +189,7 @@ mod tests {
     async fn a_pod_that_hangs_is_given_up_at_the_deadline() {
         let address = serve_bytes(b"HTTP/1.1 200 OK\r\n", true).await;
         let problem = get(address, "/stats", 1024).await.unwrap_err().to_string();
-        assert!(problem.contains("no answer within 2 s"), "{problem}");
+        assert!(problem.contains("no response within 2 s"), "{problem}");
     }
 
     #[tokio::test]
@@ -198,6 +198,6 @@ mod tests {
         let address = listener.local_addr().unwrap();
         drop(listener);
         let problem = get(address, "/stats", 1024).await.unwrap_err().to_string();
-        assert!(problem.contains("connecting"), "{problem}");
+        assert!(problem.contains("cannot connect to"), "{problem}");
     }
 }

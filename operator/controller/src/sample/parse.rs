@@ -14,10 +14,10 @@ const LONGEST_BOOT_ID_BYTES: usize = 128;
 /// Why an answer cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AnswerError {
-    #[error("invalid answer: {0}")]
+    #[error("invalid response: {0}")]
     Json(#[from] serde_json::Error),
     /// As happens when an address is used again.
-    #[error("another pod answered")]
+    #[error("the response is from another pod")]
     OtherPod,
     #[error("boot_id is empty or longer than {LONGEST_BOOT_ID_BYTES} bytes")]
     BootId,
