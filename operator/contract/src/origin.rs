@@ -19,7 +19,7 @@ pub const DEFAULT_PORTS: &[(&str, &[&str])] = &[
 
 /// Why a text is no entry of an allow-list.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("origin {text:?} must be scheme://host[:port], scheme://*.host[:port] or *: {problem}")]
+#[error("origin {text:?} must be {}: {problem}", OriginPattern::RULE)]
 pub struct OriginError {
     text: String,
     problem: Problem,
@@ -131,6 +131,8 @@ impl fmt::Display for Origin {
 }
 
 impl OriginPattern {
+    /// The grammar in words, for messages.
+    pub const RULE: &str = "scheme://host[:port], scheme://*.host[:port] or *";
     /// The grammar as a regular expression, for the CRD. Parsing also rejects a host that is not in its normal form.
     pub const SCHEMA: &str = concat!(
         r"^(\*|[Ff][Ii][Ll][Ee]://|[A-Za-z][A-Za-z0-9+.-]*://",

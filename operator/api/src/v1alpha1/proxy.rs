@@ -35,6 +35,8 @@ pub struct ProxySpec {
         inner(length(min = 1, max = 255), pattern(OriginPattern::SCHEMA)),
         extend("x-on-change" = OnChange::ReloadsProxiesAndRollsServers)
     )]
+    #[x_kube(validation = Rule::new(format!("self.all(origin, origin.matches(r'{}'))", OriginPattern::SCHEMA))
+        .message(format!("proxy.origins: each must be {}", OriginPattern::RULE).as_str()))]
     pub origins: Vec<String>,
 
     /// Timeouts of HAProxy.
