@@ -9,7 +9,7 @@ use thiserror::Error;
 use wsc_contract::close::CloseCode;
 use wsc_contract::env::server as env;
 use wsc_contract::origin::{OriginError, OriginPolicy};
-use wsc_contract::paths::{ClientPath, ClientPathError};
+use wsc_contract::paths::{self, ClientPath};
 use wsc_contract::ports;
 use wsc_runtime::cli::{self, Exit};
 use wsc_runtime::telemetry::LogFormat;
@@ -39,20 +39,21 @@ pub struct Args {
     #[arg(long, env = env::POD_NAME, value_name = "NAME")]
     pub(crate) pod_name: Option<String>,
     /// Port for clients; 0 is any free port
-    #[arg(long, env = env::PORT, default_value_t = ports::SERVER.number)]
+    #[arg(long, env = env::PORT, default_value_t = ports::SERVER.number, value_parser = cli::number(0_u16..=65_535))]
     pub(crate) port: u16,
     /// Port for health, metrics and the operator; 0 is any free port
-    #[arg(long, env = env::CONTROL_PORT, default_value_t = ports::CONTROL.number, value_name = "PORT")]
+    #[arg(long, env = env::CONTROL_PORT, default_value_t = ports::CONTROL.number, value_name = "PORT",
+          value_parser = cli::number(0_u16..=65_535))]
     pub(crate) control_port: u16,
     /// Client path: PATH is room `main`, PATH/ROOM any other room
-    #[arg(long, env = env::PATH, default_value = ClientPath::DEFAULT, value_parser = parse_path)]
+    #[arg(long, env = env::PATH, default_value = ClientPath::DEFAULT, value_parser = cli::checked(path_rule(), parse_path))]
     pub(crate) path: String,
     /// Maximum number of connections; lowered to the open-file limit minus 256
     #[arg(long, env = env::MAX_CONNECTIONS, default_value_t = 10_000, value_name = "N",
-          value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+          value_parser = cli::number(1_u64..=1_000_000))]
     pub(crate) max_connections: u64,
-    /// Threads that serve clients, 1 to 64 (default: the CPUs of the process, at most 4)
-    #[arg(long, env = env::SHARDS, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MAX_SHARDS as u64))]
+    /// Threads that serve clients (default: the CPUs of the process, at most 4)
+    #[arg(long, env = env::SHARDS, value_name = "N", value_parser = cli::number(1..=MAX_SHARDS as u64))]
     pub(crate) shards: Option<u64>,
     /// Message broker: `redis` between pods, `memory` within this process; required when POD_NAME
     /// is set
@@ -92,44 +93,54 @@ pub struct Args {
           default_missing_value = "true", value_name = "BOOL")]
     pub(crate) trust_proxy: bool,
     /// Upper bound of the rate of `PUT /shed`, in closes per second
-    #[arg(long, env = env::MAX_SHEDS_PER_SECOND, default_value_t = 100.0, value_name = "RATE", value_parser = parse_rate)]
+    #[arg(long, env = env::MAX_SHEDS_PER_SECOND, default_value_t = 100.0, value_name = "RATE", value_parser = cli::checked(RATE, parse_rate))]
     pub(crate) max_sheds_per_second: f64,
     /// Time over which all connections are closed evenly after SIGTERM
     #[arg(long, env = env::DRAIN_SECONDS, default_value_t = 25, value_name = "SECONDS",
-          value_parser = clap::value_parser!(u64).range(0..=86_400))]
+          value_parser = cli::number(0_u64..=86_400))]
     pub(crate) drain_seconds: u64,
     /// Close code sent to clients that must reconnect
-    #[arg(long, env = env::CLOSE_CODE, default_value_t = CloseCode::SERVICE_RESTART, value_name = "CODE")]
+    #[arg(long, env = env::CLOSE_CODE, default_value_t = CloseCode::SERVICE_RESTART, value_name = "CODE",
+          value_parser = cli::parsed::<CloseCode>(CloseCode::RULE))]
     pub(crate) close_code: CloseCode,
     /// Upper bound of the random reconnect delay in the close reason
     #[arg(long, env = env::CLOSE_JITTER_SECONDS, default_value_t = 30, value_name = "SECONDS",
-          value_parser = clap::value_parser!(u64).range(0..=3600))]
+          value_parser = cli::number(0_u64..=3600))]
     pub(crate) close_jitter_seconds: u64,
-    /// Maximum message size over all fragments, at most 16777216; a larger message closes the
+    /// Maximum message size over all fragments; a larger message closes the
     /// connection with 1009
-    #[arg(long, env = env::MAX_MESSAGE_BYTES, default_value_t = Limits::default().message_bytes, value_name = "BYTES")]
+    #[arg(long, env = env::MAX_MESSAGE_BYTES, default_value_t = Limits::default().message_bytes, value_name = "BYTES",
+          value_parser = cli::number(1..=MAX_MESSAGE_BYTES))]
     pub(crate) max_message_bytes: usize,
     /// Outbound queue of one client, including 64 bytes per frame; on overflow the client is closed
     /// with 1013
-    #[arg(long, env = env::OUTBOUND_QUEUE_BYTES, default_value_t = Limits::default().outbound_queue_bytes, value_name = "BYTES")]
+    #[arg(long, env = env::OUTBOUND_QUEUE_BYTES, default_value_t = Limits::default().outbound_queue_bytes, value_name = "BYTES",
+          value_parser = cli::parsed::<usize>(outbound_queue_range()))]
     pub(crate) outbound_queue_bytes: usize,
     /// All outbound queues together; above it the clients with the longest queues are closed with
     /// 1013 (default: a quarter of the memory limit, 1 GiB without a limit)
-    #[arg(long, env = env::OUTBOUND_TOTAL_BYTES, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1 << 20..))]
+    #[arg(long, env = env::OUTBOUND_TOTAL_BYTES, value_name = "BYTES", value_parser = cli::number(1_u64 << 20..))]
     pub(crate) outbound_total_bytes: Option<u64>,
     /// Memory limit: from 85 % usage on, until 82 %, handshakes are rejected with 503. Usage is the
     /// resident memory of the process, or memory without page cache for the limit of the cgroup
     /// (default: the memory limit of the cgroup)
-    #[arg(long, env = env::MEMORY_LIMIT_BYTES, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1 << 20..))]
+    #[arg(long, env = env::MEMORY_LIMIT_BYTES, value_name = "BYTES", value_parser = cli::number(1_u64 << 20..))]
     pub(crate) memory_limit_bytes: Option<u64>,
     /// Idle time before a client is pinged; it is closed if no pong arrives within 10 s
     #[arg(long, env = env::HEARTBEAT_SECONDS, default_value_t = 25, value_name = "SECONDS",
-          value_parser = clap::value_parser!(u64).range(1..=3600))]
+          value_parser = cli::number(1_u64..=3600))]
     pub(crate) heartbeat_seconds: u64,
     /// Log format; RUST_LOG sets the level (default `info`)
     #[arg(long, env = env::LOG_FORMAT, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
     pub log_format: LogFormat,
 }
+
+/// What `--max-sheds-per-second` accepts.
+const RATE: &str = "a number above 0, for example 2.5";
+/// The largest outbound queue of one client.
+const MAX_OUTBOUND_QUEUE_BYTES: usize = 64 << 20;
+/// What a message takes in an outbound queue besides its payload.
+const FRAME_BYTES: usize = MAX_HEADER_BYTES + FRAME_OVERHEAD_BYTES;
 
 /// The words of `--broker`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -140,32 +151,27 @@ pub(crate) enum BrokerKind {
     Memory,
 }
 
-/// A value that is invalid by itself.
-#[derive(Debug, Error)]
-enum ValueError {
-    #[error("a rate is a number above 0, for example 2.5")]
-    Rate,
-}
-
 /// A value that is missing, or invalid beside the others.
 #[derive(Debug, Error)]
 enum ConfigError {
-    #[error("WSC_BROKER is required when POD_NAME is set: WSC_BROKER=redis or WSC_BROKER=memory")]
+    #[error("--broker (WSC_BROKER) is required when POD_NAME is set: WSC_BROKER=redis or WSC_BROKER=memory")]
     Broker,
     #[error(
-        "the Redis URL is missing: set --redis-url redis://HOST:6379 (or WSC_REDIS_URL), or --broker memory for a single process"
+        "--redis-url (WSC_REDIS_URL) is required: set --redis-url redis://HOST:6379, or --broker memory for a single process"
     )]
     NoRedisUrl,
-    #[error("{0}: set --redis-url redis://HOST:6379 (or WSC_REDIS_URL)")]
+    #[error("--redis-url (WSC_REDIS_URL): {0}; the form is redis://HOST:6379")]
     RedisUrl(#[from] RedisUrlError),
-    #[error("--redis-prefix must be 1 to 200 printable ASCII characters without spaces, for example wsc:")]
-    RedisPrefix,
-    #[error("--origins: {0}")]
+    #[error(
+        "--redis-prefix (WSC_REDIS_PREFIX) must be 1 to 200 printable ASCII characters without spaces, for example wsc:; received {0:?}"
+    )]
+    RedisPrefix(String),
+    #[error("--origins (WSC_ORIGINS): {0}")]
     Origins(#[from] OriginError),
-    #[error("--max-message-bytes must be 1 to {MAX_MESSAGE_BYTES}")]
-    MessageBytes,
-    #[error("--outbound-queue-bytes must be {least} (one message of maximum size) to 67108864")]
-    OutboundQueueBytes { least: usize },
+    #[error(
+        "--outbound-queue-bytes (WSC_OUTBOUND_QUEUE_BYTES) must be {least} (one message of maximum size) to {MAX_OUTBOUND_QUEUE_BYTES}; received \"{received}\""
+    )]
+    OutboundQueueBytes { least: usize, received: usize },
 }
 
 impl Args {
@@ -225,7 +231,7 @@ impl Args {
         if !(1..=200).contains(&self.redis_prefix.len())
             || !self.redis_prefix.bytes().all(|b| b.is_ascii_graphic())
         {
-            return Err(ConfigError::RedisPrefix);
+            return Err(ConfigError::RedisPrefix(self.redis_prefix.clone()));
         }
         let (user, password) = (self.redis_username.as_deref(), self.redis_password.as_deref());
         let not_empty = |text: &&str| !text.is_empty();
@@ -245,12 +251,10 @@ impl Args {
     }
 
     fn limits(&self) -> Result<Limits, ConfigError> {
-        if !(1..=MAX_MESSAGE_BYTES).contains(&self.max_message_bytes) {
-            return Err(ConfigError::MessageBytes);
-        }
-        let least = self.max_message_bytes + MAX_HEADER_BYTES + FRAME_OVERHEAD_BYTES;
-        if !(least..=64 << 20).contains(&self.outbound_queue_bytes) {
-            return Err(ConfigError::OutboundQueueBytes { least });
+        let least = self.max_message_bytes + FRAME_BYTES;
+        let received = self.outbound_queue_bytes;
+        if !(least..=MAX_OUTBOUND_QUEUE_BYTES).contains(&received) {
+            return Err(ConfigError::OutboundQueueBytes { least, received });
         }
         let memory = self.memory_limit().bytes();
         let outboxes = self
@@ -266,13 +270,23 @@ impl Args {
     }
 }
 
-fn parse_path(text: &str) -> Result<String, ClientPathError> {
-    text.parse::<ClientPath>().map(String::from)
+fn path_rule() -> String {
+    format!("{}, not {} or below it", ClientPath::RULE, paths::RESERVED)
 }
 
-fn parse_rate(text: &str) -> Result<f64, ValueError> {
-    let rate = text.parse::<f64>().ok().filter(|r| r.is_finite() && *r > 0.0);
-    rate.ok_or(ValueError::Rate)
+fn parse_path(text: &str) -> Option<String> {
+    text.parse::<ClientPath>().ok().map(String::from)
+}
+
+/// The least holds one message of maximum size.
+fn outbound_queue_range() -> String {
+    format!("--max-message-bytes + {FRAME_BYTES} to {MAX_OUTBOUND_QUEUE_BYTES}")
+}
+
+fn parse_rate(text: &str) -> Option<f64> {
+    text.parse()
+        .ok()
+        .filter(|rate: &f64| rate.is_finite() && *rate > 0.0)
 }
 
 #[cfg(test)]

@@ -61,15 +61,16 @@ pub struct RunArgs {
     #[arg(long, env = env::agent::CLUSTER, default_value = "", hide_default_value = true, value_name = "NAME")]
     pub cluster: String,
     /// Port of /status, /readyz, /livez and /metrics; 0 selects a free port
-    #[arg(long, env = env::agent::AGENT_PORT, default_value_t = ports::AGENT.number, value_name = "PORT")]
+    #[arg(long, env = env::agent::AGENT_PORT, default_value_t = ports::AGENT.number, value_name = "PORT",
+          value_parser = cli::number(0_u16..=65_535))]
     pub admin_port: u16,
     /// Interval between two comparisons with HAProxy without a change, in milliseconds
     #[arg(long, env = env::agent::RECHECK_MS, default_value_t = 2_000, value_name = "MS",
-          value_parser = clap::value_parser!(u64).range(50..=60_000))]
+          value_parser = cli::number(50_u64..=60_000))]
     pub recheck_ms: u64,
     /// Minimum time between two reloads, in milliseconds
     #[arg(long, env = env::agent::RELOAD_INTERVAL_MS, default_value_t = 5_000, value_name = "MS",
-          value_parser = clap::value_parser!(u64).range(0..=600_000))]
+          value_parser = cli::number(0_u64..=600_000))]
     pub reload_interval_ms: u64,
 }
 
@@ -86,7 +87,7 @@ impl Args {
         let args: Self = cli::parse(arguments)?;
         match &args.command {
             Command::Run(run) if run.source == SourceKind::Configmap && run.cluster.is_empty() => {
-                let line = "--cluster (WSC_CLUSTER) is missing: it names the ConfigMap to watch";
+                let line = "--cluster (WSC_CLUSTER) is required: it names the ConfigMap to watch";
                 Err(Exit::Usage(line.to_owned()))
             }
             _ => Ok(args),

@@ -10,12 +10,13 @@ pub struct ImageRef(String);
 
 /// A text that is no image reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error(
-    "must be an image reference like registry/name:tag, of A-Z a-z 0-9 - . _ : / @, at most 512 characters"
-)]
+#[error("must be {}", ImageRef::RULE)]
 pub struct ImageRefError;
 
 impl ImageRef {
+    /// The grammar in words, for messages.
+    pub const RULE: &str =
+        "an image reference like registry/name:tag, of A-Z a-z 0-9 - . _ : / @, at most 512 characters";
     /// The longest reference, in characters.
     pub const MAX_LENGTH: u32 = 512;
     /// The grammar as a regular expression, for the CRD.

@@ -29,13 +29,15 @@ pub struct ClientPath(String);
 /// A text that is no client path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ClientPathError {
-    #[error("must be /NAME[/NAME...] of A-Z a-z 0-9 . _ ~ -, at most 128 characters")]
+    #[error("must be {}", ClientPath::RULE)]
     Form,
     #[error("must not be {RESERVED} or below it: these paths are reserved")]
     Reserved,
 }
 
 impl ClientPath {
+    /// The grammar in words, for messages.
+    pub const RULE: &str = "/NAME[/NAME...] of A-Z a-z 0-9 . _ ~ -, at most 128 characters";
     /// The path without any setting.
     pub const DEFAULT: &str = "/ws";
     /// The longest path, in characters.

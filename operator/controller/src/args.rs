@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use clap::{Parser, Subcommand};
 use wsc_contract::env::operator as env;
-use wsc_contract::image::{ImageRef, ImageRefError};
+use wsc_contract::image::ImageRef;
 use wsc_contract::ports;
 use wsc_runtime::admin::any_address;
 use wsc_runtime::cli::{self, Exit};
@@ -29,13 +29,13 @@ pub enum Command {
 #[derive(Clone, Debug, clap::Args)]
 pub struct RunArgs {
     /// Image of the server pods of resources without spec.server.image
-    #[arg(long, env = env::SERVER_IMAGE, value_name = "IMAGE", value_parser = parse_image)]
+    #[arg(long, env = env::SERVER_IMAGE, value_name = "IMAGE", value_parser = cli::checked(ImageRef::RULE, parse_image))]
     pub server_image: String,
     /// Image with HAProxy and its agent
-    #[arg(long, env = env::PROXY_IMAGE, value_name = "IMAGE", value_parser = parse_image)]
+    #[arg(long, env = env::PROXY_IMAGE, value_name = "IMAGE", value_parser = cli::checked(ImageRef::RULE, parse_image))]
     pub proxy_image: String,
     /// Image of the managed Redis
-    #[arg(long, env = env::REDIS_IMAGE, value_name = "IMAGE", value_parser = parse_image)]
+    #[arg(long, env = env::REDIS_IMAGE, value_name = "IMAGE", value_parser = cli::checked(ImageRef::RULE, parse_image))]
     pub redis_image: String,
     /// Namespaces to watch, comma-separated; empty: all
     #[arg(
@@ -43,7 +43,7 @@ pub struct RunArgs {
         env = env::WATCH_NAMESPACES,
         value_name = "LIST",
         value_delimiter = ',',
-        value_parser = parse_namespace,
+        value_parser = cli::checked("namespaces, comma-separated: each 1 to 63 of a-z 0-9 -, with a letter or digit at both ends", parse_namespace),
         hide_default_value = true
     )]
     pub watch_namespaces: Vec<String>,
@@ -55,7 +55,8 @@ pub struct RunArgs {
         long,
         env = env::ADMIN_ADDRESS,
         value_name = "ADDRESS",
-        default_value_t = any_address(ports::OPERATOR.number)
+        default_value_t = any_address(ports::OPERATOR.number),
+        value_parser = cli::parsed::<SocketAddr>("IP:PORT, for example 127.0.0.1:8080 or [::]:8080")
     )]
     pub admin_address: SocketAddr,
     /// Namespace of the operator, whose pods the NetworkPolicies admit to control ports
@@ -84,22 +85,12 @@ where
     Ok(args)
 }
 
-/// A value that a flag does not accept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-enum InvalidValue {
-    #[error("must be a namespace: 1 to 63 of a-z 0-9 -, with a letter or digit at both ends")]
-    Namespace,
+fn parse_image(text: &str) -> Option<String> {
+    text.parse::<ImageRef>().ok().map(String::from)
 }
 
-fn parse_image(text: &str) -> Result<String, ImageRefError> {
-    text.parse::<ImageRef>().map(String::from)
-}
-
-fn parse_namespace(text: &str) -> Result<String, InvalidValue> {
-    if text.is_empty() || is_label(text) {
-        return Ok(text.to_owned());
-    }
-    Err(InvalidValue::Namespace)
+fn parse_namespace(text: &str) -> Option<String> {
+    (text.is_empty() || is_label(text)).then(|| text.to_owned())
 }
 
 /// A DNS label, which the name of a namespace is.

@@ -1,11 +1,16 @@
 //! Command lines: what is printed instead of a start, and the exit code.
 
+mod usage;
+mod value;
+
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
+
+pub use value::{Valid, checked, number, parsed};
 
 /// Exit code of a wrong command line.
 const USAGE: u8 = 2;
@@ -26,7 +31,7 @@ pub enum Exit {
 pub fn parse<P: Parser>(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<P, Exit> {
     P::try_parse_from(arguments).map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Text(error.to_string()),
-        _ => Exit::Usage(one_line(&error.to_string(), P::command().get_name())),
+        _ => Exit::Usage(usage::line(&error, &P::command())),
     })
 }
 
@@ -47,18 +52,6 @@ impl Exit {
     }
 }
 
-/// clap's message without its usage paragraphs, in one line.
-fn one_line(message: &str, program: &str) -> String {
-    let is_message = |line: &&str| !line.starts_with("Usage:") && !line.starts_with("For more");
-    let lines = message.lines().take_while(is_message);
-    let lines: Vec<&str> = lines.map(str::trim).filter(|line| !line.is_empty()).collect();
-    let text = lines.join("; ");
-    format!(
-        "{}; see {program} --help",
-        text.strip_prefix("error: ").unwrap_or(&text)
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,8 +59,14 @@ mod tests {
     #[derive(Debug, Parser)]
     #[command(name = "wsc-test", version)]
     struct Args {
-        #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+        #[arg(long, env = "WSC_TEST_PORT", value_parser = number(1_u16..=65_535))]
         port: u16,
+        #[arg(long, env = "WSC_TEST_SECRET", hide_env_values = true, value_parser = number(1_u64..))]
+        secret: Option<u64>,
+        #[arg(long)]
+        address: Option<std::net::SocketAddr>,
+        #[arg(long, action = clap::ArgAction::Set, num_args = 0..=1, value_name = "BOOL")]
+        switch: Option<bool>,
         #[command(subcommand)]
         command: Option<Command>,
     }
@@ -86,20 +85,78 @@ mod tests {
 
     #[test]
     fn wrong_command_lines_are_one_line() {
-        for (flags, word) in [
-            (&[][..], "--port"),
-            (&["--port", "0"], "--port"),
-            (&["--port", "1", "--nonsense"], "--nonsense"),
-            (&["--port", "1", "walk"], "walk"),
-            (&["--port", "1", "run", "--nonsense"], "--nonsense"),
+        let port = "--port (WSC_TEST_PORT)";
+        for (flags, expected) in [
+            (&[][..], format!("{port} is required")),
+            (
+                &["--port", "0"],
+                format!("{port} must be 1 to 65535; received \"0\""),
+            ),
+            (
+                &["--port", "x\ny"],
+                format!("{port} must be 1 to 65535; received \"x\\ny\""),
+            ),
+            (
+                &["--port", "70000"],
+                format!("{port} must be 1 to 65535; received \"70000\""),
+            ),
+            (
+                &["--port"],
+                format!("{port} must be 1 to 65535; received no value"),
+            ),
+            (&["--port", "1", "--port", "2"], format!("{port} is set twice")),
+            (
+                &["--port", "1", "--secret", "no"],
+                "--secret (WSC_TEST_SECRET) must be 1 or more; the received value is a secret and not shown"
+                    .to_owned(),
+            ),
+            (
+                &["--port", "1", "--switch", "no"],
+                "--switch must be true or false; received \"no\"".to_owned(),
+            ),
+            (
+                &["--port", "1", "--address", "no"],
+                "--address: invalid socket address syntax; received \"no\"".to_owned(),
+            ),
+            (
+                &["--port", "1", "--nonsense"],
+                "unknown argument \"--nonsense\"".to_owned(),
+            ),
+            (
+                &["--prot", "1"],
+                "unknown argument \"--prot\"; the similar flag --port exists".to_owned(),
+            ),
+            (
+                &["--port", "1", "walk"],
+                "unknown command \"walk\"; the command must be run".to_owned(),
+            ),
+            (
+                &["--port", "1", "run", "--nonsense"],
+                "unknown argument \"--nonsense\"".to_owned(),
+            ),
         ] {
-            let line = usage(flags);
-            assert!(line.contains(word) && !line.contains('\n'), "{line}");
-            assert!(
-                !line.contains("Usage") && line.ends_with("; see wsc-test --help"),
-                "{line}"
-            );
+            assert_eq!(usage(flags), format!("{expected}; see wsc-test --help"));
         }
+    }
+
+    #[test]
+    fn long_values_are_cut() {
+        let line = usage(&["--port", &"9".repeat(10_000)]);
+        assert!(line.len() < 300 && line.contains("999…\""), "{line}");
+    }
+
+    #[test]
+    fn missing_command_is_one_line() {
+        #[derive(Debug, Parser)]
+        #[command(name = "wsc-test", about = "Does a thing")]
+        struct Required {
+            #[command(subcommand)]
+            command: Command,
+        }
+        let Err(Exit::Usage(line)) = parse::<Required>(["wsc-test"]) else {
+            panic!("no command was needed")
+        };
+        assert_eq!(line, "the command must be run; see wsc-test --help");
     }
 
     #[test]

@@ -61,17 +61,17 @@ const WRONG: &[Case<'_>] = &[
     (
         &["--broker", "memory", "--port", "70000"],
         &[],
-        &["--port", "65535"],
+        &["--port (WSC_PORT) must be 0 to 65535; received \"70000\""],
     ),
     (
         &["--broker", "memory", "--max-connections", "0"],
         &[],
-        &["--max-connections", "1..=1000000"],
+        &["--max-connections", "1 to 1000000"],
     ),
     (
         &["--broker", "memory"],
         &[("WSC_MAX_CONNECTIONS", "many")],
-        &["--max-connections", "many"],
+        &["--max-connections (WSC_MAX_CONNECTIONS) must be 1 to 1000000; received \"many\""],
     ),
     (&["--broker", "memory", "--path", "ws"], &[], &["--path", "/NAME"]),
     (&["--broker", "memory", "--path", "/wsc/x"], &[], &["/wsc"]),
@@ -93,17 +93,20 @@ const WRONG: &[Case<'_>] = &[
     (
         &["--broker", "memory", "--max-message-bytes", "0"],
         &[],
-        &["--max-message-bytes must be 1"],
+        &["--max-message-bytes (WSC_MAX_MESSAGE_BYTES) must be 1 to 16777216; received \"0\""],
     ),
     (
         &["--broker", "memory", "--outbound-queue-bytes", "10"],
         &[],
-        &["--outbound-queue-bytes must be"],
+        &[
+            "--outbound-queue-bytes (WSC_OUTBOUND_QUEUE_BYTES) must be 65610",
+            "67108864; received \"10\"",
+        ],
     ),
     (
         &["--broker", "memory", "--drain-seconds", "-1"],
         &[],
-        &["--drain-seconds"],
+        &["--drain-seconds (WSC_DRAIN_SECONDS) must be 0 to 86400; received \"-1\""],
     ),
     (
         &["--broker", "memory", "--trust-proxy", "maybe"],

@@ -16,6 +16,8 @@ pub struct ServerSpec {
     /// Image of the server; without it the image that the operator was installed with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = ImageRef::MAX_LENGTH), pattern(ImageRef::SCHEMA), extend("x-on-change" = OnChange::RollsServers))]
+    #[x_kube(validation = Rule::new(format!("self.matches(r'{}')", ImageRef::SCHEMA))
+        .message(format!("server.image must be {}", ImageRef::RULE).as_str()))]
     pub image: Option<String>,
 
     /// Port on which the server accepts WebSocket connections.
@@ -32,6 +34,8 @@ pub struct ServerSpec {
         pattern(ClientPath::SCHEMA),
         extend("x-on-change" = OnChange::ReloadsProxiesAndRollsServers)
     )]
+    #[x_kube(validation = Rule::new(format!("self.matches(r'{}')", ClientPath::SCHEMA))
+        .message(format!("server.path must be {}", ClientPath::RULE).as_str()))]
     #[x_kube(validation = Rule::new(format!("self != '{0}' && !self.startsWith('{0}/')", paths::RESERVED))
         .message(format!("server.path must not be {} or below it: these paths are reserved", paths::RESERVED).as_str()))]
     pub path: String,
