@@ -176,17 +176,15 @@ mod tests {
             wsc_proxy_agent::args::Args::command(),
             wsc_server::args::Args::command(),
         ];
-        for program in programs {
-            check(&program);
-        }
+        programs.iter().for_each(assert_described);
+    }
 
-        fn check(command: &Command) {
-            for arg in command.get_arguments() {
-                let parser = format!("{:?}", arg.get_value_parser());
-                let is_text = ["ValueParser::string", "ValueParser::path_buf"].contains(&parser.as_str());
-                assert!(is_text || !arg.get_possible_values().is_empty(), "{arg}");
-            }
-            command.get_subcommands().for_each(check);
+    fn assert_described(command: &Command) {
+        for arg in command.get_arguments() {
+            let parser = format!("{:?}", arg.get_value_parser());
+            let is_text = ["ValueParser::string", "ValueParser::path_buf"].contains(&parser.as_str());
+            assert!(is_text || !arg.get_possible_values().is_empty(), "{arg}");
         }
+        command.get_subcommands().for_each(assert_described);
     }
 }

@@ -13,8 +13,10 @@ use clap::{Arg, Command, Error};
 /// A value parser and the description of what it accepts.
 pub struct Valid<T> {
     text: String,
-    parse: Arc<dyn Fn(&str) -> Option<T> + Send + Sync>,
+    parse: Arc<Parse<T>>,
 }
+
+type Parse<T> = dyn Fn(&str) -> Option<T> + Send + Sync;
 
 /// A number in a range.
 pub fn number<T>(range: impl RangeBounds<T> + Send + Sync + 'static) -> Valid<T>
