@@ -47,7 +47,12 @@ pub fn of_pod_and_sandbox(uid: &str) -> Vec<Process> {
     {
         collect(&group, &mut found);
     }
-    found.retain(|process: &Process| !process.name.starts_with(RUNTIME));
+    programs(found)
+}
+
+/// The oldest first, without the container runtime.
+fn programs(mut found: Vec<Process>) -> Vec<Process> {
+    found.retain(|process| !process.name.starts_with(RUNTIME));
     found.sort_by_key(Process::age);
     found
 }
@@ -159,6 +164,27 @@ mod tests {
         kill(&process).unwrap();
         assert!(!child.wait().unwrap().success());
         assert!(kill(&process).is_err());
+    }
+
+    #[test]
+    fn programs_are_in_the_order_of_their_starts() {
+        let process = |pid, started, name: &str| Process {
+            pid,
+            parent: 1,
+            started,
+            name: name.to_owned(),
+        };
+        let found = vec![
+            process(300, 20, "redis-cli"),
+            process(301, 21, "runc:[2:INIT]"),
+            process(32_000, 10, "redis-server"),
+        ];
+        let pids: Vec<_> = programs(found).iter().map(|process| process.pid).collect();
+        assert_eq!(
+            pids,
+            [32_000, 300],
+            "ids have wrapped around since the first start"
+        );
     }
 
     #[test]
