@@ -36,10 +36,11 @@ pub(crate) fn for_scale_down<'a, 'b>(pool: &'b Pool<'a>, now: Timestamp) -> Vec<
 
 /// What keeps every serving pod from a drain that would shrink the pool.
 pub(crate) fn obstacle(pool: &Pool<'_>, now: Timestamp) -> Option<Obstacle> {
-    if !for_scale_down(pool, now).is_empty() {
+    let candidates = pool.of(Role::Serving).filter(|member| !member.view.protected);
+    let next = candidates.clone().min_by_key(|member| order(pool, member));
+    if next.is_some_and(|member| !is_young(member, now)) {
         return None;
     }
-    let candidates = pool.of(Role::Serving).filter(|member| !member.view.protected);
     // Not the age of the next pod to drain: which one it is changes with the connections.
     let newest = candidates.map(|member| member.view.created).max();
     Some(newest.map_or(Obstacle::Protected, |created| Obstacle::Young(created + YOUNG)))
