@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-pub use value::{Valid, checked, number, parsed};
+pub use value::{Valid, checked, description, number, parsed};
 
 /// Exit code of a wrong command line.
 const USAGE: u8 = 2;
@@ -29,9 +29,12 @@ pub enum Exit {
 /// # Errors
 /// What to print instead of a start.
 pub fn parse<P: Parser>(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<P, Exit> {
-    P::try_parse_from(arguments).map_err(|error| match error.kind() {
+    let command = value::with_descriptions(P::command());
+    let parsed = command.clone().try_get_matches_from(arguments);
+    let parsed = parsed.and_then(|matches| P::from_arg_matches(&matches));
+    parsed.map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Text(error.to_string()),
-        _ => Exit::Usage(usage::line(&error, &P::command())),
+        _ => Exit::Usage(usage::line(&error, &command)),
     })
 }
 
@@ -128,7 +131,7 @@ mod tests {
             ),
             (
                 &["--port", "1", "walk"],
-                "unknown command \"walk\"; the command must be run".to_owned(),
+                "unknown command \"walk\"; the only command is run".to_owned(),
             ),
             (
                 &["--port", "1", "run", "--nonsense"],
@@ -156,12 +159,19 @@ mod tests {
         let Err(Exit::Usage(line)) = parse::<Required>(["wsc-test"]) else {
             panic!("no command was needed")
         };
-        assert_eq!(line, "the command must be run; see wsc-test --help");
+        assert_eq!(
+            line,
+            "a command is required; the only command is run; see wsc-test --help"
+        );
     }
 
     #[test]
     fn help_and_version_are_texts() {
-        for (flag, word) in [("--help", "--port"), ("--version", env!("CARGO_PKG_VERSION"))] {
+        for (flag, word) in [
+            ("--help", "Valid: 1 to 65535"),
+            ("-h", "; valid: 1 to 65535"),
+            ("--version", env!("CARGO_PKG_VERSION")),
+        ] {
             match parse::<Args>(["wsc-test", flag]) {
                 Err(Exit::Text(text)) => assert!(text.contains(word), "{text}"),
                 other => panic!("{flag}: {other:?}"),

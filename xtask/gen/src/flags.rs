@@ -94,10 +94,7 @@ fn flag(arg: &Arg, command: &str) -> Option<Flag> {
     let text = |word: &std::ffi::OsStr| word.to_string_lossy().into_owned();
     let defaults: Vec<String> = arg.get_default_values().iter().map(|value| text(value)).collect();
     let values = arg.get_possible_values();
-    let values: Vec<String> = values.iter().map(|value| value.get_name().to_owned()).collect();
-    // A parser of `wsc_runtime::cli` describes what it accepts, which is no word.
-    let is_word = |value: &String| !value.contains(' ');
-    let (words, described): (Vec<_>, Vec<_>) = values.into_iter().partition(is_word);
+    let words = values.iter().filter(|value| !value.is_hide_set());
     let help = arg.get_long_help().or_else(|| arg.get_help());
     Some(Flag {
         command: command.to_owned(),
@@ -105,8 +102,8 @@ fn flag(arg: &Arg, command: &str) -> Option<Flag> {
         variable: arg.get_env().map(text),
         default: (!defaults.is_empty()).then(|| defaults.join(",")),
         required: arg.is_required_set(),
-        words,
-        valid: described.into_iter().next(),
+        words: words.map(|value| value.get_name().to_owned()).collect(),
+        valid: wsc_runtime::cli::description(arg),
         // Long help keeps the line breaks of the source.
         meaning: help
             .map(|help| help.to_string().replace('\n', " "))

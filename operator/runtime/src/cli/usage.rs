@@ -5,6 +5,8 @@ use std::error::Error as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, Error};
 
+use super::value;
+
 /// Longer values are cut in messages, in characters.
 const SHOWN: usize = 100;
 
@@ -16,7 +18,7 @@ pub(super) fn line(error: &Error, program: &Command) -> String {
         ErrorKind::UnknownArgument => unknown_argument(error),
         ErrorKind::InvalidSubcommand => unknown_command(error, program),
         ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            Some(commands(program))
+            Some(format!("a command is required; {}", commands(program)))
         }
         _ => None,
     };
@@ -34,7 +36,12 @@ fn invalid_value(error: &Error, program: &Command) -> Option<String> {
         _ if received.is_empty() => "received no value".to_owned(),
         _ => format!("received {}", quoted(received)),
     };
-    let valid = strings(error, ContextKind::ValidValue);
+    // Where the value is missing, clap names words only.
+    let described: Vec<_> = flag.arg.and_then(value::description).into_iter().collect();
+    let valid = match strings(error, ContextKind::ValidValue) {
+        [] => described.as_slice(),
+        words => words,
+    };
     Some(match (error.source(), valid.is_empty()) {
         (Some(source), _) => format!("{}: {source}; {received}", flag.text),
         (None, true) => format!("{} requires a value", flag.text),
@@ -73,7 +80,10 @@ fn commands(program: &Command) -> String {
         .get_subcommands()
         .map(|command| command.get_name().to_owned())
         .collect();
-    format!("the command must be {}", list(&names, "or"))
+    match names.as_slice() {
+        [only] => format!("the only command is {only}"),
+        names => format!("the commands are {}", list(names, "and")),
+    }
 }
 
 /// A flag as clap prints it, `--port <PORT>`.

@@ -45,6 +45,28 @@ pub fn checked<T>(
     }
 }
 
+/// What the parser of the flag accepts, in words; `None` for words, which clap prints itself, and for any text.
+pub fn description(arg: &Arg) -> Option<String> {
+    let mut values = arg.get_possible_values().into_iter();
+    values
+        .find(PossibleValue::is_hide_set)
+        .map(|value| value.get_name().to_owned())
+}
+
+/// The command with the descriptions in its help.
+pub(super) fn with_descriptions(command: Command) -> Command {
+    let describe = |arg: Arg| {
+        let Some(valid) = description(&arg) else {
+            return arg;
+        };
+        let help = arg.get_long_help().or_else(|| arg.get_help());
+        let help = help.map(ToString::to_string).unwrap_or_default();
+        arg.help(format!("{help}; valid: {valid}"))
+            .long_help(format!("{help}\n\nValid: {valid}"))
+    };
+    command.mut_args(describe).mut_subcommands(with_descriptions)
+}
+
 fn range_text<T: Display>(start: Bound<&T>, end: Bound<&T>) -> String {
     match (start, end) {
         (Bound::Included(least), Bound::Included(most)) => format!("{least} to {most}"),
@@ -82,7 +104,10 @@ impl<T: Clone + Send + Sync + 'static> TypedValueParser for Valid<T> {
         Err(error)
     }
 
+    /// Hidden: it is a description and no word, which clap would print as one.
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
-        Some(Box::new(std::iter::once(PossibleValue::new(self.text.clone()))))
+        Some(Box::new(std::iter::once(
+            PossibleValue::new(self.text.clone()).hide(true),
+        )))
     }
 }
