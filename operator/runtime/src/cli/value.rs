@@ -61,7 +61,8 @@ pub(super) fn with_descriptions(command: Command) -> Command {
         };
         let help = arg.get_long_help().or_else(|| arg.get_help());
         let help = help.map(ToString::to_string).unwrap_or_default();
-        arg.help(format!("{help}; valid: {valid}"))
+        arg.hide_possible_values(true)
+            .help(format!("{help}; valid: {valid}"))
             .long_help(format!("{help}\n\nValid: {valid}"))
     };
     command.mut_args(describe).mut_subcommands(with_descriptions)
