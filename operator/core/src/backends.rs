@@ -6,8 +6,8 @@ use wsc_haproxy::{ProxySettings, RenderedConfig, Server, ServerOptions, render};
 
 use crate::draft::Draft;
 use crate::hash::short_hex;
-use crate::observed::{PodState, PodView};
-use crate::pool::{Pool, Role};
+use crate::observed::PodView;
+use crate::pool::Pool;
 use crate::validate::ValidCluster;
 
 /// Bytes of the pod uid's hash in the cookie: 64 bits are enough to tell the pods of one cluster apart for ever.
@@ -18,20 +18,7 @@ pub(crate) fn config(cluster: &ValidCluster, pool: &Pool<'_>, draft: &Draft<'_>)
     let servers: Vec<Server> = pool
         .members
         .iter()
-        .filter_map(|member| {
-            let state = match member.role {
-                // A server that is deleted while its tunnels live would cut them: it stays until the pod is gone.
-                Role::Terminating => ServerState::Maint,
-                Role::Dead | Role::Starting => return None,
-                // Readiness is the kubelet's view; HAProxy checks the pod itself and routes nothing to one that does not answer.
-                Role::Serving | Role::Broken | Role::Draining => match draft.state(member.view) {
-                    _ if draft.is_deleted(member.view) => ServerState::Maint,
-                    PodState::Starting | PodState::Active => ServerState::Ready,
-                    PodState::Cordoned | PodState::Shedding | PodState::Removing => ServerState::Maint,
-                },
-            };
-            server(cluster, member.view, state)
-        })
+        .filter_map(|member| server(cluster, member.view, draft.control(member)?.server?))
         .collect();
     render(&settings(cluster), &servers)
 }

@@ -40,6 +40,8 @@ impl Default for Budget {
 /// One draining pod that could use moves.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Need {
+    /// Its place in the pool.
+    pub(crate) index: usize,
     pub(crate) pod: String,
     pub(crate) reason: DrainReason,
     pub(crate) deadline: Timestamp,
@@ -86,7 +88,7 @@ impl Budget {
     }
 
     /// Spends whole moves: rollouts before scale-down, then the nearest deadline, then the pod with the fewest left.
-    pub(crate) fn grant(&mut self, mut needs: Vec<Need>) -> Vec<(String, i64)> {
+    pub(crate) fn grant(&mut self, mut needs: Vec<Need>) -> Vec<(usize, i64)> {
         needs.sort_by(|a, b| {
             let key = |need: &Need| (need.reason, need.deadline, need.moves, need.pod.clone());
             key(a).cmp(&key(b))
@@ -96,7 +98,7 @@ impl Budget {
             let moves = whole(self.tokens).min(need.moves);
             if moves > 0 {
                 self.tokens -= float(moves);
-                grants.push((need.pod, moves));
+                grants.push((need.index, moves));
             }
         }
         grants
@@ -112,9 +114,10 @@ impl Budget {
 mod tests {
     use super::*;
 
-    fn need(pod: &str, reason: DrainReason, deadline: i64, moves: i64) -> Need {
+    fn need(index: usize, reason: DrainReason, deadline: i64, moves: i64) -> Need {
         Need {
-            pod: pod.to_owned(),
+            index,
+            pod: format!("chat-{index}"),
             reason,
             deadline: Timestamp::from_second(deadline).unwrap(),
             moves,
@@ -146,13 +149,12 @@ mod tests {
             ..Budget::default()
         };
         let grants = budget.grant(vec![
-            need("d", DrainReason::ScaleDown, 5, 3),
-            need("c", DrainReason::ScaleDown, 5, 2),
-            need("b", DrainReason::ScaleDown, 1, 4),
-            need("a", DrainReason::Rollout, 9, 5),
+            need(3, DrainReason::ScaleDown, 5, 3),
+            need(2, DrainReason::ScaleDown, 5, 2),
+            need(1, DrainReason::ScaleDown, 1, 4),
+            need(0, DrainReason::Rollout, 9, 5),
         ]);
-        let wanted = [("a", 5), ("b", 4), ("c", 2), ("d", 1)];
-        assert_eq!(grants, wanted.map(|(pod, moves)| (pod.to_owned(), moves)));
+        assert_eq!(grants, [(0, 5), (1, 4), (2, 2), (3, 1)]);
         assert!((budget.tokens - 0.9).abs() < 1e-9);
     }
 

@@ -4,16 +4,18 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use crate::draft::{Draft, Verdict};
+use crate::draft::Draft;
+use crate::goal::{Goal, Intent, NAMES, Report};
 use crate::memory::Memory;
-use crate::numbers::since;
+use crate::numbers::{count, since};
 use crate::observed::{DrainReason, Observed};
 use crate::plan::{Event, EventKind, Plan};
-use crate::pool::{Pool, Role};
-use crate::scale::{self, Scale};
+use crate::pool::{Member, Pool, Role};
+use crate::scale::Scale;
 use crate::validate::ValidCluster;
 use crate::{
-    backends, children, conditions, drain, expectations, resources, rollout, startup, status, victim,
+    assess, backends, children, conditions, control, expectations, resources, rollout, startup, status,
+    victim,
 };
 
 /// While there are pods.
@@ -36,17 +38,19 @@ pub fn decide(cluster: &ValidCluster, observed: &Observed, memory: &Memory, now:
     let (observed, unconfirmed) = expectations::apply_pending_writes(observed, memory, now);
     let observed = &*observed;
     let mut draft = Draft::new(cluster, observed, memory.clone(), now);
-    draft.unconfirmed = unconfirmed;
     draft.memory.look(observed, &revision, now);
     let pool = Pool::new(observed, &draft.memory, &revision, now);
+    draft.set_goals(&pool, &unconfirmed);
     update_health(&mut draft, &pool);
     if observed.watches_fresh {
-        startup::activate(&mut draft, &pool);
-        startup::count_failures(&mut draft, &pool);
+        startup::count_starts(&mut draft, &pool);
     }
-    let scale = scale::assess(&mut draft, &pool);
+    let scale = assess::assess(&mut draft, &pool);
     if observed.watches_fresh {
-        change_pods(&mut draft, &pool, &scale);
+        set_goals(&mut draft, &pool, &scale);
+        control::apply(&mut draft, &pool, scale.load.up);
+    } else {
+        control::unchanged(&mut draft, &pool);
     }
     let config = backends::config(cluster, &pool, &draft);
     if observed.watches_fresh {
@@ -62,20 +66,25 @@ pub fn decide(cluster: &ValidCluster, observed: &Observed, memory: &Memory, now:
     finish(draft, &pool, &scale)
 }
 
-fn change_pods(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) {
-    startup::remove_hopeless(draft, pool);
-    let kept = rollout::roll_back(draft, pool, scale);
+/// Each step sees what the steps before it decided.
+fn set_goals(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) {
+    let hopeless = startup::remove_hopeless(draft, pool);
+    draft.resolve(scale, hopeless);
+    let reverted = rollout::roll_back(draft, pool);
+    let kept = count(reverted.len());
+    draft.resolve(scale, reverted);
     let missing = usize::try_from(scale.desired - scale.serving - scale.starting - kept).unwrap_or(0);
     if missing > 0 {
-        grow(draft, pool, scale, missing);
+        let more = grow(draft, pool, scale, missing);
+        draft.resolve(scale, more);
     } else if kept == 0 {
-        rollout::step(draft, pool, scale);
-        shrink(draft, pool, scale);
-        retire_broken(draft, pool, scale);
+        for step in [rollout::step, startup::remove_surplus, shrink, retire_broken] {
+            let intents = step(draft, pool, scale);
+            draft.resolve(scale, intents);
+        }
     }
-    drain::heal_serving(draft, pool);
-    drain::advance(draft, pool, scale.load.up);
-    startup::remove_dead(draft, pool);
+    let dead = startup::remove_dead(draft, pool);
+    draft.resolve(scale, dead);
 }
 
 /// While Redis is down, moved clients could not reach the other pods: moves are slow and no drain begins.
@@ -87,46 +96,38 @@ fn update_health(draft: &mut Draft<'_>, pool: &Pool<'_>) {
 }
 
 /// First what is there already and leaving, the fullest first; then new pods.
-fn grow(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale, missing: usize) {
-    let cancelled: Vec<_> = scale::to_cancel(draft, pool).into_iter().take(missing).collect();
-    for member in &cancelled {
-        drain::cancel(draft, member);
-        let verdict = Verdict {
-            action: "CancelDrain",
-            reason: "DemandIncreased",
+fn grow(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale, missing: usize) -> Vec<Intent> {
+    let cancelled = assess::to_cancel(draft, pool).into_iter().take(missing);
+    let mut intents: Vec<Intent> = cancelled
+        .map(|member| {
+            let what = format!(
+                "cancel the drain of {} with {} connections",
+                member.view.name,
+                member.connections()
+            );
+            let report = Report {
+                action: "CancelDrain",
+                reason: "DemandIncreased",
+                what,
+            };
+            Intent::pod(member, Goal::Keep, report)
+        })
+        .collect();
+    let missing = missing - intents.len();
+    let pods = batch(draft, scale, missing);
+    if pods > 0 {
+        let status = &draft.observed.status;
+        let were_there = status.replicas + status.starting_replicas >= scale.desired;
+        let (action, reason) = if were_there {
+            ("Replace", "PodsMissing")
+        } else {
+            ("ScaleUp", "InsufficientReplicas")
         };
-        let what = format!(
-            "cancel the drain of {} with {} connections",
-            member.view.name,
-            member.connections()
-        );
-        scale.report(draft, verdict, &what);
+        let what = format!("create {pods} of {missing} missing pods: {NAMES}");
+        let report = Report { action, reason, what };
+        intents.push(Intent::Create { pods, report });
     }
-    let missing = missing - cancelled.len();
-    let batch = batch(draft, scale, missing);
-    if batch == 0 {
-        return;
-    }
-    let names = draft.create(batch);
-    let status = &draft.observed.status;
-    let were_there = status.replicas + status.starting_replicas >= scale.desired;
-    let verdict = if were_there {
-        Verdict {
-            action: "Replace",
-            reason: "PodsMissing",
-        }
-    } else {
-        Verdict {
-            action: "ScaleUp",
-            reason: "InsufficientReplicas",
-        }
-    };
-    let what = format!(
-        "create {} of {missing} missing pods: {}",
-        names.len(),
-        names.join(", ")
-    );
-    scale.report(draft, verdict, &what);
+    intents
 }
 
 /// 1, 2, 4, … pods, and at most as many as there are in 15 s: whatever is wrong with them shows early.
@@ -144,52 +145,57 @@ fn batch(draft: &mut Draft<'_>, scale: &Scale, missing: usize) -> usize {
     missing.min(most.saturating_sub(created)).min(created + 1)
 }
 
-fn shrink(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) {
-    startup::remove_surplus(draft, pool, scale);
-    let slots = scale::slots(draft, pool, scale);
+fn shrink(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Vec<Intent> {
+    let slots = assess::slots(draft, pool, scale);
     let mut left = scale.serving;
+    let mut intents = Vec::new();
     for victim in victim::for_scale_down(pool, draft.now).into_iter().take(slots) {
-        if draft.is_taken(victim.view) || !scale.fits(left - 1) {
+        if draft.goals.is_taken(victim) || !scale.fits(left - 1) {
             break;
         }
         left -= 1;
-        drain::start(draft, victim, DrainReason::ScaleDown);
-        let verdict = Verdict {
-            action: "ScaleDown",
-            reason: "SurplusReplicas",
-        };
         let what = format!(
             "drain {} with {} connections",
             victim.view.name,
             victim.connections()
         );
-        scale.report(draft, verdict, &what);
+        intents.push(scale_down(draft, victim, "SurplusReplicas", what));
     }
+    intents
+}
+
+fn scale_down(draft: &Draft<'_>, member: &Member<'_>, reason: &'static str, what: String) -> Intent {
+    let goal = Goal::leave(draft.cluster, DrainReason::ScaleDown, draft.now);
+    let report = Report {
+        action: "ScaleDown",
+        reason,
+        what,
+    };
+    Intent::pod(member, goal, report)
 }
 
 /// A pod that was unreachable for long drains like any other, once there are enough others.
-fn retire_broken(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) {
-    if scale.serving < scale.desired || scale::common_hold(draft).is_some() {
-        return;
+fn retire_broken(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Vec<Intent> {
+    if scale.serving < scale.desired || assess::common_hold(draft).is_some() {
+        return Vec::new();
     }
-    for member in pool.of(Role::Broken) {
-        let unready_since = draft.memory.unready_since.get(&member.view.uid);
-        let long = unready_since.is_some_and(|at| since(*at, draft.now) >= BROKEN_FOR);
-        if !long || member.view.protected || draft.is_taken(member.view) {
-            continue;
-        }
-        drain::start(draft, member, DrainReason::ScaleDown);
-        let verdict = Verdict {
-            action: "ScaleDown",
-            reason: "PodNotReady",
-        };
-        let what = format!(
-            "drain {}, not ready for {} s",
-            member.view.name,
-            BROKEN_FOR.as_secs()
-        );
-        scale.report(draft, verdict, &what);
-    }
+    let broken_for_long = |member: &&Member<'_>| {
+        let memory = draft.memory.pods.get(&member.view.uid);
+        let unready_since = memory.and_then(|pod| pod.unready_since);
+        let long = unready_since.is_some_and(|at| since(at, draft.now) >= BROKEN_FOR);
+        long && !member.view.protected && !draft.goals.is_taken(member)
+    };
+    let broken = pool.of(Role::Broken).filter(broken_for_long);
+    broken
+        .map(|member| {
+            let what = format!(
+                "drain {}, not ready for {} s",
+                member.view.name,
+                BROKEN_FOR.as_secs()
+            );
+            scale_down(draft, member, "PodNotReady", what)
+        })
+        .collect()
 }
 
 fn finish(mut draft: Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Plan {

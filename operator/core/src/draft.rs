@@ -1,14 +1,18 @@
-//! A plan in the making: what was decided so far, and the rules that hold for every single step.
+//! A plan in the making: what was decided so far. Steps read it and return intents; [`Draft::resolve`] takes them in.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use k8s_openapi::jiff::Timestamp;
 use wsc_api::v1alpha1::Decision;
 
+use crate::goal::{Control, Goals, Intent, NAMES, Report};
 use crate::memory::Memory;
-use crate::observed::{Drain, Observed, PodState, PodView};
-use crate::plan::{ControlCall, ControlVerb, Event, EventKind, Plan, PodDelete, PodMark};
+use crate::moves::Moves;
+use crate::observed::{Observed, Sample};
+use crate::plan::{Event, EventKind, Plan};
+use crate::pool::{Member, Pool};
 use crate::resources;
+use crate::scale::Scale;
 use crate::serials;
 use crate::validate::ValidCluster;
 
@@ -19,20 +23,10 @@ pub(crate) struct Draft<'a> {
     pub(crate) memory: Memory,
     pub(crate) plan: Plan,
     pub(crate) decision: Option<Decision>,
-    /// Pods whose last write the watch does not show yet: one on what it shows would be refused.
-    pub(crate) unconfirmed: BTreeSet<String>,
-    states: BTreeMap<String, (PodState, Option<Drain>)>,
-    deleted: BTreeSet<String>,
+    pub(crate) goals: Goals,
+    /// By the place of the pod in the pool; empty until the goals are complete.
+    pub(crate) controls: Vec<Control>,
     next_serial: i64,
-}
-
-/// A decision to be told: in the log, as an event, and the most recent one in the status.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Verdict {
-    /// `ScaleUp`, `ScaleDown`, `CancelDrain` or `Replace`.
-    pub(crate) action: &'static str,
-    /// One word.
-    pub(crate) reason: &'static str,
 }
 
 impl<'a> Draft<'a> {
@@ -49,93 +43,72 @@ impl<'a> Draft<'a> {
             memory,
             plan: Plan::default(),
             decision: None,
-            unconfirmed: BTreeSet::new(),
-            states: BTreeMap::new(),
-            deleted: BTreeSet::new(),
+            goals: Goals::default(),
+            controls: Vec::new(),
             next_serial: serials::next(observed),
         }
     }
 
-    /// The state of a pod once this plan is done.
-    pub(crate) fn state(&self, pod: &PodView) -> PodState {
-        self.states.get(&pod.name).map_or(pod.state, |(state, _)| *state)
+    /// The goals that the labels of the pods say. `unconfirmed`: names of pods whose last write the watch does not show yet.
+    pub(crate) fn set_goals(&mut self, pool: &Pool<'_>, unconfirmed: &BTreeSet<String>) {
+        let is_unconfirmed = |member: &Member<'_>| unconfirmed.contains(&member.view.name);
+        self.goals = Goals::new(self.cluster, pool, is_unconfirmed, self.now);
     }
 
-    /// The drain of a pod once this plan is done.
-    pub(crate) fn drain<'b>(&'b self, pod: &'b PodView) -> Option<&'b Drain> {
-        match self.states.get(&pod.name) {
-            Some((_, drain)) => drain.as_ref(),
-            None => pod.drain.as_ref(),
-        }
+    /// What the pod gets in this pass.
+    pub(crate) fn control(&self, member: &Member<'_>) -> Option<&Control> {
+        self.controls.get(member.index)
     }
 
-    pub(crate) fn is_deleted(&self, pod: &PodView) -> bool {
-        self.deleted.contains(&pod.name)
+    /// The pod leaves, and is not deleted in this pass.
+    pub(crate) fn is_draining(&self, member: &Member<'_>) -> bool {
+        let control = self.control(member);
+        control.is_some_and(|control| control.label.is_draining() && control.delete.is_none())
     }
 
-    /// This plan does something to the pod already, or the last one did: nothing else may.
-    pub(crate) fn is_taken(&self, pod: &PodView) -> bool {
-        self.states.contains_key(&pod.name) || self.is_deleted(pod) || self.unconfirmed.contains(&pod.name)
+    /// The moves of the pod, as far as they are remembered.
+    pub(crate) fn moves(&self, sample: &Sample) -> Moves {
+        let pod = self.memory.pods.get(&sample.pod_uid);
+        pod.map_or_else(Moves::default, |pod| pod.moves.clone())
     }
 
     pub(crate) fn next_serial(&self) -> i64 {
         self.next_serial
     }
 
-    /// One operation per pod and plan: a second one is dropped, and said so.
-    pub(crate) fn mark(&mut self, pod: &PodView, state: PodState, drain: Option<Drain>) {
-        if self.is_taken(pod) {
-            self.line(format!(
-                "dropped: {} to {}: another operation on the pod is pending",
-                pod.name,
-                state.as_str()
-            ));
-            return;
+    /// Takes in what a step wants: one new goal per pod and pass. A second one is dropped and logged.
+    pub(crate) fn resolve(&mut self, scale: &Scale, intents: Vec<Intent>) {
+        for intent in intents {
+            match intent {
+                Intent::Pod { index, goal, report } => {
+                    if !self.goals.resolve(index, goal) {
+                        self.line(format!(
+                            "dropped: another operation on the pod is pending: {report:?}"
+                        ));
+                    } else if let Some(report) = report {
+                        self.report(scale, &report);
+                    }
+                }
+                Intent::Create { pods, mut report } => {
+                    let names = self.create(pods);
+                    report.what = report.what.replace(NAMES, &names.join(", "));
+                    self.report(scale, &report);
+                }
+            }
         }
-        if pod.state == state && pod.drain == drain {
-            return;
-        }
-        self.states.insert(pod.name.clone(), (state, drain));
-        self.plan.mark_pods.push(PodMark {
-            name: pod.name.clone(),
-            uid: pod.uid.clone(),
-            resource_version: pod.resource_version.clone(),
-            state,
-            drain,
-        });
     }
 
-    pub(crate) fn delete(&mut self, pod: &PodView, reason: String) {
-        if self.is_taken(pod) {
-            self.line(format!(
-                "dropped: deletion of {}: another operation on the pod is pending",
-                pod.name
-            ));
-            return;
-        }
-        self.deleted.insert(pod.name.clone());
-        self.plan.delete_pods.push(PodDelete {
-            name: pod.name.clone(),
-            uid: pod.uid.clone(),
-            resource_version: pod.resource_version.clone(),
-            reason,
-        });
-    }
-
-    pub(crate) fn call(&mut self, pod: &PodView, verb: ControlVerb) {
-        let Some(address) = pod.ip else {
-            return;
-        };
-        self.plan.calls.push(ControlCall {
-            pod: pod.name.clone(),
-            pod_uid: pod.uid.clone(),
-            address,
-            verb,
-        });
+    /// Reports a decision that changed something, with its inputs: in the log, as an event and in the status.
+    fn report(&mut self, scale: &Scale, report: &Report) {
+        let Report { action, reason, what } = report;
+        let inputs = scale.inputs();
+        self.line(format!("{action} ({reason}): {what}; {inputs}"));
+        self.event(EventKind::Normal, reason, action, what.clone());
+        self.decision = Some(scale.decision(report, self.now));
     }
 
     /// Creates pods under serials that are reserved first.
-    pub(crate) fn create(&mut self, pods: usize) -> Vec<String> {
+    fn create(&mut self, pods: usize) -> Vec<String> {
         let serials = serials::take(self.observed, &self.cluster.name, self.next_serial, pods);
         let mut names = Vec::new();
         for serial in serials {

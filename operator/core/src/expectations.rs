@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use crate::memory::{Change, Expected, Memory};
+use crate::memory::{Change, Memory, Written};
 use crate::numbers::since;
 use crate::observed::{Observed, PodView};
 use crate::plan::Plan;
@@ -23,14 +23,14 @@ pub(crate) fn apply_pending_writes<'a>(
     let mut seen = Cow::Borrowed(observed);
     let mut behind = BTreeSet::new();
     for (name, pod) in &observed.pods {
-        let Some(expected) = pending(memory, pod, now) else {
+        let Some(written) = pending(memory, pod, now) else {
             continue;
         };
         let Some(pod) = seen.to_mut().pods.get_mut(name) else {
             continue;
         };
         behind.insert(name.clone());
-        match expected.change {
+        match written.change {
             Change::Marked(state, drain) => (pod.state, pod.drain) = (state, drain),
             Change::Deleted => pod.terminating = true,
         }
@@ -38,20 +38,19 @@ pub(crate) fn apply_pending_writes<'a>(
     (seen, behind)
 }
 
-fn pending<'a>(memory: &'a Memory, pod: &PodView, now: Timestamp) -> Option<&'a Expected> {
-    let expected = memory.expected.get(&pod.uid)?;
-    let same = expected.resource_version == pod.resource_version;
-    (same && since(expected.at, now) < EXPECTATION_TTL).then_some(expected)
+fn pending<'a>(memory: &'a Memory, pod: &PodView, now: Timestamp) -> Option<&'a Written> {
+    let written = memory.pods.get(&pod.uid)?.written.as_ref()?;
+    let same = written.resource_version == pod.resource_version;
+    (same && since(written.at, now) < EXPECTATION_TTL).then_some(written)
 }
 
 /// Remembers what a plan writes, and forgets what was seen since.
 pub(crate) fn remember(plan: &Plan, memory: &mut Memory, observed: &Observed, now: Timestamp) {
-    let mut expected = std::mem::take(&mut memory.expected);
-    expected.retain(|uid, expected| {
-        let mut pods = observed.pods.values();
-        pods.any(|pod| pod.uid == *uid && pod.resource_version == expected.resource_version)
-            && since(expected.at, now) < EXPECTATION_TTL
-    });
+    for pod in observed.pods.values() {
+        if pending(memory, pod, now).is_none() {
+            memory.pod(&pod.uid).written = None;
+        }
+    }
     let marks = plan.mark_pods.iter().map(|mark| {
         let change = Change::Marked(mark.state, mark.drain);
         (&mark.uid, &mark.resource_version, change)
@@ -61,12 +60,10 @@ pub(crate) fn remember(plan: &Plan, memory: &mut Memory, observed: &Observed, no
         .iter()
         .map(|delete| (&delete.uid, &delete.resource_version, Change::Deleted));
     for (uid, resource_version, change) in marks.chain(deletes) {
-        let written = Expected {
+        memory.pod(uid).written = Some(Written {
             resource_version: resource_version.clone(),
             at: now,
             change,
-        };
-        expected.insert(uid.clone(), written);
+        });
     }
-    memory.expected = expected;
 }

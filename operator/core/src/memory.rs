@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
 use crate::budget::Budget;
 use crate::drift::AcceptedDrift;
+use crate::moves::{Counter, Moves};
 use crate::observed::{ChildKey, Drain, Observed, PodState};
 use crate::starts::Starts;
 
@@ -22,24 +23,12 @@ pub struct Memory {
     pub(crate) fresh_since: Option<Timestamp>,
     /// Moves that may be granted, and how fast they come back.
     pub(crate) budget: Budget,
-    /// The highest `total` that was granted, by pod uid; the pod may not have accepted it yet.
-    pub(crate) granted: BTreeMap<String, Granted>,
-    /// What each pod's process was seen to shed, by pod uid: boot id and `shed_total`.
-    pub(crate) shed_seen: BTreeMap<String, (String, i64)>,
+    /// By pod uid.
+    pub(crate) pods: BTreeMap<String, PodMemory>,
     /// Connections moved since the resource was created, as far as it is not in the status yet.
     pub(crate) moved_total: i64,
-    /// `refused_full` of each process, by pod uid: boot id and count.
-    pub(crate) refused_full: BTreeMap<String, (String, i64)>,
     /// Until when a panic forbids scale-down and rollout.
     pub(crate) panic_until: Option<Timestamp>,
-    /// Since when draining pods have been found empty, by pod uid.
-    pub(crate) empty_since: BTreeMap<String, Timestamp>,
-    /// Since when active pods have not been Ready, by pod uid.
-    pub(crate) unready_since: BTreeMap<String, Timestamp>,
-    /// Since when pods have been seen as failed or succeeded, by pod uid.
-    pub(crate) dead_since: BTreeMap<String, Timestamp>,
-    /// Writes of the last plans on pods, by pod uid.
-    pub(crate) expected: BTreeMap<String, Expected>,
     /// When the pods of the current 15 s were created.
     pub(crate) created_at: Vec<Timestamp>,
     /// When status was last reported with new numbers.
@@ -54,9 +43,27 @@ pub struct Memory {
     pub(crate) accepted_drift: AcceptedDrift,
 }
 
+/// What is remembered of one pod.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct PodMemory {
+    /// Since when it has been active and not Ready.
+    pub(crate) unready_since: Option<Timestamp>,
+    /// Since when it has been failed or succeeded.
+    pub(crate) ended_since: Option<Timestamp>,
+    /// Since when it has been draining and empty.
+    pub(crate) empty_since: Option<Timestamp>,
+    /// Its start was counted as failed.
+    pub(crate) failure_counted: bool,
+    /// The last write on it, which the watch may not show yet.
+    pub(crate) written: Option<Written>,
+    /// Handshakes that its process rejected because it was full.
+    pub(crate) rejected: Option<Counter>,
+    pub(crate) moves: Moves,
+}
+
 /// What a pod became by a write that the watch may not show yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Expected {
+pub(crate) struct Written {
     /// Of the pod that the write was decided on: a pod with another one has been seen anew.
     pub(crate) resource_version: String,
     pub(crate) at: Timestamp,
@@ -69,34 +76,12 @@ pub(crate) enum Change {
     Deleted,
 }
 
-/// The highest `total` that one process was granted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Granted {
-    pub(crate) boot_id: String,
-    pub(crate) total: i64,
-    /// When the last moves were granted.
-    pub(crate) at: Timestamp,
-    /// Connections without a grant then. Those with one still count as connections until they are closed.
-    pub(crate) left: i64,
-    /// The grant of all remaining connections at the deadline.
-    pub(crate) final_grant: Option<FinalGrant>,
-}
-
-/// Progress of a pod that closes its remaining connections at the deadline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct FinalGrant {
-    /// The newest that was seen.
-    pub(crate) shed_total: i64,
-    /// When it last rose, or when the grant was made.
-    pub(crate) progress_at: Timestamp,
-    /// Between two clients.
-    pub(crate) interval: SignedDuration,
-}
-
 impl Memory {
     /// The last plan's write on this pod failed, or its result is unknown: it is to be planned again.
     pub fn write_failed(&mut self, pod_uid: &str) {
-        self.expected.remove(pod_uid);
+        if let Some(pod) = self.pods.get_mut(pod_uid) {
+            pod.written = None;
+        }
     }
 
     /// The API server rejected pods: one failed start, however many were planned.
@@ -117,27 +102,20 @@ impl Memory {
     /// Records which pods exist and which of them are unready or terminated.
     pub(crate) fn look(&mut self, observed: &Observed, revision: &str, now: Timestamp) {
         self.started_at.get_or_insert(now);
+        let mut before = std::mem::take(&mut self.pods);
         for pod in observed.pods.values() {
-            let note = |map: &mut BTreeMap<String, Timestamp>, so: bool| {
-                if so {
-                    map.entry(pod.uid.clone()).or_insert(now);
-                } else {
-                    map.remove(&pod.uid);
-                }
-            };
-            note(
-                &mut self.unready_since,
-                pod.state == PodState::Active && !pod.ready,
-            );
-            note(&mut self.dead_since, pod.has_ended());
+            let mut memory = before.remove(&pod.uid).unwrap_or_default();
+            let first = |since: Option<Timestamp>, is: bool| is.then(|| since.unwrap_or(now));
+            let unready = pod.state == PodState::Active && !pod.ready;
+            memory.unready_since = first(memory.unready_since, unready);
+            memory.ended_since = first(memory.ended_since, pod.has_ended());
+            self.pods.insert(pod.uid.clone(), memory);
         }
-        let there = |uid: &String| observed.pods.values().any(|pod| pod.uid == *uid);
-        self.unready_since.retain(|uid, _| there(uid));
-        self.dead_since.retain(|uid, _| there(uid));
-        self.granted.retain(|uid, _| there(uid));
-        self.empty_since.retain(|uid, _| there(uid));
-        self.shed_seen.retain(|uid, _| there(uid));
-        self.refused_full.retain(|uid, _| there(uid));
-        self.starts.update(revision, there);
+        self.starts.update(revision);
+    }
+
+    /// What is remembered of this pod.
+    pub(crate) fn pod(&mut self, uid: &str) -> &mut PodMemory {
+        self.pods.entry(uid.to_owned()).or_default()
     }
 }

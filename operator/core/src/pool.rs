@@ -44,6 +44,8 @@ pub(crate) enum Freshness {
 /// One server pod.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Member<'a> {
+    /// Its place in the pool.
+    pub(crate) index: usize,
     pub(crate) view: &'a PodView,
     pub(crate) role: Role,
     /// The sample, if it is fresh.
@@ -74,6 +76,9 @@ impl<'a> Pool<'a> {
             .map(|view| member(view, observed, memory, revision, now))
             .collect();
         members.sort_by_key(|member| member.view.serial);
+        for (index, member) in members.iter_mut().enumerate() {
+            member.index = index;
+        }
         Self {
             members,
             reserved: observed.reserved_serials.len(),
@@ -140,6 +145,7 @@ fn member<'a>(
         (None, _) => Freshness::Stale,
     };
     Member {
+        index: 0,
         view,
         role: role(view, observed, memory, now),
         sample,
@@ -163,8 +169,8 @@ fn role(view: &PodView, observed: &Observed, memory: &Memory, now: Timestamp) ->
     if view.state == PodState::Starting && !view.ready {
         return Role::Starting;
     }
-    let unready_since = memory.unready_since.get(&view.uid);
-    let briefly = unready_since.is_none_or(|at| since(*at, now) <= UNREADY_GRACE);
+    let unready_since = memory.pods.get(&view.uid).and_then(|pod| pod.unready_since);
+    let briefly = unready_since.is_none_or(|at| since(at, now) <= UNREADY_GRACE);
     // Kubelet down is not pod down: what HAProxy finds up serves.
     if (view.node_ready && (view.ready || briefly)) || is_up(view, observed) {
         Role::Serving

@@ -1,7 +1,5 @@
 //! Starts of pods that failed: after a few in a row the pool backs off until the template changes or one succeeds.
 
-use std::collections::BTreeSet;
-
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 /// This number of failed starts in a row is no accident.
@@ -19,8 +17,6 @@ pub(crate) struct Starts {
     pub(crate) last_failed_at: Option<Timestamp>,
     /// Why the last one failed, for messages.
     pub(crate) reason: String,
-    /// Uids of pods that were counted and may still exist.
-    pub(crate) counted: BTreeSet<String>,
 }
 
 impl Starts {
@@ -43,9 +39,8 @@ impl Starts {
         self.reason = reason;
     }
 
-    /// Drops pods that are gone, and everything when the revision is another one.
-    pub(crate) fn update(&mut self, revision: &str, exists: impl FnMut(&String) -> bool) {
-        self.counted.retain(exists);
+    /// Another revision has no failures yet.
+    pub(crate) fn update(&mut self, revision: &str) {
         if self.revision != revision {
             *self = Self {
                 revision: revision.to_owned(),

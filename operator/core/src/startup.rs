@@ -2,7 +2,8 @@
 
 use k8s_openapi::jiff::SignedDuration;
 
-use crate::draft::{Draft, Verdict};
+use crate::draft::Draft;
+use crate::goal::{Goal, Intent, Report};
 use crate::numbers::since;
 use crate::observed::PodState;
 use crate::plan::EventKind;
@@ -14,26 +15,13 @@ use crate::victim;
 const DEAD_KEPT: usize = 3;
 const DEAD_KEPT_FOR: SignedDuration = SignedDuration::from_secs(3600);
 
-/// Pods that are ready enter rotation. It ends a row of failures.
-pub(crate) fn activate(draft: &mut Draft<'_>, pool: &Pool<'_>) {
-    let ready = pool
-        .of(Role::Serving)
-        .filter(|member| member.view.state == PodState::Starting);
-    for member in ready {
-        draft.mark(member.view, PodState::Active, None);
+/// Counts starts that failed since the last plan; a pod that became ready ends a row of them.
+pub(crate) fn count_starts(draft: &mut Draft<'_>, pool: &Pool<'_>) {
+    let started =
+        |member: &Member<'_>| member.view.state == PodState::Starting && !draft.goals.is_unconfirmed(member);
+    if pool.of(Role::Serving).any(started) {
         draft.memory.starts.failed = 0;
-        draft.line(format!("{} is ready and enters rotation", member.view.name));
     }
-    // A pod in rotation has no drain; what a half-done cancel left behind goes.
-    for member in pool.of(Role::Serving) {
-        if member.view.state == PodState::Active && member.view.drain.is_some() {
-            draft.mark(member.view, PodState::Active, None);
-        }
-    }
-}
-
-/// Counts starts that failed since the last plan.
-pub(crate) fn count_failures(draft: &mut Draft<'_>, pool: &Pool<'_>) {
     let was_stalled = draft.memory.starts.stalled();
     for member in &pool.members {
         let never_served = member.view.state == PodState::Starting;
@@ -42,8 +30,8 @@ pub(crate) fn count_failures(draft: &mut Draft<'_>, pool: &Pool<'_>) {
             Role::Starting => member.late,
             _ => false,
         };
-        let uid = &member.view.uid;
-        if !failed || !member.current || !draft.memory.starts.counted.insert(uid.clone()) {
+        let memory = draft.memory.pod(&member.view.uid);
+        if !failed || !member.current || std::mem::replace(&mut memory.failure_counted, true) {
             continue;
         }
         let reason = reason(member);
@@ -72,46 +60,56 @@ fn reason(member: &Member<'_>) -> String {
 }
 
 /// Removes pods that never served and never will: late ones while replacing them may help, and those of an old template.
-pub(crate) fn remove_hopeless(draft: &mut Draft<'_>, pool: &Pool<'_>) {
+pub(crate) fn remove_hopeless(draft: &Draft<'_>, pool: &Pool<'_>) -> Vec<Intent> {
     let stalled = draft.memory.starts.stalled();
-    for member in pool.of(Role::Starting) {
-        let view = member.view;
-        if !member.current {
-            draft.delete(view, "its template is outdated and it was never ready".to_owned());
-        } else if member.late && !stalled {
-            draft.delete(view, format!("it failed to start: {}", reason(member)));
-        }
-    }
+    pool.of(Role::Starting)
+        .filter_map(|member| {
+            if !member.current {
+                Some(Intent::delete(
+                    member,
+                    "its template is outdated and it was never ready",
+                ))
+            } else if member.late && !stalled {
+                let reason = format!("it failed to start: {}", reason(member));
+                Some(Intent::delete(member, reason))
+            } else {
+                None
+            }
+        })
+        .collect()
 }
 
 /// Pods that were never ready are deleted before a serving one drains, the newest first: no client has to move.
-pub(crate) fn remove_surplus(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) {
+pub(crate) fn remove_surplus(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Vec<Intent> {
     if scale.hold.is_some() {
-        return;
+        return Vec::new();
     }
     let surplus = usize::try_from(scale.serving + scale.starting - scale.desired).unwrap_or(0);
     let mut never_served: Vec<_> = pool
         .of(Role::Starting)
         .filter(|member| !member.view.protected && !victim::is_young(member, draft.now))
-        .filter(|member| !draft.is_taken(member.view))
+        .filter(|member| !draft.goals.is_taken(member))
         .collect();
     never_served.sort_by_key(|member| std::cmp::Reverse((member.view.created, member.view.serial)));
-    for member in never_served.into_iter().take(surplus) {
-        draft.delete(member.view, "it is surplus and was never ready".to_owned());
-        let verdict = Verdict {
-            action: "ScaleDown",
-            reason: "SurplusReplicas",
-        };
-        let what = format!("delete {}, never ready", member.view.name);
-        scale.report(draft, verdict, &what);
-    }
+    let surplus = never_served.into_iter().take(surplus);
+    surplus
+        .map(|member| {
+            let goal = Goal::Delete("it is surplus and was never ready".to_owned());
+            let report = Report {
+                action: "ScaleDown",
+                reason: "SurplusReplicas",
+                what: format!("delete {}, never ready", member.view.name),
+            };
+            Intent::pod(member, goal, report)
+        })
+        .collect()
 }
 
 /// Keeps the newest dead pods for a while, so that a person can look at them.
-pub(crate) fn remove_dead(draft: &mut Draft<'_>, pool: &Pool<'_>) {
+pub(crate) fn remove_dead(draft: &Draft<'_>, pool: &Pool<'_>) -> Vec<Intent> {
     let since_when = |draft: &Draft<'_>, member: &Member<'_>| {
-        let seen = draft.memory.dead_since.get(&member.view.uid);
-        seen.copied().unwrap_or(draft.now)
+        let memory = draft.memory.pods.get(&member.view.uid);
+        memory.and_then(|pod| pod.ended_since).unwrap_or(draft.now)
     };
     let mut dead: Vec<_> = pool
         .of(Role::Dead)
@@ -120,13 +118,12 @@ pub(crate) fn remove_dead(draft: &mut Draft<'_>, pool: &Pool<'_>) {
     dead.sort_by_key(|member| {
         std::cmp::Reverse((since_when(draft, member), member.view.created, member.view.serial))
     });
-    for (index, member) in dead.into_iter().enumerate() {
-        let old = since(since_when(draft, member), draft.now) >= DEAD_KEPT_FOR;
-        if index >= DEAD_KEPT || old {
-            draft.delete(
-                member.view,
-                "it terminated; only recent terminated pods are kept for inspection".to_owned(),
-            );
-        }
-    }
+    let is_old = |member: &Member<'_>| since(since_when(draft, member), draft.now) >= DEAD_KEPT_FOR;
+    let dead = dead.into_iter().enumerate();
+    dead.filter(|(index, member)| *index >= DEAD_KEPT || is_old(member))
+        .map(|(_, member)| {
+            let reason = "it terminated; only recent terminated pods are kept for inspection";
+            Intent::delete(member, reason)
+        })
+        .collect()
 }

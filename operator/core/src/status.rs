@@ -8,6 +8,7 @@ use wsc_contract::labels::{self, Component};
 
 use crate::conditions;
 use crate::draft::Draft;
+use crate::moves::Counter;
 use crate::numbers::{count, since};
 use crate::observed::{PodState, Sample};
 use crate::pool::{Member, Pool, Role};
@@ -79,12 +80,17 @@ pub(crate) fn write(
     let moved_total = count_moves(draft, pool);
     let in_rotation = |member: &&Member<'_>| {
         let lives = matches!(member.role, Role::Serving | Role::Broken | Role::Draining);
-        lives && draft.state(member.view) == PodState::Active
+        let control = draft.control(member);
+        lives && control.is_some_and(|control| control.label == PodState::Active)
     };
     let active: Vec<_> = pool.members.iter().filter(in_rotation).collect();
     let starting = pool
         .of(Role::Starting)
-        .filter(|member| !draft.is_deleted(member.view))
+        .filter(|member| {
+            draft
+                .control(member)
+                .is_some_and(|control| control.delete.is_none())
+        })
         .count()
         + pool.reserved
         + draft.plan.create_pods.len();
@@ -120,7 +126,7 @@ fn draining<'a, 'b>(draft: &Draft<'_>, pool: &'b Pool<'a>) -> Vec<&'b Member<'a>
     let members = pool.members.iter();
     members
         .filter(|member| matches!(member.role, Role::Serving | Role::Broken | Role::Draining))
-        .filter(|member| draft.state(member.view).is_draining() && !draft.is_deleted(member.view))
+        .filter(|member| draft.is_draining(member))
         .collect()
 }
 
@@ -184,24 +190,26 @@ fn count_moves(draft: &mut Draft<'_>, pool: &Pool<'_>) -> i64 {
         let Some(sample) = member.sample else {
             continue;
         };
-        total += (sample.shed_total - counted(draft, member, sample)).max(0);
-        let seen = (sample.boot_id.clone(), sample.shed_total);
-        draft.memory.shed_seen.insert(sample.pod_uid.clone(), seen);
+        let seen = Counter::new(&sample.boot_id, sample.shed_total);
+        total += counted(draft, member, sample).rise(&seen);
+        draft.memory.pod(&sample.pod_uid).moves.counted = Some(seen);
     }
     draft.memory.moved_total = total;
     total
 }
 
-fn counted(draft: &Draft<'_>, member: &Member<'_>, sample: &Sample) -> i64 {
-    if let Some((boot_id, shed)) = draft.memory.shed_seen.get(&sample.pod_uid) {
-        return if *boot_id == sample.boot_id { *shed } else { 0 };
+fn counted(draft: &Draft<'_>, member: &Member<'_>, sample: &Sample) -> Counter {
+    let remembered = draft.memory.pods.get(&sample.pod_uid);
+    if let Some(counted) = remembered.and_then(|pod| pod.moves.counted.clone()) {
+        return counted;
     }
-    match listed(draft, member) {
+    let moved = match listed(draft, member) {
         Some(drain) if drain.moved <= sample.shed_total => drain.moved,
         // Its process is another one than the list was about.
         Some(_) => 0,
         None => sample.shed_total,
-    }
+    };
+    Counter::new(&sample.boot_id, moved)
 }
 
 fn listed<'b>(draft: &'b Draft<'_>, member: &Member<'_>) -> Option<&'b DrainStatus> {
@@ -214,8 +222,8 @@ fn drains(draft: &Draft<'_>, draining: &[&Member<'_>]) -> Vec<DrainStatus> {
     let mut entries: Vec<_> = draining
         .iter()
         .filter_map(|member| {
-            let drain = draft.drain(member.view)?;
-            let state = draft.state(member.view);
+            let control = draft.control(member)?;
+            let (drain, state) = (control.drain?, control.label);
             let before = listed(draft, member);
             let shed = member.sample.map(|sample| sample.shed_total);
             let entry = DrainStatus {

@@ -53,10 +53,7 @@ pub(super) fn progressing(facts: Facts<'_>) -> Finding {
     if created || facts.scale.starting > 0 {
         return progressing("PodsStarting", "server pods are starting");
     }
-    let draining = pool
-        .members
-        .iter()
-        .any(|member| facts.draft.state(member.view).is_draining() && !facts.draft.is_deleted(member.view));
+    let draining = pool.members.iter().any(|member| facts.draft.is_draining(member));
     if draining {
         return progressing("PodsDraining", "server pods are draining; see status.drains");
     }

@@ -3,7 +3,7 @@
 use k8s_openapi::jiff::SignedDuration;
 
 use super::scene::{BOUNDS, Scene};
-use super::tell::{changes_no_pod, condition, marked, tell, verbs};
+use super::tell::{changes_no_pod, condition, marked, notes, tell, verbs};
 use crate::observed::{DrainReason, PodPhase, PodState};
 use crate::plan::ControlVerb;
 use crate::testing;
@@ -66,10 +66,13 @@ fn victims_are_the_emptiest_that_are_neither_young_nor_protected() {
     scene.pod(3).protected = true;
     scene.pod(0).created = now - SignedDuration::from_secs(119);
     let plan = scene.tick(301);
-    let names: Vec<_> = marked(&plan).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(marked(&plan).len(), 2);
     assert_eq!(
-        names,
-        ["chat-2", "chat-1"],
+        notes(&plan),
+        [
+            "drain chat-2 with 3 connections",
+            "drain chat-1 with 4 connections"
+        ],
         "of two alike the newer goes first, and nobody fuller than the young one goes instead of it"
     );
     assert_eq!(plan.status.desired_replicas, 2);

@@ -162,3 +162,8 @@ pub(super) fn verbs<'a>(plan: &'a Plan, pod: &str) -> Vec<&'a ControlVerb> {
     let calls = plan.calls.iter().filter(|call| call.pod == pod);
     calls.map(|call| &call.verb).collect()
 }
+
+/// What was decided, in its order.
+pub(super) fn notes(plan: &Plan) -> Vec<&str> {
+    plan.events.iter().map(|event| event.note.as_str()).collect()
+}
