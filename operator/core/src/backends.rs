@@ -1,5 +1,7 @@
 //! From pods to HAProxy's servers.
 
+use std::collections::BTreeSet;
+
 use wsc_contract::agent::ServerState;
 use wsc_contract::ports;
 use wsc_haproxy::{ProxySettings, RenderedConfig, Server, ServerOptions, render};
@@ -12,6 +14,12 @@ use crate::validate::ValidCluster;
 
 /// Bytes of the pod uid's hash in the cookie: 64 bits are enough to tell the pods of one cluster apart for ever.
 const COOKIE_BYTES: usize = 8;
+
+/// The ports on which the pods that are there accept clients.
+pub(crate) fn ports(cluster: &ValidCluster, pool: &Pool<'_>) -> BTreeSet<u16> {
+    let ports = pool.members.iter().map(|member| member.view.port(cluster));
+    ports.collect()
+}
 
 /// HAProxy's configuration with the servers as they are once the draft is done.
 pub(crate) fn config(cluster: &ValidCluster, pool: &Pool<'_>, draft: &Draft<'_>) -> RenderedConfig {
@@ -27,7 +35,7 @@ fn server(cluster: &ValidCluster, view: &PodView, state: ServerState) -> Option<
     Some(Server {
         name: view.name.clone(),
         address: view.ip?,
-        port: cluster.server.port,
+        port: view.port(cluster),
         // Opaque and identical in every proxy.
         cookie: short_hex(view.uid.as_bytes(), COOKIE_BYTES),
         state,

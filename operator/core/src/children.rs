@@ -9,15 +9,15 @@ use crate::numbers::since;
 use crate::observed::{ChildKey, ChildKind};
 use crate::plan::Child;
 use crate::pool::Pool;
-use crate::resources;
 use crate::validate::RedisTarget;
+use crate::{backends, resources};
 
 /// After this downtime the Secret of the managed Redis may be missing; also the shortest interval of attempts to create it.
 const SECRET_DOUBT: SignedDuration = SignedDuration::from_secs(30);
 
 /// Plans the children. One whose name a foreign object has is waited for.
 pub(crate) fn plan(draft: &mut Draft<'_>, pool: &Pool<'_>, config: &RenderedConfig) {
-    let mut wanted = resources::children(draft.cluster);
+    let mut wanted = resources::children(draft.cluster, &backends::ports(draft.cluster, pool));
     let config_map = Child::ConfigMap(Box::new(resources::config_map(draft.cluster, config)));
     // The Deployment mounts it, so it comes before.
     let at = wanted

@@ -9,6 +9,8 @@ use serde_json::Value;
 use wsc_api::v1alpha1::WebSocketClusterStatus;
 use wsc_contract::agent::Refusal;
 
+use crate::validate::ValidCluster;
+
 /// Everything that a plan is made of, besides the validated spec.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Observed {
@@ -63,6 +65,8 @@ pub struct PodView {
     /// `deletionTimestamp` is set.
     pub terminating: bool,
     pub ip: Option<IpAddr>,
+    /// What its own spec says about clients: it may be of an older template.
+    pub listener: Listener,
     pub node: Option<String>,
     /// False where the node's Ready condition is not True, or the pod is marked so by the node controller.
     pub node_ready: bool,
@@ -72,10 +76,21 @@ pub struct PodView {
 }
 
 impl PodView {
+    /// Where its server accepts clients: a pod of an older template keeps its port.
+    pub(crate) fn port(&self, cluster: &ValidCluster) -> u16 {
+        self.listener.port.unwrap_or(cluster.server.port)
+    }
+
     /// Failed or succeeded.
     pub(crate) fn has_ended(&self) -> bool {
         matches!(self.phase, PodPhase::Failed | PodPhase::Succeeded)
     }
+}
+
+/// Where the server of a pod accepts clients, by the pod's spec; `None` where the spec does not say it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listener {
+    pub port: Option<u16>,
 }
 
 /// The label `websocket-operator.io/state`.

@@ -9,6 +9,8 @@ mod server;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+
 use wsc_api::v1alpha1::ServiceType;
 use wsc_contract::names;
 
@@ -19,10 +21,12 @@ use crate::validate::{RedisTarget, ValidCluster};
 pub(crate) use proxy::config_map;
 pub use redis::redis_secret;
 pub(crate) use redis::redis_secret_name;
+pub use server::{CONTAINER, listener};
 pub(crate) use server::{server_pod, template_hash};
 
-/// All children besides server pods and the `ConfigMap`, stamped, in the order in which they are applied.
-pub(crate) fn children(cluster: &ValidCluster) -> Vec<Child> {
+/// All children besides server pods and the `ConfigMap`, stamped, in the order in which they are applied. `ports`: where the
+/// server pods that are there accept clients; new ones do so at the port of the spec.
+pub(crate) fn children(cluster: &ValidCluster, ports: &BTreeSet<u16>) -> Vec<Child> {
     let managed_redis = match &cluster.redis {
         RedisTarget::Managed(settings) => Some(settings),
         RedisTarget::Url(_) | RedisTarget::SecretRef(_) => None,
@@ -31,7 +35,7 @@ pub(crate) fn children(cluster: &ValidCluster) -> Vec<Child> {
         Child::ServiceAccount(Box::new(proxy::service_account(cluster))),
         Child::Role(Box::new(proxy::role(cluster))),
         Child::RoleBinding(Box::new(proxy::role_binding(cluster))),
-        Child::NetworkPolicy(Box::new(network::server(cluster))),
+        Child::NetworkPolicy(Box::new(network::server(cluster, ports))),
         Child::NetworkPolicy(Box::new(network::proxy(cluster))),
     ];
     if managed_redis.is_some() {
@@ -51,7 +55,8 @@ pub(crate) fn children(cluster: &ValidCluster) -> Vec<Child> {
 /// Whether a child of the cluster has this kind and name.
 pub fn is_child(cluster: &ValidCluster, key: &ChildKey) -> bool {
     let config_map = key.kind == ChildKind::ConfigMap && key.name == names::haproxy_config(&cluster.name);
-    config_map || children(cluster).iter().any(|child| child.key() == *key)
+    let none = BTreeSet::new();
+    config_map || children(cluster, &none).iter().any(|child| child.key() == *key)
 }
 
 /// Where clients connect, as they write it: the load balancer's address once there is one, the Service's name within the cluster

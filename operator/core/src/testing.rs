@@ -4,7 +4,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use wsc_api::v1alpha1::WebSocketCluster;
 use wsc_contract::names;
 
-use crate::observed::{PodPhase, PodState, PodView, Sample};
+use crate::observed::{Listener, PodPhase, PodState, PodView, Sample};
 use crate::validate::{Images, ValidCluster, validate};
 
 /// Noon, where a test has no reason for another time.
@@ -56,6 +56,7 @@ pub(crate) fn pod(serial: i64) -> PodView {
         created: after(-3600),
         terminating: false,
         ip: Some([10, 0, 0, host].into()),
+        listener: Listener { port: Some(8080) },
         node: None,
         node_ready: true,
         zone: None,

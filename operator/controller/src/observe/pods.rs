@@ -9,6 +9,7 @@ use k8s_openapi::jiff::Timestamp;
 use wsc_contract::labels::{self, Component};
 use wsc_contract::names;
 use wsc_core::observed::{Drain, DrainReason, PodPhase, PodState, PodView};
+use wsc_core::resources;
 
 use crate::identity::Uid;
 
@@ -51,6 +52,7 @@ pub(crate) fn view(cluster: &str, pod: &Pod, node: Option<&Node>) -> Option<PodV
         ip: status
             .and_then(|status| status.pod_ip.as_deref())
             .and_then(|ip| ip.parse::<IpAddr>().ok()),
+        listener: resources::listener(pod),
         node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
         node_ready: node_ready(pod, node),
         zone: node.and_then(|node| text(node.metadata.labels.as_ref(), ZONE_LABEL)),
@@ -149,7 +151,7 @@ mod tests {
                     "websocket-operator.io/drain-deadline": "2026-01-01T01:30:00Z",
                 },
             },
-            "spec": {"nodeName": "n1", "containers": []},
+            "spec": {"nodeName": "n1", "containers": [{"name": "server", "ports": [{"name": "ws", "containerPort": 8081}]}]},
             "status": {
                 "phase": "Running", "podIP": "10.0.0.9",
                 "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:05Z"}],
@@ -174,6 +176,7 @@ mod tests {
             (17, PodState::Cordoned, PodPhase::Running)
         );
         assert_eq!(view.ip, Some([10, 0, 0, 9].into()));
+        assert_eq!(view.listener.port, Some(8081));
         assert_eq!(
             (view.node.as_deref(), view.zone.as_deref()),
             (Some("n1"), Some("z"))

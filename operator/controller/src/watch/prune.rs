@@ -1,12 +1,20 @@
 //! What is not needed is not kept: a pod in memory is a few hundred bytes.
 
-use k8s_openapi::api::core::v1::{Node, NodeCondition, NodeStatus, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, Node, NodeCondition, NodeStatus, Pod, PodSpec};
+use wsc_core::resources::CONTAINER;
 
-/// Keeps where a pod runs and how it is.
+/// Keeps where a pod runs, where its server accepts clients, and how it is.
 pub(super) fn pod(pod: &mut Pod) {
-    let node_name = pod.spec.take().and_then(|spec| spec.node_name);
+    let spec = pod.spec.take().unwrap_or_default();
+    let servers = spec.containers.into_iter().filter(|c| c.name == CONTAINER);
+    let containers = servers.map(|server| Container {
+        name: server.name,
+        ports: server.ports,
+        ..Default::default()
+    });
     pod.spec = Some(PodSpec {
-        node_name,
+        node_name: spec.node_name,
+        containers: containers.collect(),
         ..Default::default()
     });
 }
@@ -29,4 +37,35 @@ pub(super) fn node(node: &mut Node) {
         conditions: Some(ready),
         ..Default::default()
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use wsc_core::resources::listener;
+
+    use super::*;
+
+    #[test]
+    fn listener_of_a_server_survives() {
+        let container = json!({"name": CONTAINER, "image": "i", "env": [{"name": "A", "value": "secret"}], "ports": [
+            {"name": "control", "containerPort": 9090}, {"name": "ws", "containerPort": 8081},
+        ]});
+        let mut seen: Pod = serde_json::from_value(json!({
+            "metadata": {"name": "chat-1"},
+            "spec": {"nodeName": "n1", "containers": [{"name": "mesh", "ports": [{"name": "ws", "containerPort": 1}]}, container]},
+        }))
+        .unwrap();
+        let before = listener(&seen);
+        assert_eq!(before.port, Some(8081));
+        pod(&mut seen);
+        assert_eq!(listener(&seen), before);
+        let spec = seen.spec.unwrap();
+        assert_eq!(spec.node_name.as_deref(), Some("n1"));
+        assert_eq!(spec.containers.len(), 1);
+        assert_eq!(
+            (&spec.containers[0].env, &spec.containers[0].image),
+            (&None, &None)
+        );
+    }
 }

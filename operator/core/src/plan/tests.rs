@@ -1,3 +1,4 @@
+mod endpoints;
 mod leaving;
 mod objects;
 mod scene;

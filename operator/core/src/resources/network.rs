@@ -2,7 +2,7 @@
 //!
 //! The node of a pod always reaches it, so the kubelet's probes need no rule.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::networking::v1::{
     NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec,
@@ -15,15 +15,18 @@ use wsc_contract::{names, ports};
 use super::metadata::{object_meta, selector, stamp};
 use crate::validate::ValidCluster;
 
-/// Clients come through this cluster's proxies; the control port is the operator's alone.
-pub(super) fn server(cluster: &ValidCluster) -> NetworkPolicy {
+/// Clients come through this cluster's proxies, to the port of the spec and to those of older pods; the control port is the operator's
+/// alone.
+pub(super) fn server(cluster: &ValidCluster, in_use: &BTreeSet<u16>) -> NetworkPolicy {
+    let mut clients = in_use.clone();
+    clients.insert(cluster.server.port);
     policy(
         cluster,
         Component::Server,
         cluster.name.clone(),
         vec![
-            allow(Some(pods(cluster, Component::Proxy)), cluster.server.port),
-            allow(Some(operator(cluster)), ports::CONTROL.number),
+            allow(Some(pods(cluster, Component::Proxy)), clients),
+            allow(Some(operator(cluster)), [ports::CONTROL.number]),
         ],
     )
 }
@@ -35,8 +38,8 @@ pub(super) fn proxy(cluster: &ValidCluster) -> NetworkPolicy {
         Component::Proxy,
         names::proxy(&cluster.name),
         vec![
-            allow(None, ports::PROXY.number),
-            allow(Some(operator(cluster)), ports::AGENT.number),
+            allow(None, [ports::PROXY.number]),
+            allow(Some(operator(cluster)), [ports::AGENT.number]),
         ],
     )
 }
@@ -46,7 +49,10 @@ pub(super) fn redis(cluster: &ValidCluster) -> NetworkPolicy {
         cluster,
         Component::Redis,
         names::redis(&cluster.name),
-        vec![allow(Some(pods(cluster, Component::Server)), ports::REDIS.number)],
+        vec![allow(
+            Some(pods(cluster, Component::Server)),
+            [ports::REDIS.number],
+        )],
     )
 }
 
@@ -67,14 +73,18 @@ fn policy(
     })
 }
 
-fn allow(from: Option<NetworkPolicyPeer>, port: u16) -> NetworkPolicyIngressRule {
+fn allow(
+    from: Option<NetworkPolicyPeer>,
+    numbers: impl IntoIterator<Item = u16>,
+) -> NetworkPolicyIngressRule {
+    let port = |number| NetworkPolicyPort {
+        port: Some(IntOrString::Int(i32::from(number))),
+        protocol: Some("TCP".to_owned()),
+        ..Default::default()
+    };
     NetworkPolicyIngressRule {
         from: from.map(|peer| vec![peer]),
-        ports: Some(vec![NetworkPolicyPort {
-            port: Some(IntOrString::Int(i32::from(port))),
-            protocol: Some("TCP".to_owned()),
-            ..Default::default()
-        }]),
+        ports: Some(numbers.into_iter().map(port).collect()),
     }
 }
 

@@ -9,9 +9,12 @@ use wsc_contract::{names, paths, ports};
 use super::metadata::{hash_of, object_meta};
 use super::pod::{container, from_field, from_secret, http_probe, pod_meta, pod_spec, sysctls, value};
 use super::redis;
+use crate::observed::Listener;
 use crate::quantity::{Defaults, mebibytes, with_defaults};
 use crate::validate::{RedisTarget, ValidCluster};
 
+/// Name of the container that serves clients.
+pub const CONTAINER: &str = "server";
 /// Of `terminationGracePeriodSeconds`: what is left for the process to end after the last client was asked to move.
 const EXIT_SECONDS: i64 = 5;
 /// A hung server is not waited for: its clients are cut as soon as the kubelet knows.
@@ -40,6 +43,20 @@ pub(crate) fn server_pod(cluster: &ValidCluster, serial: i64) -> Pod {
     labels.insert(labels::SERIAL.to_owned(), serial.to_string());
     labels.insert(labels::STATE.to_owned(), "Starting".to_owned());
     pod
+}
+
+/// What the spec of a live server pod says about clients.
+pub fn listener(pod: &Pod) -> Listener {
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let ports = containers
+        .filter(|container| container.name == CONTAINER)
+        .flat_map(|container| container.ports.iter().flatten());
+    let mut named = ports.filter(|port| port.name.as_deref() == Some(ports::SERVER.name));
+    Listener {
+        port: named
+            .next()
+            .and_then(|port| u16::try_from(port.container_port).ok()),
+    }
 }
 
 /// Hash of what a server pod is made of, out of the spec alone: what admission adds to a live pod never counts.
@@ -96,7 +113,7 @@ fn server(cluster: &ValidCluster, settings: &PodSettings) -> Container {
             termination_grace_period_seconds: Some(HUNG_GRACE_SECONDS),
             ..http_probe(paths::LIVEZ, ports::CONTROL.name)
         }),
-        ..container("server", &cluster.images.server)
+        ..container(CONTAINER, &cluster.images.server)
     }
 }
 

@@ -21,7 +21,7 @@ fn documents(cluster: &ValidCluster) -> Vec<(String, String)> {
         Child::Service(object) => ("service", serde_yaml::to_string(object)),
         Child::Deployment(object) => ("deployment", serde_yaml::to_string(object)),
     };
-    children(cluster)
+    children(cluster, &BTreeSet::new())
         .iter()
         .map(|child| {
             let (kind, yaml) = document(child);
@@ -33,10 +33,12 @@ fn documents(cluster: &ValidCluster) -> Vec<(String, String)> {
 
 /// The pods that a cluster is made of: server, then those of the Deployments.
 fn pod_specs(cluster: &ValidCluster) -> Vec<PodSpec> {
-    let deployments = children(cluster).into_iter().filter_map(|child| match child {
-        Child::Deployment(deployment) => deployment.spec.and_then(|spec| spec.template.spec),
-        _ => None,
-    });
+    let deployments = children(cluster, &BTreeSet::new())
+        .into_iter()
+        .filter_map(|child| match child {
+            Child::Deployment(deployment) => deployment.spec.and_then(|spec| spec.template.spec),
+            _ => None,
+        });
     server_pod(cluster, 0)
         .spec
         .into_iter()
@@ -123,7 +125,7 @@ fn children_come_in_the_order_in_which_they_are_applied() {
 fn every_child_is_owned_labelled_and_stamped_with_a_hash_of_its_own() {
     let cluster = cluster(SIX_LINES);
     let mut hashes = std::collections::BTreeSet::new();
-    for child in children(&cluster) {
+    for child in children(&cluster, &BTreeSet::new()) {
         let metadata = child.metadata();
         let owner = &metadata.owner_references.as_ref().unwrap()[0];
         assert_eq!(

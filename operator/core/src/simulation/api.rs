@@ -11,6 +11,7 @@ use wsc_haproxy::BackendSet;
 use super::settings::at;
 use crate::observed::{ChildKey, ChildView, PodPhase, PodState, PodView};
 use crate::plan::{Child, PodDelete, PodMark};
+use crate::resources;
 
 /// A pod right after its creation.
 fn new_pod(name: &str, serial: i64) -> PodView {
@@ -100,6 +101,7 @@ impl Api {
             resource_version: version.to_string(),
             template_hash: labels[labels::TEMPLATE_HASH].clone(),
             created: at(clock),
+            listener: resources::listener(pod),
             ..new_pod(&name, serial)
         };
         self.events.push(Event::Pod(Box::new(view.clone())));

@@ -138,6 +138,7 @@ fn view(cluster: &ValidCluster, pod: &Pod, serial: i64, state: PodState, now: Ti
         created,
         terminating: false,
         ip: Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, host))),
+        listener: resources::listener(pod),
         node: None,
         node_ready: true,
         zone: None,

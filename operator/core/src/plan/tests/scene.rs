@@ -127,15 +127,15 @@ impl Scene {
             };
             self.observed.children.insert(child.key(), view);
         }
-        for pod in &plan.create_pods {
-            let name = pod.metadata.name.as_deref().unwrap();
+        for created in &plan.create_pods {
+            let name = created.metadata.name.as_deref().unwrap();
             let serial = names::serial_of("chat", name).unwrap();
-            let created = self.now;
             let pod = PodView {
                 state: PodState::Starting,
                 ready: false,
                 ready_since: None,
-                created,
+                created: self.now,
+                listener: resources::listener(created),
                 template_hash: resources::template_hash(&self.cluster),
                 ..testing::pod(serial)
             };

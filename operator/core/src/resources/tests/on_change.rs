@@ -1,5 +1,7 @@
 //! The effects of changes that the reference documents are those that a change has.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 use wsc_api::OnChange;
 use wsc_haproxy::BackendSet;
@@ -90,7 +92,7 @@ fn set(spec: &mut Value, path: &str, value: Value) {
 /// Everything whose change has an effect on a pool in use, by the name of the effect.
 fn facts(cluster: &ValidCluster) -> Vec<(&'static str, Value)> {
     let object = |kind: &str, name: &str| {
-        let children = children(cluster);
+        let children = children(cluster, &BTreeSet::new());
         let mut found = children.iter().filter(|child| {
             let key = child.key();
             format!("{:?}", key.kind) == kind && key.name == name
