@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 use wsc_contract::files;
-use wsc_haproxy::{Published, with_servers_of};
+use wsc_haproxy::{PatternFile, Published, Settings, with_servers_of};
 
 /// A configuration that HAProxy has not checked yet.
 const CANDIDATE: &str = "haproxy.cfg.candidate";
-/// The last published pair, for an agent that starts without the API server.
+/// The last published data, for an agent that starts without the API server.
 const PUBLISHED: &str = "published.json";
 
 /// A file operation that failed.
@@ -86,22 +86,46 @@ impl Folder {
         }
     }
 
-    /// Saves the published pair.
+    /// Writes the files of patterns that the configuration refers to.
+    pub(crate) fn save_settings(&self, settings: &Settings) -> Result<(), FolderError> {
+        let mut files = PatternFile::of(settings).into_iter();
+        files.try_for_each(|file| self.save_patterns(&file))
+    }
+
+    /// Replaces a file of patterns unless it is the same.
+    pub(crate) fn save_patterns(&self, file: &PatternFile) -> Result<(), FolderError> {
+        let before = std::fs::read_to_string(self.path.join(file.name()));
+        if before.is_ok_and(|before| before == file.text()) {
+            return Ok(());
+        }
+        self.replace(file.name(), &file.text())
+    }
+
+    /// Saves the published data.
     pub(crate) fn save_published(&self, published: &Published) -> Result<(), FolderError> {
-        let data = BTreeMap::from([
+        let mut data = BTreeMap::from([
             (files::CONFIGURATION, published.text().to_owned()),
             (files::BACKENDS, published.set().to_json()),
         ]);
+        if let Some(settings) = published.settings() {
+            data.insert(files::SETTINGS, settings.to_json());
+        }
         // A map of strings always serializes.
         let text = serde_json::to_string(&data).unwrap_or_default();
         self.replace(PUBLISHED, &text)
     }
 
-    /// The saved pair, if it is complete.
+    /// The saved data, if it is complete.
     pub(crate) fn published(&self) -> Option<Published> {
         let text = std::fs::read_to_string(self.path.join(PUBLISHED)).ok()?;
         let data: BTreeMap<String, String> = serde_json::from_str(&text).ok()?;
-        Published::parse(data.get(files::CONFIGURATION)?, data.get(files::BACKENDS)?).ok()
+        let settings = data.get(files::SETTINGS).map(String::as_str);
+        Published::parse(
+            data.get(files::CONFIGURATION)?,
+            data.get(files::BACKENDS)?,
+            settings,
+        )
+        .ok()
     }
 
     fn replace(&self, name: &'static str, text: &str) -> Result<(), FolderError> {

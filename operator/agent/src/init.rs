@@ -44,7 +44,17 @@ pub async fn init(places: &Places) -> Result<(), InitError> {
         let path = places.config_folder.join(name);
         std::fs::read_to_string(&path).map_err(|source| InitError::Mounted { path, source })
     };
-    let published = Published::parse(&read(files::CONFIGURATION)?, &read(files::BACKENDS)?)?;
+    let settings = match read(files::SETTINGS) {
+        Ok(text) => Some(text),
+        // An operator before release 0.2.0 publishes none.
+        Err(InitError::Mounted { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    let (text, json) = (read(files::CONFIGURATION)?, read(files::BACKENDS)?);
+    let published = Published::parse(&text, &json, settings.as_deref())?;
+    if let Some(settings) = published.settings() {
+        folder.save_settings(settings)?;
+    }
     let candidate = folder.save_candidate(published.text())?;
     check(places, &candidate).await?;
     folder.save_configuration(published.text())?;

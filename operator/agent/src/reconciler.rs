@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::sync::watch;
 use wsc_contract::agent::Refusal;
-use wsc_haproxy::{Info, Published, RunningServer, is_equal, structure_of, with_servers};
+use wsc_haproxy::{Info, PatternError, Published, RunningServer, is_equal, structure_of, with_servers};
 use wsc_runtime::telemetry::chain;
 
 use crate::args::RunArgs;
@@ -16,6 +16,7 @@ use crate::folder::{Folder, FolderError};
 use crate::metrics::Metrics;
 use crate::observe::{Observation, ObserveError, Observer};
 use crate::reload::{Reload, ReloadError, Reloader};
+use crate::settings::{self, SettingsError};
 use crate::source::Wanted;
 use crate::status::SharedStatus;
 use crate::sync::Sync;
@@ -39,6 +40,8 @@ enum ReconcileError {
     Folder(#[from] FolderError),
     #[error(transparent)]
     Reload(#[from] ReloadError),
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
 }
 
 pub(crate) struct Reconciler {
@@ -55,6 +58,10 @@ pub(crate) struct Reconciler {
     structure: Option<String>,
     /// Set when this HAProxy release is not supported.
     unsupported: Option<String>,
+    /// Hash of the settings that the running HAProxy has; empty while that is not known.
+    settings: String,
+    /// Why it does not have the published ones.
+    settings_refusal: Option<String>,
     /// The last error; logged once.
     last_error: Option<String>,
 }
@@ -85,6 +92,8 @@ impl Reconciler {
             worker: None,
             structure: None,
             unsupported: None,
+            settings: String::new(),
+            settings_refusal: None,
             last_error: None,
         }
     }
@@ -154,6 +163,7 @@ impl Reconciler {
         self.save(&seen, published)?;
         // Before a reload: no new server waits for it, nor for a master that does not reply.
         seen.servers = self.sync_servers(seen.servers, published).await?;
+        self.sync_settings(published).await?;
         let is_outdated = self.wanted.has_changed().unwrap_or(true);
         if is_outdated || seen.info.structure.as_ref() == Some(&published.set().structure) {
             return Ok(seen);
@@ -161,7 +171,33 @@ impl Reconciler {
         seen = self.adopt_structure(seen, published).await?;
         self.save(&seen, published)?;
         seen.servers = self.sync_servers(seen.servers, published).await?;
+        self.sync_settings(published).await?;
         Ok(seen)
+    }
+
+    /// Makes the current worker have the published settings. A refusal delays nothing else: it is reported, and tried again.
+    async fn sync_settings(&mut self, published: &Published) -> Result<(), ReconcileError> {
+        let (applied, refusal) = match published.settings() {
+            None => (String::new(), None),
+            Some(wanted) => match settings::apply(&self.observer, &self.folder, wanted).await {
+                Ok(true) => (wanted.hash().to_owned(), None),
+                // A structure that refers to the files is about to be loaded.
+                Ok(false) => (String::new(), None),
+                Err(SettingsError::Pattern(error @ PatternError::Refused { .. })) => {
+                    (self.settings.clone(), Some(error.to_string()))
+                }
+                Err(error) => return Err(error.into()),
+            },
+        };
+        if let Some(problem) = refusal.as_ref().filter(|_| refusal != self.settings_refusal) {
+            tracing::error!(
+                problem,
+                "haproxy rejected the settings; keeping the last accepted ones"
+            );
+            self.metrics.refusals.inc();
+        }
+        (self.settings, self.settings_refusal) = (applied, refusal);
+        Ok(())
     }
 
     async fn sync_servers(
@@ -232,6 +268,9 @@ impl Reconciler {
     /// known, because a new one is adopted by a reload, which can fail without harm.
     async fn prepare_start(&mut self, published: &Published) -> Result<(), ReconcileError> {
         let wanted = &published.set().structure;
+        if let Some(settings) = published.settings() {
+            self.folder.save_settings(settings)?;
+        }
         let current = self.folder.configuration()?;
         let structure = current.as_deref().map(structure_of);
         let is_refused = self.reloader.refusal(wanted).is_some();
@@ -308,8 +347,12 @@ impl Reconciler {
         };
         let unusable = wanted.problem.as_ref().or(self.unsupported.as_ref());
         let refused = || {
-            let published = wanted.published.as_ref()?;
-            self.reloader.refusal(&published.set().structure).cloned()
+            let structure = &wanted.published.as_ref()?.set().structure;
+            let of_settings = self.settings_refusal.as_ref().map(|message| Refusal {
+                structure: structure.clone(),
+                message: message.clone(),
+            });
+            self.reloader.refusal(structure).cloned().or(of_settings)
         };
         unusable.map(without_structure).or_else(refused)
     }
@@ -319,11 +362,13 @@ impl Reconciler {
             Some(published) => (published.set().hash.clone(), published.set().structure.clone()),
             None => (String::new(), String::new()),
         };
+        let settings = wanted_settings(wanted);
         let refusal = self.refusal(wanted);
         self.status.update(|status| {
-            status.synced &= status.wanted_hash == hash;
+            status.synced &= status.wanted_hash == hash && status.wanted_settings == settings;
             status.wanted_hash = hash;
             status.wanted_structure = structure;
+            status.wanted_settings = settings;
             status.refusal = refusal;
         });
     }
@@ -332,6 +377,7 @@ impl Reconciler {
         let refusal = self.refusal(wanted);
         let set = wanted.published.as_ref().map(|published| published.set());
         let servers_equal = set.is_some_and(|set| is_equal(&seen.servers, set));
+        let settings_equal = self.settings == wanted_settings(wanted);
         let structure_equal = set.is_some_and(|set| seen.info.structure.as_ref() == Some(&set.structure));
         // An empty set is never applied, so it must not delay readiness.
         if servers_equal || set.is_some_and(|set| set.servers.is_empty()) {
@@ -341,7 +387,8 @@ impl Reconciler {
             status.connections = self.observer.connections(seen);
             status.old_workers = self.observer.old_workers();
             status.servers = self.observer.server_status(seen);
-            status.synced = servers_equal && structure_equal && self.unsupported.is_none();
+            status.synced = servers_equal && structure_equal && settings_equal && self.unsupported.is_none();
+            status.applied_settings.clone_from(&self.settings);
             if let Some(set) = set.filter(|_| servers_equal) {
                 status.applied_hash.clone_from(&set.hash);
             }
@@ -368,6 +415,15 @@ async fn heartbeat(observer: &Observer, status: &SharedStatus) -> Infallible {
             status.record_progress();
         }
     }
+}
+
+/// Hash of the published settings; empty where there are none.
+fn wanted_settings(wanted: &Wanted) -> String {
+    let settings = wanted
+        .published
+        .as_ref()
+        .and_then(|published| published.settings());
+    settings.map_or_else(String::new, |settings| settings.hash().to_owned())
 }
 
 fn unsupported(info: &Info) -> Option<String> {

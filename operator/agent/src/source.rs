@@ -85,8 +85,8 @@ pub(crate) async fn follow(args: &RunArgs, wanted: watch::Sender<Wanted>) {
 }
 
 impl Intake {
-    fn offer(&self, from: &'static str, text: &str, json: &str) {
-        match Published::parse(text, json) {
+    fn offer(&self, from: &'static str, text: &str, json: &str, settings: Option<&str>) {
+        match Published::parse(text, json, settings) {
             Ok(published) => self.accept(from, published),
             Err(error) => self.reject(&format!("{from}: {error}")),
         }
@@ -137,7 +137,9 @@ impl Intake {
         }
         while !self.watched.load(Ordering::Acquire) {
             match mounted.changed() {
-                Ok(Some((text, json))) => self.offer("mounted files", &text, &json),
+                Ok(Some(read)) => {
+                    self.offer("mounted files", &read.text, &read.json, read.settings.as_deref());
+                }
                 Ok(None) => {}
                 Err(error) => self.reject(&format!("mounted files: {error}")),
             }
@@ -191,7 +193,10 @@ impl Intake {
         self.watched.store(true, Ordering::Release);
         let value = |key| config_map.data.as_ref().and_then(|data| data.get(key));
         match (value(files::CONFIGURATION), value(files::BACKENDS)) {
-            (Some(text), Some(json)) => self.offer("ConfigMap", text, json),
+            (Some(text), Some(json)) => {
+                let settings = value(files::SETTINGS).map(String::as_str);
+                self.offer("ConfigMap", text, json, settings);
+            }
             _ => self.reject(&format!(
                 "ConfigMap: {} or {} is missing",
                 files::CONFIGURATION,
@@ -210,7 +215,15 @@ async fn client() -> Result<kube::Client, ClientError> {
     Ok(kube::Client::try_from(config)?)
 }
 
-/// The two files of the mounted `ConfigMap`.
+/// The texts of one version of the mounted files.
+struct Texts {
+    text: String,
+    json: String,
+    /// An operator before release 0.2.0 publishes none.
+    settings: Option<String>,
+}
+
+/// The files of the mounted `ConfigMap`.
 struct Mounted {
     folder: PathBuf,
     seen: Option<Version>,
@@ -220,7 +233,7 @@ struct Mounted {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Version {
     folder: PathBuf,
-    files: [(u64, SystemTime); 2],
+    files: [Option<(u64, SystemTime)>; 3],
 }
 
 impl Mounted {
@@ -231,8 +244,8 @@ impl Mounted {
         }
     }
 
-    /// Both files, if they have changed.
-    fn changed(&mut self) -> std::io::Result<Option<(String, String)>> {
+    /// The files, if they have changed.
+    fn changed(&mut self) -> std::io::Result<Option<Texts>> {
         match self.read() {
             // The kubelet removes a version as soon as the next one exists.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => self.read(),
@@ -240,22 +253,26 @@ impl Mounted {
         }
     }
 
-    fn read(&mut self) -> std::io::Result<Option<(String, String)>> {
+    fn read(&mut self) -> std::io::Result<Option<Texts>> {
         let version = self.version()?;
         if self.seen.as_ref() == Some(&version) {
             return Ok(None);
         }
-        let text = std::fs::read_to_string(version.folder.join(files::CONFIGURATION))?;
-        let json = std::fs::read_to_string(version.folder.join(files::BACKENDS))?;
+        let read = |name| std::fs::read_to_string(version.folder.join(name));
+        let texts = Texts {
+            text: read(files::CONFIGURATION)?,
+            json: read(files::BACKENDS)?,
+            settings: if_present(read(files::SETTINGS))?,
+        };
         self.seen = Some(version);
-        Ok(Some((text, json)))
+        Ok(Some(texts))
     }
 
     fn skip(&mut self) {
         self.seen = self.version().ok();
     }
 
-    /// The kubelet replaces both files at once by the link `..data`; reading behind the link never mixes two versions.
+    /// The kubelet replaces all files at once by the link `..data`; reading behind the link never mixes two versions.
     fn version(&self) -> std::io::Result<Version> {
         let generation = self.folder.join("..data");
         let folder = match std::fs::canonicalize(&generation) {
@@ -267,7 +284,19 @@ impl Mounted {
             let metadata = std::fs::metadata(folder.join(name))?;
             Ok((metadata.len(), metadata.modified()?))
         };
-        let files = [file(files::CONFIGURATION)?, file(files::BACKENDS)?];
+        let files = [
+            Some(file(files::CONFIGURATION)?),
+            Some(file(files::BACKENDS)?),
+            if_present(file(files::SETTINGS))?,
+        ];
         Ok(Version { folder, files })
+    }
+}
+
+fn if_present<T>(read: std::io::Result<T>) -> std::io::Result<Option<T>> {
+    match read {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }

@@ -21,8 +21,8 @@ pub enum OnChange {
     UpdatesService,
     /// Reloads HAProxy in its pods.
     ReloadsProxies,
-    /// Reloads HAProxy and replaces the server pods one at a time.
-    ReloadsProxiesAndRollsServers,
+    /// Updates HAProxy in its pods at run time, without a reload.
+    UpdatesProxies,
     /// Replaces the server pods one at a time.
     RollsServers,
     /// Replaces the HAProxy pods.
@@ -43,7 +43,7 @@ impl OnChange {
             Self::NewDrainsOnly => "applies to drains that start later",
             Self::UpdatesService => "updates the Service",
             Self::ReloadsProxies => "reloads HAProxy",
-            Self::ReloadsProxiesAndRollsServers => "reloads HAProxy and rolls the server pods",
+            Self::UpdatesProxies => "updates HAProxy at run time; no connection ends",
             Self::RollsServers => "rolls the server pods",
             Self::RollsProxies => "rolls the HAProxy pods; their clients reconnect",
             Self::RestartsRedis => "restarts Redis; messages published meanwhile are lost",

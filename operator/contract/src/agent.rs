@@ -27,6 +27,12 @@ pub struct AgentStatus {
     /// Structure of the configuration that HAProxy runs.
     #[serde(default)]
     pub applied_structure: String,
+    /// Hash of the published settings.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub wanted_settings: String,
+    /// Hash of the settings that the running HAProxy was last seen to have.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub applied_settings: String,
     /// The published configuration that is rejected, and the cause; null otherwise.
     pub refusal: Option<Refusal>,
     /// Whether HAProxy replies and runs the published configuration and servers.
@@ -104,6 +110,8 @@ impl AgentStatus {
             applied_hash: "9f86d081884c7d65".to_owned(),
             wanted_structure: "60303ae22b998861".to_owned(),
             applied_structure: "60303ae22b998861".to_owned(),
+            wanted_settings: "b3a8e0e1f9ab1bfe".to_owned(),
+            applied_settings: "b3a8e0e1f9ab1bfe".to_owned(),
             refusal: None,
             synced: true,
             reloads: 0,
@@ -146,7 +154,7 @@ mod tests {
 
     const STATUS: &str = concat!(
         r#"{"version":"0.1.0","haproxy_version":"3.0.11","pid":12,"wanted_hash":"9f86d081884c7d65","applied_hash":"9f86d081884c7d65","#,
-        r#""wanted_structure":"60303ae22b998861","applied_structure":"60303ae22b998861","refusal":null,"synced":true,"reloads":0,"#,
+        r#""wanted_structure":"60303ae22b998861","applied_structure":"60303ae22b998861","wanted_settings":"b3a8e0e1f9ab1bfe","applied_settings":"b3a8e0e1f9ab1bfe","refusal":null,"synced":true,"reloads":0,"#,
         r#""pid_changes":0,"old_workers":0,"connections":512,"servers":[{"name":"chat-17","state":"Ready","up":true,"sessions":120}]}"#,
     );
 

@@ -12,6 +12,7 @@ described! {
     CONFIG_MAP:
     CONFIGURATION = "haproxy.cfg", "the complete HAProxy configuration, with the current servers";
     BACKENDS = "backends.json", "the server set: `hash` of its other fields, `structure` (hash of `haproxy.cfg` without its server lines), keywords and servers";
+    SETTINGS = "settings.json", "what HAProxy takes over at run time besides the servers: the path of the clients, the path of the servers that it stands for, the allowed origins, and `hash` of these";
 }
 
 described! {
@@ -20,4 +21,6 @@ described! {
     RUNTIME_SOCKET = "haproxy.sock", "runtime socket of the current HAProxy worker";
     MASTER_SOCKET = "master.sock", "socket of the HAProxy master process";
     SERVER_STATE = "servers.state", "server states that a new worker starts with after a reload";
+    PATHS = "paths.map", "HAProxy map of the settings: expression of the path of the clients, path of the servers";
+    ORIGINS = "origins.acl", "HAProxy list of the settings: expressions of the allowed origins, or `SAME-HOST`";
 }

@@ -26,9 +26,15 @@ pub(crate) fn config(cluster: &ValidCluster, pool: &Pool<'_>, draft: &Draft<'_>)
     let servers: Vec<Server> = pool
         .members
         .iter()
-        .filter_map(|member| server(cluster, member.view, draft.control(member)?.server?))
+        .filter_map(|member| {
+            let state = draft.control(member)?.server?;
+            // A pod behind another path would answer 404.
+            let fits = member.view.path() == draft.observed.server_path();
+            let state = if fits { state } else { ServerState::Maint };
+            server(cluster, member.view, state)
+        })
         .collect();
-    render(&settings(cluster), &servers)
+    render(&settings(cluster, draft.observed.server_path()), &servers)
 }
 
 fn server(cluster: &ValidCluster, view: &PodView, state: ServerState) -> Option<Server> {
@@ -42,11 +48,12 @@ fn server(cluster: &ValidCluster, view: &PodView, state: ServerState) -> Option<
     })
 }
 
-fn settings(cluster: &ValidCluster) -> ProxySettings {
+fn settings(cluster: &ValidCluster, server_path: &str) -> ProxySettings {
     let proxy = &cluster.proxy;
     ProxySettings {
         port: ports::PROXY.number,
         path: cluster.server.path.clone(),
+        server_path: server_path.to_owned(),
         sticky: proxy.sticky.clone(),
         origins: proxy.origins.clone(),
         timeouts: proxy.timeouts,

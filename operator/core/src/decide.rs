@@ -61,6 +61,7 @@ pub fn decide(cluster: &ValidCluster, observed: &Observed, memory: &Memory, now:
         pool: &pool,
         scale: &scale,
         structure: &config.backend_set.structure,
+        settings: config.settings.hash(),
     });
     status::write(&mut draft, &pool, &scale, &revision, conditions);
     finish(draft, &pool, &scale)

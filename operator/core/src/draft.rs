@@ -112,7 +112,7 @@ impl<'a> Draft<'a> {
         let serials = serials::take(self.observed, &self.cluster.name, self.next_serial, pods);
         let mut names = Vec::new();
         for serial in serials {
-            let pod = resources::server_pod(self.cluster, serial);
+            let pod = resources::server_pod(self.cluster, serial, self.observed.server_path());
             names.extend(pod.metadata.name.clone());
             self.plan.create_pods.push(pod);
             self.memory.created_at.push(self.now);

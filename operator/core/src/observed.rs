@@ -1,5 +1,6 @@
 //! What the operator sees of one cluster at one moment: plain data, made by the shell, read by [`crate::plan`].
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 use wsc_api::v1alpha1::WebSocketClusterStatus;
 use wsc_contract::agent::Refusal;
+use wsc_contract::paths::ClientPath;
 
 use crate::validate::ValidCluster;
 
@@ -37,6 +39,33 @@ pub struct Observed {
     pub reserved_serials: Vec<i64>,
     /// False while a watch that this cluster is seen through has been silent for more than 150 s: nothing may be deleted then.
     pub watches_fresh: bool,
+}
+
+impl Observed {
+    /// The path that the servers of this cluster serve, whatever clients use. Pods of release 0.1.0 serve the path of the spec by which
+    /// they were created; new pods are created like them, so that one rule of HAProxy is right for all. Where pods differ, those in
+    /// rotation decide, by their number and then by their age.
+    pub(crate) fn server_path(&self) -> &str {
+        let alive = self
+            .pods
+            .values()
+            .filter(|view| !view.has_ended() && !view.terminating);
+        let is_serving = |view: &&PodView| view.ready && !view.state.is_draining();
+        let mut paths: BTreeMap<&str, (bool, usize, Reverse<i64>)> = BTreeMap::new();
+        for view in alive {
+            let (serves, count, oldest) =
+                paths
+                    .entry(view.path())
+                    .or_insert((false, 0, Reverse(view.serial)));
+            if is_serving(&view) && !*serves {
+                (*serves, *count) = (true, 0);
+            }
+            *count += usize::from(is_serving(&view) == *serves);
+            *oldest = (*oldest).max(Reverse(view.serial));
+        }
+        let most = paths.into_iter().max_by_key(|(_, weight)| *weight);
+        most.map_or(ClientPath::DEFAULT, |(path, _)| path)
+    }
 }
 
 /// One server pod.
@@ -81,6 +110,11 @@ impl PodView {
         self.listener.port.unwrap_or(cluster.server.port)
     }
 
+    /// The path that its server serves.
+    pub(crate) fn path(&self) -> &str {
+        self.listener.path.as_deref().unwrap_or(ClientPath::DEFAULT)
+    }
+
     /// Failed or succeeded.
     pub(crate) fn has_ended(&self) -> bool {
         matches!(self.phase, PodPhase::Failed | PodPhase::Succeeded)
@@ -91,6 +125,7 @@ impl PodView {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listener {
     pub port: Option<u16>,
+    pub path: Option<String>,
 }
 
 /// The label `websocket-operator.io/state`.
@@ -210,6 +245,7 @@ pub struct AgentView {
     pub haproxy_version: String,
     pub applied_hash: String,
     pub applied_structure: String,
+    pub applied_settings: String,
     pub synced: bool,
     /// HAProxy's line about a configuration that it refused, with the refused structure.
     pub refusal: Option<Refusal>,

@@ -56,7 +56,10 @@ pub(crate) fn pod(serial: i64) -> PodView {
         created: after(-3600),
         terminating: false,
         ip: Some([10, 0, 0, host].into()),
-        listener: Listener { port: Some(8080) },
+        listener: Listener {
+            port: Some(8080),
+            path: Some("/ws".to_owned()),
+        },
         node: None,
         node_ready: true,
         zone: None,

@@ -6,18 +6,22 @@ mod config;
 mod diff;
 mod line;
 mod names;
+mod patterns;
 mod render;
 mod running;
+mod settings;
 mod text;
 
 pub use backend::{BACKEND, BackendSet, BackendSetError, Server, ServerOptions};
 pub use diff::{Command, Step, diff, is_equal};
 pub use line::{Failure, Line, lines};
 pub use names::{CookieName, NameError};
+pub use patterns::{PatternError, PatternFile};
 pub use render::{ProxySettings, RenderedConfig, SameSite, Sticky, Timeouts, render};
 pub use running::{
     Info, ReplyError, RunningServer, RunningState, Workers, parse_info, parse_stat, parse_workers,
 };
+pub use settings::{Settings, SettingsError};
 pub use text::{Published, PublishedError, structure_of, with_servers, with_servers_of};
 
 #[cfg(test)]

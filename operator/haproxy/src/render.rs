@@ -9,6 +9,7 @@ use wsc_contract::{env, files, headers, paths};
 use crate::backend::{BACKEND, BackendSet, Server, ServerOptions};
 use crate::config::{Argument, Config, Directive, Section};
 use crate::names::CookieName;
+use crate::settings::Settings;
 use crate::text::structure_of;
 
 /// Upper bound of the open-file limit that HAProxy uses. It derives maxconn from it, (limit - 100) / 2 roughly, and reserves memory
@@ -23,8 +24,10 @@ const LOG_FORMAT: &str = r#"{"time":%Ts.%ms,"client":"%[src,regsub(^::ffff:,)]",
 pub struct ProxySettings {
     /// Port that clients connect to.
     pub port: u16,
-    /// The server's client path: `/ws`.
+    /// The path that clients use.
     pub path: String,
+    /// The path that the servers serve.
+    pub server_path: String,
     pub sticky: Sticky,
     /// Origins that may connect; empty allows only the same host.
     pub origins: Vec<OriginPattern>,
@@ -60,11 +63,18 @@ pub struct Timeouts {
     pub tunnel_seconds: u32,
 }
 
-/// A configuration and its server set.
+/// A configuration, its server set and the settings beside them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RenderedConfig {
     pub text: String,
     pub backend_set: BackendSet,
+    pub settings: Settings,
+}
+
+impl ProxySettings {
+    fn folder(&self) -> &str {
+        self.runtime_folder.as_deref().unwrap_or(files::RUN_FOLDER)
+    }
 }
 
 /// Renders the configuration.
@@ -81,6 +91,7 @@ pub fn render(settings: &ProxySettings, servers: &[Server]) -> RenderedConfig {
     RenderedConfig {
         text: config.to_string(),
         backend_set,
+        settings: Settings::new(&settings.path, &settings.server_path, settings.origins.clone()),
     }
 }
 
@@ -112,7 +123,7 @@ pub(crate) fn config(settings: &ProxySettings, servers: &[Server]) -> Config {
 }
 
 fn global(settings: &ProxySettings) -> Vec<Directive> {
-    let folder = settings.runtime_folder.as_deref().unwrap_or(files::RUN_FOLDER);
+    let folder = settings.folder();
     let words = Directive::words;
     vec![
         words("log", "stdout format raw local0 info"),
@@ -178,7 +189,6 @@ fn defaults(settings: &ProxySettings) -> Vec<Directive> {
 
 fn frontend(settings: &ProxySettings) -> Vec<Directive> {
     let words = Directive::words;
-    let below = format!("{}/", settings.path);
     // A struct of strings always serializes.
     let not_found = serde_json::to_string(&ErrorBody::not_found()).unwrap_or_default();
     let mut lines = vec![
@@ -194,10 +204,12 @@ fn frontend(settings: &ProxySettings) -> Vec<Directive> {
         words("http-request", "set-var(txn.path) path"),
         // Only the client path is public; the server's own paths are not.
         Directive::new(
-            "acl",
-            ["is_client_path", "path", "-m", "str", settings.path.as_str()],
+            "http-request",
+            [
+                "set-var(txn.server_path)".to_owned(),
+                format!("path,map_regm({}/{})", settings.folder(), files::PATHS),
+            ],
         ),
-        Directive::new("acl", ["is_client_path", "path", "-m", "beg", below.as_str()]),
         Directive::new(
             "http-request",
             [
@@ -209,11 +221,16 @@ fn frontend(settings: &ProxySettings) -> Vec<Directive> {
                 "string",
                 not_found.as_str(),
                 "unless",
-                "is_client_path",
+                "{",
+                "var(txn.server_path)",
+                "-m",
+                "found",
+                "}",
             ],
         ),
     ];
-    lines.extend(origins::check(&settings.origins));
+    lines.extend(origins::check(settings.folder()));
+    lines.push(words("http-request", "set-path %[var(txn.server_path)]"));
     lines.push(Directive {
         keyword: "http-request",
         arguments: vec![

@@ -18,6 +18,7 @@ fn settings() -> ProxySettings {
     ProxySettings {
         port: 8080,
         path: "/ws".into(),
+        server_path: "/ws".into(),
         sticky: Sticky {
             cookie_name: CookieName::parse("wsc").unwrap(),
             max_age_seconds: 0,
@@ -61,23 +62,22 @@ fn full_configuration() {
     let mut settings = settings();
     settings.sticky.max_age_seconds = 600;
     settings.sticky.same_site = SameSite::None;
-    settings.path = "/api/live".into();
-    settings.origins = [
-        "https://example.org",
-        "https://*.example.org:8443",
-        "http://[::1]:80",
-        "capacitor://localhost",
-    ]
-    .map(|text| text.parse().unwrap())
-    .into();
     insta::assert_snapshot!(render(&settings, &pool()).text);
 }
 
+/// HAProxy is reloaded for a change of the text only.
 #[test]
-fn configuration_for_any_origin() {
-    let mut settings = settings();
-    settings.origins = vec![OriginPattern::Any];
-    insta::assert_snapshot!(render(&settings, &[]).text);
+fn origins_and_paths_are_no_part_of_the_structure() {
+    let before = render(&settings(), &pool());
+    let others = ProxySettings {
+        path: "/api/live".into(),
+        server_path: "/chat".into(),
+        origins: vec![OriginPattern::Any, "https://*.example.org".parse().unwrap()],
+        ..settings()
+    };
+    let after = render(&others, &pool());
+    assert_eq!(before.text, after.text);
+    assert_ne!(before.settings.hash(), after.settings.hash());
 }
 
 #[test]
@@ -187,25 +187,20 @@ proptest! {
         let read: Vec<Vec<String>> = text.lines().map(words).filter(|words| !words.is_empty()).collect();
         prop_assert_eq!(read, model(&config(&tried, &servers)));
         let rendered = render(&tried, &servers);
-        let published = Published::parse(&rendered.text, &rendered.backend_set.to_json()).unwrap();
+        let published = Published::parse(&rendered.text, &rendered.backend_set.to_json(), None).unwrap();
         prop_assert_eq!(published.text(), &rendered.text);
     }
 
     /// No user text changes the number of lines or of words of a line.
     #[test]
-    fn user_text_stays_one_argument(cookie in ".{1,40}", path in "/.{1,40}", host in ".{1,40}") {
+    fn user_text_stays_one_argument(cookie in ".{1,40}", folder in "/.{1,40}") {
         let mut tried = settings();
         if let Ok(name) = CookieName::parse(&cookie) {
             tried.sticky.cookie_name = name;
         }
-        // wsc-core validates the path; the model must not depend on it.
-        tried.path = path;
-        tried.origins = vec!["https://example.org".parse().unwrap()];
-        let plain = render(&ProxySettings { origins: tried.origins.clone(), ..settings() }, &pool());
-        if let Ok(pattern) = format!("https://{host}").parse() {
-            tried.origins = vec![pattern];
-        }
-        prop_assert_eq!(shape(&render(&tried, &pool())), shape(&plain));
+        // The folder is no user's; the model must not depend on that.
+        tried.runtime_folder = Some(folder);
+        prop_assert_eq!(shape(&render(&tried, &pool())), shape(&render(&settings(), &pool())));
     }
 
     /// From any state, a few rounds reach the wanted set, except for servers with tunnels: those end in maint.
@@ -252,31 +247,22 @@ fn any_settings() -> impl Strategy<Value = ProxySettings> {
             max_age_seconds: age,
             same_site,
         });
-    let origin = prop_oneof![
-        Just("*".to_owned()),
-        // No host of digits: it would have to be an IPv4 address.
-        "https?://[a-z][a-z0-9]{0,8}(:[1-9][0-9]{0,3})?",
-        "https?://[*][.][a-z0-9]{1,9}[.]org",
-    ];
-    let origins = proptest::collection::vec(origin.prop_map(|text| text.parse().unwrap()), 0..4);
     let timeouts = any::<[u32; 3]>().prop_map(|[connect, handshake, tunnel]| Timeouts {
         connect_seconds: connect,
         handshake_seconds: handshake,
         tunnel_seconds: tunnel,
     });
-    // The path and the folder are validated elsewhere; the model must not depend on it.
+    // The folder is no user's; the model must not depend on that.
     let folder = proptest::option::of("/.{1,40}");
-    (any::<u16>(), "/.{1,40}", sticky, origins, timeouts, folder).prop_map(
-        |(port, path, sticky, origins, timeouts, runtime_folder)| ProxySettings {
+    (any::<u16>(), sticky, timeouts, folder).prop_map(|(port, sticky, timeouts, runtime_folder)| {
+        ProxySettings {
             port,
-            path,
             sticky,
-            origins,
             timeouts,
-            server_options: ServerOptions::default(),
             runtime_folder,
-        },
-    )
+            ..settings()
+        }
+    })
 }
 
 fn pool_of_running() -> impl Strategy<Value = Vec<RunningServer>> {

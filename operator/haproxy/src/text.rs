@@ -3,39 +3,45 @@
 use thiserror::Error;
 
 use crate::backend::{BackendSet, BackendSetError, hash};
+use crate::settings::{Settings, SettingsError};
 
 const SERVER: &str = "    server ";
 const DESCRIPTION: &str = "    description ";
 /// The maximum size of a `ConfigMap`, in bytes.
 const SIZE_LIMIT: usize = 1 << 20;
 
-/// A published configuration and its server set, checked against each other.
+/// A published configuration and its server set, checked against each other, and the settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
     text: String,
     set: BackendSet,
+    settings: Option<Settings>,
 }
 
-/// A published pair that cannot be used.
+/// Published data that cannot be used.
 #[derive(Debug, Error)]
 pub enum PublishedError {
     #[error(transparent)]
     Set(#[from] BackendSetError),
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
     #[error("haproxy.cfg: structure is {actual}, but {stated} in backends.json")]
     Structure { stated: String, actual: String },
     #[error("haproxy.cfg: line {line} differs from backends.json: {text:?}")]
     Servers { line: usize, text: String },
-    #[error("haproxy.cfg and backends.json: {size} bytes, the maximum is {SIZE_LIMIT}")]
+    #[error("haproxy.cfg, backends.json and settings.json: {size} bytes, the maximum is {SIZE_LIMIT}")]
     Size { size: usize },
 }
 
 impl Published {
-    /// Accepts a pair only if both files agree: a pair that is half written or was edited by hand is rejected.
-    pub fn parse(text: &str, json: &str) -> Result<Self, PublishedError> {
-        let size = text.len().saturating_add(json.len());
+    /// Accepts a pair only if both files agree: a pair that is half written or was edited by hand is rejected. Operators before
+    /// release 0.2.0 publish no settings: what these say is part of their configuration.
+    pub fn parse(text: &str, json: &str, settings: Option<&str>) -> Result<Self, PublishedError> {
+        let size = text.len() + json.len() + settings.map_or(0, str::len);
         if size > SIZE_LIMIT {
             return Err(PublishedError::Size { size });
         }
+        let settings = settings.map(Settings::from_json).transpose()?;
         let set = BackendSet::from_json(json)?;
         let actual = structure_of(text);
         if actual != set.structure || stated_structure(text) != Some(&set.structure) {
@@ -47,7 +53,7 @@ impl Published {
         let expected = with_servers(text, &set);
         if expected == text {
             let text = expected;
-            return Ok(Self { text, set });
+            return Ok(Self { text, set, settings });
         }
         let place = text
             .lines()
@@ -74,6 +80,11 @@ impl Published {
     /// Its servers.
     pub fn set(&self) -> &BackendSet {
         &self.set
+    }
+
+    /// What is taken over at run time besides the servers.
+    pub fn settings(&self) -> Option<&Settings> {
+        self.settings.as_ref()
     }
 }
 

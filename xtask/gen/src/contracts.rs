@@ -65,7 +65,9 @@ pub(crate) fn page() -> Result<String> {
         files::RUN_FOLDER,
         described("file", files::SHARED)
     );
-    page += &format!("\n### `{}`\n\n{}", files::BACKENDS, backends(&example.children)?);
+    for key in [files::BACKENDS, files::SETTINGS] {
+        page += &format!("\n### `{key}`\n\n{}", published(&example.children, key)?);
+    }
     page += &format!("\n## Close frames\n\n{}", closes());
     page += &format!("\nA configured code is {}.\n", CloseCode::RULE);
     page += &format!(
@@ -163,15 +165,16 @@ fn environment(pod: &Value) -> String {
     table(["variable", "in the example"], rows)
 }
 
-/// The published server set of the example.
-fn backends(children: &[Value]) -> Result<String> {
-    let mut published = children
-        .iter()
-        .filter_map(|object| object["data"][files::BACKENDS].as_str());
+/// A published document of the example.
+fn published(children: &[Value], key: &str) -> Result<String> {
+    let mut published = children.iter().filter_map(|object| object["data"][key].as_str());
     let published = published.next().context("the example has no ConfigMap")?;
-    let set: BackendSet = serde_json::from_str(published).context("the published server set")?;
-    let json = serde_json::to_string_pretty(&set).context("the server set as JSON")?;
-    Ok(format!("```json\n{json}\n```\n"))
+    // With the order of its fields.
+    let json = match key {
+        files::BACKENDS => serde_json::to_string_pretty(&BackendSet::from_json(published)?),
+        _ => serde_json::from_str(published).and_then(|json: Value| serde_json::to_string_pretty(&json)),
+    };
+    Ok(format!("```json\n{}\n```\n", json.context("a document as JSON")?))
 }
 
 fn ports_table() -> String {

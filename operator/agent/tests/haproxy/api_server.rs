@@ -70,7 +70,10 @@ impl ApiServer {
         self.map.send_modify(|map| {
             let version = map.as_ref().map_or(1, |(version, _)| version + 1);
             let data = rendered.map(|rendered| {
-                json!({"haproxy.cfg": rendered.text, "backends.json": rendered.backend_set.to_json()})
+                json!({
+                    "haproxy.cfg": rendered.text, "backends.json": rendered.backend_set.to_json(),
+                    "settings.json": rendered.settings.to_json(),
+                })
             });
             let object = data.map_or(Value::Null, |data| {
                 json!({

@@ -8,6 +8,7 @@ mod headers;
 mod origins;
 mod pool;
 mod servers;
+mod settings;
 mod start;
 mod structure;
 mod traffic;

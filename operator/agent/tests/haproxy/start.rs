@@ -134,7 +134,7 @@ async fn init_says_why_a_configuration_cannot_be_used() {
         rendered.backend_set.options,
         rendered.backend_set.servers.clone(),
     );
-    assert!(Published::parse(&text, &set.to_json()).is_ok());
+    assert!(Published::parse(&text, &set.to_json(), None).is_ok());
     pod.publish_text(&text, &set.to_json()).unwrap();
     let error = pod.init().await.unwrap_err().to_string();
     assert!(error.contains("nonsense") || error.contains("balance"), "{error}");

@@ -33,7 +33,7 @@ pub struct ProxySpec {
     #[schemars(
         length(max = 64),
         inner(length(min = 1, max = 255), pattern(OriginPattern::SCHEMA)),
-        extend("x-on-change" = OnChange::ReloadsProxiesAndRollsServers)
+        extend("x-on-change" = OnChange::UpdatesProxies)
     )]
     #[x_kube(validation = Rule::new(format!("self.all(origin, origin.matches(r'{}'))", OriginPattern::SCHEMA))
         .message(format!("proxy.origins: each must be {}", OriginPattern::RULE).as_str()))]

@@ -32,7 +32,7 @@ pub struct ServerSpec {
     #[schemars(
         length(min = 2, max = ClientPath::MAX_LENGTH),
         pattern(ClientPath::SCHEMA),
-        extend("x-on-change" = OnChange::ReloadsProxiesAndRollsServers)
+        extend("x-on-change" = OnChange::UpdatesProxies)
     )]
     #[x_kube(validation = Rule::new(format!("self.matches(r'{}')", ClientPath::SCHEMA))
         .message(format!("server.path must be {}", ClientPath::RULE).as_str()))]

@@ -134,6 +134,7 @@ fn text(map: Option<&BTreeMap<String, String>>, key: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use wsc_core::observed::Listener;
 
     use super::*;
 
@@ -151,7 +152,9 @@ mod tests {
                     "websocket-operator.io/drain-deadline": "2026-01-01T01:30:00Z",
                 },
             },
-            "spec": {"nodeName": "n1", "containers": [{"name": "server", "ports": [{"name": "ws", "containerPort": 8081}]}]},
+            "spec": {"nodeName": "n1", "containers": [{
+                "name": "server", "ports": [{"name": "ws", "containerPort": 8081}], "env": [{"name": "WSC_PATH", "value": "/chat"}],
+            }]},
             "status": {
                 "phase": "Running", "podIP": "10.0.0.9",
                 "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:05Z"}],
@@ -176,7 +179,8 @@ mod tests {
             (17, PodState::Cordoned, PodPhase::Running)
         );
         assert_eq!(view.ip, Some([10, 0, 0, 9].into()));
-        assert_eq!(view.listener.port, Some(8081));
+        let Listener { port, path } = view.listener;
+        assert_eq!((port, path.as_deref()), (Some(8081), Some("/chat")));
         assert_eq!(
             (view.node.as_deref(), view.zone.as_deref()),
             (Some("n1"), Some("z"))

@@ -69,6 +69,7 @@ pub(crate) fn agent(body: &[u8], at: Timestamp) -> Result<AgentView, AnswerError
         haproxy_version: status.haproxy_version,
         applied_hash: status.applied_hash,
         applied_structure: status.applied_structure,
+        applied_settings: status.applied_settings,
         synced: status.synced,
         servers: servers.collect::<Result<_, AnswerError>>()?,
         refusal: status.refusal,

@@ -1,6 +1,7 @@
 //! What is not needed is not kept: a pod in memory is a few hundred bytes.
 
 use k8s_openapi::api::core::v1::{Container, Node, NodeCondition, NodeStatus, Pod, PodSpec};
+use wsc_contract::env::server::PATH;
 use wsc_core::resources::CONTAINER;
 
 /// Keeps where a pod runs, where its server accepts clients, and how it is.
@@ -10,6 +11,10 @@ pub(super) fn pod(pod: &mut Pod) {
     let containers = servers.map(|server| Container {
         name: server.name,
         ports: server.ports,
+        env: server.env.map(|variables| {
+            let path = variables.into_iter().filter(|variable| variable.name == PATH);
+            path.collect()
+        }),
         ..Default::default()
     });
     pod.spec = Some(PodSpec {
@@ -48,7 +53,7 @@ mod tests {
 
     #[test]
     fn listener_of_a_server_survives() {
-        let container = json!({"name": CONTAINER, "image": "i", "env": [{"name": "A", "value": "secret"}], "ports": [
+        let container = json!({"name": CONTAINER, "image": "i", "env": [{"name": "A", "value": "secret"}, {"name": "WSC_PATH", "value": "/chat"}], "ports": [
             {"name": "control", "containerPort": 9090}, {"name": "ws", "containerPort": 8081},
         ]});
         let mut seen: Pod = serde_json::from_value(json!({
@@ -57,15 +62,13 @@ mod tests {
         }))
         .unwrap();
         let before = listener(&seen);
-        assert_eq!(before.port, Some(8081));
+        assert_eq!((before.port, before.path.as_deref()), (Some(8081), Some("/chat")));
         pod(&mut seen);
         assert_eq!(listener(&seen), before);
         let spec = seen.spec.unwrap();
         assert_eq!(spec.node_name.as_deref(), Some("n1"));
         assert_eq!(spec.containers.len(), 1);
-        assert_eq!(
-            (&spec.containers[0].env, &spec.containers[0].image),
-            (&None, &None)
-        );
+        assert_eq!(spec.containers[0].env.as_ref().map(Vec::len), Some(1));
+        assert_eq!(spec.containers[0].image, None);
     }
 }

@@ -40,9 +40,9 @@ pub(super) fn proxy_configured(facts: Facts<'_>) -> Finding {
         let message = "no HAProxy pod has reported its status yet".to_owned();
         return finding(Truth::Unknown, "StatusUnavailable", message);
     }
-    let behind = agents
-        .iter()
-        .find(|(_, agent)| agent.applied_structure != facts.structure);
+    let behind = agents.iter().find(|(_, agent)| {
+        agent.applied_structure != facts.structure || agent.applied_settings != facts.settings
+    });
     match behind {
         Some((proxy, _)) => finding(
             Truth::Unknown,

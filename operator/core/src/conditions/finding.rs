@@ -31,6 +31,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) scale: &'a Scale,
     /// Structure of the configuration that is published.
     pub(crate) structure: &'a str,
+    /// Hash of the settings that are published.
+    pub(crate) settings: &'a str,
 }
 
 impl Truth {

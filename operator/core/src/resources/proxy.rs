@@ -14,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use wsc_contract::env::agent;
-use wsc_contract::files::{BACKENDS, CONFIG_FOLDER, CONFIGURATION, MASTER_SOCKET, RUN_FOLDER};
+use wsc_contract::files::{BACKENDS, CONFIG_FOLDER, CONFIGURATION, MASTER_SOCKET, RUN_FOLDER, SETTINGS};
 use wsc_contract::labels::Component;
 use wsc_contract::{names, paths, ports};
 use wsc_haproxy::RenderedConfig;
@@ -96,6 +96,7 @@ pub(crate) fn config_map(cluster: &ValidCluster, rendered: &RenderedConfig) -> C
         data: Some(BTreeMap::from([
             (CONFIGURATION.to_owned(), rendered.text.clone()),
             (BACKENDS.to_owned(), rendered.backend_set.to_json()),
+            (SETTINGS.to_owned(), rendered.settings.to_json()),
         ])),
         ..Default::default()
     })

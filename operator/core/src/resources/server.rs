@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::{Container, ContainerPort, EnvVar, Pod, Probe};
 use wsc_api::v1alpha1::PodSettings;
 use wsc_contract::env::server as env;
 use wsc_contract::labels::{self, Component};
+use wsc_contract::origin::OriginPattern;
 use wsc_contract::{names, paths, ports};
 
 use super::metadata::{hash_of, object_meta};
@@ -26,10 +27,14 @@ const BASE_LIMIT_MEBIBYTES: u64 = 128;
 const REQUEST_BYTES_PER_CONNECTION: u64 = 8 << 10;
 const LIMIT_BYTES_PER_CONNECTION: u64 = 64 << 10;
 
-/// The server pod with this serial, as it is created.
-pub(crate) fn server_pod(cluster: &ValidCluster, serial: i64) -> Pod {
+/// The server pod with this serial, as it is created. `path` is that of the pods that are there and no part of the template: it never
+/// makes a pod outdated.
+pub(crate) fn server_pod(cluster: &ValidCluster, serial: i64, path: &str) -> Pod {
     let mut pod = template(cluster);
     let hash = hash_of(&pod);
+    for container in pod.spec.iter_mut().flat_map(|spec| &mut spec.containers) {
+        container.env.get_or_insert_default().push(value(env::PATH, path));
+    }
     let owned = object_meta(
         cluster,
         Component::Server,
@@ -47,15 +52,17 @@ pub(crate) fn server_pod(cluster: &ValidCluster, serial: i64) -> Pod {
 
 /// What the spec of a live server pod says about clients.
 pub fn listener(pod: &Pod) -> Listener {
-    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-    let ports = containers
-        .filter(|container| container.name == CONTAINER)
-        .flat_map(|container| container.ports.iter().flatten());
-    let mut named = ports.filter(|port| port.name.as_deref() == Some(ports::SERVER.name));
+    let mut containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let Some(server) = containers.find(|container| container.name == CONTAINER) else {
+        return Listener::default();
+    };
+    let mut ports = server.ports.iter().flatten();
+    let port = ports.find(|port| port.name.as_deref() == Some(ports::SERVER.name));
+    let mut variables = server.env.iter().flatten();
+    let path = variables.find(|variable| variable.name == env::PATH);
     Listener {
-        port: named
-            .next()
-            .and_then(|port| u16::try_from(port.container_port).ok()),
+        port: port.and_then(|port| u16::try_from(port.container_port).ok()),
+        path: path.and_then(|path| path.value.clone()),
     }
 }
 
@@ -125,7 +132,6 @@ fn environment(cluster: &ValidCluster) -> Vec<EnvVar> {
         from_field(env::POD_NAME, "metadata.name"),
         value(env::PORT, &server.port),
         value(env::CONTROL_PORT, &ports::CONTROL.number),
-        value(env::PATH, &server.path),
         value(env::MAX_CONNECTIONS, &server.max_connections),
         value(env::BROKER, "redis"),
     ];
@@ -146,7 +152,8 @@ fn environment(cluster: &ValidCluster) -> Vec<EnvVar> {
             env::REDIS_PREFIX,
             &names::redis_prefix(&cluster.namespace, &cluster.name),
         ),
-        value(env::ORIGINS, &origins(cluster)),
+        // HAProxy decides, and changes without a rollout.
+        value(env::ORIGINS, &OriginPattern::Any),
         value(env::TRUST_PROXY, "true"),
         value(
             env::MAX_SHEDS_PER_SECOND,
@@ -158,11 +165,6 @@ fn environment(cluster: &ValidCluster) -> Vec<EnvVar> {
         value(env::LOG_FORMAT, "json"),
     ]);
     variables
-}
-
-fn origins(cluster: &ValidCluster) -> String {
-    let origins: Vec<String> = cluster.proxy.origins.iter().map(ToString::to_string).collect();
-    origins.join(",")
 }
 
 fn user_variable(variable: &wsc_api::v1alpha1::EnvVar) -> EnvVar {

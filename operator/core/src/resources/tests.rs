@@ -4,7 +4,7 @@ mod pss;
 
 use k8s_openapi::api::core::v1::{PodSpec, SecurityContext};
 use wsc_contract::labels;
-use wsc_haproxy::{BackendSet, RenderedConfig, ServerOptions};
+use wsc_haproxy::{BackendSet, RenderedConfig, ServerOptions, Settings};
 
 use super::*;
 use crate::testing::cluster;
@@ -39,7 +39,7 @@ fn pod_specs(cluster: &ValidCluster) -> Vec<PodSpec> {
             Child::Deployment(deployment) => deployment.spec.and_then(|spec| spec.template.spec),
             _ => None,
         });
-    server_pod(cluster, 0)
+    server_pod(cluster, 0, "/ws")
         .spec
         .into_iter()
         .chain(deployments)
@@ -57,6 +57,7 @@ fn rendered() -> RenderedConfig {
     RenderedConfig {
         text: "global\n".to_owned(),
         backend_set: BackendSet::new("0123456789abcdef".to_owned(), options, Vec::new()),
+        settings: Settings::new("/ws", "/ws", Vec::new()),
     }
 }
 
@@ -68,7 +69,7 @@ fn every_object_of_the_six_line_resource() {
     }
     insta::assert_snapshot!(
         "six-lines-pod",
-        serde_yaml::to_string(&server_pod(&cluster, 17)).unwrap()
+        serde_yaml::to_string(&server_pod(&cluster, 17, "/ws")).unwrap()
     );
     insta::assert_snapshot!(
         "six-lines-configmap",
@@ -86,7 +87,7 @@ fn every_object_of_a_full_resource() {
     }
     insta::assert_snapshot!(
         "full-pod",
-        serde_yaml::to_string(&server_pod(&cluster, 3)).unwrap()
+        serde_yaml::to_string(&server_pod(&cluster, 3, "/ws")).unwrap()
     );
 }
 
@@ -161,7 +162,7 @@ fn every_pod_meets_the_restricted_standard() {
 
 #[test]
 fn the_check_of_the_restricted_standard_finds_each_breach() {
-    let good = server_pod(&cluster(SIX_LINES), 0).spec.unwrap();
+    let good = server_pod(&cluster(SIX_LINES), 0, "/ws").spec.unwrap();
     let breaches: [fn(&mut PodSpec); 6] = [
         |pod| pod.host_network = Some(true),
         |pod| pod.automount_service_account_token = None,
@@ -198,7 +199,6 @@ fn the_template_hash_changes_with_what_the_server_pod_is_made_of() {
     for (section, yaml) in [
         ("server", "image: registry.example.org/chat:2"),
         ("server", "port: 8081"),
-        ("server", "path: /socket"),
         ("server", "maxConnections: 9999"),
         ("server", "env: [{name: A, value: b}]"),
         ("server", "terminationGracePeriodSeconds: 61"),
@@ -206,7 +206,6 @@ fn the_template_hash_changes_with_what_the_server_pod_is_made_of() {
         ("server", "podLabels: {team: a}"),
         ("server", "priorityClassName: high"),
         ("redis", "external: {url: 'redis://cache.example.org'}"),
-        ("proxy", "origins: ['https://example.org']"),
         ("drain", "notice: {closeCode: 4000}"),
         ("disruption", "maxMovesPerSecond: 7"),
     ] {
@@ -227,6 +226,8 @@ fn the_template_hash_stays_when_nothing_of_the_pod_changes() {
     for (section, yaml) in [
         ("scaling", "{maxReplicas: 9, minReplicas: 3, buffer: 2}"),
         ("proxy", "replicas: 5"),
+        ("proxy", "origins: ['https://example.org']"),
+        ("server", "path: /socket"),
         ("proxy", "service: {port: 443, type: LoadBalancer}"),
         ("proxy", "sticky: {cookieName: other}"),
         ("redis", "managed: {resources: {limits: {memory: 1Gi}}}"),
@@ -240,8 +241,8 @@ fn the_template_hash_stays_when_nothing_of_the_pod_changes() {
         );
     }
     let (one, two) = (
-        server_pod(&cluster(SIX_LINES), 1),
-        server_pod(&cluster(SIX_LINES), 2),
+        server_pod(&cluster(SIX_LINES), 1, "/ws"),
+        server_pod(&cluster(SIX_LINES), 2, "/chat"),
     );
     for pod in [one, two] {
         assert_eq!(pod.metadata.labels.unwrap()[labels::TEMPLATE_HASH], hash);
@@ -251,7 +252,7 @@ fn the_template_hash_stays_when_nothing_of_the_pod_changes() {
 #[test]
 fn the_hash_of_this_version_is_pinned() {
     // A new operator must not roll everybody's pods by accident: whoever changes the template changes this line on purpose.
-    insta::assert_snapshot!(template_hash(&cluster(SIX_LINES)), @"fdacb80e9d");
+    insta::assert_snapshot!(template_hash(&cluster(SIX_LINES)), @"57310f3b87");
 }
 
 #[test]
@@ -261,7 +262,7 @@ fn a_label_of_the_user_never_replaces_one_of_ours() {
         .pod
         .pod_labels
         .insert(labels::CLUSTER.to_owned(), "other".to_owned());
-    let labels = server_pod(&chat, 1).metadata.labels.unwrap();
+    let labels = server_pod(&chat, 1, "/ws").metadata.labels.unwrap();
     assert_eq!(labels[labels::CLUSTER], "chat");
 }
 

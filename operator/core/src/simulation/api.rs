@@ -6,7 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Pod;
 use wsc_api::v1alpha1::WebSocketClusterStatus;
 use wsc_contract::{labels, names};
-use wsc_haproxy::BackendSet;
+use wsc_haproxy::{BackendSet, Settings};
 
 use super::settings::at;
 use crate::observed::{ChildKey, ChildView, PodPhase, PodState, PodView};
@@ -55,7 +55,8 @@ pub(super) struct Api {
     version: u64,
     pub(super) pods: BTreeMap<String, PodView>,
     pub(super) children: BTreeMap<ChildKey, ChildView>,
-    pub(super) published: Option<BackendSet>,
+    /// The server set, and the hash of the settings.
+    pub(super) published: Option<(BackendSet, String)>,
     pub(super) resource: Resource,
     /// Not delivered yet.
     pub(super) events: Vec<Event>,
@@ -142,7 +143,9 @@ impl Api {
         };
         if let Child::ConfigMap(map) = child {
             let data = map.data.as_ref().unwrap();
-            self.published = Some(BackendSet::from_json(&data["backends.json"]).unwrap());
+            let settings = Settings::from_json(&data["settings.json"]).unwrap();
+            let set = BackendSet::from_json(&data["backends.json"]).unwrap();
+            self.published = Some((set, settings.hash().to_owned()));
         }
         self.children.insert(child.key(), view);
     }

@@ -30,6 +30,8 @@ pub(super) struct Home {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Proxy {
     applied: Option<BackendSet>,
+    /// Hash of the settings.
+    settings: String,
     /// The agent does nothing and answers nobody; HAProxy goes on.
     pub(super) stuck_until: i64,
     /// The newest answer that the operator has got.
@@ -97,14 +99,15 @@ impl Crowd {
     pub(super) fn step(
         &mut self,
         clock: i64,
-        published: Option<&BackendSet>,
+        published: Option<&(BackendSet, String)>,
         servers: &mut BTreeMap<String, Server>,
         uids: &BTreeMap<String, String>,
         random: &mut Random,
     ) -> Vec<String> {
         for proxy in &mut self.proxies {
             if proxy.stuck_until <= clock {
-                proxy.applied = published.cloned();
+                let (set, settings) = published.cloned().unzip();
+                (proxy.applied, proxy.settings) = (set, settings.unwrap_or_default());
             }
         }
         let mut arrivals = Vec::new();
@@ -205,6 +208,7 @@ impl Crowd {
             haproxy_version: "3.0".to_owned(),
             applied_hash: applied.map_or_else(String::new, |set| set.hash.clone()),
             applied_structure: applied.map_or_else(String::new, |set| set.structure.clone()),
+            applied_settings: self.proxies[index].settings.clone(),
             synced: true,
             refusal: None,
             servers: views.collect(),

@@ -1,18 +1,22 @@
-//! The origin check. It decides like [`wsc_contract::origin::OriginPolicy`].
+//! The origin check. It decides like [`wsc_contract::origin::OriginPolicy`], by the entries of a file that change at run time.
 
-use wsc_contract::origin::{DEFAULT_PORTS, Origin, OriginPattern};
+use wsc_contract::files;
+use wsc_contract::origin::{DEFAULT_PORTS, Origin};
 
 use crate::config::Directive;
+use crate::patterns::SAME_HOST;
 
-/// One origin of any scheme: authority characters are visible ASCII without `# , / ? @ \`. POSIX and PCRE read it alike.
-const ANY: &str = r#"^[a-z][a-z0-9+.-]*://[]-~!"$-+.0->A-[-]*$"#;
 /// One authority.
 const HOST: &str = r#"^[]-~!"$-+.0->A-[-]+$"#;
 
 /// Rejects handshakes of other origins with 403: a foreign page must not use a visitor's cookies. A request without `Origin` does not
 /// come from a page. `null` and two origins never pass.
-pub(super) fn check(origins: &[OriginPattern]) -> Vec<Directive> {
+pub(super) fn check(folder: &str) -> Vec<Directive> {
     let words = Directive::words;
+    let listed = |name: &str, sample: &str| {
+        let file = format!("{folder}/{}", files::ORIGINS);
+        Directive::new("acl", [name, sample, "-m", "reg", "-f", file.as_str()])
+    };
     let mut lines = vec![
         words("acl", "has_origin req.fhdr_cnt(origin) gt 0"),
         words("acl", "two_origins req.fhdr_cnt(origin) gt 1"),
@@ -22,19 +26,13 @@ pub(super) fn check(origins: &[OriginPattern]) -> Vec<Directive> {
         ),
         words("http-request", "set-var(txn.origin) req.fhdr(origin),lower"),
     ];
-    if origins.contains(&OriginPattern::Any) {
-        lines.push(matches("reg", ANY));
-    } else {
-        lines.extend(DEFAULT_PORTS.iter().map(without_default_port));
-        lines.extend(if origins.is_empty() {
-            same_host()
-        } else {
-            origins.iter().filter_map(listed).collect()
-        });
-    }
+    lines.extend(DEFAULT_PORTS.iter().map(without_default_port));
+    lines.extend(same_host());
+    lines.push(listed("origin_listed", "var(txn.origin)"));
+    lines.push(listed("host_listed", &format!("str({SAME_HOST})")));
     lines.push(words(
         "http-request",
-        "deny deny_status 403 if has_origin !origin_ok or two_origins or long_origin",
+        "deny deny_status 403 if has_origin !origin_listed !host_listed or has_origin !origin_listed !same_host or two_origins or long_origin",
     ));
     lines
 }
@@ -63,39 +61,7 @@ fn same_host() -> Vec<Directive> {
             "http-request",
             "set-var-fmt(txn.https) https://%[req.fhdr(host),lower,regsub(:443$,)] if host_ok",
         ),
-        words("acl", "origin_ok var(txn.origin),strcmp(txn.http) eq 0"),
-        words("acl", "origin_ok var(txn.origin),strcmp(txn.https) eq 0"),
+        words("acl", "same_host var(txn.origin),strcmp(txn.http) eq 0"),
+        words("acl", "same_host var(txn.origin),strcmp(txn.https) eq 0"),
     ]
-}
-
-fn listed(pattern: &OriginPattern) -> Option<Directive> {
-    match pattern {
-        OriginPattern::Any => None,
-        OriginPattern::Exact(origin) => Some(matches("str", &origin.to_string())),
-        OriginPattern::Subdomain(parent) => Some(matches("reg", &subdomain(parent))),
-    }
-}
-
-fn subdomain(parent: &Origin) -> String {
-    let escape = |text: &str| text.replace('.', r"\.").replace('+', r"\+");
-    let (scheme, authority) = (escape(parent.scheme()), escape(parent.authority()));
-    format!(r"^{scheme}://[a-z0-9_-]+\.{authority}$")
-}
-
-fn matches(method: &str, pattern: &str) -> Directive {
-    Directive::new("acl", ["origin_ok", "var(txn.origin)", "-m", method, pattern])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn subdomain_patterns_escape_dots() {
-        let parent = "my.app+x://example.org:8443".parse().unwrap();
-        assert_eq!(
-            subdomain(&parent),
-            r"^my\.app\+x://[a-z0-9_-]+\.example\.org:8443$"
-        );
-    }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 /// Keys of the `ConfigMap`.
-const FILES: [&str; 2] = ["haproxy.cfg", "backends.json"];
+const FILES: [&str; 3] = ["haproxy.cfg", "backends.json", "settings.json"];
 
 /// The folder of the mount.
 #[derive(Debug)]
@@ -28,13 +28,16 @@ impl Mounted {
         })
     }
 
-    pub(super) fn write(&mut self, text: &str, json: &str) -> Result<()> {
+    /// Operators before release 0.2.0 publish no settings.
+    pub(super) fn write(&mut self, text: &str, json: &str, settings: Option<&str>) -> Result<()> {
         self.generation += 1;
         let name = format!("..{}", self.generation);
         let generation = self.folder.join(&name);
         fs::create_dir(&generation)?;
-        for (file, content) in FILES.iter().zip([text, json]) {
-            fs::write(generation.join(file), content)?;
+        for (file, content) in FILES.iter().zip([Some(text), Some(json), settings]) {
+            if let Some(content) = content {
+                fs::write(generation.join(file), content)?;
+            }
         }
         let turned = self.folder.join("..data_tmp");
         symlink(&name, &turned)?;

@@ -37,6 +37,7 @@ impl Default for PodOptions {
             settings: ProxySettings {
                 port: 0,
                 path: "/ws".to_owned(),
+                server_path: "/ws".to_owned(),
                 sticky: Sticky {
                     cookie_name: cookie_name(),
                     max_age_seconds: 0,

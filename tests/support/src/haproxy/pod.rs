@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ use rustix::process::{Pid, kill_process};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use wsc_contract::agent::AgentStatus;
-use wsc_haproxy::{BackendSet, ProxySettings, RenderedConfig, Server, parse_info, render};
+use wsc_contract::files;
+use wsc_haproxy::{BackendSet, ProxySettings, RenderedConfig, Server, Settings, parse_info, render};
 
 use super::master::{Master, Recipe, tail};
 use super::mounted::Mounted;
@@ -37,6 +38,8 @@ pub struct ProxyPod {
     port: Port,
     agent_port: Port,
     mounted: Mounted,
+    /// Hash of the published settings.
+    settings: String,
     haproxy: Option<Master>,
     agent: Option<Child>,
     faults: Option<(StreamProxy, StreamProxy)>,
@@ -74,14 +77,17 @@ impl ProxyPod {
             port: Port::choose()?,
             agent_port: Port::choose()?,
             mounted,
+            settings: String::new(),
             haproxy: None,
             agent: None,
             faults: None,
             folder,
         };
         if pod.options.faults {
-            // HAProxy lives in its own folder then, and finds the agent's state file through a link.
-            symlink("../run/servers.state", pod.inner("servers.state"))?;
+            // HAProxy lives in its own folder then, and finds the agent's files through links.
+            for name in ["servers.state", files::PATHS, files::ORIGINS] {
+                symlink(Path::new("../run").join(name), pod.inner(name))?;
+            }
             let between = |name| StreamProxy::unix(&pod.run(name), Address::Unix(pod.inner(name)));
             pod.faults = Some((between("haproxy.sock")?, between("master.sock")?));
         }
@@ -94,7 +100,10 @@ impl ProxyPod {
     /// If a file cannot be written.
     pub fn publish(&mut self, servers: &[Server]) -> Result<BackendSet> {
         let rendered = self.render(servers);
-        self.publish_text(&rendered.text, &rendered.backend_set.to_json())?;
+        let settings = rendered.settings.to_json();
+        self.mounted
+            .write(&rendered.text, &rendered.backend_set.to_json(), Some(&settings))?;
+        rendered.settings.hash().clone_into(&mut self.settings);
         Ok(rendered.backend_set)
     }
 
@@ -113,12 +122,24 @@ impl ProxyPod {
         change(&mut self.options.settings);
     }
 
-    /// Publishes a pair of files, whatever is in them.
+    /// Publishes a pair of files, whatever is in them, with the settings of the pod.
     ///
     /// # Errors
     /// If a file cannot be written.
     pub fn publish_text(&mut self, text: &str, json: &str) -> Result<()> {
-        self.mounted.write(text, json)
+        let settings = self.render(&[]).settings;
+        self.mounted.write(text, json, Some(&settings.to_json()))
+    }
+
+    /// Publishes these three files, whatever is in them.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn publish_files(&mut self, text: &str, json: &str, settings: Option<&str>) -> Result<()> {
+        self.settings = settings
+            .and_then(|settings| Settings::from_json(settings).ok())
+            .map_or_else(String::new, |settings| settings.hash().to_owned());
+        self.mounted.write(text, json, settings)
     }
 
     /// The pair that is published.
@@ -311,7 +332,10 @@ impl ProxyPod {
     pub async fn synced(&self, set: &BackendSet) -> Result<AgentStatus> {
         let status = self
             .wait("a proxy that runs what is wanted", |status| {
-                status.synced && status.applied_hash == set.hash && status.applied_structure == set.structure
+                status.synced
+                    && status.applied_hash == set.hash
+                    && status.applied_structure == set.structure
+                    && status.applied_settings == self.settings
             })
             .await?;
         let (code, _) = self.admin("/readyz").await?;

@@ -12,6 +12,7 @@ use serde_json::Value;
 use wsc_api::v1alpha1::WebSocketCluster;
 use wsc_contract::agent::AgentStatus;
 use wsc_contract::control::{ErrorBody, Stats};
+use wsc_haproxy::Published;
 
 use super::clusters;
 use crate::flags::{self, Flag};
@@ -29,6 +30,8 @@ struct Release {
     metrics: &'static [Rename],
     /// Keys of `/stats` and `/status`.
     keys: &'static [Rename],
+    /// Keys of the proxy's `ConfigMap` that were added since; agents of the release ignore them.
+    added_data: &'static [&'static str],
 }
 
 /// Renamed since 0.1.0, each to the term of the field.
@@ -59,6 +62,7 @@ const RELEASES: [Release; 1] = [Release {
         ("wsc_server_walk_members", "wsc_server_fanout_members"),
     ],
     keys: &[("bus", "broker"), ("leaving", "terminating")],
+    added_data: &["settings.json"],
 }];
 
 impl Release {
@@ -87,6 +91,23 @@ impl Release {
         let names: Vec<String> = names.collect();
         assert!(names.len() > 5, "{names:?}");
         names
+    }
+
+    fn assert_same(&self, old: &Value, now: &Value, cluster: &str) {
+        let (kind, name) = (&old["kind"], &old["metadata"]["name"]);
+        for ((what, old), (_, mut now)) in identity::of(old).into_iter().zip(identity::of(now)) {
+            if let ("data", Some(keys)) = (what, now.as_array_mut()) {
+                let before = keys.len();
+                keys.retain(|key| !self.added_data.iter().any(|added| key == added));
+                let expected = if before == 0 { 0 } else { self.added_data.len() };
+                assert_eq!(
+                    before - keys.len(),
+                    expected,
+                    "{cluster}: an added key is not there"
+                );
+            }
+            assert_eq!(old, now, "{cluster}: {what} of {kind} {name}");
+        }
     }
 }
 
@@ -121,20 +142,29 @@ fn children_keep_their_identity() {
             let children = release.documents(&format!("clusters/{cluster}/children.yaml"));
             assert_eq!(children.len(), today.children.len(), "{cluster}");
             for (old, now) in children.iter().zip(&today.children) {
-                assert_same(old, now, &cluster);
+                release.assert_same(old, now, &cluster);
             }
             for (name, now) in [("pod", &today.pod), ("draining", &today.draining)] {
                 let old: Value = release.read(&format!("clusters/{cluster}/{name}.yaml"));
-                assert_same(&old, now, &cluster);
+                release.assert_same(&old, now, &cluster);
             }
         }
     }
 }
 
-fn assert_same(old: &Value, now: &Value, cluster: &str) {
-    let (kind, name) = (&old["kind"], &old["metadata"]["name"]);
-    for ((what, old), (_, now)) in identity::of(old).iter().zip(identity::of(now)) {
-        assert_eq!(*old, now, "{cluster}: {what} of {kind} {name}");
+/// During an upgrade and a rollback an agent of this version reads what an operator of an earlier one publishes.
+#[test]
+fn published_configurations_of_old_operators_are_valid() {
+    for release in &RELEASES {
+        for cluster in release.clusters() {
+            let children = release.documents(&format!("clusters/{cluster}/children.yaml"));
+            let is_map = |child: &&Value| child["kind"] == "ConfigMap";
+            let data = &children.iter().find(is_map).unwrap()["data"];
+            let [text, json] = ["haproxy.cfg", "backends.json"].map(|key| data[key].as_str().unwrap());
+            let settings = data["settings.json"].as_str();
+            let published = Published::parse(text, json, settings);
+            assert!(published.is_ok(), "{cluster}: {published:?}");
+        }
     }
 }
 

@@ -160,16 +160,18 @@ impl Scene {
             crate::plan::Child::ConfigMap(map) => map.data.as_ref(),
             _ => None,
         });
-        let Some(json) = map.map(|data| &data["backends.json"]) else {
+        let Some(data) = map else {
             return;
         };
-        let set = wsc_haproxy::BackendSet::from_json(json).unwrap();
+        let set = wsc_haproxy::BackendSet::from_json(&data["backends.json"]).unwrap();
+        let settings = wsc_haproxy::Settings::from_json(&data["settings.json"]).unwrap();
         for proxy in &mut self.observed.proxies {
             let Some(agent) = &mut proxy.agent else {
                 continue;
             };
             agent.applied_hash.clone_from(&set.hash);
             agent.applied_structure.clone_from(&set.structure);
+            settings.hash().clone_into(&mut agent.applied_settings);
             let servers = set.servers.iter().map(|server| {
                 let before = agent.servers.get(&server.name);
                 let view = AgentServer {
@@ -217,6 +219,7 @@ pub(super) fn proxy(name: &str) -> ProxyView {
             haproxy_version: "3.0.11".to_owned(),
             applied_hash: String::new(),
             applied_structure: String::new(),
+            applied_settings: String::new(),
             synced: true,
             refusal: None,
             servers: std::collections::BTreeMap::new(),

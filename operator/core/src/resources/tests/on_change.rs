@@ -108,7 +108,8 @@ fn facts(cluster: &ValidCluster) -> Vec<(&'static str, Value)> {
         Child::ConfigMap(map) => map.data.as_ref(),
         _ => None,
     });
-    let servers = BackendSet::from_json(&config.unwrap()["backends.json"]).unwrap();
+    let config = config.unwrap();
+    let servers = BackendSet::from_json(&config["backends.json"]).unwrap();
     let (service, proxy) = (object("Service", "chat"), object("Deployment", "chat-proxy"));
     let annotations = service["metadata"]["annotations"].as_object().cloned();
     let annotations = annotations.into_iter().flatten();
@@ -118,6 +119,7 @@ fn facts(cluster: &ValidCluster) -> Vec<(&'static str, Value)> {
     vec![
         ("rolls servers", json!(template_hash(cluster))),
         ("reloads proxies", json!(servers.structure)),
+        ("updates proxies", json!(config["settings.json"])),
         ("updates service", json!([service["spec"], annotations])),
         ("scales proxies", proxy["spec"]["replicas"].clone()),
         ("rolls proxies", proxy["spec"]["template"].clone()),
@@ -134,7 +136,7 @@ fn documented(effect: OnChange) -> &'static [&'static str] {
         OnChange::ScalesProxies => &["scales proxies"],
         OnChange::UpdatesService => &["updates service"],
         OnChange::ReloadsProxies => &["reloads proxies"],
-        OnChange::ReloadsProxiesAndRollsServers => &["rolls servers", "reloads proxies"],
+        OnChange::UpdatesProxies => &["updates proxies"],
         OnChange::RollsServers => &["rolls servers"],
         OnChange::RollsProxies => &["rolls proxies"],
         OnChange::RestartsRedis => &["restarts Redis"],

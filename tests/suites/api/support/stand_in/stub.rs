@@ -18,10 +18,10 @@ use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 use wsc_contract::agent::{AgentStatus, ServerStatus};
 use wsc_contract::control::{Broker, ErrorBody, Shed, Stats};
-use wsc_contract::files::BACKENDS;
+use wsc_contract::files::{BACKENDS, SETTINGS};
 use wsc_contract::labels::{self, Component};
 use wsc_contract::{names, paths, ports};
-use wsc_haproxy::BackendSet;
+use wsc_haproxy::{BackendSet, Settings};
 
 use super::super::send;
 use super::Shared;
@@ -187,6 +187,8 @@ async fn agent(shared: &Shared, config: &str) -> Result<AgentStatus> {
     let published = published.map_err(|refusal| anyhow::anyhow!(refusal.message))?;
     let json = published["data"][BACKENDS].as_str().context(BACKENDS)?;
     let set = BackendSet::from_json(json)?;
+    let settings = published["data"][SETTINGS].as_str().context(SETTINGS)?;
+    let settings = Settings::from_json(settings)?.hash().to_owned();
     let connections = |name: &str| {
         let running = shared.running();
         let of_name = running.values().find(|running| running.name == name);
@@ -206,6 +208,8 @@ async fn agent(shared: &Shared, config: &str) -> Result<AgentStatus> {
         applied_hash: set.hash,
         wanted_structure: set.structure.clone(),
         applied_structure: set.structure,
+        wanted_settings: settings.clone(),
+        applied_settings: settings,
         synced: true,
         servers: servers.collect(),
         ..AgentStatus::default()
