@@ -3,6 +3,7 @@
 //! Each test has a namespace of its own with an operator of its own that serves only this namespace, so that it may kill, upgrade and
 //! uninstall it. Run by `cargo xtask test e2e [FILTER]`.
 
+mod changes;
 mod chart;
 mod environment;
 mod failures;

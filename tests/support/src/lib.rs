@@ -1,6 +1,7 @@
 //! Test support: a recording client, a pool of them with one record and one checker, real HAProxy, Redis and server processes on free
 //! ports, access to the local Kubernetes, and a fault proxy to put in front of any of them.
 
+pub mod arrivals;
 pub mod autobahn;
 pub mod client;
 pub mod clients;

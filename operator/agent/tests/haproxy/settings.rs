@@ -1,42 +1,32 @@
 //! What changes without a reload: the path of the clients and the allowed origins.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use wsc_contract::agent::AgentStatus;
 use wsc_contract::files;
 use wsc_contract::origin::OriginPattern;
 use wsc_haproxy::{BackendSet, PatternFile, Server, ServerOptions, structure_of, with_servers};
+use wsc_testing::arrivals::{Arrivals, status};
 use wsc_testing::client::{Client, Options};
 use wsc_testing::faults::Direction;
 use wsc_testing::haproxy::{PodOptions, ProxyPod};
 
 use crate::pool::{WAIT, answers, connect, pool, ready, tries, with_faults};
 
-/// One handshake after the other.
+/// Between two clients that arrive.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// The HTTP status of a handshake; 0 where there is none.
-async fn handshake(options: Options) -> u16 {
-    match Client::connect(&options).await {
-        Ok(client) => client.opened().status.as_u16(),
-        Err(refused) => refused.status().map_or(0, |status| status.as_u16()),
-    }
+/// The status of a page's handshake.
+async fn page(url: &str, origin: &str) -> u16 {
+    status(&Options::new(url.to_owned()).origin(origin)).await
 }
 
-/// Of a page.
-async fn status(url: &str, origin: &str) -> u16 {
-    handshake(Options::new(url.to_owned()).origin(origin)).await
-}
-
-/// Of a client that is no page.
+/// The status of a client that is no page.
 async fn plain(pod: &ProxyPod, path: &str) -> u16 {
-    handshake(Options::new(url(pod, path))).await
+    status(&Options::new(url(pod, path))).await
 }
 
 fn url(pod: &ProxyPod, path: &str) -> String {
@@ -46,36 +36,6 @@ fn url(pod: &ProxyPod, path: &str) -> String {
 fn patterns(origins: &[&str]) -> Vec<OriginPattern> {
     let parsed = origins.iter().map(|origin| origin.parse());
     parsed.collect::<Result<_, _>>().unwrap_or_default()
-}
-
-/// A new client every 100 ms, by both of two addresses: statuses in the order of their beginning.
-struct Arrivals {
-    stop: Arc<AtomicBool>,
-    task: JoinHandle<Vec<(Instant, [u16; 2])>>,
-}
-
-impl Arrivals {
-    fn start(doors: [(String, &'static str); 2]) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let task = tokio::spawn(async move {
-            let mut seen = Vec::new();
-            while !stopped.load(Ordering::Acquire) {
-                let [(one, first), (other, second)] = &doors;
-                let begun = Instant::now();
-                let both = tokio::join!(status(one, first), status(other, second));
-                seen.push((begun, both.into()));
-                sleep(INTERVAL).await;
-            }
-            seen
-        });
-        Self { stop, task }
-    }
-
-    async fn end(self) -> Result<Vec<(Instant, [u16; 2])>> {
-        self.stop.store(true, Ordering::Release);
-        Ok(self.task.await?)
-    }
 }
 
 #[tokio::test]
@@ -91,8 +51,9 @@ async fn changed_path_refuses_no_client() {
     let set = pod.publish(&ready(&backends)).unwrap();
     pod.synced(&set).await.unwrap();
 
-    let doors = ["/ws/lobby?echo=0", "/chat/lobby?echo=0"].map(|path| (url(&pod, path), own));
-    let arrivals = Arrivals::start(doors);
+    let paths = ["/ws/lobby?echo=0", "/chat/lobby?echo=0"];
+    let both = paths.map(|path| Options::new(url(&pod, path)).origin(own));
+    let arrivals = Arrivals::start(both.into());
     sleep(INTERVAL * 10).await;
     let patched = Instant::now();
     pod.change(|settings| settings.path = "/chat".to_owned());
@@ -104,16 +65,16 @@ async fn changed_path_refuses_no_client() {
     let seen = arrivals.end().await.unwrap();
     assert!(seen.len() >= 15, "{seen:?}");
     let mut switched = false;
-    for (at, both) in &seen {
-        match both {
+    for arrival in &seen {
+        match arrival.statuses[..] {
             [101, 404] => assert!(
-                !switched && *at < applied,
+                !switched && arrival.begun < applied,
                 "the old path after the switch: {seen:?}"
             ),
             [404, 101] => switched = true,
             // The two handshakes of one moment may be on both sides of the switch.
-            [101, 101] | [404, 404] if !switched && (patched..applied).contains(at) => {}
-            _ => panic!("{both:?} in {seen:?}"),
+            [101, 101] | [404, 404] if !switched && patched < arrival.ended && arrival.begun < applied => {}
+            _ => panic!("{arrival:?} in {seen:?}"),
         }
     }
     assert!(switched, "{seen:?}");
@@ -148,7 +109,8 @@ async fn added_and_removed_origins_refuse_no_other() {
     let steady = Client::connect(&Options::new(pod.url()).origin(kept))
         .await
         .unwrap();
-    let arrivals = Arrivals::start([(pod.url(), kept), (pod.url(), added)]);
+    let both = [kept, added].map(|origin| Options::new(pod.url()).origin(origin));
+    let arrivals = Arrivals::start(both.into());
     let mut marks = Vec::new();
     let long: Vec<String> = (0..60)
         .map(|n| format!("https://*.{}.n{n}.example", "x".repeat(60)))
@@ -172,16 +134,21 @@ async fn added_and_removed_origins_refuse_no_other() {
     }
     sleep(INTERVAL * 4).await;
     let seen = arrivals.end().await.unwrap();
-    for (at, [first, second]) in &seen {
-        assert_eq!(*first, 101, "{kept} is always allowed");
-        let changing = marks.iter().any(|(from, until, _)| (*from..*until).contains(at));
-        let allowed = marks.iter().rfind(|(_, until, _)| until <= at);
-        let expected = if allowed.is_some_and(|(_, _, allowed)| *allowed) {
+    for arrival in &seen {
+        let [first, second] = arrival.statuses[..] else {
+            panic!("{arrival:?}");
+        };
+        assert_eq!(first, 101, "{kept} is always allowed");
+        let changing = marks
+            .iter()
+            .any(|(from, until, _)| *from < arrival.ended && arrival.begun < *until);
+        let last = marks.iter().rfind(|(_, until, _)| *until <= arrival.begun);
+        let expected = if last.is_some_and(|(_, _, allowed)| *allowed) {
             101
         } else {
             403
         };
-        assert!(changing || *second == expected, "{second} instead of {expected}");
+        assert!(changing || second == expected, "{second} instead of {expected}");
     }
     assert!(answers(&steady, "hello").await);
     assert_eq!(backends[0].count("/refused/origin").await.unwrap(), 0);
@@ -199,9 +166,9 @@ async fn settings_survive_reload_crash_and_hand() {
     let set = pod.publish(&ready(&backends)).unwrap();
     let synced = pod.synced(&set).await.unwrap();
     let works = async |pod: &ProxyPod| {
-        assert_eq!(status(&url(pod, "/chat"), own).await, 101);
-        assert_eq!(status(&url(pod, "/ws"), own).await, 404);
-        assert_eq!(status(&url(pod, "/chat"), "https://b.example").await, 403);
+        assert_eq!(page(&url(pod, "/chat"), own).await, 101);
+        assert_eq!(page(&url(pod, "/ws"), own).await, 404);
+        assert_eq!(page(&url(pod, "/chat"), "https://b.example").await, 403);
     };
     works(&pod).await;
 
@@ -222,7 +189,7 @@ async fn settings_survive_reload_crash_and_hand() {
     let [_, origins] = PatternFile::of(&settings);
     let reference = origins.reference(&references).unwrap().unwrap();
     pod.runtime(&format!("clear acl {reference}")).await.unwrap();
-    let is_back = async || Ok((status(&url(&pod, "/chat"), own).await == 101).then_some(()));
+    let is_back = async || Ok((page(&url(&pod, "/chat"), own).await == 101).then_some(()));
     wsc_testing::cluster::eventually(WAIT, "the list without the change by hand", is_back)
         .await
         .unwrap();
@@ -321,10 +288,6 @@ async fn agent_follows_operator_of_0_1_0_and_back() {
     assert_eq!((plain(&pod, "/ws").await, plain(&pod, "/chat").await), (404, 101));
     pod.publish_files(&text, &old.to_json(), None).unwrap();
     assert_eq!(pod.synced(&old).await.unwrap().reloads, 2);
-    assert_eq!(
-        status(&url(&pod, "/ws"), "").await,
-        403,
-        "an empty origin is none"
-    );
+    assert_eq!(page(&url(&pod, "/ws"), "").await, 403, "an empty origin is none");
     assert!(answers(&steady, "hello").await);
 }

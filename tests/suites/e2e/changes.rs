@@ -1,0 +1,179 @@
+//! Changes of a pool in use, with a new client every 100 ms and steady ones.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use wsc_contract::labels::Component;
+use wsc_testing::arrivals::{Arrival, Arrivals};
+use wsc_testing::client::{EndKind, Options};
+use wsc_testing::cluster::eventually;
+
+use crate::environment::{PATIENCE, TestEnv, uid, with_env};
+
+const STEADY: usize = 60;
+/// Moves a second that the resource allows: far fewer than there are clients.
+const BUDGET: usize = 2;
+/// Moves that may have been saved before.
+const BUCKET: usize = 5 * BUDGET;
+/// From the patch to the last proxy that has it.
+const SWITCH: Duration = Duration::from_secs(5);
+
+const ALLOWED: &str = "https://a.example";
+const ADDED: &str = "https://b.example";
+
+fn spec() -> String {
+    format!(
+        "
+scaling: {{minReplicas: 3, maxReplicas: 5, buffer: 0}}
+server: {{maxConnections: 100}}
+proxy: {{origins: ['{ALLOWED}']}}
+drain: {{naturalSeconds: 0, deadlineSeconds: 600, notice: {{jitterSeconds: 5}}}}
+disruption: {{movesPerMinute: {}}}
+",
+        BUDGET * 60
+    )
+}
+
+/// A patch and the statuses that every client gets from the switch on.
+struct Change {
+    patched: Instant,
+    from_then: [u16; 4],
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changed_path_and_origins_move_no_client() -> Result<()> {
+    with_env("changes", async |env| {
+        env.apply("chat", &spec()).await?;
+        let endpoint = env.ready("chat").await?;
+        env.both_proxies("chat").await?;
+        let mut clients = env.clients("chat", &endpoint);
+        env.connect_through_both("chat", &mut clients).await?;
+        clients
+            .connect(STEADY.saturating_sub(clients.held().len()))
+            .await?;
+        let pods = env.pods("chat", Component::Server).await?;
+
+        let base = endpoint.strip_suffix("/ws").context("the default path")?;
+        let at = |path: &str| Options::new(format!("{base}{path}/visitors"));
+        let arrivals = Arrivals::start(vec![
+            at("/ws"),
+            at("/chat"),
+            at("/chat").origin(ALLOWED),
+            at("/chat").origin(ADDED),
+        ]);
+        let mut changes = vec![Change {
+            patched: Instant::now(),
+            from_then: [101, 404, 404, 404],
+        }];
+        let origins = format!(r#"{{"proxy":{{"origins":["{ALLOWED}","{ADDED}"]}}}}"#);
+        for (patch, from_then) in [
+            (r#"{"server":{"path":"/chat"}}"#, [404, 101, 101, 403]),
+            (&origins, [404, 101, 101, 101]),
+        ] {
+            tokio::time::sleep(SWITCH).await;
+            let patched = Instant::now();
+            env.patch_spec("chat", patch).await?;
+            changes.push(Change { patched, from_then });
+        }
+        tokio::time::sleep(SWITCH * 2).await;
+        for arrival in arrivals.end().await? {
+            verify(&changes, &arrival)?;
+        }
+
+        clients.broadcast(0).await?;
+        clients.verify_unmoved(0)?;
+        let now = env.pods("chat", Component::Server).await?;
+        ensure!(
+            pods.values().map(uid).eq(now.values().map(uid)),
+            "no pod was replaced"
+        );
+        for agent in env.agents("chat").await? {
+            ensure!(
+                agent["reloads"] == 0 && agent["synced"] == true && agent["refusal"].is_null(),
+                "{agent}"
+            );
+        }
+        no_retries(env).await?;
+        let resource = env.resource("chat").await?;
+        let status = resource.status.context("a status")?;
+        ensure!(
+            status.endpoint == Some(format!("{base}/chat")),
+            "{:?}",
+            status.endpoint
+        );
+        Ok(())
+    })
+    .await
+}
+
+/// Between a patch and its switch some proxies have it and others do not.
+fn verify(changes: &[Change], arrival: &Arrival) -> Result<()> {
+    let begun = changes.iter().rposition(|change| change.patched <= arrival.ended);
+    let now = begun.context("an arrival before the first change")?;
+    let is_switching = now > 0 && arrival.begun < changes[now].patched + SWITCH;
+    let before = &changes[now.saturating_sub(1)].from_then;
+    for (index, status) in arrival.statuses.iter().enumerate() {
+        let after = changes[now].from_then[index];
+        ensure!(
+            *status == after || (is_switching && *status == before[index]),
+            "client {index} got {status} instead of {after}: {arrival:?}"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changed_port_refuses_no_client() -> Result<()> {
+    with_env("port", async |env| {
+        env.apply("chat", &spec()).await?;
+        let endpoint = env.ready("chat").await?;
+        let mut clients = env.clients("chat", &endpoint);
+        clients.connect(STEADY).await?;
+        let old = env.pods("chat", Component::Server).await?;
+        let arrivals = Arrivals::start(vec![Options::new(format!("{endpoint}/visitors"))]);
+        env.patch_spec("chat", r#"{"server":{"port":8081}}"#).await?;
+        eventually(PATIENCE, "the old pods are gone", || async {
+            let now = env.pods("chat", Component::Server).await?;
+            let is_new = now.len() == 3 && now.keys().all(|name| !old.contains_key(name));
+            Ok(is_new.then_some(()))
+        })
+        .await?;
+        for arrival in arrivals.end().await? {
+            ensure!(arrival.statuses == [101], "{arrival:?}");
+        }
+        clients.verify(0)?;
+        ensure!(
+            clients.ended(EndKind::Asked) == STEADY,
+            "{} were asked to reconnect",
+            clients.ended(EndKind::Asked)
+        );
+        let moves = clients.recorder().record().moves();
+        let (first, last) = (
+            moves.first().context("no move")?,
+            moves.last().context("no move")?,
+        );
+        let minimum = Duration::from_secs(u64::try_from((STEADY - BUCKET) / BUDGET)?);
+        ensure!(
+            last.saturating_sub(*first) >= minimum,
+            "{STEADY} moves from {first:?} to {last:?}, faster than {BUDGET} a second"
+        );
+        no_retries(env).await?;
+        clients.reconnect().await?;
+        clients.broadcast(0).await
+    })
+    .await
+}
+
+/// HAProxy's log of every connection that has ended: each reached its server at the first try.
+async fn no_retries(env: &TestEnv) -> Result<()> {
+    for name in env.pods("chat", Component::Proxy).await?.keys() {
+        let log = env.kubectl(&["logs", name, "--container=haproxy"]).await?;
+        let mut connections = log.lines().filter(|line| line.starts_with('{')).peekable();
+        ensure!(connections.peek().is_some(), "no line of {name}");
+        for line in connections {
+            let line: serde_json::Value = serde_json::from_str(line).context(line.to_owned())?;
+            ensure!(line["retries"] == "0", "{line}");
+        }
+    }
+    Ok(())
+}
