@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, State};
@@ -10,10 +11,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
 use axum::{Json, Router};
 use bytes::Bytes;
-use wsc_contract::control::{Broker, ErrorBody, Refused, Shed, Stats};
+use wsc_contract::control::{Broker, ErrorBody, Refused, Shed, ShedError, Stats};
 use wsc_contract::paths;
 
-use crate::lifecycle::shed::ShedRequest;
+use crate::lifecycle::shed::{Notice, ShedRequest};
 use crate::listener::error;
 use crate::server::Server;
 
@@ -103,9 +104,10 @@ async fn shed(State(server): State<Arc<Server>>, body: Result<Bytes, BytesReject
         Ok(request) => request,
         Err(e) => return error(StatusCode::BAD_REQUEST, "bad_request", format!("body: {e}")),
     };
-    if let Err(e) = request.check() {
-        return error(StatusCode::BAD_REQUEST, "bad_request", e.to_string());
-    }
+    let notice = match checked(&request) {
+        Ok(notice) => notice,
+        Err(e) => return error(StatusCode::BAD_REQUEST, "bad_request", e.to_string()),
+    };
     if request.boot_id != server.boot_id() {
         let message = format!("this process has boot_id {}", server.boot_id());
         return error(StatusCode::CONFLICT, "boot_id", message);
@@ -114,8 +116,20 @@ async fn shed(State(server): State<Arc<Server>>, body: Result<Bytes, BytesReject
         total: request.total,
         per_second: request.per_second,
         via: request.via,
+        notice,
     });
     Json(document(&server)).into_response()
+}
+
+fn checked(request: &Shed) -> Result<Option<Notice>, ShedError> {
+    request.check()?;
+    let notice = request.notice.map(|notice| {
+        Ok(Notice {
+            close_code: notice.close_code.try_into()?,
+            jitter: Duration::from_secs(notice.jitter_seconds.into()),
+        })
+    });
+    notice.transpose()
 }
 
 fn document(server: &Server) -> Stats {

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::close::{CloseCode, CloseCodeError};
+
 /// `GET /stats`; `/cordon` and `/shed` answer it too.
 ///
 /// The operator needs the fields that have no default here. A server that omits one of the others can still be drained.
@@ -127,13 +129,30 @@ pub struct Shed {
     /// Only connections that came through this proxy pod; null for all.
     #[serde(default)]
     pub via: Option<String>,
+    /// How clients are asked to reconnect from now on; null keeps what the server has. Servers of release 0.1.0 ignore it.
+    #[serde(default)]
+    pub notice: Option<Notice>,
+}
+
+/// How clients are asked to reconnect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Notice {
+    /// Code of the close frame.
+    pub close_code: u16,
+    /// Upper bound of the random reconnect delay in its reason.
+    pub jitter_seconds: u32,
 }
 
 /// A [`Shed`] request that the server answers with 400.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ShedError {
     #[error("per_second must be above 0 and finite")]
     Rate,
+    #[error("notice.close_code: {0}")]
+    CloseCode(#[from] CloseCodeError),
+    #[error("notice.jitter_seconds must be at most {}", Notice::MAX_JITTER_SECONDS)]
+    Jitter,
 }
 
 /// The body of every error, on the control port and before a WebSocket upgrade.
@@ -180,17 +199,31 @@ impl Shed {
             total: 40,
             per_second: 5.0,
             via: None,
+            notice: Some(Notice {
+                close_code: CloseCode::SERVICE_RESTART.get(),
+                jitter_seconds: 30,
+            }),
         }
     }
 
     /// Checks what the types leave open.
     pub fn check(&self) -> Result<(), ShedError> {
-        if self.per_second.is_finite() && self.per_second > 0.0 {
-            Ok(())
-        } else {
-            Err(ShedError::Rate)
+        if !self.per_second.is_finite() || self.per_second <= 0.0 {
+            return Err(ShedError::Rate);
         }
+        let Some(notice) = self.notice else {
+            return Ok(());
+        };
+        CloseCode::try_from(notice.close_code)?;
+        if notice.jitter_seconds > Notice::MAX_JITTER_SECONDS {
+            return Err(ShedError::Jitter);
+        }
+        Ok(())
     }
+}
+
+impl Notice {
+    pub const MAX_JITTER_SECONDS: u32 = 3600;
 }
 
 impl ErrorBody {
@@ -230,7 +263,7 @@ mod tests {
     #[test]
     fn documents_serialize_as_documented() {
         assert_eq!(serde_json::to_string(&Stats::example()).unwrap(), STATS);
-        let shed = r#"{"boot_id":"5f0c3a9be2d14c77","total":40,"per_second":5.0,"via":null}"#;
+        let shed = r#"{"boot_id":"5f0c3a9be2d14c77","total":40,"per_second":5.0,"via":null,"notice":{"close_code":1012,"jitter_seconds":30}}"#;
         assert_eq!(serde_json::to_string(&Shed::example()).unwrap(), shed);
         let error = r#"{"error":"draining","message":"the server is draining; no new connections"}"#;
         assert_eq!(serde_json::to_string(&ErrorBody::example()).unwrap(), error);

@@ -64,12 +64,14 @@ fn request(verb: &ControlVerb) -> (Method, &'static str, Bytes) {
             boot_id,
             total,
             per_second,
+            notice,
         } => {
             let shed = Shed {
                 boot_id: boot_id.clone(),
                 total: u64::try_from(*total).unwrap_or(0),
                 per_second: *per_second,
                 via: None,
+                notice: Some(*notice),
             };
             // A string and numbers always serialize.
             let body = serde_json::to_vec(&shed).unwrap_or_default();
@@ -86,6 +88,7 @@ mod tests {
     use axum::http::StatusCode;
     use parking_lot::Mutex;
     use tokio::net::TcpListener;
+    use wsc_contract::control::Notice;
 
     use super::*;
 
@@ -122,6 +125,10 @@ mod tests {
             boot_id: boot_id.to_owned(),
             total: 5,
             per_second: 2.5,
+            notice: Notice {
+                close_code: 1012,
+                jitter_seconds: 30,
+            },
         };
 
         assert!(send(&call(ControlVerb::Cordon), port).await.unwrap().cordoned);
@@ -136,8 +143,8 @@ mod tests {
             [
                 "PUT /cordon ",
                 "DELETE /cordon ",
-                r#"PUT /shed {"boot_id":"b","total":5,"per_second":2.5,"via":null}"#,
-                r#"PUT /shed {"boot_id":"gone","total":5,"per_second":2.5,"via":null}"#,
+                r#"PUT /shed {"boot_id":"b","total":5,"per_second":2.5,"via":null,"notice":{"close_code":1012,"jitter_seconds":30}}"#,
+                r#"PUT /shed {"boot_id":"gone","total":5,"per_second":2.5,"via":null,"notice":{"close_code":1012,"jitter_seconds":30}}"#,
             ]
         );
     }

@@ -101,6 +101,7 @@ fn back_into_rotation(draft: &Draft<'_>, member: &Member<'_>) -> Vec<ControlVerb
         boot_id: sample.boot_id.clone(),
         total: sample.shed_total,
         per_second: 1.0,
+        notice: draft.cluster.drain.notice(),
     });
     stop.into_iter().chain([ControlVerb::Uncordon]).collect()
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::jiff::SignedDuration;
 use wsc_api::v1alpha1::OnDeadline;
+use wsc_contract::control::Notice;
 
 use crate::budget::{self, Need};
 use crate::draft::Draft;
@@ -247,14 +248,15 @@ fn grant(
         member.reason().as_str(),
         draft.memory.budget.tokens
     ));
-    shed(sample, total, per_second)
+    shed(sample, total, per_second, draft.cluster.drain.notice())
 }
 
-fn shed(sample: &Sample, total: i64, per_second: f64) -> ControlVerb {
+fn shed(sample: &Sample, total: i64, per_second: f64, notice: Notice) -> ControlVerb {
     ControlVerb::Shed {
         boot_id: sample.boot_id.clone(),
         total,
         per_second,
+        notice,
     }
 }
 
@@ -267,7 +269,7 @@ fn grant_remaining(
     let pods = u32::try_from(overdue.len()).unwrap_or(u32::MAX).max(1);
     let per_second = f64::from(draft.cluster.disruption.max_moves_per_second) / f64::from(pods);
     let interval = SignedDuration::from_secs(whole(per_second.recip()).saturating_add(1));
-    let now = draft.now;
+    let (now, notice) = (draft.now, draft.cluster.drain.notice());
     let mut calls = BTreeMap::new();
     for member in overdue {
         let (Some(sample), Some(drain)) = (member.sample, &member.view.drain) else {
@@ -279,7 +281,7 @@ fn grant_remaining(
             moves.pace_last(sample, interval);
             if pending > 0 {
                 // Repeated, because it may not have arrived, and because pods past their deadline share the rate.
-                calls.insert(member.index, shed(sample, total, per_second));
+                calls.insert(member.index, shed(sample, total, per_second, notice));
             }
             continue;
         }

@@ -12,6 +12,7 @@ use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 use wsc_api::v1alpha1::WebSocketClusterStatus;
+use wsc_contract::control::Notice;
 
 use crate::memory::Memory;
 use crate::observed::{ChildKey, ChildKind, PodState};
@@ -86,6 +87,7 @@ pub enum ControlVerb {
         boot_id: String,
         total: i64,
         per_second: f64,
+        notice: Notice,
     },
 }
 

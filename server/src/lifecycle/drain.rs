@@ -12,11 +12,11 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
-use wsc_contract::close::{Cause, CloseCode, Reason};
+use wsc_contract::close::{Cause, Reason};
 
 use super::admission::Admission;
 use super::clients::Clients;
-use super::shed::{Due, ShedRequest, Shedding};
+use super::shed::{Due, Notice, ShedRequest, Shedding};
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::outbox::CloseRequest;
@@ -40,8 +40,6 @@ pub(crate) struct Drain {
     /// Notified when the shedding may have work.
     shed_wake: Notify,
     duration: Duration,
-    close_code: CloseCode,
-    close_jitter: Duration,
     metrics: Arc<Metrics>,
 }
 
@@ -51,11 +49,15 @@ impl Drain {
             clients: Arc::default(),
             departed: Notify::new(),
             closed: AtomicU64::new(0),
-            shedding: Mutex::new(Shedding::new(config.max_sheds_per_second)),
+            shedding: Mutex::new(Shedding::new(
+                config.max_sheds_per_second,
+                Notice {
+                    close_code: config.close_code,
+                    jitter: config.close_jitter,
+                },
+            )),
             shed_wake: Notify::new(),
             duration: config.drain,
-            close_code: config.close_code,
-            close_jitter: config.close_jitter,
             metrics,
         }
     }
@@ -125,7 +127,7 @@ impl Drain {
         if !matches!(shedding.due(), Due::Close(at) if at <= now) {
             return true;
         }
-        let closed = self.close_oldest(Cause::Shed, shedding.via());
+        let closed = self.close_oldest(Cause::Shed, shedding.notice(), shedding.via());
         if closed {
             shedding.record(now);
             self.metrics.shed.inc();
@@ -146,7 +148,8 @@ impl Drain {
             "drain started"
         );
         while connections() > 0 && Instant::now() < deadline + LAST_CLOSE {
-            if !self.close_oldest(Cause::Drain, None) {
+            let notice = self.shedding().notice();
+            if !self.close_oldest(Cause::Drain, notice, None) {
                 let _ = timeout_at(Instant::now() + LOOK_AGAIN, self.departed.notified()).await;
                 continue;
             }
@@ -166,12 +169,12 @@ impl Drain {
     }
 
     /// False if no client is left.
-    fn close_oldest(&self, cause: Cause, via: Option<&str>) -> bool {
+    fn close_oldest(&self, cause: Cause, notice: Notice, via: Option<&str>) -> bool {
         while let Some(outbox) = self.clients.take_oldest(via) {
-            let jitter_ms = u64::try_from(self.close_jitter.as_millis()).unwrap_or(u64::MAX);
+            let jitter_ms = u64::try_from(notice.jitter.as_millis()).unwrap_or(u64::MAX);
             let retry_milliseconds = rand::random_range(0..=jitter_ms);
             if outbox.ask_close(CloseRequest::Reconnect {
-                code: self.close_code,
+                code: notice.close_code,
                 reason: Reason {
                     cause,
                     retry_milliseconds,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use wsc_contract::close::CloseCode;
+
 /// How far a timer may lag before closes are lost; a pacer catches up by at most this much time.
 const SLACK: Duration = Duration::from_millis(10);
 
@@ -40,6 +42,16 @@ pub(crate) struct ShedRequest {
     pub(crate) per_second: f64,
     /// Only connections of this proxy.
     pub(crate) via: Option<String>,
+    /// How clients are asked from now on; `None` keeps what was.
+    pub(crate) notice: Option<Notice>,
+}
+
+/// How clients are asked to reconnect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Notice {
+    pub(crate) close_code: CloseCode,
+    /// Upper bound of the random delay.
+    pub(crate) jitter: Duration,
 }
 
 /// What the shedding has to do.
@@ -59,12 +71,13 @@ pub(crate) struct Shedding {
     done: u64,
     per_second: f64,
     via: Option<String>,
+    notice: Notice,
     pacer: Pacer,
 }
 
 impl Shedding {
     /// Nothing requested; no rate will be above the clamp.
-    pub(crate) fn new(clamp_per_second: f64) -> Self {
+    pub(crate) fn new(clamp_per_second: f64, notice: Notice) -> Self {
         let (target, done, via, pacer) = (0, 0, None, Pacer::default());
         Self {
             clamp_per_second,
@@ -72,6 +85,7 @@ impl Shedding {
             done,
             per_second: clamp_per_second,
             via,
+            notice,
             pacer,
         }
     }
@@ -82,6 +96,7 @@ impl Shedding {
         self.target = request.total;
         self.per_second = request.per_second.min(self.clamp_per_second);
         self.via = request.via;
+        self.notice = request.notice.unwrap_or(self.notice);
     }
 
     /// What is due.
@@ -102,6 +117,11 @@ impl Shedding {
     /// Only connections of this proxy are to be closed.
     pub(crate) fn via(&self) -> Option<&str> {
         self.via.as_deref()
+    }
+
+    /// How clients are asked to reconnect.
+    pub(crate) fn notice(&self) -> Notice {
+        self.notice
     }
 
     /// Closes begun.
@@ -125,7 +145,33 @@ mod tests {
             total,
             per_second,
             via: None,
+            notice: None,
         }
+    }
+
+    fn shedding(clamp_per_second: f64) -> Shedding {
+        let notice = Notice {
+            close_code: CloseCode::SERVICE_RESTART,
+            jitter: Duration::ZERO,
+        };
+        Shedding::new(clamp_per_second, notice)
+    }
+
+    #[test]
+    fn newest_notice_counts() {
+        let mut shedding = shedding(100.0);
+        let first = shedding.notice();
+        shedding.request(request(1, 1.0));
+        assert_eq!(shedding.notice(), first, "a request without one keeps it");
+        let newer = Notice {
+            jitter: Duration::from_secs(7),
+            ..first
+        };
+        shedding.request(ShedRequest {
+            notice: Some(newer),
+            ..request(1, 1.0)
+        });
+        assert_eq!(shedding.notice(), newer);
     }
 
     /// Runs until nothing is due or `until` is over; the clock wakes late by `lag`.
@@ -147,7 +193,7 @@ mod tests {
 
     #[test]
     fn forty_at_five_a_second_take_eight_seconds() {
-        let (mut shedding, mut now) = (Shedding::new(100.0), Duration::ZERO);
+        let (mut shedding, mut now) = (shedding(100.0), Duration::ZERO);
         shedding.request(request(40, 5.0));
         let closes = run(&mut shedding, &mut now, Duration::MAX, Duration::ZERO);
         assert_eq!(closes.len(), 40);
@@ -163,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_repeat_is_nothing_and_a_lower_total_stops() {
-        let (mut shedding, mut now) = (Shedding::new(100.0), Duration::ZERO);
+        let (mut shedding, mut now) = (shedding(100.0), Duration::ZERO);
         shedding.request(request(10, 10.0));
         run(
             &mut shedding,
@@ -186,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_faster_rate_is_not_held_up_by_the_slower_one_before_it() {
-        let (mut shedding, mut now) = (Shedding::new(100.0), Duration::ZERO);
+        let (mut shedding, mut now) = (shedding(100.0), Duration::ZERO);
         for slow in [0.001, f64::MIN_POSITIVE] {
             let before = shedding.done();
             shedding.request(request(before + 2, slow));
@@ -212,7 +258,7 @@ mod tests {
             requests in prop::collection::vec((1_u64..200, 0.1_f64..2000.0, 0_u64..2000), 1..10),
             lag_ms in 0_u64..50,
         ) {
-            let (mut shedding, mut now, mut closes) = (Shedding::new(clamp), Duration::ZERO, Vec::new());
+            let (mut shedding, mut now, mut closes) = (shedding(clamp), Duration::ZERO, Vec::new());
             let mut total = 0;
             for (more, rate, pause_ms) in requests {
                 total += more;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::Method;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use wsc_testing::client::{Client, EndKind, Options};
 use wsc_testing::http1;
@@ -119,6 +120,39 @@ async fn sheds_are_cumulative_and_a_repeat_is_nothing() {
             "{name}"
         );
     }
+}
+
+#[tokio::test]
+async fn newest_notice_of_shed_replaces_the_flags() {
+    let server = alone(&[("WSC_CLOSE_JITTER_SECONDS", "0")]).await;
+    let clients = crowd(&server, "/ws", 3).await;
+    let boot_id = server.stats().await.unwrap()["boot_id"].clone();
+    let request = async |total: u64, notice: Value| {
+        let body = json!({"boot_id": boot_id, "total": total, "per_second": 100.0, "notice": notice});
+        server.ask(Method::PUT, "/shed", &body.to_string()).await.unwrap()
+    };
+    for (notice, field) in [
+        (
+            json!({"close_code": 1006, "jitter_seconds": 0}),
+            "notice.close_code",
+        ),
+        (
+            json!({"close_code": 1012, "jitter_seconds": 3601}),
+            "notice.jitter_seconds",
+        ),
+        (json!({"close_code": 1012}), "jitter_seconds"),
+    ] {
+        let answer = request(3, notice).await;
+        assert_eq!(answer.status, 400, "{}", answer.body);
+        assert!(answer.body.contains(field), "{}", answer.body);
+    }
+    let code = async |client: usize| end_of(&clients[client]).await.code;
+    request(1, Value::Null).await;
+    assert_eq!(code(0).await, Some(1012));
+    request(2, json!({"close_code": 4001, "jitter_seconds": 0})).await;
+    assert_eq!(code(1).await, Some(4001));
+    server.signal(Signal::TERM).unwrap();
+    assert_eq!(code(2).await, Some(4001), "a termination has it too");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use serde_json::Value;
 use wsc_api::v1alpha1::WebSocketCluster;
 use wsc_contract::agent::{AgentStatus, Refusal, ServerState, ServerStatus};
 use wsc_contract::close::{self, CloseCode};
-use wsc_contract::control::{Broker, ErrorBody, Refused, Shed, Stats};
+use wsc_contract::control::{Broker, ErrorBody, Notice, Refused, Shed, Stats};
 use wsc_contract::{Described, files, headers, labels, names, paths, ports, room};
 use wsc_haproxy::BackendSet;
 
@@ -49,6 +49,7 @@ pub(crate) fn page() -> Result<String> {
     page += &fields::<Refused>("`refused`")?;
     page += &fields::<Broker>("`broker`")?;
     page += &document::<Shed>("### `PUT /shed`", &Shed::example())?;
+    page += &fields::<Notice>("`notice`")?;
     page += &document::<ErrorBody>("### Errors", &ErrorBody::example())?;
     page += &document::<AgentStatus>("## Agent: `GET /status`", &AgentStatus::example())?;
     page += &fields::<ServerStatus>("An entry of `servers`")?;

@@ -18,9 +18,9 @@ pub struct DisruptionSpec {
         .message("disruption.movesPerMinute must be 1 to 1000000 connections or 1% to 100%"))]
     pub moves_per_minute: IntOrString,
 
-    /// Limit of the connections that drains move in a second, besides `movesPerMinute`; each server pod enforces it too.
+    /// Limit of the connections that drains move in a second, besides `movesPerMinute`.
     #[serde(default = "default_max_moves_per_second")]
-    #[schemars(range(min = 1, max = 10000), extend("x-on-change" = OnChange::RollsServers))]
+    #[schemars(range(min = 1, max = 10000), extend("x-on-change" = OnChange::Immediate))]
     pub max_moves_per_second: i32,
 
     /// Server pods that may drain at the same time, as a number or a percentage of the active ones, rounded up; a rollout drains one at a

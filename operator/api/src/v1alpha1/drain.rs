@@ -50,14 +50,14 @@ pub enum OnDeadline {
 pub struct NoticeSpec {
     /// WebSocket close code; 1012 is "service restart".
     #[serde(default = "default_close_code")]
-    #[schemars(extend("x-on-change" = OnChange::RollsServers))]
+    #[schemars(extend("x-on-change" = OnChange::Immediate))]
     #[x_kube(validation = Rule::new(CloseCode::CEL_RULE)
         .message(format!("drain.notice.closeCode must be {}", CloseCode::RULE).as_str()))]
     pub close_code: i32,
 
     /// Upper limit of the random reconnect delay that the close reason names to each client.
     #[serde(default = "default_jitter_seconds")]
-    #[schemars(range(min = 0, max = 600), extend("x-on-change" = OnChange::RollsServers))]
+    #[schemars(range(min = 0, max = 600), extend("x-on-change" = OnChange::Immediate))]
     pub jitter_seconds: i32,
 }
 

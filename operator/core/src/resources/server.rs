@@ -20,6 +20,8 @@ pub const CONTAINER: &str = "server";
 const EXIT_SECONDS: i64 = 5;
 /// A hung server is not waited for: its clients are cut as soon as the kubelet knows.
 const HUNG_GRACE_SECONDS: i64 = 5;
+/// The largest value of `disruption.maxMovesPerSecond`.
+const MAX_SHEDS_PER_SECOND: u32 = 10_000;
 /// Memory of a server without connections, in MiB.
 const BASE_REQUEST_MEBIBYTES: u64 = 64;
 const BASE_LIMIT_MEBIBYTES: u64 = 128;
@@ -27,13 +29,18 @@ const BASE_LIMIT_MEBIBYTES: u64 = 128;
 const REQUEST_BYTES_PER_CONNECTION: u64 = 8 << 10;
 const LIMIT_BYTES_PER_CONNECTION: u64 = 64 << 10;
 
-/// The server pod with this serial, as it is created. `path` is that of the pods that are there and no part of the template: it never
-/// makes a pod outdated.
+/// The server pod with this serial, as it is created. `path` is that of the pods that are there.
 pub(crate) fn server_pod(cluster: &ValidCluster, serial: i64, path: &str) -> Pod {
     let mut pod = template(cluster);
     let hash = hash_of(&pod);
     for container in pod.spec.iter_mut().flat_map(|spec| &mut spec.containers) {
-        container.env.get_or_insert_default().push(value(env::PATH, path));
+        // No part of the template: a pod with other values is not outdated. HAProxy maps the path; `/shed` carries the notice, which
+        // counts here for a pod that is deleted before it gets one.
+        container.env.get_or_insert_default().extend([
+            value(env::PATH, path),
+            value(env::CLOSE_CODE, &cluster.drain.close_code),
+            value(env::CLOSE_JITTER_SECONDS, &cluster.drain.jitter_seconds),
+        ]);
     }
     let owned = object_meta(
         cluster,
@@ -155,13 +162,9 @@ fn environment(cluster: &ValidCluster) -> Vec<EnvVar> {
         // HAProxy decides, and changes without a rollout.
         value(env::ORIGINS, &OriginPattern::Any),
         value(env::TRUST_PROXY, "true"),
-        value(
-            env::MAX_SHEDS_PER_SECOND,
-            &cluster.disruption.max_moves_per_second,
-        ),
+        // The operator paces the moves of the pool, and changes the pace without a rollout.
+        value(env::MAX_SHEDS_PER_SECOND, &MAX_SHEDS_PER_SECOND),
         value(env::DRAIN_SECONDS, &drain_seconds),
-        value(env::CLOSE_CODE, &cluster.drain.close_code),
-        value(env::CLOSE_JITTER_SECONDS, &cluster.drain.jitter_seconds),
         value(env::LOG_FORMAT, "json"),
     ]);
     variables

@@ -272,6 +272,7 @@ fn call(world: &mut World, call: &ControlCall) {
             boot_id,
             total,
             per_second,
+            ..
         } => {
             let Ok(moves) = server.shed(boot_id, *total, *per_second) else {
                 return;

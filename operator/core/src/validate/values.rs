@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use wsc_api::v1alpha1::{EnvVar, OnDeadline, PodSettings, ScalingMode, SecretKeyReference, ServiceSpec};
 use wsc_contract::close::CloseCode;
+use wsc_contract::control::Notice;
 use wsc_contract::origin::OriginPattern;
 use wsc_haproxy::{Sticky, Timeouts};
 
@@ -99,6 +100,16 @@ pub(crate) struct DrainSettings {
     pub(crate) on_deadline: OnDeadline,
     pub(crate) close_code: CloseCode,
     pub(crate) jitter_seconds: u32,
+}
+
+impl DrainSettings {
+    /// How clients of a pod that drains are asked to reconnect.
+    pub(crate) fn notice(&self) -> Notice {
+        Notice {
+            close_code: self.close_code.get(),
+            jitter_seconds: self.jitter_seconds,
+        }
+    }
 }
 
 /// Limits of moves.

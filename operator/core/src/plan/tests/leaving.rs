@@ -7,6 +7,7 @@ use super::tell::{changes_no_pod, condition, marked, notes, tell, verbs};
 use crate::observed::{DrainReason, PodPhase, PodState};
 use crate::plan::ControlVerb;
 use crate::testing;
+use wsc_contract::control::Notice;
 
 #[test]
 fn a_dead_pod_is_replaced_at_once() {
@@ -199,6 +200,27 @@ fn a_cordon_that_got_lost_is_said_again_and_one_that_stayed_is_lifted() {
             [ControlVerb::Shed { total: 3, .. }, ControlVerb::Uncordon]
         ),
         "{stop:?}"
+    );
+}
+
+#[test]
+fn changed_notice_travels_with_the_next_shed() {
+    let mut scene = Scene::running(BOUNDS, &[10, 10, 10]);
+    let sample = scene.said(2);
+    (sample.shed_total, sample.shed_target) = (3, 9);
+    scene.cluster = testing::cluster(&format!(
+        "server: {{maxConnections: 100}}\ndrain: {{notice: {{closeCode: 4001, jitterSeconds: 7}}}}\ndisruption: {{maxMovesPerSecond: 7}}\n{BOUNDS}"
+    ));
+    let plan = scene.tick(5);
+    assert!(changes_no_pod(&plan), "{}", tell(&plan, &scene.observed.status));
+    let shed = verbs(&plan, "chat-2");
+    let expected = Notice {
+        close_code: 4001,
+        jitter_seconds: 7,
+    };
+    assert!(
+        matches!(shed[0], ControlVerb::Shed { notice, .. } if *notice == expected),
+        "{shed:?}"
     );
 }
 
