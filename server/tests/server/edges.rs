@@ -91,6 +91,7 @@ async fn who_says_that_nothing_more_comes_is_gone() {
     assert_eq!(raw.next().await, None, "the other half ends too");
     server.wait_connections(1, SOON).await.unwrap();
     assert_eq!(closed(&server, "lost").await, 1);
+    assert!(neighbour.wait_received(1, SOON).await, "the message is delivered");
     assert_eq!((neighbour.received(), neighbour.ended()), (1, None));
 }
 
