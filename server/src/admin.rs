@@ -148,6 +148,7 @@ fn document(server: &Server) -> Stats {
         capacity: server.admission.capacity.max(),
         cordoned: server.admission.is_cordoned(),
         terminating: server.admission.is_terminating(),
+        rejects: server.admission.rejects(),
         accepted_total: server.metrics.accepted.get(),
         closed_total: server.drain.closed(),
         refused: Refused {

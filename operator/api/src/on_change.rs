@@ -23,7 +23,7 @@ pub enum OnChange {
     ReloadsProxies,
     /// Updates HAProxy in its pods at run time, without a reload.
     UpdatesProxies,
-    /// Replaces the server pods one at a time.
+    /// Replaces the server pods.
     RollsServers,
     /// Replaces the HAProxy pods.
     RollsProxies,

@@ -33,6 +33,9 @@ pub struct Stats {
     /// Whether the process drains after SIGTERM; `leaving` in release 0.1.0.
     #[serde(default, alias = "leaving")]
     pub terminating: bool,
+    /// Why a new handshake would be rejected now; null while it would be accepted, and in release 0.1.0.
+    #[serde(default)]
+    pub rejects: Option<Rejects>,
     /// Handshakes accepted since `boot_id`.
     #[serde(default)]
     pub accepted_total: u64,
@@ -83,6 +86,24 @@ mod broker_and_bus {
         let Read { broker, bus } = Read::deserialize(from)?;
         broker.or(bus).ok_or_else(|| D::Error::missing_field("broker"))
     }
+}
+
+/// Why a server accepts no new connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Rejects {
+    /// The process drains after SIGTERM.
+    Terminating,
+    /// `PUT /cordon` is in force.
+    Cordoned,
+    /// The memory limit is reached.
+    Memory,
+    /// All connections of `capacity` are in use.
+    Full,
+    /// A reason of a later release.
+    #[serde(other)]
+    Other,
 }
 
 /// Rejected handshakes.
@@ -177,6 +198,7 @@ impl Stats {
             capacity: 10_000,
             cordoned: false,
             terminating: false,
+            rejects: None,
             accepted_total: 300,
             closed_total: 180,
             refused: Refused::default(),
@@ -254,7 +276,7 @@ mod tests {
 
     const STATS: &str = concat!(
         r#"{"boot_id":"5f0c3a9be2d14c77","pod":"chat-17","version":"0.1.0","uptime_ms":81234,"connections":120,"capacity":10000,"#,
-        r#""cordoned":false,"terminating":false,"accepted_total":300,"closed_total":180,"#,
+        r#""cordoned":false,"terminating":false,"rejects":null,"accepted_total":300,"closed_total":180,"#,
         r#""refused":{"full":0,"draining":0,"wrong_pod":0,"origin":0,"bad_request":0},"shed_total":3,"shed_target":3,"#,
         r#""via":{"chat-proxy-6f9c-x2x":119,"direct":1},"broker":{"kind":"redis","up":true},"#,
         r#""bus":{"kind":"redis","up":true}}"#,
@@ -279,7 +301,8 @@ mod tests {
     fn statistics_of_release_0_1_0_are_read() {
         let old = STATS
             .replace("\"broker\":{\"kind\":\"redis\",\"up\":true},", "")
-            .replace("\"terminating\":", "\"leaving\":");
+            .replace("\"terminating\":", "\"leaving\":")
+            .replace("\"rejects\":null,", "");
         assert!(!old.contains("broker"));
         assert_eq!(serde_json::from_str::<Stats>(&old).unwrap(), Stats::example());
         let next = STATS.replace("\"bus\":", "\"other\":");
@@ -345,6 +368,17 @@ mod tests {
             assert!(
                 serde_json::from_str::<Stats>(&without).is_err(),
                 "{needed} is not needed"
+            );
+        }
+    }
+
+    #[test]
+    fn unknown_reasons_reject_too() {
+        for (word, rejects) in [("memory", Rejects::Memory), ("later", Rejects::Other)] {
+            let text = STATS.replace("\"rejects\":null", &format!("\"rejects\":\"{word}\""));
+            assert_eq!(
+                serde_json::from_str::<Stats>(&text).unwrap().rejects,
+                Some(rejects)
             );
         }
     }

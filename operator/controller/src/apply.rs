@@ -31,7 +31,7 @@ pub(crate) struct Applied {
     pub(crate) granted: i64,
 }
 
-/// Applies a plan. `events`, `decisions` and `recheck_after` are the caller's.
+/// Applies a plan. `events`, `holds`, `decisions` and `recheck_after` are the caller's.
 pub(crate) async fn apply(target: &Target<'_>, plan: &Plan, state: &mut State) -> Applied {
     let Plan {
         apply,
@@ -45,6 +45,7 @@ pub(crate) async fn apply(target: &Target<'_>, plan: &Plan, state: &mut State) -
         status,
         memory,
         events: _,
+        holds: _,
         decisions: _,
         recheck_after: _,
     } = plan;

@@ -1,13 +1,16 @@
 //! Assesses the pool: its connections, what they ask for, and what may be done about it now.
 
+mod holds;
+
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use wsc_api::v1alpha1::ScalingMode;
 
+use crate::capacity::{self, Capacity};
 use crate::draft::Draft;
+use crate::hold::Holds;
 use crate::memory::Memory;
 use crate::moves::Counter;
 use crate::numbers::{count, div_ceil, signed, since};
-use crate::outdated;
 use crate::pool::{Freshness, Member, Pool, Role};
 use crate::scale::{Limit, Load, Scale};
 use crate::validate::{Amount, ValidCluster};
@@ -17,57 +20,100 @@ const PANIC: SignedDuration = SignedDuration::from_secs(60);
 /// Clients are refused and the pool is as full as this: there is no room anywhere.
 const FULL_PERCENT: i64 = 90;
 
-/// Weighs everything; remembers what the window, the panic and the freshness need.
+/// Assesses everything; remembers what the window, the panic and the freshness need.
 pub(crate) fn assess(draft: &mut Draft<'_>, pool: &Pool<'_>) -> Scale {
-    let cluster = draft.cluster;
-    let scaling = &cluster.scaling;
-    let capacity_per_pod = capacity_per_pod(cluster, pool);
-    let target_per_pod = (capacity_per_pod * i64::from(scaling.target_utilization_percent) / 100).max(1);
-    let load = load(pool, target_per_pod);
-    let serving = count(pool.count(Role::Serving));
-    let blind = load.sampled > 0 && (load.stale == load.sampled || load.stale * 2 > load.sampled);
+    let scaling = &draft.cluster.scaling;
+    remember_rejections(draft, pool);
+    let capacity = capacity(draft, pool);
+    let load = load(pool, capacity.typical);
+    let blind = load.sampled > 0 && load.stale * 2 > load.sampled;
     let mut scale = Scale {
-        target_per_pod,
-        capacity_per_pod,
+        target_per_pod: capacity.target_per_pod(),
+        capacity,
         load,
-        serving,
+        serving: count(pool.count(Role::Serving)),
         starting: count(pool.starting(draft.memory.starts.stalled())),
         asked: 0,
         want: 0,
         stable: 0,
         desired: 0,
+        free: 0,
         limit: None,
         blind,
         unknown: load.fresh == 0 && load.sampled > 0,
+        rejected: has_rejected(draft, pool),
         panic: false,
-        hold: None,
+        holds: Holds::default(),
         max_replicas: scaling.max_replicas,
         mode: scaling.mode,
     };
-    want(&mut scale, draft);
+    want(&mut scale, draft, pool);
     scale.panic = panic(draft, pool, &scale);
     fresh_since(draft, &scale);
-    scale.hold = hold(draft, pool, &scale);
-    scale.desired = desired(draft, &scale);
+    scale.holds = holds::all(draft, &scale);
+    scale.free = desired(draft, &scale);
+    scale.desired = scale.free;
+    if scale.shrink_hold().is_some() && scale.mode == ScalingMode::Connections {
+        scale.desired = scale.desired.max(last_desired(draft, &scale));
+    }
+    let serving = scale.serving;
     if scale.mode == ScalingMode::Replicas && scale.desired < serving && !scale.fits(serving - 1) {
         scale.limit = Some(Limit::InsufficientCapacity);
     }
     scale
 }
 
-/// What pods offer; less than the resource says where a pod's limit of open files is lower.
-fn capacity_per_pod(cluster: &ValidCluster, pool: &Pool<'_>) -> i64 {
-    let offered = pool
-        .of(Role::Serving)
-        .filter(|member| member.current)
-        .filter_map(|member| member.sample.map(|sample| sample.capacity))
-        .filter(|capacity| *capacity > 0);
-    offered.min().map_or(cluster.server.max_connections, |least| {
-        least.min(cluster.server.max_connections)
-    })
+/// A pod in rotation that accepts no more connections offers no more than it has, and not more for some time after.
+fn remember_rejections(draft: &mut Draft<'_>, pool: &Pool<'_>) {
+    let window = rejection_window(draft.cluster);
+    let now = draft.now;
+    for member in pool.of(Role::Serving) {
+        let rejected = &mut draft.memory.pod(&member.view.uid).full;
+        *rejected = rejected.filter(|(at, _)| since(*at, now) <= window);
+        if let Some(sample) = member.sample.filter(|sample| !sample.admits && !sample.cordoned) {
+            *rejected = Some((now, sample.connections));
+        }
+    }
 }
 
-fn load(pool: &Pool<'_>, target_per_pod: i64) -> Load {
+fn rejection_window(cluster: &ValidCluster) -> SignedDuration {
+    signed(cluster.scaling.stabilization_window).max(PANIC)
+}
+
+fn has_rejected(draft: &Draft<'_>, pool: &Pool<'_>) -> bool {
+    let memory = |member: &Member<'_>| draft.memory.pods.get(&member.view.uid);
+    pool.of(Role::Serving)
+        .any(|member| memory(member).is_some_and(|pod| pod.full.is_some()))
+}
+
+/// What pods offer: less than the resource says where the limit of open files is lower or memory is short.
+fn capacity(draft: &Draft<'_>, pool: &Pool<'_>) -> Capacity {
+    let cluster = draft.cluster;
+    let offer = |member: &Member<'_>| {
+        let capacity = member.capacity?;
+        let full = draft.memory.pods.get(&member.view.uid).and_then(|pod| pod.full);
+        Some(full.map_or(capacity, |(_, connections)| {
+            capacity.min(connections.max(member.connections()))
+        }))
+    };
+    let of_revision = pool.of(Role::Serving).filter(|member| member.current);
+    let known = of_revision.filter_map(offer).filter(|offer| *offer > 0);
+    let most = cluster.server.max_connections;
+    let typical = capacity::median(known.collect()).map_or(most, |median| median.min(most));
+    let or_typical = |member: &Member<'_>| offer(member).unwrap_or(typical);
+    let offers = pool.members.iter().map(|member| match member.role {
+        Role::Serving | Role::Draining => or_typical(member),
+        _ => 0,
+    });
+    Capacity::new(
+        offers.collect(),
+        pool.of(Role::Serving).map(or_typical).collect(),
+        typical,
+        cluster.scaling.target_utilization_percent,
+    )
+}
+
+fn load(pool: &Pool<'_>, capacity_per_pod: i64) -> Load {
     let mut load = Load::default();
     for member in &pool.members {
         let known = member.connections();
@@ -78,7 +124,8 @@ fn load(pool: &Pool<'_>, target_per_pod: i64) -> Load {
             Role::Terminating => (known, known),
             Role::Serving | Role::Draining | Role::Broken => {
                 load.unknown += usize::from(!fresh);
-                (known, if fresh { known } else { known.max(target_per_pod) })
+                let full = member.capacity.unwrap_or(capacity_per_pod);
+                (known, if fresh { known } else { known.max(full) })
             }
         };
         load.up += up;
@@ -86,13 +133,13 @@ fn load(pool: &Pool<'_>, target_per_pod: i64) -> Load {
         if member.is_sampled() {
             load.sampled += 1;
             load.fresh += usize::from(fresh);
-            load.stale += usize::from(member.freshness == Freshness::Stale);
+            load.stale += usize::from(member.is_stale());
         }
     }
     load
 }
 
-fn want(scale: &mut Scale, draft: &mut Draft<'_>) {
+fn want(scale: &mut Scale, draft: &mut Draft<'_>, pool: &Pool<'_>) {
     let scaling = &draft.cluster.scaling;
     let (least, most) = (scaling.min_replicas, scaling.max_replicas);
     let before = draft.observed.status.desired_replicas;
@@ -101,7 +148,9 @@ fn want(scale: &mut Scale, draft: &mut Draft<'_>) {
         // What is not known raises and lowers nothing.
         ScalingMode::Connections if scale.blind || scale.unknown => i64::from(before),
         ScalingMode::Connections => {
-            with_buffer(div_ceil(scale.load.up, scale.target_per_pod), scaling.buffer)
+            let needed = scale.capacity.pods_for(scale.load.up);
+            let more = if none_admits(pool) { scale.serving + 1 } else { 0 };
+            with_buffer(needed, scaling.buffer).max(i64::from(more))
         }
     };
     let want = scale.asked.clamp(i64::from(least), i64::from(most));
@@ -124,6 +173,15 @@ fn want(scale: &mut Scale, draft: &mut Draft<'_>) {
     };
 }
 
+/// No pod accepts new connections, whatever their numbers say.
+fn none_admits(pool: &Pool<'_>) -> bool {
+    let mut samples = pool
+        .of(Role::Serving)
+        .filter_map(|member| member.sample)
+        .peekable();
+    samples.peek().is_some() && samples.all(|sample| !sample.admits && !sample.cordoned)
+}
+
 /// A percentage is one of the pool that results.
 fn with_buffer(pods: i64, buffer: Amount) -> i64 {
     match buffer {
@@ -143,8 +201,7 @@ fn remember(memory: &mut Memory, want: i32, window: SignedDuration, now: Timesta
 /// Clients come faster than pods: twice the pods are needed, or clients are refused while there is no room.
 fn panic(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> bool {
     let refused = refusals(&mut draft.memory, pool);
-    let capacity = i64::from(scale.serving) * scale.capacity_per_pod;
-    let full = refused > 0 && scale.load.up * 100 >= capacity * FULL_PERCENT;
+    let full = refused > 0 && scale.load.up * 100 >= scale.capacity.total() * FULL_PERCENT;
     // A minimum that is not there yet is no rush of clients.
     let asked = scale.asked.min(i64::from(draft.cluster.scaling.max_replicas));
     let doubled = scale.serving > 0 && asked >= 2 * i64::from(scale.serving);
@@ -179,70 +236,31 @@ fn refusals(memory: &mut Memory, pool: &Pool<'_>) -> i64 {
 }
 
 fn fresh_since(draft: &mut Draft<'_>, scale: &Scale) {
-    let fresh = scale.load.stale == 0 && draft.observed.watches_fresh;
+    let fresh = scale.load.stale <= holds::tolerated(scale.load.sampled) && draft.observed.watches_fresh;
     let now = draft.now;
     draft.memory.fresh_since = fresh.then(|| draft.memory.fresh_since.unwrap_or(now));
 }
 
-/// The first reason why the pool may not shrink.
-fn hold(draft: &Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Option<String> {
-    if let Some(reason) = common_hold(draft) {
-        return Some(reason);
-    }
-    if scale.load.unknown > 0 {
-        return Some(format!("{} pods without a recent sample", scale.load.unknown));
-    }
-    if outdated::rollout_in_progress(pool) {
-        return Some("a rollout is in progress".to_owned());
-    }
-    if scale.mode == ScalingMode::Replicas {
-        return None;
-    }
-    if scale.panic {
-        return Some("panic mode: connections grew too fast in the last minute".to_owned());
-    }
-    let window = signed(draft.cluster.scaling.stabilization_window);
-    let fresh = draft
-        .memory
-        .fresh_since
-        .is_some_and(|at| since(at, draft.now) >= window);
-    (!fresh).then(|| "no complete stabilization window of recent samples yet".to_owned())
-}
-
-/// Why nothing voluntary may begin at all.
-pub(crate) fn common_hold(draft: &Draft<'_>) -> Option<String> {
-    let observed = draft.observed;
-    if !observed.watches_fresh {
-        return Some("the watches are stale".to_owned());
-    }
-    if let Some(conflict) = observed.conflicts.iter().find(|c| c.kind != "Pod") {
-        return Some(format!(
-            "{} {} is not controlled by this resource",
-            conflict.kind, conflict.name
-        ));
-    }
-    // Written by the same look at the samples that halves the budget: half is the first thing that it becomes.
-    (draft.memory.budget.health <= 0.5).then(|| "Redis is unreachable or was until recently".to_owned())
-}
-
+/// The last number, unless more are needed or fewer will do.
 fn desired(draft: &Draft<'_>, scale: &Scale) -> i32 {
-    let scaling = &draft.cluster.scaling;
     if scale.mode == ScalingMode::Replicas {
         return scale.want;
     }
-    if scale.hold.is_some() {
-        let before = draft.observed.status.desired_replicas;
-        return scale
-            .stable
-            .max(before)
-            .clamp(scaling.min_replicas, scaling.max_replicas);
-    }
-    let there = (scale.serving + scale.starting).min(scaling.max_replicas);
-    let mut desired = there.max(scale.stable);
+    let mut desired = last_desired(draft, scale);
     while desired > scale.stable && scale.fits(desired - 1) {
         desired -= 1;
     }
     desired
+}
+
+/// What the pool was brought to until now, or more.
+fn last_desired(draft: &Draft<'_>, scale: &Scale) -> i32 {
+    let scaling = &draft.cluster.scaling;
+    let before = draft.observed.status.desired_replicas;
+    scale
+        .stable
+        .max(before)
+        .clamp(scaling.min_replicas, scaling.max_replicas)
 }
 
 /// How many pods may drain at the same time, whatever for.
@@ -256,7 +274,7 @@ fn most_drains(cluster: &ValidCluster, serving: i32) -> i32 {
 
 /// How many more drains may begin to shrink the pool.
 pub(crate) fn slots(draft: &Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> usize {
-    if scale.hold.is_some() {
+    if scale.shrink_hold().is_some() {
         return 0;
     }
     let surplus = scale.serving - scale.desired;

@@ -14,8 +14,8 @@ use crate::pool::{Member, Pool, Role};
 use crate::scale::Scale;
 use crate::validate::ValidCluster;
 use crate::{
-    assess, backends, children, conditions, control, expectations, resources, rollout, startup, status,
-    victim,
+    assess, backends, children, conditions, control, expectations, outdated, resources, rollout, startup,
+    status, victim,
 };
 
 /// While there are pods.
@@ -88,12 +88,24 @@ fn set_goals(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) {
     draft.resolve(scale, dead);
 }
 
-/// While Redis is down, moved clients could not reach the other pods: moves are slow and no drain begins.
+/// While Redis is down, moved clients could not reach the other pods: moves are slow and no drain begins. The pods of the current
+/// template count apart: pods of an old one may know another Redis, and the rollout that replaces them is their cure.
 fn update_health(draft: &mut Draft<'_>, pool: &Pool<'_>) {
-    let samples = pool.of(Role::Serving).filter_map(|member| member.sample);
-    let (up, down): (Vec<_>, Vec<_>) = samples.partition(|sample| sample.broker_up);
-    let redis_healthy = down.len() * 2 <= up.len() + down.len();
-    draft.memory.budget.update_health(redis_healthy, draft.now);
+    let sampled = |current_only: bool| {
+        let members = pool
+            .of(Role::Serving)
+            .filter(move |member| member.current || !current_only);
+        members.filter_map(|member| member.sample)
+    };
+    let is_healthy = |current_only: bool| {
+        let (up, down): (Vec<_>, Vec<_>) = sampled(current_only).partition(|sample| sample.broker_up);
+        down.len() <= up.len()
+    };
+    let current = sampled(true).next().is_some() && is_healthy(true);
+    draft
+        .memory
+        .budget
+        .update_health(current || is_healthy(false), draft.now);
 }
 
 /// First what is there already and leaving, the fullest first; then new pods.
@@ -148,9 +160,16 @@ fn batch(draft: &mut Draft<'_>, scale: &Scale, missing: usize) -> usize {
 
 fn shrink(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Vec<Intent> {
     let slots = assess::slots(draft, pool, scale);
+    if slots == 0 || outdated::rollout_in_progress(pool) {
+        // A rollout shrinks the pool by old pods that it does not replace.
+        return Vec::new();
+    }
     let mut left = scale.serving;
     let mut intents = Vec::new();
-    for victim in victim::for_scale_down(pool, draft.now).into_iter().take(slots) {
+    for victim in victim::for_scale_down(pool, scale.target_per_pod, draft.now)
+        .into_iter()
+        .take(slots)
+    {
         if draft.goals.is_taken(victim) || !scale.fits(left - 1) {
             break;
         }
@@ -177,14 +196,16 @@ fn scale_down(draft: &Draft<'_>, member: &Member<'_>, reason: &'static str, what
 
 /// A pod that was unreachable for long drains like any other, once there are enough others.
 fn retire_broken(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Vec<Intent> {
-    if scale.serving < scale.desired || assess::common_hold(draft).is_some() {
+    if scale.serving < scale.desired {
         return Vec::new();
     }
     let broken_for_long = |member: &&Member<'_>| {
         let memory = draft.memory.pods.get(&member.view.uid);
         let unready_since = memory.and_then(|pod| pod.unready_since);
         let long = unready_since.is_some_and(|at| since(at, draft.now) >= BROKEN_FOR);
-        long && !member.view.protected && !draft.goals.is_taken(member)
+        long && !member.view.protected
+            && !draft.goals.is_taken(member)
+            && scale.holds.protects(member).is_none()
     };
     let broken = pool.of(Role::Broken).filter(broken_for_long);
     broken
@@ -200,6 +221,7 @@ fn retire_broken(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Vec<I
 }
 
 fn finish(mut draft: Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Plan {
+    draft.plan.holds = scale.holds.by_reason();
     for conflict in draft.observed.conflicts.iter().filter(|c| !c.terminating) {
         draft.plan.events.push(Event {
             kind: EventKind::Warning,

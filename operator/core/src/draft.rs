@@ -24,6 +24,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) plan: Plan,
     pub(crate) decision: Option<Decision>,
     pub(crate) goals: Goals,
+    /// Why a rollout has no next step now.
+    pub(crate) rollout_wait: Option<String>,
     /// By the place of the pod in the pool; empty until the goals are complete.
     pub(crate) controls: Vec<Control>,
     next_serial: i64,
@@ -44,6 +46,7 @@ impl<'a> Draft<'a> {
             plan: Plan::default(),
             decision: None,
             goals: Goals::default(),
+            rollout_wait: None,
             controls: Vec::new(),
             next_serial: serials::next(observed),
         }

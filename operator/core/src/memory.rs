@@ -58,6 +58,8 @@ pub(crate) struct PodMemory {
     pub(crate) written: Option<Written>,
     /// Handshakes that its process rejected because it was full.
     pub(crate) rejected: Option<Counter>,
+    /// When it last accepted no more connections though it was in rotation, and how many it had.
+    pub(crate) full: Option<(Timestamp, i64)>,
     pub(crate) moves: Moves,
 }
 

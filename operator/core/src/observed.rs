@@ -219,6 +219,8 @@ pub struct Sample {
     pub boot_id: String,
     pub connections: i64,
     pub capacity: i64,
+    /// It accepts new connections.
+    pub admits: bool,
     pub cordoned: bool,
     pub refused_full: i64,
     pub shed_total: i64,

@@ -8,7 +8,8 @@ use crate::victim;
 pub(crate) fn rollout_in_progress(pool: &Pool<'_>) -> bool {
     let old_starting = pool.of(Role::Starting).any(|member| !member.current);
     let draining = pool.draining_for(DrainReason::Rollout).next().is_some();
-    !victim::for_rollout(pool).is_empty() || old_starting || draining
+    let old = pool.of(Role::Serving).any(victim::is_outdated);
+    old || old_starting || draining
 }
 
 /// All that remain of an old template are protected.

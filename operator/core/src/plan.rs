@@ -14,8 +14,14 @@ use serde_json::Value;
 use wsc_api::v1alpha1::WebSocketClusterStatus;
 use wsc_contract::control::Notice;
 
+use crate::hold::Reason;
 use crate::memory::Memory;
 use crate::observed::{ChildKey, ChildKind, PodState};
+
+/// The reasons of holds.
+pub fn holds() -> impl Iterator<Item = &'static str> {
+    Reason::ALL.into_iter().map(Reason::as_str)
+}
 
 /// One pass of the operator over one cluster.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -39,6 +45,8 @@ pub struct Plan {
     /// The whole wanted status; the shell patches it when it differs from the live one.
     pub status: WebSocketClusterStatus,
     pub events: Vec<Event>,
+    /// Each reason for a hold, and whether it is in force.
+    pub holds: Vec<(&'static str, bool)>,
     /// One line each for the log: a decision with its inputs.
     pub decisions: Vec<String>,
     /// What to remember until the next plan.

@@ -10,6 +10,8 @@ use crate::observed::{DrainReason, Observed, PodState, PodView, Sample};
 pub(crate) const FRESH: SignedDuration = SignedDuration::from_secs(15);
 /// Data that is older is no data.
 const NO_DATA: SignedDuration = SignedDuration::from_secs(150);
+/// Clients that lost their connection have reconnected after this time.
+const RECONNECTED: SignedDuration = SignedDuration::from_secs(30);
 /// A container that the kubelet restarts is back by then; a pod that stays un-Ready longer is no capacity.
 const UNREADY_GRACE: SignedDuration = SignedDuration::from_secs(15);
 /// A pod that has not become ready by then has failed to start: images are pulled and nodes found within it.
@@ -53,6 +55,8 @@ pub(crate) struct Member<'a> {
     pub(crate) freshness: Freshness,
     /// Connections, unless the newest sample is too old to say.
     pub(crate) known: Option<i64>,
+    /// Connections that it takes at most, by the same sample.
+    pub(crate) capacity: Option<i64>,
     /// It has the current template.
     pub(crate) current: bool,
     /// Its start deadline is over.
@@ -121,6 +125,11 @@ impl Member<'_> {
             .map_or(DrainReason::ScaleDown, |drain| drain.reason)
     }
 
+    /// It should have answered, and did not.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.freshness == Freshness::Stale
+    }
+
     /// Scaling counts on its samples.
     pub(crate) fn is_sampled(&self) -> bool {
         matches!(self.role, Role::Serving | Role::Draining)
@@ -144,16 +153,30 @@ fn member<'a>(
         (None, Some(at)) if since(at, now) <= FRESH => Freshness::Awaited,
         (None, _) => Freshness::Stale,
     };
+    let role = role(view, observed, memory, now);
     Member {
         index: 0,
         view,
-        role: role(view, observed, memory, now),
+        role,
         sample,
         freshness,
-        known: known.map(|sample| sample.connections),
+        known: known.map(|sample| connections(sample, role, now)),
+        capacity: known
+            .map(|sample| sample.capacity)
+            .filter(|capacity| *capacity > 0),
         current: view.template_hash == revision,
         late: since(view.created, now) > START_DEADLINE,
     }
+}
+
+/// Clients of a pod that is gone reconnect elsewhere and are counted there: what it had counts for less each second.
+fn connections(sample: &Sample, role: Role, now: Timestamp) -> i64 {
+    let age = since(sample.at, now);
+    if !matches!(role, Role::Broken | Role::Terminating) || age <= FRESH {
+        return sample.connections;
+    }
+    let left = (RECONNECTED - (age - FRESH)).max(SignedDuration::ZERO);
+    sample.connections * left.as_secs() / RECONNECTED.as_secs()
 }
 
 fn role(view: &PodView, observed: &Observed, memory: &Memory, now: Timestamp) -> Role {

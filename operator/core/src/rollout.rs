@@ -1,18 +1,21 @@
-//! A new pod template replaces the pods one at a time: surge one, drain one.
+//! A new pod template replaces the pods: new ones first, and old ones drain as soon as new ones are proven.
 
-use k8s_openapi::jiff::SignedDuration;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use crate::assess::{self, common_hold};
+use crate::assess;
 use crate::draft::Draft;
 use crate::goal::{Goal, Intent, NAMES, Report};
-use crate::numbers::since;
-use crate::observed::DrainReason;
+use crate::numbers::{count, div_ceil, since};
+use crate::observed::{DrainReason, Sample};
 use crate::pool::{Member, Pool, Role};
 use crate::scale::Scale;
 use crate::victim;
 
 /// Time for which a new pod must be ready before an old one drains.
 const MIN_READY: SignedDuration = SignedDuration::from_secs(10);
+
+/// New pods beyond the desired number at a time, as a share of it.
+const SURGE_PERCENT: i64 = 10;
 
 /// The template went back to what these pods have: they stay.
 pub(crate) fn roll_back(draft: &Draft<'_>, pool: &Pool<'_>) -> Vec<Intent> {
@@ -35,60 +38,113 @@ pub(crate) fn roll_back(draft: &Draft<'_>, pool: &Pool<'_>) -> Vec<Intent> {
         .collect()
 }
 
-/// The next step, if there is one to take now.
+/// The next steps: new pods first, then drains of old ones, as many at a time as `maxConcurrentDrains` says.
 pub(crate) fn step(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Vec<Intent> {
-    let old = victim::for_rollout(pool).len();
-    let busy = pool
-        .draining_for(DrainReason::Rollout)
-        .any(|member| draft.goals.is_leaving(member));
-    if old == 0 || busy || scale.blind || common_hold(draft).is_some() {
+    let old = victim::for_rollout(pool, scale.target_per_pod);
+    if old.is_empty() {
         return Vec::new();
     }
-    let proved = pool.of(Role::Serving).filter(|member| is_proved(member, draft));
-    let proved = i32::try_from(proved.count()).unwrap_or(i32::MAX);
-    let next = if proved > scale.desired {
-        if !scale.panic && assess::free_drains(draft, pool, scale) > 0 {
-            drain_one(draft, pool, scale, old)
-        } else {
-            None
-        }
-    } else if scale.serving + scale.starting == scale.desired && !draft.memory.starts.stalled() {
-        Some(surge(old))
-    } else {
-        None
+    let proven = pool.of(Role::Serving).filter(|member| member.current);
+    let proven = count(proven.filter(|member| is_proven(member, draft.now)).count());
+    let (surge, no_surge) = match surge(draft, scale, count(old.len()), proven) {
+        Ok(intent) => (Some(intent), None),
+        Err(wait) => (None, wait),
     };
-    next.into_iter().collect()
+    let (mut intents, no_drain) = drains(draft, pool, scale, &old, proven);
+    draft.rollout_wait = no_surge.or(no_drain.filter(|_| surge.is_none() && intents.is_empty()));
+    intents.extend(surge);
+    intents
 }
 
-fn is_proved(member: &Member<'_>, draft: &Draft<'_>) -> bool {
-    let ready_since = member.view.ready_since;
-    !member.current || ready_since.is_some_and(|at| since(at, draft.now) >= MIN_READY)
+/// A pod of the current template by which old ones may be replaced: healthy by every measure that holds a drain.
+fn is_proven(member: &Member<'_>, now: Timestamp) -> bool {
+    let ready_since = member.view.ready_since.filter(|_| member.view.ready);
+    // A pod at its connection limit is well; one that is short of memory is not.
+    let accepts = |sample: &Sample| sample.admits || sample.connections >= sample.capacity;
+    let healthy = member
+        .sample
+        .is_some_and(|sample| sample.broker_up && accepts(sample));
+    healthy && ready_since.is_some_and(|at| since(at, now) >= MIN_READY)
 }
 
-fn surge(old: usize) -> Intent {
+/// New pods, one until the first is proven; why there are none, if that is no drain's turn.
+fn surge(draft: &Draft<'_>, scale: &Scale, old: i32, proven: i32) -> Result<Intent, Option<String>> {
+    let starts = &draft.memory.starts;
+    if starts.stalled() {
+        return Err(Some(format!("new pods fail to start: {}", starts.reason)));
+    }
+    let most = if proven > 0 {
+        let percent = i64::from(scale.desired) * SURGE_PERCENT;
+        i32::try_from(div_ceil(percent, 100)).unwrap_or(1).max(1)
+    } else {
+        1
+    };
+    let there = scale.serving + scale.starting - scale.desired;
+    let pods = usize::try_from((most - there).min(old - there)).unwrap_or(0);
+    if pods == 0 {
+        let starting = scale.starting > 0;
+        return Err(starting.then(|| "waiting for new pods to be ready".to_owned()));
+    }
     let report = Report {
         action: "Replace",
         reason: "TemplateChanged",
         what: format!("create {NAMES} with the new template, outdated pods: {old}"),
     };
-    Intent::Create { pods: 1, report }
+    Ok(Intent::Create { pods, report })
 }
 
-fn drain_one(draft: &Draft<'_>, pool: &Pool<'_>, scale: &Scale, old: usize) -> Option<Intent> {
-    let victims = victim::for_rollout(pool);
-    let victim = victims.into_iter().find(|member| !draft.goals.is_taken(member))?;
-    // The clients of the victim must find room elsewhere; templates may differ in how much a pod takes.
-    let others = pool.of(Role::Serving).filter(|m| m.view.uid != victim.view.uid);
-    let room: i64 = others
-        .map(|m| m.sample.map_or(scale.capacity_per_pod, |sample| sample.capacity))
-        .sum();
-    if scale.load.down > room {
-        return None;
+/// Drains of old pods for which proven ones are there; why there is none.
+fn drains(
+    draft: &Draft<'_>,
+    pool: &Pool<'_>,
+    scale: &Scale,
+    old: &[&Member<'_>],
+    proven: i32,
+) -> (Vec<Intent>, Option<String>) {
+    let serving_old = pool.of(Role::Serving).filter(|member| !member.current);
+    let spare = count(serving_old.count()) + proven - scale.desired;
+    if spare <= 0 {
+        let message =
+            "waiting for new pods to be Ready for 10 s, to respond, to accept connections and to reach Redis";
+        return (Vec::new(), Some(message.to_owned()));
     }
+    let free = assess::free_drains(draft, pool, scale).min(spare);
+    let free = usize::try_from(free).unwrap_or(0);
+    let mut room: i64 = pool.of(Role::Serving).map(|member| offer(scale, member)).sum();
+    let mut wait = (free == 0).then(|| "waiting for drains to end".to_owned());
+    let mut intents = Vec::new();
+    for member in old.iter().filter(|member| !draft.goals.is_taken(member)) {
+        if intents.len() == free {
+            break;
+        }
+        if let Some(hold) = scale.holds.protects(member) {
+            wait.get_or_insert_with(|| hold.text());
+            continue;
+        }
+        // The clients of the pod must find room elsewhere; templates may differ in how much a pod takes.
+        let rest = room - offer(scale, member);
+        if scale.load.down > rest && !member.is_stale() {
+            wait.get_or_insert_with(|| {
+                "the clients of one more pod would not fit into the others; more capacity is needed"
+                    .to_owned()
+            });
+            continue;
+        }
+        room = rest;
+        intents.push(drain(draft, member, old.len()));
+    }
+    (intents, wait)
+}
+
+fn offer(scale: &Scale, member: &Member<'_>) -> i64 {
+    scale.capacity.offers.get(member.index).copied().unwrap_or(0)
+}
+
+fn drain(draft: &Draft<'_>, member: &Member<'_>, old: usize) -> Intent {
     let what = format!(
         "drain {} with {} connections, outdated pods: {old}",
-        victim.view.name,
-        victim.connections()
+        member.view.name,
+        member.connections()
     );
     let report = Report {
         action: "Replace",
@@ -96,5 +152,5 @@ fn drain_one(draft: &Draft<'_>, pool: &Pool<'_>, scale: &Scale, old: usize) -> O
         what,
     };
     let goal = Goal::leave(draft.cluster, DrainReason::Rollout, draft.now);
-    Some(Intent::pod(victim, goal, report))
+    Intent::pod(member, goal, report)
 }

@@ -4,7 +4,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use wsc_api::v1alpha1::{Decision, ScalingMode};
 
+use crate::capacity::Capacity;
 use crate::goal::Report;
+use crate::hold::{Forbids, Hold, Holds};
 use crate::numbers::whole_second;
 
 /// The pool shrinks only while its clients fit into this share of the target of the pods that remain.
@@ -35,12 +37,15 @@ pub(crate) enum Limit {
 }
 
 /// How many pods, and why.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent findings, each with its own meaning"
+)]
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Scale {
-    /// Connections that a pod should have.
+    /// Connections that a pod to come should have.
     pub(crate) target_per_pod: i64,
-    /// Connections that a pod can have.
-    pub(crate) capacity_per_pod: i64,
+    pub(crate) capacity: Capacity,
     pub(crate) load: Load,
     pub(crate) serving: i32,
     pub(crate) starting: i32,
@@ -52,14 +57,17 @@ pub(crate) struct Scale {
     pub(crate) stable: i32,
     /// What the pool is brought to.
     pub(crate) desired: i32,
+    /// What it would be brought to if nothing held it.
+    pub(crate) free: i32,
     pub(crate) limit: Option<Limit>,
     /// Too little is known about connections to decide anything.
     pub(crate) blind: bool,
     /// No sample at all, as right after a start.
     pub(crate) unknown: bool,
+    /// A serving pod accepted no more connections within the window.
+    pub(crate) rejected: bool,
     pub(crate) panic: bool,
-    /// Why no pod may be drained to shrink the pool now.
-    pub(crate) hold: Option<String>,
+    pub(crate) holds: Holds,
     pub(crate) max_replicas: i32,
     pub(crate) mode: ScalingMode,
 }
@@ -67,13 +75,20 @@ pub(crate) struct Scale {
 impl Scale {
     /// Whether the clients fit into this number of pods.
     pub(crate) fn fits(&self, pods: i32) -> bool {
-        let room = match self.mode {
-            // Above the maximum there is nothing to weigh.
-            _ if pods >= self.max_replicas => return true,
-            ScalingMode::Replicas => return self.load.down <= i64::from(pods) * self.capacity_per_pod,
-            ScalingMode::Connections => i64::from(pods) * self.target_per_pod,
-        };
-        self.load.down * 100 <= room * (100 - MARGIN_PERCENT)
+        // Above the maximum there is nothing to weigh.
+        pods >= self.max_replicas
+            || self.load.down * 100 <= self.capacity.target(pods) * (100 - MARGIN_PERCENT)
+    }
+
+    /// Why no pod may be drained to shrink the pool now.
+    pub(crate) fn shrink_hold(&self) -> Option<&Hold> {
+        self.holds.forbids(Forbids::Shrink)
+    }
+
+    /// The hold without which the pool would be shrunk now.
+    pub(crate) fn held(&self) -> Option<&Hold> {
+        let smaller = self.free < self.desired || self.serving > self.desired;
+        self.shrink_hold().filter(|_| smaller)
     }
 
     /// The inputs of decisions as text.

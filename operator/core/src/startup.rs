@@ -6,6 +6,7 @@ use crate::draft::Draft;
 use crate::goal::{Goal, Intent, Report};
 use crate::numbers::since;
 use crate::observed::PodState;
+use crate::outdated;
 use crate::plan::EventKind;
 use crate::pool::{Member, Pool, Role, START_DEADLINE};
 use crate::scale::Scale;
@@ -81,7 +82,7 @@ pub(crate) fn remove_hopeless(draft: &Draft<'_>, pool: &Pool<'_>) -> Vec<Intent>
 
 /// Pods that were never ready are deleted before a serving one drains, the newest first: no client has to move.
 pub(crate) fn remove_surplus(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Vec<Intent> {
-    if scale.hold.is_some() {
+    if scale.shrink_hold().is_some() || outdated::rollout_in_progress(pool) {
         return Vec::new();
     }
     let surplus = usize::try_from(scale.serving + scale.starting - scale.desired).unwrap_or(0);

@@ -149,17 +149,10 @@ fn connections(
     draining: &[&Member<'_>],
     moved_total: i64,
 ) -> ConnectionsStatus {
-    let lives = |member: &&Member<'_>| matches!(member.role, Role::Serving | Role::Draining);
-    let capacity: i64 = pool
-        .members
-        .iter()
-        .filter(lives)
-        .filter(|member| !draining.iter().any(|other| other.view.name == member.view.name))
-        .map(|member| {
-            member
-                .sample
-                .map_or(scale.capacity_per_pod, |sample| sample.capacity)
-        })
+    let stays = |member: &&Member<'_>| !draining.iter().any(|other| other.index == member.index);
+    let offers = pool.members.iter().filter(stays);
+    let capacity: i64 = offers
+        .filter_map(|member| scale.capacity.offers.get(member.index))
         .sum();
     if scale.unknown {
         // Right after a start the number of connections is unknown, which is not zero.

@@ -75,6 +75,7 @@ pub(crate) fn sample(pod: &PodView, connections: i64) -> Sample {
         boot_id: "boot".to_owned(),
         connections,
         capacity: 100,
+        admits: true,
         cordoned: false,
         refused_full: 0,
         shed_total: 0,

@@ -1,6 +1,7 @@
 //! Which pod leaves first.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -9,6 +10,9 @@ use crate::pool::{Member, Pool, Role};
 
 /// A younger pod is never drained to shrink the pool: it would have been started for nothing.
 pub(crate) const YOUNG: SignedDuration = SignedDuration::from_secs(120);
+
+/// Pods whose connections differ by less than this share of the target are equal: zones and nodes decide between them.
+const STEP_PERCENT: i64 = 10;
 
 /// Why no serving pod is drained although the pool has too many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,15 +23,15 @@ pub(crate) enum Obstacle {
     Protected,
 }
 
-/// Serving pods that may be drained to shrink the pool, best first: old revision, fewest connections, crowded zone, crowded node,
-/// newest. Pods that a person protects are not in it, and it ends before the first young one: a fuller pod does not go instead of an
-/// emptier one that is only too young, since fewer clients have to move a moment later.
-pub(crate) fn for_scale_down<'a, 'b>(pool: &'b Pool<'a>, now: Timestamp) -> Vec<&'b Member<'a>> {
-    let mut victims: Vec<_> = pool
-        .of(Role::Serving)
-        .filter(|member| !member.view.protected)
-        .collect();
-    victims.sort_by_key(|member| order(pool, member));
+/// Serving pods that may be drained to shrink the pool, best first: old revision, fewest connections in steps of a tenth of the target,
+/// crowded zone, crowded node, newest. Pods that a person protects or whose connections are not known are not in it, and it ends before
+/// the first young one: a fuller pod does not go instead of an emptier one that is only too young, since fewer clients have to move a
+/// moment later.
+pub(crate) fn for_scale_down<'a, 'b>(pool: &'b Pool<'a>, target: i64, now: Timestamp) -> Vec<&'b Member<'a>> {
+    let known = |member: &&Member<'_>| !member.view.protected && member.sample.is_some();
+    let order = Order::new(pool, target);
+    let mut victims: Vec<_> = pool.of(Role::Serving).filter(known).collect();
+    victims.sort_by_cached_key(|member| order.of(member));
     victims
         .into_iter()
         .take_while(|member| !is_young(member, now))
@@ -35,9 +39,10 @@ pub(crate) fn for_scale_down<'a, 'b>(pool: &'b Pool<'a>, now: Timestamp) -> Vec<
 }
 
 /// What keeps every serving pod from a drain that would shrink the pool.
-pub(crate) fn obstacle(pool: &Pool<'_>, now: Timestamp) -> Option<Obstacle> {
+pub(crate) fn obstacle(pool: &Pool<'_>, target: i64, now: Timestamp) -> Option<Obstacle> {
     let candidates = pool.of(Role::Serving).filter(|member| !member.view.protected);
-    let next = candidates.clone().min_by_key(|member| order(pool, member));
+    let order = Order::new(pool, target);
+    let next = candidates.clone().min_by_key(|member| order.of(member));
     if next.is_some_and(|member| !is_young(member, now)) {
         return None;
     }
@@ -51,26 +56,59 @@ pub(crate) fn is_young(member: &Member<'_>, now: Timestamp) -> bool {
 }
 
 /// Serving pods of old revisions that may be drained, best first.
-pub(crate) fn for_rollout<'a, 'b>(pool: &'b Pool<'a>) -> Vec<&'b Member<'a>> {
+pub(crate) fn for_rollout<'a, 'b>(pool: &'b Pool<'a>, target: i64) -> Vec<&'b Member<'a>> {
+    let order = Order::new(pool, target);
     let mut victims: Vec<_> = pool
         .of(Role::Serving)
-        .filter(|member| !member.view.protected && !member.current)
+        .filter(|member| is_outdated(member))
         .collect();
-    victims.sort_by_key(|member| order(pool, member));
+    victims.sort_by_cached_key(|member| order.of(member));
     victims
 }
 
-fn order(pool: &Pool<'_>, member: &Member<'_>) -> impl Ord + use<> {
-    let crowd = |same: &dyn Fn(&Member<'_>) -> bool| pool.of(Role::Serving).filter(|m| same(m)).count();
-    let view = member.view;
-    let zone = crowd(&|other| view.zone.is_some() && other.view.zone == view.zone);
-    let node = crowd(&|other| view.node.is_some() && other.view.node == view.node);
-    (
-        member.current,
-        member.connections(),
-        Reverse(zone),
-        Reverse(node),
-        Reverse(view.created),
-        Reverse(view.serial),
-    )
+/// A serving pod of an old revision that may be drained.
+pub(crate) fn is_outdated(member: &Member<'_>) -> bool {
+    !member.view.protected && !member.current
+}
+
+/// The order in which pods leave.
+struct Order<'a> {
+    zones: BTreeMap<&'a str, usize>,
+    nodes: BTreeMap<&'a str, usize>,
+    step: i64,
+}
+
+impl<'a> Order<'a> {
+    fn new(pool: &Pool<'a>, target: i64) -> Self {
+        let (mut zones, mut nodes) = (BTreeMap::new(), BTreeMap::new());
+        for member in pool.of(Role::Serving) {
+            let view = member.view;
+            for (name, counts) in [(&view.zone, &mut zones), (&view.node, &mut nodes)] {
+                if let Some(name) = name {
+                    *counts.entry(name.as_str()).or_default() += 1;
+                }
+            }
+        }
+        Self {
+            zones,
+            nodes,
+            step: (target * STEP_PERCENT / 100).max(1),
+        }
+    }
+
+    fn of(&self, member: &Member<'_>) -> impl Ord + use<> {
+        let crowd = |counts: &BTreeMap<&str, usize>, name: &Option<String>| {
+            let name = name.as_deref();
+            name.and_then(|name| counts.get(name).copied()).unwrap_or(0)
+        };
+        let view = member.view;
+        (
+            member.current,
+            member.connections() / self.step,
+            Reverse(crowd(&self.zones, &view.zone)),
+            Reverse(crowd(&self.nodes, &view.node)),
+            Reverse(view.created),
+            Reverse(view.serial),
+        )
+    }
 }

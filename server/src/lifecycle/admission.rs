@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use wsc_contract::control::Rejects;
+
 use super::capacity::Capacity;
 use super::memory::{Limit, Memory};
 use crate::handshake::refusal::Refusal;
@@ -45,6 +47,21 @@ impl Admission {
     /// Whether new handshakes are accepted: neither cordoned nor terminating.
     pub(crate) fn admits(&self) -> bool {
         !self.is_cordoned() && !self.is_terminating()
+    }
+
+    /// Why the next handshake would be rejected.
+    pub(crate) fn rejects(&self) -> Option<Rejects> {
+        if self.is_terminating() {
+            Some(Rejects::Terminating)
+        } else if self.is_cordoned() {
+            Some(Rejects::Cordoned)
+        } else if self.memory.is_full() {
+            Some(Rejects::Memory)
+        } else if self.capacity.taken() >= self.capacity.max() {
+            Some(Rejects::Full)
+        } else {
+            None
+        }
     }
 
     pub(crate) fn is_cordoned(&self) -> bool {

@@ -23,8 +23,7 @@ pub struct DisruptionSpec {
     #[schemars(range(min = 1, max = 10000), extend("x-on-change" = OnChange::Immediate))]
     pub max_moves_per_second: i32,
 
-    /// Server pods that may drain at the same time, as a number or a percentage of the active ones, rounded up; a rollout drains one at a
-    /// time.
+    /// Server pods that may drain at the same time, as a number or a percentage of the active ones, rounded up.
     #[serde(default = "default_max_concurrent_drains")]
     #[schemars(extend("x-on-change" = OnChange::Immediate))]
     #[x_kube(validation = Rule::new("type(self) == int ? self >= 1 && self <= 2000 : string(self).matches('^([1-9]|[1-9][0-9]|100)%$')")

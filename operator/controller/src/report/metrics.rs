@@ -44,6 +44,13 @@ struct OfWatch {
     path: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfHold {
+    namespace: String,
+    cluster: String,
+    reason: &'static str,
+}
+
 type PerCluster = Family<OfCluster, Gauge>;
 
 /// Every metric of the operator. Labels are words of the program and names of resources, never text of a user.
@@ -63,6 +70,7 @@ pub(crate) struct Metrics {
     draining_pods: PerCluster,
     connections: PerCluster,
     capacity: PerCluster,
+    hold: Family<OfHold, Gauge>,
 }
 
 impl Default for Metrics {
@@ -83,6 +91,7 @@ impl Default for Metrics {
             draining_pods: Family::default(),
             connections: Family::default(),
             capacity: Family::default(),
+            hold: Family::default(),
         };
         metrics.register_process();
         metrics.register_clusters();
@@ -138,6 +147,10 @@ impl Metrics {
         ] {
             family.get_or_create(&labels).set(value);
         }
+        for (reason, is_in_force) in &plan.holds {
+            let labels = of_hold(key, reason);
+            self.hold.get_or_create(&labels).set(i64::from(*is_in_force));
+        }
         let granted = u64::try_from(granted).unwrap_or(0);
         self.moves_granted.get_or_create(&labels).inc_by(granted);
     }
@@ -156,6 +169,9 @@ impl Metrics {
             family.remove(&labels);
         }
         self.moves_granted.remove(&labels);
+        for reason in wsc_core::plan::holds() {
+            self.hold.remove(&of_hold(key, reason));
+        }
     }
 
     pub(crate) fn registry(&self) -> &Registry {
@@ -231,6 +247,19 @@ impl Metrics {
             "Connections that the server pods in rotation accept",
             self.capacity.clone(),
         );
+        registry.register(
+            "hold",
+            "1 while a hold is in force, by reason: it forbids scale-down, or every drain",
+            self.hold.clone(),
+        );
+    }
+}
+
+fn of_hold(key: &ClusterKey, reason: &'static str) -> OfHold {
+    OfHold {
+        namespace: key.namespace.to_string(),
+        cluster: key.name.clone(),
+        reason,
     }
 }
 
@@ -265,7 +294,11 @@ pub fn example() -> String {
     }
     metrics.watch_age(String::new(), Duration::ZERO);
     let key = ClusterKey::new("ns".to_owned().into(), "chat");
-    metrics.cluster(&key, &Plan::default(), 0);
+    let plan = Plan {
+        holds: wsc_core::plan::holds().map(|reason| (reason, false)).collect(),
+        ..Plan::default()
+    };
+    metrics.cluster(&key, &plan, 0);
     metrics_text(metrics.registry())
 }
 

@@ -44,6 +44,7 @@ pub(crate) fn stats(body: &[u8], pod: &str, pod_uid: &str, at: Timestamp) -> Res
         boot_id: stats.boot_id,
         connections: within("connections", stats.connections, MOST_CONNECTIONS)?,
         capacity: within("capacity", stats.capacity, MOST_CONNECTIONS)?,
+        admits: stats.rejects.is_none(),
         cordoned: stats.cordoned,
         refused_full: within("refused.full", stats.refused.full, LARGEST_COUNT)?,
         shed_total: within("shed_total", stats.shed_total, LARGEST_COUNT)?,
@@ -106,7 +107,12 @@ mod tests {
             (sample.boot_id.as_str(), sample.pod_uid.as_str()),
             ("5f0c", "uid")
         );
-        assert!(sample.broker_up && !sample.cordoned);
+        assert!(sample.broker_up && !sample.cordoned && sample.admits);
+        let full = GOOD.replace(
+            "\"terminating\":false",
+            "\"terminating\":false,\"rejects\":\"memory\"",
+        );
+        assert!(!parse(&full).unwrap().admits);
     }
 
     #[test]

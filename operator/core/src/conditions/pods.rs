@@ -40,7 +40,10 @@ pub(super) fn progressing(facts: Facts<'_>) -> Finding {
     let progressing = |reason: &str, message: &str| Finding::new("Progressing", true, reason, message);
     let pool = facts.pool;
     if outdated::rollout_in_progress(pool) {
-        return progressing("RollingOut", "server pods are being replaced one at a time");
+        let message = "server pods of an outdated template are being replaced";
+        let wait = facts.draft.rollout_wait.as_ref();
+        let message = wait.map_or_else(|| message.to_owned(), |wait| format!("{message}: {wait}"));
+        return progressing("RollingOut", &message);
     }
     if outdated::rollout_waits(pool) {
         let message = format!(
@@ -70,27 +73,29 @@ pub(super) fn progressing(facts: Facts<'_>) -> Finding {
 /// More pods serve than desired, and none of them can be drained yet.
 fn scale_down_obstacle(facts: Facts<'_>) -> Option<Finding> {
     let scale = facts.scale;
-    if scale.hold.is_some() || scale.serving <= scale.desired || !scale.fits(scale.serving - 1) {
+    if scale.shrink_hold().is_some() || scale.serving <= scale.desired || !scale.fits(scale.serving - 1) {
         return None;
     }
     let finding = |reason: &str, message: String| Finding::new("Progressing", false, reason, message);
-    Some(match victim::obstacle(facts.pool, facts.draft.now)? {
-        Obstacle::Young(until) => finding(
-            "ScaleDownDelayed",
-            format!(
-                "the scale-down starts at {} at the latest: server pods are drained from an age of {} s on",
-                whole_second(until),
-                YOUNG.as_secs()
+    Some(
+        match victim::obstacle(facts.pool, scale.target_per_pod, facts.draft.now)? {
+            Obstacle::Young(until) => finding(
+                "ScaleDownDelayed",
+                format!(
+                    "the scale-down starts at {} at the latest: server pods are drained from an age of {} s on",
+                    whole_second(until),
+                    YOUNG.as_secs()
+                ),
             ),
-        ),
-        Obstacle::Protected => finding(
-            "ScaleDownBlocked",
-            format!(
-                "all server pods are protected by the annotation {}; remove it to scale down",
-                labels::PROTECT
+            Obstacle::Protected => finding(
+                "ScaleDownBlocked",
+                format!(
+                    "all server pods are protected by the annotation {}; remove it to scale down",
+                    labels::PROTECT
+                ),
             ),
-        ),
-    })
+        },
+    )
 }
 
 /// Whether the number of pods follows the connections.
@@ -105,7 +110,7 @@ pub(super) fn scaling_active(facts: Facts<'_>) -> Finding {
             "the watches of the API server are stale; no server pods are created, drained or deleted until they recover",
         );
     }
-    if draft.cluster.scaling.mode == ScalingMode::Replicas {
+    if draft.cluster.scaling.mode == ScalingMode::Replicas && facts.scale.held().is_none() {
         return finding(
             true,
             "ReplicasMode",
@@ -128,6 +133,13 @@ pub(super) fn scaling_active(facts: Facts<'_>) -> Finding {
         if let Some(before) = facts.unchanged("ScalingActive") {
             return before;
         }
+    }
+    if let Some(hold) = facts.scale.held() {
+        let message = format!(
+            "fewer server pods would do, but the pool is not shrunk: {}",
+            hold.text()
+        );
+        return finding(true, "Held", &message);
     }
     finding(
         true,

@@ -1,3 +1,5 @@
+mod capacity;
+mod cures;
 mod endpoints;
 mod leaving;
 mod objects;

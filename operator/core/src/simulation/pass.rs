@@ -62,6 +62,7 @@ fn stats(world: &mut World, uid: &str) -> Option<Sample> {
         boot_id: server.boot.to_string(),
         connections: world.crowd.on(uid).0,
         capacity: CAPACITY,
+        admits: !server.cordoned && world.crowd.on(uid).0 < CAPACITY,
         cordoned: server.cordoned,
         refused_full: server.refused_full,
         shed_total: server.done,

@@ -82,16 +82,11 @@ fn right_size(world: &World, pods: i32) {
     let spec = &world.spec;
     let clients = i64::try_from(world.crowd.clients.len()).unwrap();
     let (least, most) = (2, spec.max_replicas);
-    let (asked, fits) = match spec.mode {
-        ScalingMode::Replicas => (
-            i64::from(spec.replicas),
-            clients <= i64::from(pods - 1) * CAPACITY,
-        ),
-        ScalingMode::Connections => (
-            crate::numbers::div_ceil(clients, TARGET) + 1,
-            clients * 100 <= i64::from(pods - 1) * TARGET * 90,
-        ),
+    let asked = match spec.mode {
+        ScalingMode::Replicas => i64::from(spec.replicas),
+        ScalingMode::Connections => crate::numbers::div_ceil(clients, TARGET) + 1,
     };
+    let fits = clients * 100 <= i64::from(pods - 1) * TARGET * 90;
     let want = i32::try_from(asked.clamp(least, i64::from(most))).unwrap();
     // More than wanted only where one less would be too tight.
     assert!(

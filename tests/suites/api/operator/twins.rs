@@ -41,10 +41,11 @@ async fn a_stalled_pod_watch_in_a_scale_up_makes_no_twin() {
     env.settled("chat").await.unwrap();
     let seen = Pods::watch(&env.cluster, env.namespace());
 
-    // 400 connections are 6 pods with 75 each, and one is spare.
+    // 400 connections are 6 pods with 75 of 100 each, and one is spare.
     gate.close();
     let closed = Instant::now();
-    env.pods.each(|_, server| server.connections = 200);
+    env.pods
+        .each(|_, server| (server.connections, server.capacity) = (200, 100));
     eventually(
         READY,
         "the pool grows, and for 10 s no event reports it",

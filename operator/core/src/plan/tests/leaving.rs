@@ -60,8 +60,8 @@ fn pods_that_are_deleted_or_on_lost_nodes_are_replaced_and_one_that_haproxy_find
 #[test]
 fn victims_are_the_emptiest_that_are_neither_young_nor_protected() {
     let mut scene = Scene::running(
-        "scaling: {minReplicas: 1, maxReplicas: 20}\ndisruption: {maxConcurrentDrains: 9}",
-        &[5, 4, 3, 2, 6, 5],
+        "scaling: {minReplicas: 1, maxReplicas: 20, buffer: 0}\ndisruption: {maxConcurrentDrains: 9}",
+        &[35, 28, 21, 14, 42, 35],
     );
     let now = scene.now + SignedDuration::from_secs(301);
     scene.pod(3).protected = true;
@@ -71,12 +71,12 @@ fn victims_are_the_emptiest_that_are_neither_young_nor_protected() {
     assert_eq!(
         notes(&plan),
         [
-            "drain chat-2 with 3 connections",
-            "drain chat-1 with 4 connections"
+            "drain chat-2 with 21 connections",
+            "drain chat-1 with 28 connections"
         ],
-        "of two alike the newer goes first, and nobody fuller than the young one goes instead of it"
+        "no fuller pod drains instead of the young one"
     );
-    assert_eq!(plan.status.desired_replicas, 2);
+    assert_eq!(plan.status.desired_replicas, 3);
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn changed_notice_travels_with_the_next_shed() {
 fn our_own_writes_count_before_the_watch_shows_them() {
     let mut scene = Scene::running(
         "scaling: {minReplicas: 2, maxReplicas: 20}\ndisruption: {maxConcurrentDrains: 1}",
-        &[10, 11, 12, 13],
+        &[10, 20, 30, 40],
     );
     let plan = scene.tick(301);
     assert_eq!(marked(&plan), [("chat-0", PodState::Cordoned)]);

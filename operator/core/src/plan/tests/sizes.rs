@@ -103,20 +103,30 @@ fn missing_samples_neither_raise_nor_lower() {
 }
 
 #[test]
-fn one_silent_pod_holds_the_pool_and_counts_as_full_on_the_way_down() {
-    let mut scene = Scene::running(BOUNDS, &[10, 10, 10, 10, 10]);
-    scene.now += SignedDuration::from_secs(600);
-    let now = scene.now;
-    for serial in 0..4 {
-        scene.said(serial).at = now;
-    }
-    let plan = scene.step(0);
+fn one_silent_pod_counts_as_full_on_the_way_down_and_two_hold_the_pool() {
+    let silent = |pods: &[i64]| {
+        let mut scene = Scene::running(BOUNDS, &[10, 10, 10, 10, 10]);
+        scene.now += SignedDuration::from_secs(600);
+        let now = scene.now;
+        for serial in (0..5).filter(|serial| !pods.contains(serial)) {
+            scene.said(serial).at = now;
+        }
+        let plan = scene.step(0);
+        (scene, plan)
+    };
+    let (_, plan) = silent(&[4]);
+    // 40 clients, and 100 that the silent pod may have: two pods would do otherwise.
+    assert_eq!(plan.status.desired_replicas, 3);
+    assert_eq!(marked(&plan), [("chat-3", PodState::Cordoned)]);
+    let (mut scene, plan) = silent(&[3, 4]);
     assert!(changes_no_pod(&plan), "{}", tell(&plan, &scene.observed.status));
-    assert_eq!(condition(&plan, "ScalingActive").0, "True");
+    assert_eq!(condition(&plan, "ScalingActive"), ("True", "Held"));
     let plan = scene.tick(5);
     assert!(changes_no_pod(&plan), "a whole window has to be fresh");
+    assert_eq!(condition(&plan, "ScalingActive"), ("True", "Held"));
     let plan = scene.tick(300);
     assert_eq!(plan.mark_pods.len(), 1);
+    assert_eq!(condition(&plan, "ScalingActive"), ("True", "StatsAvailable"));
 }
 
 #[test]
@@ -155,12 +165,21 @@ fn kubectl_scale_decides_within_the_bounds() {
         condition(&plan, "ScalingLimited"),
         ("True", "InsufficientCapacity")
     );
-    scene.said(0).connections = 20;
+    for (serial, connections) in [(0, 35), (1, 50), (2, 50)] {
+        scene.said(serial).connections = connections + 1;
+    }
+    assert!(
+        changes_no_pod(&scene.tick(5)),
+        "138 clients are more than 90 % of the target of two pods"
+    );
+    for (serial, connections) in [(0, 35), (1, 50), (2, 50)] {
+        scene.said(serial).connections = connections;
+    }
     let plan = scene.tick(5);
     assert_eq!(
         marked(&plan),
         [("chat-0", PodState::Cordoned)],
-        "no window in this mode"
+        "135 clients fit, and there is no window in this mode"
     );
 }
 

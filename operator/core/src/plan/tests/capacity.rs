@@ -1,0 +1,135 @@
+//! What pods really take: less than the resource says where memory or files are short.
+
+use super::scene::{BOUNDS, Scene};
+use super::tell::{changes_no_pod, condition, marked, tell};
+use crate::observed::PodState;
+use crate::testing;
+
+#[test]
+fn a_pool_that_is_short_of_memory_grows() {
+    let mut scene = Scene::running(BOUNDS, &[50; 6]);
+    for serial in 0..6 {
+        scene.said(serial).admits = false;
+    }
+    // 300 clients are the target of four pods by their connection limits.
+    let plan = scene.tick(301);
+    assert_eq!(marked(&plan), [], "{}", tell(&plan, &scene.observed.status));
+    assert_eq!(plan.status.connections.capacity, 300);
+    assert_eq!(
+        plan.status.desired_replicas, 10,
+        "nine at 75 % of 50 clients, and the buffer"
+    );
+    assert_eq!(plan.create_pods.len(), 1);
+}
+
+#[test]
+fn a_pool_is_not_shrunk_within_a_window_after_a_pod_was_short_of_memory() {
+    let mut scene = Scene::running(BOUNDS, &[20; 6]);
+    scene.said(0).admits = false;
+    let plan = scene.tick(301);
+    assert_eq!(marked(&plan), [], "{}", tell(&plan, &scene.observed.status));
+    assert_eq!(condition(&plan, "ScalingActive"), ("True", "Held"));
+    scene.said(0).admits = true;
+    let plan = scene.tick(300);
+    assert_eq!(marked(&plan), []);
+    assert_eq!(condition(&plan, "ScalingActive"), ("True", "Held"));
+    let plan = scene.tick(5);
+    assert_eq!(marked(&plan).len(), 1);
+}
+
+#[test]
+fn one_pod_with_few_files_does_not_count_for_all() {
+    let mut scene = Scene::running(BOUNDS, &[50; 8]);
+    let small = scene.said(0);
+    (small.capacity, small.connections) = (10, 5);
+    let plan = scene.tick(301);
+    // 75 % of 10 and five times 100 are enough for 355 clients, and the buffer is one pod.
+    assert_eq!(
+        plan.status.desired_replicas,
+        7,
+        "{}",
+        tell(&plan, &scene.observed.status)
+    );
+    assert_eq!(marked(&plan), [("chat-0", PodState::Cordoned)]);
+    assert_eq!(plan.create_pods.len(), 0);
+}
+
+#[test]
+fn a_raised_connection_limit_counts_once_pods_have_it() {
+    let mut scene = Scene::running(BOUNDS, &[75; 4]);
+    scene.cluster = testing::cluster(&format!("server: {{maxConnections: 1000}}\n{BOUNDS}"));
+    let plan = scene.tick(301);
+    assert_eq!(plan.status.connections.capacity, 400);
+    assert_eq!(
+        plan.status.desired_replicas, 5,
+        "four pods are at their target, one is the buffer"
+    );
+}
+
+#[test]
+fn clients_of_a_dead_pod_are_not_counted_twice() {
+    let mut scene = Scene::running(BOUNDS, &[70, 70, 70, 70]);
+    scene.pod(3).ready = false;
+    for proxy in &mut scene.observed.proxies {
+        let agent = proxy.agent.as_mut().unwrap();
+        agent.servers.get_mut("chat-3").unwrap().up = false;
+    }
+    for serial in 0..3 {
+        scene.said(serial).connections = 93;
+    }
+    let dead_at = scene.now;
+    for _ in 0..12 {
+        let plan = scene.tick(5);
+        scene.said(3).at = dead_at;
+        scene.adopt(&plan);
+    }
+    let plan = scene.step(0);
+    assert_eq!(
+        plan.status.connections.current,
+        279,
+        "{}",
+        tell(&plan, &scene.observed.status)
+    );
+}
+
+#[test]
+fn a_rollout_replaces_a_tenth_at_a_time() {
+    const SPEC: &str = "scaling: {minReplicas: 20, maxReplicas: 30}\ndisruption: {maxConcurrentDrains: 4, movesPerMinute: 600}";
+    let mut scene = Scene::running(SPEC, &[30; 20]);
+    scene.cluster = testing::cluster(&format!(
+        "server: {{maxConnections: 100, image: registry.example.org/wsc-server:2}}\n{SPEC}"
+    ));
+    scene.observed.generation += 1;
+    let plan = scene.tick(5);
+    assert_eq!(plan.create_pods.len(), 1, "one, until it is proven");
+    scene.adopt(&plan);
+    assert!(changes_no_pod(&scene.tick(5)));
+    let start = |scene: &mut Scene, serial| {
+        let mut pod = scene.pod(serial).clone();
+        (pod.ready, pod.ready_since) = (true, Some(scene.now));
+        scene.add(pod, 0);
+    };
+    start(&mut scene, 20);
+    let plan = scene.tick(5);
+    scene.adopt(&plan);
+    let plan = scene.tick(10);
+    assert_eq!(marked(&plan).len(), 1, "one is proven, one drains");
+    assert_eq!(plan.create_pods.len(), 1);
+    scene.adopt(&plan);
+    let plan = scene.tick(5);
+    assert_eq!(plan.create_pods.len(), 1, "two more than 20 serve or start");
+    scene.adopt(&plan);
+    start(&mut scene, 21);
+    start(&mut scene, 22);
+    let plan = scene.tick(5);
+    scene.adopt(&plan);
+    let plan = scene.tick(10);
+    assert_eq!(marked(&plan).len(), 2, "{}", tell(&plan, &scene.observed.status));
+    scene.adopt(&plan);
+    let draining = scene
+        .observed
+        .pods
+        .values()
+        .filter(|pod| pod.state == PodState::Cordoned);
+    assert_eq!(draining.count(), 3);
+}
