@@ -78,12 +78,6 @@ impl Controller {
         }
     }
 
-    /// Wakes every worker.
-    pub(crate) fn enqueue_all(self: &Arc<Self>) {
-        let keys: Vec<_> = self.workers.lock().keys().cloned().collect();
-        self.enqueue(&keys);
-    }
-
     async fn run_worker(self: Arc<Self>, key: ClusterKey, wake: Arc<Wake>) {
         if let Some(scope) = self.context.world.scope(&key.namespace) {
             scope.until_synced().await;

@@ -67,12 +67,8 @@ async fn run(args: RunArgs) -> Result<(), RunError> {
     );
     let context = context(&args, &client, metrics.clone(), liveness);
     let controller = Controller::new(context.clone());
-    let touch: Touch = {
-        let controller = controller.clone();
-        Arc::new(move |keys| controller.enqueue(keys))
-    };
-    let touch_all: Touch<String> = Arc::new(move |_| controller.enqueue_all());
-    context.world.start(&client, &metrics, &touch, &touch_all);
+    let touch: Touch = Arc::new(move |keys| controller.enqueue(keys));
+    context.world.start(&client, &metrics, &touch);
     let serve = axum::serve(listener, admin::router(context)).into_future();
     tokio::select! {
         result = serve => result.map_err(RunError::Admin)?,

@@ -5,6 +5,7 @@ mod mirror;
 mod prune;
 mod stream;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -70,27 +71,35 @@ impl World {
     }
 
     /// Starts the watches. They run until the process ends.
-    pub(crate) fn start(
-        &self,
-        client: &Client,
-        metrics: &Arc<Metrics>,
-        touch: &Touch,
-        touch_all: &Touch<String>,
-    ) {
+    pub(crate) fn start(&self, client: &Client, metrics: &Arc<Metrics>, touch: &Touch) {
         for scope in &self.scopes {
             scope.start(client, metrics, &self.liveness, touch);
         }
+        self.node_watch(client, metrics, touch).spawn(&self.liveness);
+    }
+
+    /// A changed node touches the clusters with pods on it.
+    fn node_watch(&self, client: &Client, metrics: &Arc<Metrics>, touch: &Touch) -> Watch<Node, String> {
+        let pods: Vec<_> = self.scopes.iter().map(|scope| scope.pods.clone()).collect();
+        let touch = touch.clone();
         Watch {
-            api: kube::Api::<Node>::all(client.clone()),
+            api: kube::Api::all(client.clone()),
             path: Node::url_path(&(), None),
             labels: None,
             required: false,
             mirror: self.nodes.clone(),
             prune: prune::node,
-            touch: touch_all.clone(),
+            touch: Arc::new(move |nodes: &[String]| {
+                let clusters = nodes
+                    .iter()
+                    .flat_map(|node| pods.iter().flat_map(move |pods| pods.groups_at(node)));
+                let clusters: BTreeSet<_> = clusters.collect();
+                if !clusters.is_empty() {
+                    touch(&clusters.into_iter().collect::<Vec<_>>());
+                }
+            }),
             metrics: metrics.clone(),
         }
-        .spawn(&self.liveness);
     }
 
     /// The mirrors that a namespace is seen through.
@@ -140,13 +149,17 @@ fn node_name(node: &Node) -> Option<String> {
     node.metadata.name.clone()
 }
 
+fn node_of_pod(pod: &Pod) -> Option<&str> {
+    pod.spec.as_ref()?.node_name.as_deref()
+}
+
 impl Scope {
     fn new(namespace: Option<String>) -> Self {
         Self {
             namespace,
             paths: Vec::new(),
             clusters: Arc::new(Mirror::new(mirror::key_from_cluster)),
-            pods: Arc::new(Mirror::new(mirror::by_label)),
+            pods: Arc::new(Mirror::new(mirror::by_label).indexed(node_of_pod)),
             deployments: Arc::new(Mirror::new(mirror::by_label)),
             services: Arc::new(Mirror::new(mirror::by_label)),
             config_maps: Arc::new(Mirror::new(mirror::by_label)),
@@ -254,5 +267,80 @@ impl Starter<'_> {
             metrics: self.metrics.clone(),
         }
         .spawn(self.liveness);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http::{Request, Response};
+    use k8s_openapi::jiff::Timestamp;
+    use kube::client::Body;
+    use kube::runtime::watcher::Event;
+    use parking_lot::Mutex;
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(cluster: &str, node: &str) -> Pod {
+        serde_json::from_value(json!({
+            "metadata": {"namespace": "ns", "name": format!("{cluster}-0"), "labels": {"websocket-operator.io/cluster": cluster}},
+            "spec": {"nodeName": node, "containers": []},
+        }))
+        .unwrap()
+    }
+
+    fn node(name: &str, ready: &str, heartbeat: Timestamp) -> Node {
+        serde_json::from_value(json!({
+            "metadata": {"name": name, "resourceVersion": heartbeat.to_string()},
+            "status": {"conditions": [
+                {"type": "Ready", "status": ready, "lastHeartbeatTime": heartbeat},
+                {"type": "MemoryPressure", "status": "False", "lastHeartbeatTime": heartbeat},
+            ]},
+        }))
+        .unwrap()
+    }
+
+    #[tokio::test]
+    async fn heartbeats_touch_no_cluster() {
+        let service =
+            tower::service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Body::empty())) });
+        let client = Client::new(service, "ns");
+        let world = World::new(&[], Arc::default());
+        for (cluster, on) in [("chat", "n1"), ("game", "n2")] {
+            world.scopes[0].pods.take(Event::Apply(pod(cluster, on)));
+        }
+        let touches: Arc<Mutex<Vec<Vec<ClusterKey>>>> = Arc::default();
+        let touch: Touch = {
+            let touches = touches.clone();
+            Arc::new(move |keys| touches.lock().push(keys.to_vec()))
+        };
+        let watch = world.node_watch(&client, &Arc::default(), &touch);
+        let chat = ClusterKey::new("ns".to_owned().into(), "chat");
+        watch.accept(Event::Apply(node("n1", "True", Timestamp::UNIX_EPOCH)));
+        assert_eq!(std::mem::take(&mut *touches.lock()), [vec![chat.clone()]]);
+
+        watch.accept(Event::Apply(node("n1", "True", Timestamp::MAX)));
+        for event in [
+            Event::Init,
+            Event::InitApply(node("n1", "True", Timestamp::MIN)),
+            Event::InitDone,
+        ] {
+            watch.accept(event);
+        }
+        assert!(
+            touches.lock().is_empty(),
+            "a heartbeat or an equal list touches: {touches:?}"
+        );
+
+        watch.accept(Event::Apply(node("n3", "True", Timestamp::MAX)));
+        assert!(
+            touches.lock().is_empty(),
+            "a node without pods touches: {touches:?}"
+        );
+        watch.accept(Event::Apply(node("n1", "False", Timestamp::MAX)));
+        watch.accept(Event::Delete(node("n1", "False", Timestamp::MAX)));
+        assert_eq!(*touches.lock(), [vec![chat.clone()], vec![chat]]);
     }
 }

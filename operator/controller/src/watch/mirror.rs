@@ -18,6 +18,8 @@ use crate::identity::{ClusterKey, Namespace};
 /// Objects of one kind, by the group that each belongs to. Readers never see half a list.
 pub(crate) struct Mirror<K, G = ClusterKey> {
     group: fn(&K) -> Option<G>,
+    /// A second key, by which [`Mirror::groups_at`] finds groups.
+    place: fn(&K) -> Option<&str>,
     /// An update between two such objects is ignored.
     unchanged: fn(&K, &K) -> bool,
     content: Mutex<Content<K, G>>,
@@ -32,6 +34,8 @@ struct Content<K, G> {
 
 struct Objects<K, G> {
     by_group: HashMap<G, BTreeMap<String, Arc<K>>>,
+    /// The number of objects of each group at each place.
+    by_place: HashMap<String, BTreeMap<G, usize>>,
     /// The group of each object, since a label can change.
     group_of: HashMap<ObjectId, G>,
 }
@@ -41,6 +45,11 @@ struct Objects<K, G> {
 struct ObjectId {
     namespace: Option<Namespace>,
     name: String,
+}
+
+fn same_version<K: Resource>(a: &K, b: &K) -> bool {
+    let version = a.meta().resource_version.as_ref();
+    version.is_some() && version == b.meta().resource_version.as_ref()
 }
 
 /// The cluster that a child's label names.
@@ -60,7 +69,8 @@ impl<K: Resource, G: Clone + Eq + Hash + Ord> Mirror<K, G> {
     pub(crate) fn new(group: fn(&K) -> Option<G>) -> Self {
         Self {
             group,
-            unchanged: |_, _| false,
+            place: |_| None,
+            unchanged: same_version,
             content: Mutex::new(Content {
                 current: Objects::default(),
                 incoming: None,
@@ -73,6 +83,19 @@ impl<K: Resource, G: Clone + Eq + Hash + Ord> Mirror<K, G> {
     #[must_use]
     pub(crate) fn ignoring(self, unchanged: fn(&K, &K) -> bool) -> Self {
         Self { unchanged, ..self }
+    }
+
+    /// The same, with an index by place.
+    #[must_use]
+    pub(crate) fn indexed(self, place: fn(&K) -> Option<&str>) -> Self {
+        Self { place, ..self }
+    }
+
+    /// The groups with objects at a place.
+    pub(crate) fn groups_at(&self, place: &str) -> Vec<G> {
+        let content = self.content.lock();
+        let groups = content.current.by_place.get(place);
+        groups.into_iter().flat_map(BTreeMap::keys).cloned().collect()
     }
 
     /// The objects of a group, by name.
@@ -98,30 +121,58 @@ impl<K: Resource, G: Clone + Eq + Hash + Ord> Mirror<K, G> {
             Event::Apply(object) => {
                 let known = content.current.get(object.meta());
                 let idle = known.is_some_and(|known| (self.unchanged)(known, &object));
-                let touched = content.current.insert(object, self.group);
+                let touched = self.insert(&mut content.current, object);
                 if idle { BTreeSet::new() } else { touched }
             }
-            Event::Delete(object) => content.current.remove(object.meta()),
+            Event::Delete(object) => content.current.remove(object.meta(), self.place),
             Event::Init => {
                 content.incoming = Some(Objects::default());
                 BTreeSet::new()
             }
             Event::InitApply(object) => {
                 let incoming = content.incoming.get_or_insert_default();
-                incoming.insert(object, self.group);
+                self.insert(incoming, object);
                 BTreeSet::new()
             }
             Event::InitDone => {
                 let listed = content.incoming.take().unwrap_or_default();
                 let before = std::mem::replace(&mut content.current, listed);
                 self.synced.send_replace(true);
-                before
-                    .by_group
-                    .into_keys()
-                    .chain(content.current.by_group.keys().cloned())
-                    .collect()
+                self.changed_groups(&before, &content.current)
             }
         }
+    }
+
+    fn insert(&self, objects: &mut Objects<K, G>, object: K) -> BTreeSet<G> {
+        let mut touched = objects.remove(object.meta(), self.place);
+        let group = (self.group)(&object);
+        if let (Some(group), Some(id)) = (group, ObjectId::of(object.meta())) {
+            objects.put(
+                id,
+                group.clone(),
+                (self.place)(&object).map(str::to_owned),
+                object,
+            );
+            touched.insert(group);
+        }
+        touched
+    }
+
+    /// Groups of which a relist shows other objects than before.
+    fn changed_groups(&self, before: &Objects<K, G>, after: &Objects<K, G>) -> BTreeSet<G> {
+        let groups = before.by_group.keys().chain(after.by_group.keys());
+        let changed = groups.filter(|group| {
+            let (Some(before), Some(after)) = (before.by_group.get(group), after.by_group.get(group)) else {
+                return true;
+            };
+            let same = |(name, object): (&String, &Arc<K>)| {
+                after
+                    .get(name)
+                    .is_some_and(|other| (self.unchanged)(object, other))
+            };
+            before.len() != after.len() || !before.iter().all(same)
+        });
+        changed.cloned().collect()
     }
 }
 
@@ -129,23 +180,21 @@ impl<K, G> Default for Objects<K, G> {
     fn default() -> Self {
         Self {
             by_group: HashMap::new(),
+            by_place: HashMap::new(),
             group_of: HashMap::new(),
         }
     }
 }
 
 impl<K: Resource, G: Clone + Eq + Hash + Ord> Objects<K, G> {
-    fn insert(&mut self, object: K, group: fn(&K) -> Option<G>) -> BTreeSet<G> {
-        let mut touched = self.remove(object.meta());
-        if let (Some(group), Some(id)) = (group(&object), ObjectId::of(object.meta())) {
-            self.group_of.insert(id.clone(), group.clone());
-            self.by_group
-                .entry(group.clone())
-                .or_default()
-                .insert(id.name, Arc::new(object));
-            touched.insert(group);
+    fn put(&mut self, id: ObjectId, group: G, place: Option<String>, object: K) {
+        if let Some(place) = place {
+            let at = self.by_place.entry(place).or_default();
+            *at.entry(group.clone()).or_default() += 1;
         }
-        touched
+        self.group_of.insert(id.clone(), group.clone());
+        let objects = self.by_group.entry(group).or_default();
+        objects.insert(id.name, Arc::new(object));
     }
 
     fn get(&self, meta: &ObjectMeta) -> Option<&K> {
@@ -155,7 +204,7 @@ impl<K: Resource, G: Clone + Eq + Hash + Ord> Objects<K, G> {
         Some(object)
     }
 
-    fn remove(&mut self, meta: &ObjectMeta) -> BTreeSet<G> {
+    fn remove(&mut self, meta: &ObjectMeta, place: fn(&K) -> Option<&str>) -> BTreeSet<G> {
         let Some(id) = ObjectId::of(meta) else {
             return BTreeSet::new();
         };
@@ -163,12 +212,29 @@ impl<K: Resource, G: Clone + Eq + Hash + Ord> Objects<K, G> {
             return BTreeSet::new();
         };
         if let Some(objects) = self.by_group.get_mut(&group) {
-            objects.remove(&id.name);
+            let object = objects.remove(&id.name);
             if objects.is_empty() {
                 self.by_group.remove(&group);
             }
+            if let Some(place) = object.as_deref().and_then(place) {
+                self.leave(place, &group);
+            }
         }
         BTreeSet::from([group])
+    }
+
+    /// One object of the group fewer at the place.
+    fn leave(&mut self, place: &str, group: &G) {
+        let Some(groups) = self.by_place.get_mut(place) else {
+            return;
+        };
+        if let Some(objects) = groups.get_mut(group) {
+            *objects = objects.saturating_sub(1);
+        }
+        groups.retain(|_, objects| *objects > 0);
+        if groups.is_empty() {
+            self.by_place.remove(place);
+        }
     }
 }
 
@@ -230,5 +296,46 @@ mod tests {
         let touched = mirror.take(Event::Delete(object("a", "game")));
         assert_eq!(touched, BTreeSet::from([key("game")]));
         assert!(mirror.of(&key("game")).is_empty());
+    }
+
+    #[test]
+    fn relist_touches_only_changed_clusters() {
+        let mirror = Mirror::new(by_label::<ConfigMap>);
+        let at = |name: &str, cluster: &str, version: &str| {
+            let mut object = object(name, cluster);
+            object.metadata.resource_version = Some(version.to_owned());
+            object
+        };
+        for cluster in ["chat", "game"] {
+            mirror.take(Event::Apply(at(cluster, cluster, "1")));
+        }
+        mirror.take(Event::Init);
+        mirror.take(Event::InitApply(at("chat", "chat", "1")));
+        mirror.take(Event::InitApply(at("game", "game", "2")));
+        assert_eq!(mirror.take(Event::InitDone), BTreeSet::from([key("game")]));
+    }
+
+    #[test]
+    fn place_lists_groups_until_last_object_leaves() {
+        fn place(object: &ConfigMap) -> Option<&str> {
+            object.data.as_ref()?.get("place").map(String::as_str)
+        }
+        let mirror = Mirror::new(by_label::<ConfigMap>).indexed(place);
+        let at = |name: &str, place: &str| ConfigMap {
+            data: Some(BTreeMap::from([("place".to_owned(), place.to_owned())])),
+            ..object(name, "chat")
+        };
+        mirror.take(Event::Apply(at("a", "n1")));
+        mirror.take(Event::Apply(at("b", "n1")));
+        mirror.take(Event::Apply(at("a", "n2")));
+        assert_eq!(mirror.groups_at("n1"), [key("chat")]);
+        assert_eq!(mirror.groups_at("n2"), [key("chat")]);
+        mirror.take(Event::Delete(at("b", "n1")));
+        assert!(mirror.groups_at("n1").is_empty());
+        mirror.take(Event::Init);
+        mirror.take(Event::InitApply(at("a", "n3")));
+        mirror.take(Event::InitDone);
+        assert_eq!(mirror.groups_at("n3"), [key("chat")]);
+        assert!(mirror.groups_at("n2").is_empty());
     }
 }

@@ -104,16 +104,22 @@ where
                     if last_problem.take().is_some() {
                         tracing::info!(watch = self.path, "watch recovered");
                     }
-                    let prune = self.prune;
-                    let event = event.modify(|object| {
-                        object.meta_mut().managed_fields = None;
-                        prune(object);
-                    });
-                    let touched: Vec<_> = self.mirror.take(event).into_iter().collect();
-                    (self.touch)(&touched);
+                    self.accept(event);
                 }
                 Err(error) => self.log_error(&error, &mut last_problem),
             }
+        }
+    }
+
+    /// Takes in one event, and touches what it concerns.
+    pub(super) fn accept(&self, event: watcher::Event<K>) {
+        let event = event.modify(|object| {
+            object.meta_mut().managed_fields = None;
+            (self.prune)(object);
+        });
+        let touched: Vec<_> = self.mirror.take(event).into_iter().collect();
+        if !touched.is_empty() {
+            (self.touch)(&touched);
         }
     }
 
