@@ -12,7 +12,6 @@ use wsc_core::memory::Memory;
 use wsc_core::plan::{ControlCall, ControlVerb, Plan};
 use wsc_core::resources;
 
-use crate::control;
 use crate::error::{Error, describe};
 use crate::state::State;
 use crate::status;
@@ -139,7 +138,7 @@ async fn redis_secret(target: &Target<'_>, name: &str) -> Result<(), Error> {
 }
 
 async fn call(target: &Target<'_>, calls: &[ControlCall], applied: &mut Applied) {
-    for (call, result) in control::call_all(target.context, calls.to_vec()).await {
+    for (call, result) in target.context.control.call_all(calls.to_vec()).await {
         match result {
             Ok(sample) => {
                 applied.granted += newly_granted(target, &call);

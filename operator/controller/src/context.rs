@@ -2,16 +2,14 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
 use wsc_core::validate::Images;
 
 use crate::api::ApiServer;
+use crate::control::ControlLane;
 use crate::report::events::Events;
 use crate::report::metrics::Metrics;
+use crate::sample::Sampler;
 use crate::watch::World;
-
-/// Concurrent requests to pods, over all clusters.
-pub(crate) const POD_CALLS: usize = 32;
 
 pub(crate) struct Context {
     pub(crate) api: ApiServer,
@@ -19,6 +17,6 @@ pub(crate) struct Context {
     pub(crate) images: Images,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) events: Events,
-    /// Bounds requests to pods: [`POD_CALLS`].
-    pub(crate) pod_calls: Semaphore,
+    pub(crate) sampler: Arc<Sampler>,
+    pub(crate) control: ControlLane,
 }

@@ -7,43 +7,72 @@ use futures::stream;
 use hyper::Method;
 use hyper::body::Bytes;
 use k8s_openapi::jiff::Timestamp;
+use tokio::sync::Semaphore;
 use wsc_contract::control::Shed;
 use wsc_contract::{paths, ports};
 use wsc_core::observed::Sample;
 use wsc_core::plan::{ControlCall, ControlVerb};
 
-use crate::context::{Context, POD_CALLS};
 use crate::error::{Error, PodError};
-use crate::sample::{http, parse};
+use crate::sample::http::{self, PodClient, PodRequest};
+use crate::sample::parse;
 
-/// Does the calls, many at a time, and returns each with the pod's answer. All are idempotent, so nothing is tried again here.
-pub(crate) async fn call_all(
-    context: &Context,
-    calls: Vec<ControlCall>,
-) -> Vec<(ControlCall, Result<Sample, Error>)> {
-    let calls: Vec<_> = calls.into_iter().map(|call| call_one(context, call)).collect();
-    stream::iter(calls).buffer_unordered(POD_CALLS).collect().await
+/// Control calls that are under way at the same time. Samples have slots of their own, so that silent pods delay no drain.
+const SLOTS: usize = 64;
+/// Of one cluster.
+const SLOTS_PER_CLUSTER: usize = 8;
+
+/// Sends control calls.
+#[derive(Debug)]
+pub(crate) struct ControlLane {
+    client: PodClient,
+    slots: Semaphore,
 }
 
-async fn call_one(context: &Context, call: ControlCall) -> (ControlCall, Result<Sample, Error>) {
-    // The semaphore is never closed.
-    let _slot = context.pod_calls.acquire().await;
-    let result = send(&call, ports::CONTROL.number).await;
-    (call, result)
+impl ControlLane {
+    pub(crate) fn new(client: PodClient) -> Self {
+        Self {
+            client,
+            slots: Semaphore::new(SLOTS),
+        }
+    }
+
+    /// Sends the calls, several at a time, and returns each with the pod's answer. All are idempotent, so nothing is retried here.
+    pub(crate) async fn call_all(
+        &self,
+        calls: Vec<ControlCall>,
+    ) -> Vec<(ControlCall, Result<Sample, Error>)> {
+        let calls: Vec<_> = calls.into_iter().map(|call| self.call_one(call)).collect();
+        stream::iter(calls)
+            .buffer_unordered(SLOTS_PER_CLUSTER)
+            .collect()
+            .await
+    }
+
+    async fn call_one(&self, call: ControlCall) -> (ControlCall, Result<Sample, Error>) {
+        // The semaphore is never closed.
+        let _slot = self.slots.acquire().await;
+        let result = send(&self.client, &call, ports::CONTROL.number).await;
+        (call, result)
+    }
 }
 
-async fn send(call: &ControlCall, port: u16) -> Result<Sample, Error> {
-    let answer = exchange(call, port).await;
+async fn send(client: &PodClient, call: &ControlCall, port: u16) -> Result<Sample, Error> {
+    let answer = exchange(client, call, port).await;
     answer.map_err(|source| Error::Pod {
         what: format!("{} of pod {}", verb(&call.verb), call.pod),
         source,
     })
 }
 
-async fn exchange(call: &ControlCall, port: u16) -> Result<Sample, PodError> {
+async fn exchange(client: &PodClient, call: &ControlCall, port: u16) -> Result<Sample, PodError> {
     let (method, path, body) = request(&call.verb);
-    let address = SocketAddr::new(call.address, port);
-    let answer = http::send(address, method, path, body, http::STATS_BYTES).await?;
+    let request = PodRequest {
+        method,
+        body,
+        ..PodRequest::get(SocketAddr::new(call.address, port), path, http::STATS_BYTES)
+    };
+    let answer = client.send(request).await?;
     Ok(parse::stats(&answer, &call.pod, &call.pod_uid, Timestamp::now())?)
 }
 
@@ -131,11 +160,20 @@ mod tests {
             },
         };
 
-        assert!(send(&call(ControlVerb::Cordon), port).await.unwrap().cordoned);
-        send(&call(ControlVerb::Uncordon), port).await.unwrap();
-        assert_eq!(send(&call(shed("b")), port).await.unwrap().shed_target, 5);
+        let client = PodClient::default();
         assert!(
-            send(&call(shed("gone")), port).await.is_err(),
+            send(&client, &call(ControlVerb::Cordon), port)
+                .await
+                .unwrap()
+                .cordoned
+        );
+        send(&client, &call(ControlVerb::Uncordon), port).await.unwrap();
+        assert_eq!(
+            send(&client, &call(shed("b")), port).await.unwrap().shed_target,
+            5
+        );
+        assert!(
+            send(&client, &call(shed("gone")), port).await.is_err(),
             "another process lives there now"
         );
         assert_eq!(

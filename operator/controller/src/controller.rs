@@ -3,16 +3,12 @@
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use futures::FutureExt;
 use k8s_openapi::jiff::Timestamp;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
-use tokio_util::task::AbortOnDropHandle;
+use tokio::time::timeout;
 use tracing::Instrument;
 use wsc_core::validate::validate;
 
@@ -24,13 +20,10 @@ use crate::report::{self, Outcome};
 use crate::sample::{self, Samples};
 use crate::state::State;
 use crate::status;
+use crate::worker::{Pacer, Wake};
 
 /// Deadline of a pass; every call in it has a shorter one.
 const PASS_DEADLINE: Duration = Duration::from_mins(2);
-/// First and longest pause after failed passes; jitter adds up to as much again. One step may fail for hours, and the pool is
-/// reconciled all the same.
-const FIRST_PAUSE: Duration = Duration::from_millis(150);
-const LONGEST_PAUSE: Duration = Duration::from_millis(2_500);
 /// An invalid resource is reconciled again when it changes.
 const REFUSED_PAUSE: Duration = Duration::from_mins(10);
 
@@ -38,14 +31,6 @@ const REFUSED_PAUSE: Duration = Duration::from_mins(10);
 pub(crate) struct Controller {
     context: Arc<Context>,
     workers: Mutex<HashMap<ClusterKey, Arc<Wake>>>,
-}
-
-/// How a worker is woken.
-#[derive(Default)]
-struct Wake {
-    notify: Notify,
-    /// There is an event since the last pass began.
-    pending: AtomicBool,
 }
 
 /// The result of a pass.
@@ -68,8 +53,7 @@ impl Controller {
         let mut workers = self.workers.lock();
         for key in keys {
             if let Some(wake) = workers.get(key) {
-                wake.pending.store(true, Ordering::Relaxed);
-                wake.notify.notify_one();
+                wake.event();
                 continue;
             }
             let wake = Arc::new(Wake::default());
@@ -83,40 +67,25 @@ impl Controller {
             scope.until_synced().await;
         }
         let samples = Arc::new(Samples::default());
-        let (resample, answered) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let task = sample::run(
-            self.context.clone(),
-            key.clone(),
-            samples.clone(),
-            resample.clone(),
-            answered.clone(),
-        );
-        let span = tracing::info_span!("sample", cluster = %key);
-        let _task = AbortOnDropHandle::new(tokio::spawn(task.instrument(span)));
+        let sampling = self
+            .context
+            .sampler
+            .subscribe(key.clone(), samples.clone(), wake.clone());
         let mut state = State::default();
-        let pauses = ExponentialBuilder::default()
-            .with_min_delay(FIRST_PAUSE)
-            .with_max_delay(LONGEST_PAUSE)
-            .without_max_times()
-            .with_jitter();
-        let mut backoff = pauses.build();
+        let mut pacer = Pacer::default();
         loop {
-            wake.pending.store(false, Ordering::Relaxed);
+            pacer.begin(&wake);
             let span = tracing::info_span!("reconcile", cluster = %key, generation = tracing::field::Empty);
             let pass = self.pass(&key, &samples, &mut state).instrument(span).await;
             if pass.outcome == Outcome::Gone && self.retire(&key, &wake) {
                 return;
             }
-            resample.notify_one();
-            if matches!(pass.outcome, Outcome::Failed | Outcome::Abandoned) {
-                sleep(backoff.next().unwrap_or(LONGEST_PAUSE)).await;
-                continue;
-            }
-            backoff = pauses.build();
-            tokio::select! {
-                () = wake.notify.notified() => {}
-                () = answered.notified() => {}
-                () = sleep(pass.recheck) => {}
+            sampling.update(sample::targets(&self.context.world, &key));
+            match pass.outcome {
+                Outcome::Failed | Outcome::Abandoned => pacer.failed().await,
+                Outcome::Done | Outcome::Refused | Outcome::Gone => {
+                    pacer.succeeded(&wake, pass.recheck).await;
+                }
             }
         }
     }
@@ -124,7 +93,7 @@ impl Controller {
     /// The worker may end, unless there is an event again.
     fn retire(&self, key: &ClusterKey, wake: &Wake) -> bool {
         let mut workers = self.workers.lock();
-        if wake.pending.load(Ordering::Relaxed) {
+        if wake.is_pending() {
             return false;
         }
         workers.remove(key);

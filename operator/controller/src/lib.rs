@@ -20,6 +20,7 @@ mod sample;
 mod state;
 mod status;
 mod watch;
+mod worker;
 
 pub use report::metrics::example as example_metrics;
 

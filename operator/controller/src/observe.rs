@@ -11,7 +11,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use wsc_api::v1alpha1::WebSocketCluster;
 use wsc_contract::labels::Component;
 use wsc_contract::names;
-use wsc_core::observed::{AgentView, Observed, PodView, ProxyView};
+use wsc_core::observed::{Observed, PodView, ProxyView};
 use wsc_core::validate::ValidCluster;
 
 use crate::context::Context;
@@ -119,8 +119,7 @@ fn server_pods(
             && Uid::of_controller(&pod.metadata).as_deref() == Some(cluster.uid.as_str())
     });
     ours.filter_map(|pod| {
-        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
-        let node = node.and_then(|name| context.world.node(name));
+        let node = pods::node_name(pod).and_then(|name| context.world.node(name));
         let view = pods::view(&cluster.name, pod, node.as_deref())?;
         Some((view.name.clone(), view))
     })
@@ -138,7 +137,7 @@ fn proxies(live: &BTreeMap<String, Arc<Pod>>, samples: &Samples, now: Timestamp)
             terminating: pod.metadata.deletion_timestamp.is_some(),
             agent: Uid::of(&pod.metadata)
                 .and_then(|uid| samples.agent(&uid))
-                .filter(|agent: &AgentView| now.duration_since(agent.at) <= AGENT_FRESH),
+                .filter(|agent| now.duration_since(agent.at) <= AGENT_FRESH),
         })
         .collect()
 }

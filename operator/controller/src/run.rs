@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use kube::client::ClientBuilder;
 use kube::{Client, Config};
-use tokio::sync::Semaphore;
 use wsc_core::validate::Images;
 use wsc_runtime::admin::{BindError, bind};
 use wsc_runtime::signals::{SignalError, Signals};
@@ -14,10 +13,13 @@ use wsc_runtime::signals::{SignalError, Signals};
 use crate::admin;
 use crate::api::ApiServer;
 use crate::args::RunArgs;
-use crate::context::{Context, POD_CALLS};
+use crate::context::Context;
+use crate::control::ControlLane;
 use crate::controller::Controller;
 use crate::report::events::Events;
 use crate::report::metrics::Metrics;
+use crate::sample::Sampler;
+use crate::sample::http::PodClient;
 use crate::watch::liveness::{LivenessLayer, WatchLiveness};
 use crate::watch::{Touch, World};
 
@@ -66,6 +68,7 @@ async fn run(args: RunArgs) -> Result<(), RunError> {
         "started"
     );
     let context = context(&args, &client, metrics.clone(), liveness);
+    tokio::spawn(context.sampler.clone().run());
     let controller = Controller::new(context.clone());
     let touch: Touch = Arc::new(move |keys| controller.enqueue(keys));
     context.world.start(&client, &metrics, &touch);
@@ -83,6 +86,7 @@ fn context(
     metrics: Arc<Metrics>,
     liveness: Arc<WatchLiveness>,
 ) -> Arc<Context> {
+    let pods = PodClient::default();
     Arc::new(Context {
         api: ApiServer::new(client.clone(), metrics.clone()),
         world: Arc::new(World::new(&args.watch_namespaces, liveness)),
@@ -92,9 +96,10 @@ fn context(
             redis: args.redis_image.clone(),
             operator_namespace: args.pod_namespace.clone(),
         },
-        metrics,
         events: Events::new(client.clone(), args.pod_name.clone()),
-        pod_calls: Semaphore::new(POD_CALLS),
+        sampler: Sampler::new(pods.clone(), metrics.clone()),
+        control: ControlLane::new(pods),
+        metrics,
     })
 }
 

@@ -1,15 +1,15 @@
-//! Samples server pods and proxies every few seconds, and keeps the newest answers.
+//! Samples server pods and proxies every few seconds, and keeps the newest answers. One scheduler decides for all clusters which pod
+//! is asked next; this module only sends.
 
 pub(crate) mod http;
 pub(crate) mod parse;
+mod schedule;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
-use futures::stream;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use parking_lot::Mutex;
@@ -20,15 +20,17 @@ use wsc_contract::{paths, ports};
 use wsc_core::observed::{AgentView, PodView, Sample};
 use wsc_core::samples::ServerSamples;
 
-use crate::context::{Context, POD_CALLS};
 use crate::error::{Error, PodError};
 use crate::identity::{ClusterKey, PodName, Uid};
 use crate::observe::pods;
+use crate::report::metrics::Metrics;
+use crate::watch::World;
+use crate::worker::Wake;
+use http::{PodClient, PodRequest};
+use schedule::{ClusterId, Question, SLOTS, Schedule, Target};
 
-/// Interval of samples, with 10 % of jitter, so that clusters are not sampled at the same time.
-const TICK: Duration = Duration::from_secs(5);
-/// A change of the pods starts a round at once, but not more often than this.
-const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+/// While nothing is due.
+const IDLE: Duration = Duration::from_mins(1);
 
 /// The newest answers of one cluster's pods, by the pods' uids.
 #[derive(Debug, Default)]
@@ -39,22 +41,41 @@ pub(crate) struct Samples {
 #[derive(Debug, Default)]
 struct Content {
     servers: ServerSamples,
-    agents: HashMap<Uid, AgentView>,
-}
-
-/// One pod to sample.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Target {
-    uid: Uid,
-    name: PodName,
-    ip: IpAddr,
-    component: Component,
-    ready: bool,
+    agents: HashMap<Uid, Arc<AgentView>>,
 }
 
 enum Answer {
     Server(Sample),
     Agent(AgentView),
+}
+
+/// Samples the pods of all clusters.
+pub(crate) struct Sampler {
+    state: Mutex<State>,
+    /// Something may be due earlier than planned.
+    wake: Notify,
+    client: PodClient,
+    metrics: Arc<Metrics>,
+}
+
+struct State {
+    schedule: Schedule,
+    feeds: HashMap<ClusterId, Feed>,
+}
+
+/// Where the answers of one cluster go.
+#[derive(Clone)]
+struct Feed {
+    key: ClusterKey,
+    samples: Arc<Samples>,
+    worker: Arc<Wake>,
+}
+
+/// The pods of a cluster are sampled until this is dropped.
+pub(crate) struct Subscription {
+    sampler: Arc<Sampler>,
+    id: ClusterId,
+    samples: Arc<Samples>,
 }
 
 impl Samples {
@@ -68,7 +89,7 @@ impl Samples {
     }
 
     /// The newest status of the agent of a proxy pod.
-    pub(crate) fn agent(&self, pod_uid: &Uid) -> Option<AgentView> {
+    pub(crate) fn agent(&self, pod_uid: &Uid) -> Option<Arc<AgentView>> {
         self.content.lock().agents.get(pod_uid).cloned()
     }
 
@@ -77,7 +98,7 @@ impl Samples {
         self.content.lock().servers.answered(sample);
     }
 
-    fn keep(&self, targets: &BTreeSet<Target>) {
+    fn keep(&self, targets: &[Target]) {
         let uids: BTreeSet<&str> = targets.iter().map(|target| &*target.uid).collect();
         let mut content = self.content.lock();
         content.servers.retain(|uid| uids.contains(uid));
@@ -85,115 +106,172 @@ impl Samples {
     }
 
     fn put(&self, target: &Target, answer: Answer) {
+        let mut content = self.content.lock();
         match answer {
-            Answer::Server(sample) => self.content.lock().servers.sampled(sample),
+            Answer::Server(sample) => content.servers.sampled(sample),
             Answer::Agent(agent) => {
-                self.content.lock().agents.insert(target.uid.clone(), agent);
+                content.agents.insert(target.uid.clone(), Arc::new(agent));
             }
         }
     }
 }
 
-/// Samples one cluster until it is dropped. After each round `done` is notified; `resample` starts a round if the pods changed.
-pub(crate) async fn run(
-    context: Arc<Context>,
-    key: ClusterKey,
-    samples: Arc<Samples>,
-    resample: Arc<Notify>,
-    done: Arc<Notify>,
-) {
-    let mut asked = BTreeSet::new();
-    let mut last = Instant::now();
-    let mut next = last;
-    loop {
-        let tick = tokio::select! {
-            () = tokio::time::sleep_until(next) => true,
-            () = resample.notified() => false,
+impl Sampler {
+    pub(crate) fn new(client: PodClient, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(State {
+                schedule: Schedule::new(SLOTS, rand::random()),
+                feeds: HashMap::new(),
+            }),
+            wake: Notify::new(),
+            client,
+            metrics,
+        })
+    }
+
+    /// Samples the pods of this cluster from now on. `worker` is woken when all healthy ones have answered.
+    pub(crate) fn subscribe(
+        self: &Arc<Self>,
+        key: ClusterKey,
+        samples: Arc<Samples>,
+        worker: Arc<Wake>,
+    ) -> Subscription {
+        let mut state = self.state.lock();
+        let id = state.schedule.add_cluster(Instant::now().into_std());
+        let feed = Feed {
+            key,
+            samples: samples.clone(),
+            worker,
         };
-        let mut targets = targets(&context, &key);
-        if !tick && targets == asked {
-            continue;
+        state.feeds.insert(id, feed);
+        Subscription {
+            sampler: self.clone(),
+            id,
+            samples,
         }
-        if !tick && last.elapsed() < SHORTEST_PAUSE {
-            tokio::time::sleep_until(last + SHORTEST_PAUSE).await;
-            targets = self::targets(&context, &key);
+    }
+
+    /// Sends what is due, until the process ends.
+    pub(crate) async fn run(self: Arc<Self>) {
+        loop {
+            let wakes_at = self.send_due();
+            let idle = Instant::now() + IDLE;
+            tokio::select! {
+                () = tokio::time::sleep_until(wakes_at.map_or(idle, Instant::from_std)) => {}
+                () = self.wake.notified() => {}
+            }
         }
-        samples.keep(&targets);
-        ask_all(&context, &samples, &targets).await;
-        asked = targets;
-        last = Instant::now();
-        next = last + TICK.mul_f64(rand::random_range(0.9..1.1));
-        done.notify_one();
+    }
+
+    fn send_due(self: &Arc<Self>) -> Option<std::time::Instant> {
+        let mut state = self.state.lock();
+        while let Some(question) = state.schedule.next(Instant::now().into_std()) {
+            tokio::spawn(self.clone().sample(question));
+        }
+        state.schedule.wakes_at()
+    }
+
+    async fn sample(self: Arc<Self>, question: Question) {
+        let answer = ask(&self.client, &question).await;
+        self.metrics.sample(answer.is_ok());
+        let mut state = self.state.lock();
+        let now = Instant::now().into_std();
+        let news = state.schedule.finished(&question, answer.is_ok(), now);
+        let feed = state.feeds.get(&question.cluster).cloned();
+        drop(state);
+        self.wake.notify_one();
+        let Some(feed) = feed else {
+            return;
+        };
+        match answer {
+            Ok(answer) => feed.samples.put(&question.target, answer),
+            Err(error) => {
+                tracing::debug!(cluster = %feed.key, pod = &*question.target.name, error = %error, "sample failed");
+            }
+        }
+        if news {
+            feed.worker.sampled();
+        }
     }
 }
 
-fn targets(context: &Context, key: &ClusterKey) -> BTreeSet<Target> {
-    let Some(scope) = context.world.scope(&key.namespace) else {
-        return BTreeSet::new();
-    };
-    let pods = scope.pods.of(key);
-    pods.values().filter_map(|pod| target(pod)).collect()
+impl Subscription {
+    /// The pods to sample from now on.
+    pub(crate) fn update(&self, targets: Vec<Target>) {
+        self.samples.keep(&targets);
+        let now = Instant::now().into_std();
+        self.sampler
+            .state
+            .lock()
+            .schedule
+            .set_targets(self.id, targets, now);
+        self.sampler.wake.notify_one();
+    }
 }
 
-fn target(pod: &Pod) -> Option<Target> {
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let mut state = self.sampler.state.lock();
+        state.schedule.remove_cluster(self.id);
+        state.feeds.remove(&self.id);
+    }
+}
+
+/// The pods of a cluster that can be sampled.
+pub(crate) fn targets(world: &World, key: &ClusterKey) -> Vec<Target> {
+    let Some(scope) = world.scope(&key.namespace) else {
+        return Vec::new();
+    };
+    let pods = scope.pods.of(key);
+    pods.values().filter_map(|pod| target(pod, world)).collect()
+}
+
+fn target(pod: &Pod, world: &World) -> Option<Target> {
     let component = pods::component(pod)?;
     let status = pod.status.as_ref()?;
     let running = status.phase.as_deref() == Some("Running");
     if component == Component::Redis || !running {
         return None;
     }
+    let node = pods::node_name(pod).and_then(|name| world.node(name));
     Some(Target {
         uid: Uid::of(&pod.metadata)?,
         name: PodName::of(&pod.metadata)?,
         ip: status.pod_ip.as_ref()?.parse().ok()?,
         component,
         ready: pods::ready_since(pod).is_some(),
+        node_ready: pods::node_ready(pod, node.as_deref()),
     })
 }
 
-async fn ask_all(context: &Context, samples: &Samples, targets: &BTreeSet<Target>) {
-    let questions: Vec<_> = targets
-        .iter()
-        .map(|target| ask_one(context, samples, target))
-        .collect();
-    stream::iter(questions)
-        .buffer_unordered(POD_CALLS)
-        .collect::<()>()
-        .await;
-}
-
-async fn ask_one(context: &Context, samples: &Samples, target: &Target) {
-    let answer = {
-        // The semaphore is never closed; the bound holds over all clusters.
-        let _slot = context.pod_calls.acquire().await;
-        ask(target).await
-    };
-    context.metrics.sample(answer.is_ok());
-    match answer {
-        Ok(answer) => samples.put(target, answer),
-        Err(error) => tracing::debug!(pod = &*target.name, error = %error, "sample failed"),
-    }
-}
-
-async fn ask(target: &Target) -> Result<Answer, Error> {
-    let answer = match target.component {
-        Component::Proxy => ask_agent(target).await.map(Answer::Agent),
-        _ => ask_server(target).await.map(Answer::Server),
+async fn ask(client: &PodClient, question: &Question) -> Result<Answer, Error> {
+    let answer = match question.target.component {
+        Component::Proxy => ask_agent(client, question).await.map(Answer::Agent),
+        _ => ask_server(client, question).await.map(Answer::Server),
     };
     answer.map_err(|source| Error::Pod {
-        what: format!("sample of pod {}", &*target.name),
+        what: format!("sample of pod {}", &*question.target.name),
         source,
     })
 }
 
-async fn ask_agent(target: &Target) -> Result<AgentView, PodError> {
-    let address = SocketAddr::new(target.ip, ports::AGENT.number);
-    let body = http::get(address, paths::STATUS, http::AGENT_BYTES).await?;
+async fn ask_agent(client: &PodClient, question: &Question) -> Result<AgentView, PodError> {
+    let address = SocketAddr::new(question.target.ip, ports::AGENT.number);
+    let request = PodRequest {
+        keep_alive: question.keep_alive,
+        ..PodRequest::get(address, paths::STATUS, http::AGENT_BYTES)
+    };
+    let body = client.send(request).await?;
     Ok(parse::agent(&body, Timestamp::now())?)
 }
 
-async fn ask_server(target: &Target) -> Result<Sample, PodError> {
+async fn ask_server(client: &PodClient, question: &Question) -> Result<Sample, PodError> {
+    let target = &question.target;
     let address = SocketAddr::new(target.ip, ports::CONTROL.number);
-    let body = http::get(address, paths::STATS, http::STATS_BYTES).await?;
+    let request = PodRequest {
+        keep_alive: question.keep_alive,
+        ..PodRequest::get(address, paths::STATS, http::STATS_BYTES)
+    };
+    let body = client.send(request).await?;
     Ok(parse::stats(&body, &target.name, &target.uid, Timestamp::now())?)
 }

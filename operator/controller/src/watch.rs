@@ -18,6 +18,7 @@ use kube::{Client, Resource};
 use wsc_api::v1alpha1::WebSocketCluster;
 
 use crate::identity::ClusterKey;
+use crate::observe::pods;
 use crate::report::metrics::Metrics;
 use liveness::WatchLiveness;
 pub(crate) use mirror::Mirror;
@@ -149,17 +150,13 @@ fn node_name(node: &Node) -> Option<String> {
     node.metadata.name.clone()
 }
 
-fn node_of_pod(pod: &Pod) -> Option<&str> {
-    pod.spec.as_ref()?.node_name.as_deref()
-}
-
 impl Scope {
     fn new(namespace: Option<String>) -> Self {
         Self {
             namespace,
             paths: Vec::new(),
             clusters: Arc::new(Mirror::new(mirror::key_from_cluster)),
-            pods: Arc::new(Mirror::new(mirror::by_label).indexed(node_of_pod)),
+            pods: Arc::new(Mirror::new(mirror::by_label).indexed(pods::node_name)),
             deployments: Arc::new(Mirror::new(mirror::by_label)),
             services: Arc::new(Mirror::new(mirror::by_label)),
             config_maps: Arc::new(Mirror::new(mirror::by_label)),

@@ -142,7 +142,7 @@ fn live_agents<'a>(
     let proxies = draft.observed.proxies.iter();
     proxies
         .filter(|proxy| !proxy.terminating && (proxy.ready || proxy.agent.is_some()))
-        .map(|proxy| proxy.agent.as_ref())
+        .map(|proxy| proxy.agent.as_deref())
 }
 
 /// Empty by two samples of the pod and by every proxy. After the deadline a proxy that does not answer is not waited for.

@@ -237,7 +237,7 @@ pub struct ProxyView {
     pub ready: bool,
     pub terminating: bool,
     /// The newest answer of the agent; `None` if there was none in the last 15 s.
-    pub agent: Option<AgentView>,
+    pub agent: Option<Arc<AgentView>>,
 }
 
 /// The answer of an agent's `/status`, as far as decisions need it.

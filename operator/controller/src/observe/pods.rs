@@ -23,6 +23,11 @@ pub(crate) fn component(pod: &Pod) -> Option<Component> {
         .find(|component| component.as_str() == label)
 }
 
+/// The node that it runs on.
+pub(crate) fn node_name(pod: &Pod) -> Option<&str> {
+    pod.spec.as_ref()?.node_name.as_deref()
+}
+
 /// Since when it has been ready, if it is.
 pub(crate) fn ready_since(pod: &Pod) -> Option<Timestamp> {
     let ready = condition(pod, "Ready").filter(|condition| condition.status == "True")?;
@@ -53,7 +58,7 @@ pub(crate) fn view(cluster: &str, pod: &Pod, node: Option<&Node>) -> Option<PodV
             .and_then(|status| status.pod_ip.as_deref())
             .and_then(|ip| ip.parse::<IpAddr>().ok()),
         listener: resources::listener(pod),
-        node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+        node: node_name(pod).map(str::to_owned),
         node_ready: node_ready(pod, node),
         zone: node.and_then(|node| text(node.metadata.labels.as_ref(), ZONE_LABEL)),
         waiting_reason: waiting_reason(pod),
@@ -88,7 +93,7 @@ fn phase(pod: &Pod) -> PodPhase {
 }
 
 /// A node that is not known is ready: the permission to see nodes may be missing, or the watch of pods may be ahead.
-fn node_ready(pod: &Pod, node: Option<&Node>) -> bool {
+pub(crate) fn node_ready(pod: &Pod, node: Option<&Node>) -> bool {
     let lost = pod
         .status
         .as_ref()

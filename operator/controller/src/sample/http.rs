@@ -1,20 +1,23 @@
-//! One bounded request to a pod: no redirect is followed, no answer is trusted to end.
+//! Bounded requests to pods: no redirect is followed, no answer is trusted to end.
 
-use std::convert::Infallible;
-use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
-use hyper::client::conn::http1;
-use hyper::header::{CONNECTION, CONTENT_TYPE, HOST};
+use hyper::header::{CONNECTION, CONTENT_TYPE};
 use hyper::{Method, Request, StatusCode};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 /// Connecting, asking and reading together. A pod that needs longer is no source of data.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
+/// Within a cluster a connection is made in a few milliseconds; a lost node answers nothing.
+const CONNECT_DEADLINE: Duration = Duration::from_millis(300);
+/// Longer than the interval of samples, and shorter than the servers' own limit of 10 s.
+const KEPT_ALIVE: Duration = Duration::from_secs(8);
 /// `/stats` is below 4 KiB with 50 proxies in `via`.
 pub(crate) const STATS_BYTES: usize = 64 << 10;
 /// An agent's `/status` has a line for each of up to 4000 servers.
@@ -25,12 +28,15 @@ const BUFFER_BYTES: usize = 64 << 10;
 /// Why a request to a pod has no result.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RequestError {
-    #[error("cannot connect to {address}: {source}")]
-    Connect { address: SocketAddr, source: io::Error },
     #[error("invalid request: {0}")]
     Request(#[from] hyper::http::Error),
-    #[error("HTTP exchange failed: {0}")]
-    Exchange(#[from] hyper::Error),
+    #[error("cannot connect to {address}: {}", cause(source))]
+    Connect {
+        address: SocketAddr,
+        source: legacy::Error,
+    },
+    #[error("HTTP exchange failed: {}", cause(.0))]
+    Exchange(#[source] legacy::Error),
     #[error("cannot read the response: {0}")]
     Body(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("response status {0}")]
@@ -39,50 +45,87 @@ pub(crate) enum RequestError {
     Deadline,
 }
 
-/// The body of a successful answer, at most `limit` bytes.
-pub(crate) async fn get(address: SocketAddr, path: &str, limit: usize) -> Result<Bytes, RequestError> {
-    send(address, Method::GET, path, Bytes::new(), limit).await
+/// A request to the port of a pod.
+#[derive(Clone, Debug)]
+pub(crate) struct PodRequest {
+    pub(crate) address: SocketAddr,
+    pub(crate) method: Method,
+    pub(crate) path: &'static str,
+    /// JSON, unless it is empty.
+    pub(crate) body: Bytes,
+    /// Most bytes of the answer.
+    pub(crate) limit: usize,
+    pub(crate) keep_alive: bool,
 }
 
-/// The same for any method, with a JSON body unless it is empty.
-pub(crate) async fn send(
-    address: SocketAddr,
-    method: Method,
-    path: &str,
-    body: Bytes,
-    limit: usize,
-) -> Result<Bytes, RequestError> {
-    let request = exchange(address, method, path, body, limit);
-    tokio::time::timeout(DEADLINE, request)
-        .await
-        .unwrap_or(Err(RequestError::Deadline))
+/// The client of all pods.
+#[derive(Clone, Debug)]
+pub(crate) struct PodClient {
+    client: Client<HttpConnector, Full<Bytes>>,
 }
 
-async fn exchange(
-    address: SocketAddr,
-    method: Method,
-    path: &str,
-    body: Bytes,
-    limit: usize,
-) -> Result<Bytes, RequestError> {
-    let socket = TcpStream::connect(address)
-        .await
-        .map_err(|source| RequestError::Connect { address, source })?;
-    let (mut sender, connection) = http1::Builder::new()
-        .max_buf_size(BUFFER_BYTES)
-        .handshake(TokioIo::new(socket))
-        .await?;
-    let mut request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header(HOST, address.to_string())
-        .header(CONNECTION, "close");
-    if !body.is_empty() {
-        request = request.header(CONTENT_TYPE, "application/json");
+impl PodRequest {
+    pub(crate) fn get(address: SocketAddr, path: &'static str, limit: usize) -> Self {
+        Self {
+            address,
+            method: Method::GET,
+            path,
+            body: Bytes::new(),
+            limit,
+            keep_alive: false,
+        }
     }
-    let request = request.body(Full::new(body))?;
-    let answer = async {
-        let response = sender.send_request(request).await?;
+}
+
+impl Default for PodClient {
+    fn default() -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(CONNECT_DEADLINE));
+        connector.set_nodelay(true);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(KEPT_ALIVE)
+            .pool_max_idle_per_host(1)
+            .http1_max_buf_size(BUFFER_BYTES)
+            .build(connector);
+        Self { client }
+    }
+}
+
+impl PodClient {
+    /// The body of a successful answer.
+    pub(crate) async fn send(&self, request: PodRequest) -> Result<Bytes, RequestError> {
+        tokio::time::timeout(DEADLINE, self.exchange(request))
+            .await
+            .unwrap_or(Err(RequestError::Deadline))
+    }
+
+    async fn exchange(&self, request: PodRequest) -> Result<Bytes, RequestError> {
+        let PodRequest {
+            address,
+            method,
+            path,
+            body,
+            limit,
+            keep_alive,
+        } = request;
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("http://{address}{path}"));
+        if !body.is_empty() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        if !keep_alive {
+            request = request.header(CONNECTION, "close");
+        }
+        let response = self.client.request(request.body(Full::new(body))?);
+        let response = response.await.map_err(|source| {
+            if source.is_connect() {
+                RequestError::Connect { address, source }
+            } else {
+                RequestError::Exchange(source)
+            }
+        })?;
         let status = response.status();
         let body = Limited::new(response.into_body(), limit).collect().await;
         let body = body.map_err(RequestError::Body)?.to_bytes();
@@ -91,31 +134,27 @@ async fn exchange(
         } else {
             Err(RequestError::Status(status))
         }
-    };
-    // The connection is driven here and not by a task of its own, so that it ends with the request.
-    tokio::select! {
-        answer = answer => answer,
-        never = drive(connection) => match never {},
     }
 }
 
-/// Drives the connection. Once that has ended, what was received may still wait to be read: the reader ends by itself.
-async fn drive<C, E>(connection: C) -> Infallible
-where
-    C: Future<Output = Result<(), E>>,
-    E: std::fmt::Display,
-{
-    if let Err(error) = connection.await {
-        tracing::trace!(error = %error, "connection to a pod ended");
+/// The innermost error: the client's own text names only the step.
+fn cause(error: &legacy::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
     }
-    std::future::pending().await
+    cause.to_string()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use axum::Router;
     use axum::response::Redirect;
     use axum::routing::get as route;
+    use axum::serve::ListenerExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
@@ -126,6 +165,12 @@ mod tests {
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move { axum::serve(listener, app).await });
         address
+    }
+
+    async fn get(address: SocketAddr, path: &'static str, limit: usize) -> Result<Bytes, RequestError> {
+        PodClient::default()
+            .send(PodRequest::get(address, path, limit))
+            .await
     }
 
     /// Answers one request with these bytes, and holds or closes the connection.
@@ -199,5 +244,33 @@ mod tests {
         drop(listener);
         let problem = get(address, "/stats", 1024).await.unwrap_err().to_string();
         assert!(problem.contains("cannot connect to"), "{problem}");
+    }
+
+    /// The number of connections that three requests need.
+    async fn connections(keep_alive: bool) -> usize {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let count = accepted.clone();
+        let listener = listener.tap_io(move |_| {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+        let app = Router::new().route("/stats", route(|| async { "{}" }));
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        let client = PodClient::default();
+        for _ in 0..3 {
+            let request = PodRequest {
+                keep_alive,
+                ..PodRequest::get(address, "/stats", 64)
+            };
+            assert_eq!(client.send(request).await.unwrap(), "{}");
+        }
+        accepted.load(Ordering::Relaxed)
+    }
+
+    #[tokio::test]
+    async fn kept_connection_serves_several_requests() {
+        assert_eq!(connections(true).await, 1);
+        assert_eq!(connections(false).await, 3);
     }
 }

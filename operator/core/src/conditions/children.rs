@@ -29,7 +29,7 @@ pub(super) fn proxy_configured(facts: Facts<'_>) -> Finding {
     }
     let agents: Vec<(&ProxyView, &AgentView)> = live
         .iter()
-        .filter_map(|proxy| Some((*proxy, proxy.agent.as_ref()?)))
+        .filter_map(|proxy| Some((*proxy, proxy.agent.as_deref()?)))
         .collect();
     if agents.is_empty() {
         // An operator that has just started has not asked yet; proxies that serve do not stop because of it.

@@ -1,6 +1,7 @@
 //! Clients and the proxies that they come through.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use wsc_contract::agent::ServerState;
 use wsc_haproxy::BackendSet;
@@ -35,7 +36,7 @@ pub(super) struct Proxy {
     /// The agent does nothing and answers nobody; HAProxy goes on.
     pub(super) stuck_until: i64,
     /// The newest answer that the operator has got.
-    heard: Option<AgentView>,
+    heard: Option<Arc<AgentView>>,
 }
 
 #[derive(Debug, Default)]
@@ -175,7 +176,7 @@ impl Crowd {
         for index in 0..self.proxies.len() {
             if self.proxies[index].stuck_until <= clock && !random.chance(lost_percent) {
                 let answer = self.agent(index, clock, servers, uids);
-                self.proxies[index].heard = Some(answer);
+                self.proxies[index].heard = Some(Arc::new(answer));
             }
         }
     }

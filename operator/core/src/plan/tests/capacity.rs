@@ -71,7 +71,7 @@ fn clients_of_a_dead_pod_are_not_counted_twice() {
     let mut scene = Scene::running(BOUNDS, &[70, 70, 70, 70]);
     scene.pod(3).ready = false;
     for proxy in &mut scene.observed.proxies {
-        let agent = proxy.agent.as_mut().unwrap();
+        let agent = std::sync::Arc::make_mut(proxy.agent.as_mut().unwrap());
         agent.servers.get_mut("chat-3").unwrap().up = false;
     }
     for serial in 0..3 {

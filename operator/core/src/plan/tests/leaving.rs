@@ -44,10 +44,7 @@ fn pods_that_are_deleted_or_on_lost_nodes_are_replaced_and_one_that_haproxy_find
         "its kubelet is silent, but HAProxy finds it up"
     );
     for proxy in &mut scene.observed.proxies {
-        proxy
-            .agent
-            .as_mut()
-            .unwrap()
+        std::sync::Arc::make_mut(proxy.agent.as_mut().unwrap())
             .servers
             .get_mut("chat-0")
             .unwrap()
@@ -150,7 +147,7 @@ fn a_pod_that_nobody_reaches_leaves_when_it_is_replaced() {
     let pod = scene.pod(0);
     (pod.node_ready, pod.ready) = (false, false);
     for proxy in &mut scene.observed.proxies {
-        let agent = proxy.agent.as_mut().unwrap();
+        let agent = std::sync::Arc::make_mut(proxy.agent.as_mut().unwrap());
         agent.servers.get_mut("chat-0").unwrap().up = false;
     }
     let plan = scene.tick(5);

@@ -1,5 +1,7 @@
 //! A cluster at one moment, for plans that a person can follow.
 
+use std::sync::Arc;
+
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::decide;
@@ -102,7 +104,7 @@ impl Scene {
             };
         }
         for proxy in &mut self.observed.proxies {
-            if let Some(agent) = &mut proxy.agent {
+            if let Some(agent) = proxy.agent.as_mut().map(Arc::make_mut) {
                 agent.at = self.now;
             }
         }
@@ -166,7 +168,7 @@ impl Scene {
         let set = wsc_haproxy::BackendSet::from_json(&data["backends.json"]).unwrap();
         let settings = wsc_haproxy::Settings::from_json(&data["settings.json"]).unwrap();
         for proxy in &mut self.observed.proxies {
-            let Some(agent) = &mut proxy.agent else {
+            let Some(agent) = proxy.agent.as_mut().map(Arc::make_mut) else {
                 continue;
             };
             agent.applied_hash.clone_from(&set.hash);
@@ -214,7 +216,7 @@ pub(super) fn proxy(name: &str) -> ProxyView {
         name: name.to_owned(),
         ready: true,
         terminating: false,
-        agent: Some(AgentView {
+        agent: Some(Arc::new(AgentView {
             at: testing::start(),
             haproxy_version: "3.0.11".to_owned(),
             applied_hash: String::new(),
@@ -223,6 +225,6 @@ pub(super) fn proxy(name: &str) -> ProxyView {
             synced: true,
             refusal: None,
             servers: std::collections::BTreeMap::new(),
-        }),
+        })),
     }
 }

@@ -1,0 +1,313 @@
+use std::collections::BTreeMap;
+
+use kube::api::ObjectMeta;
+use proptest::prelude::*;
+
+use super::*;
+
+/// An older sample is no longer fresh for the core.
+const FRESH: Duration = Duration::from_secs(15);
+const HEALTHY: Duration = Duration::from_millis(5);
+const HUNG: Duration = Duration::from_secs(2);
+const UNREACHABLE: Duration = Duration::from_millis(300);
+
+fn target(name: &str) -> Target {
+    let meta = ObjectMeta {
+        name: Some(name.to_owned()),
+        uid: Some(format!("uid-{name}")),
+        ..ObjectMeta::default()
+    };
+    Target {
+        uid: Uid::of(&meta).unwrap(),
+        name: PodName::of(&meta).unwrap(),
+        ip: [10, 0, 0, 1].into(),
+        component: Component::Server,
+        ready: true,
+        node_ready: true,
+    }
+}
+
+fn pods(cluster: &str, number: usize) -> Vec<Target> {
+    (0..number)
+        .map(|pod| target(&format!("{cluster}-{pod}")))
+        .collect()
+}
+
+/// Pods that answer after a while, or do not, and what the schedule makes of it.
+struct Network {
+    schedule: Schedule,
+    start: Instant,
+    now: Instant,
+    /// By the end of each request.
+    under_way: BTreeMap<(Instant, TargetId), Question>,
+    /// The latency of pods that do not answer.
+    silent: HashMap<String, Duration>,
+    /// When each pod was asked.
+    asked: BTreeMap<String, Vec<Duration>>,
+    /// When each pod answered.
+    answered: BTreeMap<String, Vec<Duration>>,
+    most_under_way: usize,
+}
+
+impl Network {
+    fn new(seed: u64) -> Self {
+        let now = Instant::now();
+        Self {
+            schedule: Schedule::new(SLOTS, seed),
+            start: now,
+            now,
+            under_way: BTreeMap::new(),
+            silent: HashMap::new(),
+            asked: BTreeMap::new(),
+            answered: BTreeMap::new(),
+            most_under_way: 0,
+        }
+    }
+
+    fn cluster(&mut self, targets: Vec<Target>) -> ClusterId {
+        let id = self.schedule.add_cluster(self.now);
+        self.schedule.set_targets(id, targets, self.now);
+        id
+    }
+
+    fn silence(&mut self, pods: impl IntoIterator<Item = Target>, latency: Duration) {
+        self.silent
+            .extend(pods.into_iter().map(|pod| (pod.name.to_string(), latency)));
+    }
+
+    fn run(&mut self, lasts: Duration) {
+        let end = self.now + lasts;
+        while self.now < end {
+            while let Some(question) = self.schedule.next(self.now) {
+                let name = question.target.name.to_string();
+                let latency = self.silent.get(&name).copied().unwrap_or(HEALTHY);
+                self.asked.entry(name).or_default().push(self.now - self.start);
+                self.under_way.insert((self.now + latency, question.id), question);
+            }
+            self.most_under_way = self.most_under_way.max(self.under_way.len());
+            let ends = self.under_way.keys().next().map(|(at, _)| *at);
+            self.now = ends
+                .into_iter()
+                .chain(self.schedule.wakes_at())
+                .min()
+                .unwrap_or(end)
+                .min(end);
+            while let Some(request) = self
+                .under_way
+                .first_entry()
+                .filter(|request| request.key().0 <= self.now)
+            {
+                let question = request.remove();
+                let name = question.target.name.to_string();
+                let answers = !self.silent.contains_key(&name);
+                if answers {
+                    self.answered.entry(name).or_default().push(self.now - self.start);
+                }
+                self.schedule.finished(&question, answers, self.now);
+            }
+        }
+    }
+
+    /// The longest time without an answer of any of these pods, from the start on.
+    fn longest_gap<'a>(&self, pods: impl IntoIterator<Item = &'a Target>) -> Duration {
+        let end = self.now - self.start;
+        let gap = |pod: &Target| {
+            let answers = self.answered.get(&*pod.name).into_iter().flatten().copied();
+            let times: Vec<_> = [Duration::ZERO].into_iter().chain(answers).chain([end]).collect();
+            times
+                .windows(2)
+                .map(|pair| pair[1].saturating_sub(pair[0]))
+                .max()
+                .unwrap()
+        };
+        pods.into_iter().map(gap).max().unwrap()
+    }
+
+    fn pauses(&self, pod: &str) -> Vec<u64> {
+        let asked = &self.asked[pod];
+        asked
+            .windows(2)
+            .map(|pair| pair[1].saturating_sub(pair[0]).as_secs())
+            .collect()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn lost_third_leaves_the_rest_fresh(
+        seed: u64,
+        lost in 0_usize..=667,
+        at in 0_u64..10_000,
+        hung: bool,
+    ) {
+        let mut network = Network::new(seed);
+        let all = pods("chat", 2_000);
+        network.cluster(all.clone());
+        network.run(Duration::from_secs(10) + Duration::from_millis(at));
+        let latency = if hung { HUNG } else { UNREACHABLE };
+        network.silence(all.iter().take(lost).cloned(), latency);
+        network.run(Duration::from_mins(2));
+        let gap = network.longest_gap(&all[lost..]);
+        prop_assert!(gap <= FRESH, "{lost} of 2,000 pods lost: another one has no sample for {gap:?}");
+    }
+
+    #[test]
+    fn hung_cluster_delays_others_at_most_twice(seed: u64, small in 1_usize..=4, clusters in 1_usize..=50) {
+        let mut gaps = Vec::new();
+        for neighbour in [0, 2_000] {
+            let mut network = Network::new(seed);
+            network.silence(pods("hung", neighbour), HUNG);
+            network.cluster(pods("hung", neighbour));
+            let others: Vec<_> = (0..clusters).flat_map(|number| pods(&format!("chat-{number}"), small)).collect();
+            for cluster in others.chunks(small) {
+                network.cluster(cluster.to_vec());
+            }
+            network.run(Duration::from_mins(2));
+            prop_assert!(network.most_under_way <= SLOTS);
+            gaps.push(network.longest_gap(&others));
+        }
+        prop_assert!(gaps[1] <= gaps[0] * 2, "{gaps:?}");
+    }
+
+    #[test]
+    fn slots_are_never_exceeded(seed: u64, clusters in 1_usize..=600) {
+        let mut network = Network::new(seed);
+        for number in 0..clusters {
+            let all = pods(&format!("hung-{number}"), 20);
+            network.silence(all.clone(), HUNG);
+            network.cluster(all);
+        }
+        network.run(Duration::from_secs(20));
+        prop_assert!(network.most_under_way <= SLOTS, "{}", network.most_under_way);
+        let asked = (0..clusters).filter(|number| network.asked.contains_key(&format!("hung-{number}-0")));
+        prop_assert_eq!(asked.count(), clusters, "a cluster is left out");
+    }
+}
+
+#[test]
+fn zone_of_many_clusters_lost_leaves_the_rest_fresh() {
+    let mut network = Network::new(1);
+    let clusters: Vec<_> = (0..1_000)
+        .map(|number| pods(&format!("chat-{number}"), 4))
+        .collect();
+    for cluster in &clusters {
+        network.cluster(cluster.clone());
+    }
+    network.run(Duration::from_secs(20));
+    // Requests on kept connections into the zone hang.
+    for (number, cluster) in clusters.iter().enumerate() {
+        network.silence(cluster.iter().skip(number % 4).step_by(3).take(1).cloned(), HUNG);
+    }
+    network.run(Duration::from_mins(2));
+    let silent = network.silent.clone();
+    let rest = clusters
+        .iter()
+        .flatten()
+        .filter(|pod| !silent.contains_key(&*pod.name));
+    let gap = network.longest_gap(rest);
+    assert!(gap <= FRESH, "{gap:?}");
+}
+
+#[test]
+fn silent_pod_is_asked_less_often() {
+    let mut network = Network::new(3);
+    network.silence([target("chat-0")], UNREACHABLE);
+    network.cluster(pods("chat", 2));
+    network.run(Duration::from_mins(6));
+    let pauses = network.pauses("chat-0");
+    for (pause, expected) in pauses.iter().zip([5, 10, 20, 40, 60, 60]) {
+        let least = expected * 9 / 10 - 1;
+        // The first one waits for the next round.
+        assert!(
+            (least.min(2)..=expected * 11 / 10 + 3).contains(pause),
+            "{pauses:?}"
+        );
+        assert!(expected == 5 || *pause >= least, "{pauses:?}");
+    }
+    network.silent.clear();
+    network.run(Duration::from_mins(2));
+    let last = network.pauses("chat-0").pop().unwrap();
+    assert!(last <= 5, "asked every 5 s again after its answer: {last} s");
+}
+
+#[test]
+fn only_news_is_asked_at_once() {
+    let mut network = Network::new(5);
+    let mut unready = target("chat-1");
+    unready.ready = false;
+    let before = vec![target("chat-0"), unready];
+    let id = network.cluster(before.clone());
+    network.run(Duration::from_millis(100));
+    let asked = |network: &Network| {
+        network
+            .asked
+            .iter()
+            .map(|(pod, times)| (pod.clone(), times.len()))
+            .collect::<Vec<_>>()
+    };
+    let known = |pods: [(&str, usize); 3]| pods.map(|(pod, times)| (pod.to_owned(), times)).to_vec();
+    network.schedule.set_targets(id, before, network.now);
+    network.run(Duration::from_millis(100));
+    assert_eq!(
+        asked(&network),
+        known([("chat-0", 1), ("chat-1", 1), ("", 0)])[..2],
+        "nothing changed"
+    );
+    let after = pods("chat", 3);
+    network.schedule.set_targets(id, after, network.now);
+    network.run(Duration::from_millis(100));
+    assert_eq!(
+        asked(&network),
+        known([("chat-0", 1), ("chat-1", 2), ("chat-2", 1)]),
+        "chat-1 became ready and chat-2 is new"
+    );
+}
+
+#[test]
+fn pods_of_lost_nodes_are_asked_last() {
+    let mut schedule = Schedule::new(2, 0);
+    let now = Instant::now();
+    let id = schedule.add_cluster(now);
+    let mut lost = target("a-lost");
+    lost.node_ready = false;
+    schedule.set_targets(id, vec![lost, target("b")], now);
+    let first = schedule.next(now).unwrap();
+    assert_eq!(&*first.target.name, "b");
+    assert!(
+        schedule.next(now).is_none(),
+        "one slot stays free for another cluster"
+    );
+    assert!(
+        schedule.finished(&first, true, now),
+        "all healthy pods have answered"
+    );
+    assert_eq!(&*schedule.next(now).unwrap().target.name, "a-lost");
+}
+
+#[test]
+fn removed_pods_return_their_slots() {
+    let mut schedule = Schedule::new(2, 0);
+    let now = Instant::now();
+    let id = schedule.add_cluster(now);
+    schedule.set_targets(id, pods("chat", 3), now);
+    let question = schedule.next(now).unwrap();
+    schedule.set_targets(id, Vec::new(), now);
+    assert!(!schedule.finished(&question, true, now));
+    assert!(schedule.targets.is_empty() && schedule.kept_alive == 0 && schedule.asked == 0);
+    schedule.set_targets(id, pods("chat", 3), now);
+    let question = schedule.next(now).unwrap();
+    schedule.remove_cluster(id);
+    schedule.finished(&question, true, now);
+    assert!(schedule.targets.is_empty() && schedule.clusters.is_empty() && schedule.queued.is_empty());
+    assert_eq!(schedule.wakes_at(), None);
+}
+
+#[test]
+fn kept_connections_are_bounded() {
+    let mut network = Network::new(7);
+    network.cluster(pods("chat", KEPT_ALIVE + 10));
+    let kept = network.schedule.targets.values().filter(|entry| entry.keep_alive);
+    assert_eq!(kept.count(), KEPT_ALIVE);
+}

@@ -1,0 +1,167 @@
+//! When a worker makes its passes: at events and samples, at the time that the last pass named, and after failures. Passes of one
+//! cluster keep a distance, so that a series of events costs one.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, sleep_until};
+
+/// From the start of a pass to the start of the next one.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(200);
+/// First and longest pause after failed passes; jitter adds up to as much again. One step may fail for hours, and the pool is
+/// reconciled all the same.
+const FIRST_PAUSE: Duration = Duration::from_millis(150);
+const LONGEST_PAUSE: Duration = Duration::from_millis(2_500);
+
+/// How a worker is woken.
+#[derive(Debug, Default)]
+pub(crate) struct Wake {
+    notify: Notify,
+    /// There is an event since the last pass began.
+    pending: AtomicBool,
+}
+
+/// The start of the next pass.
+#[derive(Debug)]
+pub(crate) struct Pacer {
+    began: Instant,
+    pauses: ExponentialBackoff,
+}
+
+impl Wake {
+    /// An object changed.
+    pub(crate) fn event(&self) {
+        self.pending.store(true, Ordering::Relaxed);
+        self.notify.notify_one();
+    }
+
+    /// Pods were sampled.
+    pub(crate) fn sampled(&self) {
+        self.notify.notify_one();
+    }
+
+    /// There is an event that no pass has seen.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.pending.load(Ordering::Relaxed)
+    }
+}
+
+impl Default for Pacer {
+    fn default() -> Self {
+        Self {
+            began: Instant::now(),
+            pauses: pauses(),
+        }
+    }
+}
+
+impl Pacer {
+    /// A pass begins: it sees every event until now.
+    pub(crate) fn begin(&mut self, wake: &Wake) {
+        self.began = Instant::now();
+        wake.pending.store(false, Ordering::Relaxed);
+    }
+
+    /// The pass succeeded: waits for a reason for another one.
+    pub(crate) async fn succeeded(&mut self, wake: &Wake, recheck: Duration) {
+        self.pauses = pauses();
+        let recheck = Instant::now() + recheck;
+        sleep_until(self.began + SHORTEST_INTERVAL).await;
+        tokio::select! {
+            () = wake.notify.notified() => {}
+            () = sleep_until(recheck) => {}
+        }
+    }
+
+    /// The pass failed: waits longer each time.
+    pub(crate) async fn failed(&mut self) {
+        sleep(self.pauses.next().unwrap_or(LONGEST_PAUSE)).await;
+        sleep_until(self.began + SHORTEST_INTERVAL).await;
+    }
+}
+
+fn pauses() -> ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(FIRST_PAUSE)
+        .with_max_delay(LONGEST_PAUSE)
+        .without_max_times()
+        .with_jitter()
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+    use tokio::time::advance;
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_hours(1);
+
+    /// Passes that take no time, with the time of each.
+    async fn pass(wake: Arc<Wake>, began: Arc<Mutex<Vec<Duration>>>) {
+        let start = Instant::now();
+        let mut pacer = Pacer::default();
+        loop {
+            pacer.begin(&wake);
+            began.lock().push(start.elapsed());
+            pacer.succeeded(&wake, HOUR).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn events_in_a_row_share_passes() {
+        let wake: Arc<Wake> = Arc::default();
+        let began: Arc<Mutex<Vec<Duration>>> = Arc::default();
+        let passes = tokio::spawn(pass(wake.clone(), began.clone()));
+        sleep(HOUR / 2).await;
+        assert_eq!(began.lock().len(), 1);
+        for _ in 0..1_000 {
+            wake.event();
+            advance(Duration::from_millis(1)).await;
+        }
+        sleep(SHORTEST_INTERVAL * 2).await;
+        passes.abort();
+        let began = began.lock();
+        assert!(began.len() <= 7, "1 s of events makes passes at {began:?}");
+        assert!(
+            began[1] < HOUR / 2 + Duration::from_millis(5),
+            "the first event waits: {began:?}"
+        );
+        let last = *began.last().unwrap();
+        assert!(
+            last >= HOUR / 2 + Duration::from_millis(999),
+            "the last event is lost: {began:?}"
+        );
+        let close = began
+            .windows(2)
+            .find(|pair| pair[1].saturating_sub(pair[0]) < SHORTEST_INTERVAL);
+        assert_eq!(close, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_pause_longer_until_a_success() {
+        let wake = Wake::default();
+        let mut pacer = Pacer::default();
+        let mut total = Duration::ZERO;
+        for _ in 0..10 {
+            pacer.begin(&wake);
+            let began = Instant::now();
+            pacer.failed().await;
+            assert!(began.elapsed() >= SHORTEST_INTERVAL);
+            total += began.elapsed();
+        }
+        assert!(total >= LONGEST_PAUSE * 5, "{total:?}");
+        pacer.begin(&wake);
+        wake.event();
+        pacer.succeeded(&wake, HOUR).await;
+        let began = Instant::now();
+        pacer.begin(&wake);
+        pacer.failed().await;
+        assert!(began.elapsed() <= FIRST_PAUSE * 2, "{:?}", began.elapsed());
+    }
+}
