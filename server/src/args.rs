@@ -5,18 +5,20 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::{ArgAction, Parser, ValueEnum};
+use redis::RedisError;
 use thiserror::Error;
 use wsc_contract::close::CloseCode;
 use wsc_contract::env::server as env;
 use wsc_contract::origin::{OriginError, OriginPolicy};
 use wsc_contract::paths::{self, ClientPath};
 use wsc_contract::ports;
+use wsc_contract::redis::{RedisUrl, RedisUrlError};
 use wsc_runtime::cli::{self, Exit};
 use wsc_runtime::telemetry::LogFormat;
 
 use crate::broker::BrokerConfig;
 use crate::broker::publisher::MAX_MESSAGE_BYTES;
-use crate::broker::redis::{RedisConfig, RedisUrlError};
+use crate::broker::redis::RedisConfig;
 use crate::config::{Config, Limits};
 use crate::hub::MAX_SHARDS;
 use crate::lifecycle::memory::Limit;
@@ -162,6 +164,8 @@ enum ConfigError {
     NoRedisUrl,
     #[error("--redis-url (WSC_REDIS_URL): {0}; the form is redis://HOST:6379")]
     RedisUrl(#[from] RedisUrlError),
+    #[error("--redis-url (WSC_REDIS_URL): {0}")]
+    Redis(#[from] RedisError),
     #[error(
         "--redis-prefix (WSC_REDIS_PREFIX) must be 1 to 200 printable ASCII characters without spaces, for example wsc:; received {0:?}"
     )]
@@ -225,9 +229,12 @@ impl Args {
             None if in_pod => return Err(ConfigError::Broker),
             Some(BrokerKind::Redis) | None => {}
         }
-        let Some(url) = self.redis_url.as_deref().filter(|u| !u.is_empty()) else {
+        // A Secret made from a file ends in a line break.
+        let url = self.redis_url.as_deref().map(str::trim_ascii);
+        let Some(url) = url.filter(|url| !url.is_empty()) else {
             return Err(ConfigError::NoRedisUrl);
         };
+        let url: RedisUrl = url.parse()?;
         if !(1..=200).contains(&self.redis_prefix.len())
             || !self.redis_prefix.bytes().all(|b| b.is_ascii_graphic())
         {
@@ -236,7 +243,7 @@ impl Args {
         let (user, password) = (self.redis_username.as_deref(), self.redis_password.as_deref());
         let not_empty = |text: &&str| !text.is_empty();
         let config = RedisConfig::new(
-            url,
+            &url,
             user.filter(not_empty),
             password.filter(not_empty),
             &self.redis_prefix,
@@ -330,6 +337,17 @@ mod tests {
             let flags = [&["--broker", "memory"], flags].concat();
             assert_eq!(config(&flags).expect("config").trust_proxy, on, "{flags:?}");
         }
+    }
+
+    #[test]
+    fn a_redis_url_may_end_in_a_line_break() {
+        let read = config(&["--redis-url", "redis://cache:7000\n"]).expect("config");
+        let BrokerConfig::Redis(redis) = read.broker else {
+            unreachable!("a URL of a Redis");
+        };
+        let address = redis.client.get_connection_info().addr().to_string();
+        assert_eq!(address, "cache:7000");
+        assert!(config(&["--redis-url", "redis://ca\nche"]).is_err());
     }
 
     #[test]

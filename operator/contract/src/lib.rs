@@ -15,6 +15,7 @@ pub mod names;
 pub mod origin;
 pub mod paths;
 pub mod ports;
+pub mod redis;
 pub mod room;
 
 pub use described::Described;

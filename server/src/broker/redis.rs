@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
-use redis::{IntoConnectionInfo, RedisError};
-use thiserror::Error;
+use redis::{ConnectionAddr, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo, RedisError};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
+use wsc_contract::redis::RedisUrl;
 use wsc_contract::room::RoomName;
 
 use super::publisher::{Publisher, Reservation};
@@ -44,45 +44,40 @@ pub(crate) struct RedisConfig {
     pub(crate) prefix: String,
 }
 
-/// Why a URL cannot be used; without the password.
-#[derive(Debug, Error)]
-pub(crate) enum RedisUrlError {
-    /// Another scheme, or none.
-    #[error("the Redis URL must start with redis:// or rediss://")]
-    Scheme,
-    /// Anything else.
-    #[error("invalid Redis URL: {0}")]
-    Invalid(#[from] RedisError),
-}
-
 impl RedisConfig {
-    /// Reads a `redis://` or `rediss://` URL; the credentials given apart win over those in it.
+    /// The credentials given apart override those of the URL.
     ///
     /// # Errors
-    /// Names what is wrong, without the password.
+    /// When the client has no support for such an address.
     pub(crate) fn new(
-        url: &str,
+        url: &RedisUrl,
         username: Option<&str>,
         password: Option<&str>,
         prefix: &str,
-    ) -> Result<Self, RedisUrlError> {
-        if !url.starts_with("redis://") && !url.starts_with("rediss://") {
-            return Err(RedisUrlError::Scheme);
-        }
-        let info = url.into_connection_info()?;
-        let mut settings = info
-            .redis_settings()
-            .clone()
-            .set_protocol(redis::ProtocolVersion::RESP3);
-        if let Some(username) = username {
+    ) -> Result<Self, RedisError> {
+        let (host, port) = (url.host().to_owned(), url.port());
+        let address = if url.is_tls() {
+            ConnectionAddr::TcpTls {
+                host,
+                port,
+                insecure: false,
+                tls_params: None,
+            }
+        } else {
+            ConnectionAddr::Tcp(host, port)
+        };
+        let mut settings = RedisConnectionInfo::default()
+            .set_protocol(ProtocolVersion::RESP3)
+            .set_db(i64::from(url.database()));
+        if let Some(username) = username.or(url.username()) {
             settings = settings.set_username(username);
         }
-        if let Some(password) = password {
+        if let Some(password) = password.or(url.password()) {
             settings = settings.set_password(password);
         }
-        let client = redis::Client::open(info.set_redis_settings(settings))?;
+        let info = address.into_connection_info()?.set_redis_settings(settings);
         Ok(Self {
-            client,
+            client: redis::Client::open(info)?,
             prefix: prefix.to_owned(),
         })
     }
@@ -200,26 +195,31 @@ mod tests {
         );
     }
 
-    #[test]
-    fn credentials_given_apart_win() {
-        let url = "redis://u:p@localhost:7000/3";
-        let config = RedisConfig::new(url, None, None, "x:").expect("url");
-        let settings = config.client.get_connection_info().redis_settings();
-        assert_eq!(
-            (settings.username(), settings.password(), settings.db()),
-            (Some("u"), Some("p"), 3)
-        );
-        let config = RedisConfig::new(url, Some("v"), Some("q"), "x:").expect("url");
-        let settings = config.client.get_connection_info().redis_settings();
-        assert_eq!((settings.username(), settings.password()), (Some("v"), Some("q")));
+    fn config(url: &str, username: Option<&str>, password: Option<&str>) -> RedisConfig {
+        RedisConfig::new(&url.parse().expect("url"), username, password, "x:").expect("config")
     }
 
     #[test]
-    fn urls_that_are_not_redis_are_refused_without_the_password() {
-        for bad in ["", "http://h", "unix:///tmp/s", "redis:", "redis://u:secret@"] {
-            let error = RedisConfig::new(bad, None, Some("secret"), "x:").expect_err(bad);
-            assert!(!error.to_string().contains("secret"), "{error}");
+    fn credentials_given_apart_win() {
+        let url = "redis://u:p%40ss%2Fw%23rd%25@localhost:7000/3";
+        for (apart, expected) in [
+            ((None, None), (Some("u"), Some("p@ss/w#rd%"))),
+            ((Some("v"), Some("q")), (Some("v"), Some("q"))),
+        ] {
+            let config = config(url, apart.0, apart.1);
+            let settings = config.client.get_connection_info().redis_settings();
+            assert_eq!((settings.username(), settings.password()), expected);
+            assert_eq!(settings.db(), 3);
         }
-        assert!(RedisConfig::new("rediss://h:1", None, None, "x:").is_ok());
+    }
+
+    #[test]
+    fn the_scheme_decides_on_tls() {
+        for url in ["redis://cache:7000", "rediss://cache", "redis://[2001:db8::1]"] {
+            let info = config(url, None, None).client.get_connection_info().clone();
+            // The client's own reading of the URL.
+            let read = url.into_connection_info().expect("url");
+            assert_eq!(info.addr(), read.addr(), "{url}");
+        }
     }
 }

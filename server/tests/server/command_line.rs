@@ -151,6 +151,28 @@ async fn a_secret_in_a_wrong_start_is_not_repeated() {
 }
 
 #[tokio::test]
+async fn raw_password_in_redis_url_needs_encoding() {
+    for password in [
+        "hunt/er2",
+        "hunt#er2",
+        "hunt?er2",
+        "hunt@er2",
+        "hunter2%",
+        "p@ss/w#rd%",
+    ] {
+        let url = format!("redis://user:{password}@127.0.0.1:6379/0");
+        let output = run(&["--broker", "redis"], &[("WSC_REDIS_URL", &url)]).await;
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(
+            said.contains("WSC_REDIS_URL") && said.contains("percent-encoded"),
+            "{said}"
+        );
+        assert!(!said.contains("hunt") && !said.contains("p@ss"), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn help_explains_every_flag_and_keeps_secrets() {
     let output = run(
         &["--help"],

@@ -2,12 +2,10 @@
 
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
+use wsc_contract::redis::RedisUrl;
 
 use super::pod::{PodSettings, SecretKeyReference};
 use crate::on_change::OnChange;
-
-/// Also a rule, whose message shows the valid form.
-const URL_PATTERN: &str = r"^rediss?://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+)(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?(/[0-9]{1,3})?$";
 
 /// Redis that carries broadcasts between server pods: `managed` or `external`.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -42,12 +40,12 @@ pub struct ExternalRedis {
     /// credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
-        length(min = 1, max = 512),
-        pattern(URL_PATTERN),
+        length(min = 1, max = RedisUrl::MAX_LENGTH),
+        pattern(RedisUrl::SCHEMA),
         extend("x-on-change" = OnChange::RollsServers)
     )]
-    #[x_kube(validation = Rule::new(format!("self.matches(r'{URL_PATTERN}')"))
-        .message("redis.external.url must be redis://HOST[:PORT][/DATABASE], or rediss:// for TLS, without user and password"))]
+    #[x_kube(validation = Rule::new(format!("self.matches(r'{}')", RedisUrl::SCHEMA))
+        .message(format!("redis.external.url must be {}", RedisUrl::RULE).as_str()))]
     pub url: Option<String>,
 
     /// Secret key that holds the URL, with user and password if there are any.

@@ -11,6 +11,7 @@ use wsc_api::v1alpha1::{EnvVar, PodSettings, SecretKeyReference};
 use wsc_contract::close::CloseCode;
 use wsc_contract::image::ImageRef;
 use wsc_contract::paths::ClientPath;
+use wsc_contract::redis::RedisUrl;
 use wsc_contract::{env, labels};
 
 use super::values::{Amount, Invalid};
@@ -148,44 +149,13 @@ pub(super) fn variable(variable: &EnvVar) -> Result<(), Invalid> {
 
 /// A user and a password belong into a Secret.
 pub(super) fn redis_url(url: &str) -> Result<String, Invalid> {
-    let refuse = || {
-        Err(invalid(
+    match RedisUrl::without_credentials(url) {
+        Ok(_) => Ok(url.to_owned()),
+        Err(error) => Err(invalid(
             "redis.external.url",
-            "must be redis://host[:port][/database] or rediss://…, without user and password",
-        ))
-    };
-    let Some(rest) = url
-        .strip_prefix("redis://")
-        .or_else(|| url.strip_prefix("rediss://"))
-    else {
-        return refuse();
-    };
-    let (authority, database) = rest.split_once('/').map_or((rest, None), |(a, d)| (a, Some(d)));
-    let digits = |text: &str, most: usize| {
-        (1..=most).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit())
-    };
-    let is_port = |text: &str| digits(text, 5) && text.parse::<u16>().is_ok_and(|port| port > 0);
-    let (host, port) = match authority.rfind(']').map_or_else(
-        || authority.rfind(':'),
-        |end| authority[end..].find(':').map(|at| end + at),
-    ) {
-        Some(at) => (&authority[..at], Some(&authority[at + 1..])),
-        None => (authority, None),
-    };
-    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    let host_holds = match bracketed {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => {
-            !host.is_empty()
-                && host
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
-        }
-    };
-    if host_holds && port.is_none_or(is_port) && database.is_none_or(|d| digits(d, 3)) && url.len() <= 512 {
-        return Ok(url.to_owned());
+            format!("must be {}: {error}", RedisUrl::RULE),
+        )),
     }
-    refuse()
 }
 
 /// A key of a Secret that is there or not: that is the kubelet's to find out.
