@@ -310,12 +310,20 @@ mod tests {
     fn a_scrape_names_the_cluster_until_it_is_gone() {
         let metrics = Metrics::default();
         let key = ClusterKey::new("ns".to_owned().into(), "chat");
-        metrics.cluster(&key, &Plan::default(), 3);
+        let held = Plan {
+            holds: wsc_core::plan::holds()
+                .map(|reason| (reason, reason == "Panic"))
+                .collect(),
+            ..Plan::default()
+        };
+        metrics.cluster(&key, &held, 3);
         metrics.cluster(&key, &Plan::default(), 2);
         metrics.api_write("create", "Pod", "ok");
         let text = metrics_text(metrics.registry());
         for line in [
             "wsc_operator_moves_granted_total{namespace=\"ns\",cluster=\"chat\"} 5",
+            "wsc_operator_hold{namespace=\"ns\",cluster=\"chat\",reason=\"Panic\"} 1",
+            "wsc_operator_hold{namespace=\"ns\",cluster=\"chat\",reason=\"StaleWatch\"} 0",
             "wsc_operator_desired_pods{namespace=\"ns\",cluster=\"chat\"} 0",
             "wsc_operator_api_writes_total{verb=\"create\",kind=\"Pod\",outcome=\"ok\"} 1",
         ] {

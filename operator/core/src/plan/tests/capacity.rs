@@ -29,6 +29,18 @@ fn a_pool_is_not_shrunk_within_a_window_after_a_pod_was_short_of_memory() {
     let plan = scene.tick(301);
     assert_eq!(marked(&plan), [], "{}", tell(&plan, &scene.observed.status));
     assert_eq!(condition(&plan, "ScalingActive"), ("True", "Held"));
+    let conditions = &plan.status.conditions;
+    let active = conditions
+        .iter()
+        .find(|condition| condition.type_ == "ScalingActive");
+    assert!(
+        active
+            .unwrap()
+            .message
+            .contains("it ends one stabilization window"),
+        "{active:?}"
+    );
+    assert!(plan.holds.contains(&("ConnectionsRejected", true)) && plan.holds.contains(&("Panic", false)));
     scene.said(0).admits = true;
     let plan = scene.tick(300);
     assert_eq!(marked(&plan), []);
@@ -56,14 +68,15 @@ fn one_pod_with_few_files_does_not_count_for_all() {
 
 #[test]
 fn a_raised_connection_limit_counts_once_pods_have_it() {
-    let mut scene = Scene::running(BOUNDS, &[75; 4]);
+    let mut scene = Scene::running(BOUNDS, &[50; 4]);
     scene.cluster = testing::cluster(&format!("server: {{maxConnections: 1000}}\n{BOUNDS}"));
-    let plan = scene.tick(301);
+    for serial in 0..4 {
+        scene.said(serial).connections = 95;
+    }
+    let plan = scene.tick(5);
     assert_eq!(plan.status.connections.capacity, 400);
-    assert_eq!(
-        plan.status.desired_replicas, 5,
-        "four pods are at their target, one is the buffer"
-    );
+    // 75 % of four times 100 and of 1000 are enough for 380 clients, and the buffer is one pod.
+    assert_eq!(plan.status.desired_replicas, 6);
 }
 
 #[test]
