@@ -12,7 +12,7 @@ described! {
     CONFIG_MAP:
     CONFIGURATION = "haproxy.cfg", "the complete HAProxy configuration, with the current servers";
     BACKENDS = "backends.json", "the server set: `hash` of its other fields, `structure` (hash of `haproxy.cfg` without its server lines), keywords and servers";
-    SETTINGS = "settings.json", "what HAProxy takes over at run time besides the servers: the path of the clients, the path of the servers that it stands for, the allowed origins, and `hash` of these";
+    SETTINGS = "settings.json", "settings that HAProxy applies at run time: the client path, the server path that it maps to, the allowed origins, and `hash` of these";
 }
 
 described! {

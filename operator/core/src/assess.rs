@@ -173,7 +173,7 @@ fn want(scale: &mut Scale, draft: &mut Draft<'_>, pool: &Pool<'_>) {
     };
 }
 
-/// No pod accepts new connections, whatever their numbers say.
+/// No pod accepts new connections, at any number of connections.
 fn none_admits(pool: &Pool<'_>) -> bool {
     let mut samples = pool
         .of(Role::Serving)
@@ -263,7 +263,7 @@ fn last_desired(draft: &Draft<'_>, scale: &Scale) -> i32 {
         .clamp(scaling.min_replicas, scaling.max_replicas)
 }
 
-/// How many pods may drain at the same time, whatever for.
+/// How many pods may drain at the same time, for all reasons together.
 fn most_drains(cluster: &ValidCluster, serving: i32) -> i32 {
     let most = match cluster.disruption.max_concurrent_drains {
         Amount::Count(pods) => pods,
@@ -281,7 +281,7 @@ pub(crate) fn slots(draft: &Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> usize 
     usize::try_from(free_drains(draft, pool, scale).min(surplus)).unwrap_or(0)
 }
 
-/// How many more pods may drain, whatever for.
+/// How many more pods may drain, for all reasons together.
 pub(crate) fn free_drains(draft: &Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> i32 {
     let draining = pool.members.iter().filter(|member| {
         let live = matches!(member.role, Role::Serving | Role::Broken | Role::Draining);
@@ -290,7 +290,7 @@ pub(crate) fn free_drains(draft: &Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> 
     most_drains(draft.cluster, scale.serving) - count(draining.count())
 }
 
-/// Draining pods whose drain is cancelled when clients come back: the fullest first.
+/// Draining pods whose drain is cancelled when demand rises again, the fullest first.
 pub(crate) fn to_cancel<'a, 'b>(draft: &Draft<'_>, pool: &'b Pool<'a>) -> Vec<&'b Member<'a>> {
     let mut draining: Vec<_> = pool
         .of(Role::Draining)

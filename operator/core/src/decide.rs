@@ -113,11 +113,7 @@ fn grow(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale, missing: usize) -
     let cancelled = assess::to_cancel(draft, pool).into_iter().take(missing);
     let mut intents: Vec<Intent> = cancelled
         .map(|member| {
-            let what = format!(
-                "cancel the drain of {} with {} connections",
-                member.view.name,
-                member.connections()
-            );
+            let what = format!("cancel the drain of {}", member.described());
             let report = Report {
                 action: "CancelDrain",
                 reason: "DemandIncreased",
@@ -174,11 +170,7 @@ fn shrink(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Vec<Intent> 
             break;
         }
         left -= 1;
-        let what = format!(
-            "drain {} with {} connections",
-            victim.view.name,
-            victim.connections()
-        );
+        let what = format!("drain {}", victim.described());
         intents.push(scale_down(draft, victim, "SurplusReplicas", what));
     }
     intents

@@ -52,7 +52,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// The goals that the labels of the pods say. `unconfirmed`: names of pods whose last write the watch does not show yet.
+    /// The goals by the labels of the pods. `unconfirmed`: names of pods whose last write the watch does not show yet.
     pub(crate) fn set_goals(&mut self, pool: &Pool<'_>, unconfirmed: &BTreeSet<String>) {
         let is_unconfirmed = |member: &Member<'_>| unconfirmed.contains(&member.view.name);
         self.goals = Goals::new(self.cluster, pool, is_unconfirmed, self.now);
@@ -79,7 +79,7 @@ impl<'a> Draft<'a> {
         self.next_serial
     }
 
-    /// Takes in what a step wants: one new goal per pod and pass. A second one is dropped and logged.
+    /// Applies the intents of a step: one new goal per pod and pass. A second one is dropped and logged.
     pub(crate) fn resolve(&mut self, scale: &Scale, intents: Vec<Intent>) {
         for intent in intents {
             match intent {

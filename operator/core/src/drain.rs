@@ -29,7 +29,7 @@ const FORCE_DELETE_AFTER: SignedDuration = SignedDuration::from_secs(60);
 /// Samples in a row without a connection that make a pod empty.
 const ZEROS: u32 = 2;
 
-/// Where a pod that leaves stands.
+/// The stage of a drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// Its clients have time to disconnect on their own, or it still accepts clients.

@@ -42,10 +42,10 @@ pub(crate) enum Deletion {
     Unused(String),
 }
 
-/// Stands for the names of created pods in a report.
+/// Placeholder of the names of created pods in a report.
 pub(crate) const NAMES: &str = "{names}";
 
-/// What a step wants.
+/// What a step proposes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Intent {
     /// Another goal for a pod, by its place in the pool.

@@ -92,7 +92,7 @@ impl Reason {
         }
     }
 
-    /// The pod is sick by the measure of the hold: it is no capacity that the hold could protect.
+    /// The hold does not forbid a drain of this pod: by the measure of the hold it is sick, and no capacity to protect.
     fn spares(self, member: &Member<'_>) -> bool {
         match self {
             Self::StaleWatch | Self::ChildConflict => false,
@@ -100,9 +100,9 @@ impl Reason {
                 .sample
                 .map_or(member.is_stale(), |sample| !sample.broker_up),
             Self::StatsUnavailable => member.is_stale(),
-            Self::SamplesMissing | Self::ConnectionsRejected | Self::WindowIncomplete | Self::Panic => {
-                member.role == Role::Broken
-            }
+            Self::Panic => member.role == Role::Broken,
+            // They forbid fewer pods, not the drain of one that is replaced.
+            Self::SamplesMissing | Self::ConnectionsRejected | Self::WindowIncomplete => true,
         }
     }
 }
@@ -142,10 +142,6 @@ impl Holds {
 
     /// The first hold that forbids a drain of this pod.
     pub(crate) fn protects(&self, member: &Member<'_>) -> Option<&Hold> {
-        let drains = |hold: &&Hold| hold.reason.forbids() == Forbids::Drain;
-        self.0
-            .iter()
-            .filter(drains)
-            .find(|hold| !hold.reason.spares(member))
+        self.0.iter().find(|hold| !hold.reason.spares(member))
     }
 }

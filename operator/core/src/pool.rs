@@ -117,6 +117,11 @@ impl Member<'_> {
         self.known.unwrap_or(0)
     }
 
+    /// Name and connections, for messages.
+    pub(crate) fn described(&self) -> String {
+        format!("{} with {} connections", self.view.name, self.connections())
+    }
+
     /// Why it drains. A label without annotations (a person, or a write that was cut in two) counts as scale-down.
     pub(crate) fn reason(&self) -> DrainReason {
         self.view

@@ -141,11 +141,7 @@ fn offer(scale: &Scale, member: &Member<'_>) -> i64 {
 }
 
 fn drain(draft: &Draft<'_>, member: &Member<'_>, old: usize) -> Intent {
-    let what = format!(
-        "drain {} with {} connections, outdated pods: {old}",
-        member.view.name,
-        member.connections()
-    );
+    let what = format!("drain {}, outdated pods: {old}", member.described());
     let report = Report {
         action: "Replace",
         reason: "TemplateChanged",

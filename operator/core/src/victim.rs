@@ -24,7 +24,7 @@ pub(crate) enum Obstacle {
 }
 
 /// Serving pods that may be drained to shrink the pool, best first: old revision, fewest connections in steps of a tenth of the target,
-/// crowded zone, crowded node, newest. Pods that a person protects or whose connections are not known are not in it, and it ends before
+/// crowded zone, crowded node, newest. Protected pods and those whose connections are not known are not in it, and it ends before
 /// the first young one: a fuller pod does not go instead of an emptier one that is only too young, since fewer clients have to move a
 /// moment later.
 pub(crate) fn for_scale_down<'a, 'b>(pool: &'b Pool<'a>, target: i64, now: Timestamp) -> Vec<&'b Member<'a>> {

@@ -1,4 +1,4 @@
-//! What HAProxy takes over at run time besides servers: the path of the clients and the origins that may connect.
+//! Settings that HAProxy applies at run time: the client path, the server path that it maps to, and the allowed origins.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;

@@ -1,4 +1,4 @@
-//! Where proxies find the servers: what the pods say, not what the spec wants by now.
+//! Port and path of the servers in front of which HAProxy runs: those of the live pods, not of the spec.
 
 use std::collections::BTreeSet;
 
@@ -22,7 +22,7 @@ fn published(scene: &Scene, data: &str) -> String {
     object["data"][data].as_str().unwrap().to_owned()
 }
 
-/// The path of the clients and the one that it stands for.
+/// The client path and the server path that it maps to.
 fn paths(scene: &Scene) -> (String, String) {
     let settings = Settings::from_json(&published(scene, "settings.json")).unwrap();
     (settings.path().to_owned(), settings.server_path().to_owned())
