@@ -61,7 +61,7 @@ pub(crate) async fn apply(target: &Target<'_>, plan: &Plan, state: &mut State) -
     for key in remove {
         applied.note(children::remove(target, key).await);
     }
-    let mut refused = None;
+    let (mut refused, mut accepted) = (None, false);
     let mut target_resource = target.resource.clone();
     let reserved = match reserve_serials {
         None => Ok(()),
@@ -71,6 +71,7 @@ pub(crate) async fn apply(target: &Target<'_>, plan: &Plan, state: &mut State) -
         Ok(()) => {
             for result in pods::create(target, create_pods, state).await {
                 refused = result.as_ref().err().and_then(refusal).or(refused);
+                accepted |= result.is_ok();
                 applied.note(result);
             }
         }
@@ -92,6 +93,8 @@ pub(crate) async fn apply(target: &Target<'_>, plan: &Plan, state: &mut State) -
     }
     if let Some(reason) = refused {
         memory.creates_rejected(reason, Timestamp::now());
+    } else if accepted {
+        memory.creates_accepted();
     }
     state.memory = memory;
     applied

@@ -23,7 +23,7 @@ const FULL_PERCENT: i64 = 90;
 /// Assesses everything; remembers what the window, the panic and the freshness need.
 pub(crate) fn assess(draft: &mut Draft<'_>, pool: &Pool<'_>) -> Scale {
     let scaling = &draft.cluster.scaling;
-    remember_rejections(draft, pool);
+    let rejected = remember_rejections(draft, pool);
     let capacity = capacity(draft, pool);
     let load = load(pool, capacity.typical);
     let blind = load.sampled > 0 && load.stale * 2 > load.sampled;
@@ -32,7 +32,8 @@ pub(crate) fn assess(draft: &mut Draft<'_>, pool: &Pool<'_>) -> Scale {
         capacity,
         load,
         serving: count(pool.count(Role::Serving)),
-        starting: count(pool.starting(draft.memory.starts.stalled())),
+        in_grace: count(pool.of(Role::Serving).filter(|member| member.in_grace).count()),
+        starting: count(pool.starting(draft.memory.starts.pods_fail())),
         asked: 0,
         want: 0,
         stable: 0,
@@ -48,7 +49,7 @@ pub(crate) fn assess(draft: &mut Draft<'_>, pool: &Pool<'_>) -> Scale {
         mode: scaling.mode,
     };
     want(&mut scale, draft, pool);
-    scale.panic = panic(draft, pool, &scale);
+    scale.panic = panic(draft, rejected, &scale);
     fresh_since(draft, &scale);
     scale.holds = holds::all(draft, &scale);
     scale.free = desired(draft, &scale);
@@ -63,17 +64,31 @@ pub(crate) fn assess(draft: &mut Draft<'_>, pool: &Pool<'_>) -> Scale {
     scale
 }
 
-/// A pod in rotation that accepts no more connections offers no more than it has, and not more for some time after.
-fn remember_rejections(draft: &mut Draft<'_>, pool: &Pool<'_>) {
+/// A pod in rotation that rejects clients, or accepts none below its limit, offers no more than it has, and not more for some time
+/// after. One that is merely full does not: HAProxy sends clients to the others. Returns how many handshakes were rejected since the
+/// last plan because a pod was full.
+fn remember_rejections(draft: &mut Draft<'_>, pool: &Pool<'_>) -> i64 {
     let window = rejection_window(draft.cluster);
     let now = draft.now;
-    for member in pool.of(Role::Serving) {
-        let rejected = &mut draft.memory.pod(&member.view.uid).full;
-        *rejected = rejected.filter(|(at, _)| since(*at, now) <= window);
-        if let Some(sample) = member.sample.filter(|sample| !sample.admits && !sample.cordoned) {
-            *rejected = Some((now, sample.connections));
+    let mut all = 0;
+    for member in &pool.members {
+        let Some(sample) = member.sample else {
+            continue;
+        };
+        let memory = draft.memory.pod(&sample.pod_uid);
+        let seen = Counter::new(&sample.boot_id, sample.refused_full);
+        let rejected = memory.rejected.as_ref().map_or(0, |before| before.rise(&seen));
+        memory.rejected = Some(seen);
+        all += rejected;
+        let short = sample.connections < sample.capacity || rejected > 0;
+        if member.role == Role::Serving && !sample.cordoned && !sample.admits && short {
+            memory.full = Some((now, sample.connections));
         }
     }
+    for memory in draft.memory.pods.values_mut() {
+        memory.full = memory.full.filter(|(at, _)| since(*at, now) <= window);
+    }
+    all
 }
 
 fn rejection_window(cluster: &ValidCluster) -> SignedDuration {
@@ -130,6 +145,10 @@ fn load(pool: &Pool<'_>, capacity_per_pod: i64) -> Load {
         };
         load.up += up;
         load.down += down;
+        load.by_proxies += match member.sessions {
+            Some(sessions) if !fresh => known.max(sessions).min(down),
+            _ => down,
+        };
         if member.is_sampled() {
             load.sampled += 1;
             load.fresh += usize::from(fresh);
@@ -199,9 +218,8 @@ fn remember(memory: &mut Memory, want: i32, window: SignedDuration, now: Timesta
 }
 
 /// Clients come faster than pods: twice the pods are needed, or clients are refused while there is no room.
-fn panic(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> bool {
-    let refused = refusals(&mut draft.memory, pool);
-    let full = refused > 0 && scale.load.up * 100 >= scale.capacity.total() * FULL_PERCENT;
+fn panic(draft: &mut Draft<'_>, rejected: i64, scale: &Scale) -> bool {
+    let full = rejected > 0 && scale.load.up * 100 >= scale.capacity.total() * FULL_PERCENT;
     // A minimum that is not there yet is no rush of clients.
     let asked = scale.asked.min(i64::from(draft.cluster.scaling.max_replicas));
     let doubled = scale.serving > 0 && asked >= 2 * i64::from(scale.serving);
@@ -209,7 +227,7 @@ fn panic(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> bool {
     if scale.mode == ScalingMode::Connections && !scale.blind && (full || doubled) {
         if draft.memory.panic_until.is_none_or(|until| until <= now) {
             draft.line(format!(
-                "panic mode for {} s: {refused} handshakes rejected, {} pods recommended, {} serving; no scale-down, no rollout",
+                "panic mode for {} s: {rejected} handshakes rejected, {} pods recommended, {} serving; no scale-down, no rollout",
                 PANIC.as_secs(),
                 scale.want,
                 scale.serving
@@ -219,20 +237,6 @@ fn panic(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> bool {
     }
     draft.memory.panic_until = draft.memory.panic_until.filter(|until| *until > now);
     draft.memory.panic_until.is_some()
-}
-
-/// Clients that were refused for want of room since the last plan.
-fn refusals(memory: &mut Memory, pool: &Pool<'_>) -> i64 {
-    let samples = pool.members.iter().filter_map(|member| member.sample);
-    samples
-        .map(|sample| {
-            let seen = Counter::new(&sample.boot_id, sample.refused_full);
-            let rejected = &mut memory.pod(&sample.pod_uid).rejected;
-            let rise = rejected.as_ref().map_or(0, |before| before.rise(&seen));
-            *rejected = Some(seen);
-            rise
-        })
-        .sum()
 }
 
 fn fresh_since(draft: &mut Draft<'_>, scale: &Scale) {

@@ -7,7 +7,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use crate::draft::Draft;
 use crate::goal::{Goal, Intent, NAMES, Report};
 use crate::memory::Memory;
-use crate::numbers::{count, since};
+use crate::numbers::{count, signed, since};
 use crate::observed::{DrainReason, Observed};
 use crate::plan::{Event, EventKind, Plan};
 use crate::pool::{Member, Pool, Role};
@@ -29,9 +29,6 @@ const CREATE_WINDOW: SignedDuration = SignedDuration::from_secs(15);
 /// The pool may always grow by this number of pods in a window.
 const LEAST_CREATES: usize = 4;
 
-/// A pod that cannot be reached may come back within this time and keep its clients.
-const BROKEN_FOR: SignedDuration = SignedDuration::from_mins(5);
-
 /// Decides what to do about one cluster, now. Pure: equal arguments make equal plans, whatever the order of pods.
 pub fn decide(cluster: &ValidCluster, observed: &Observed, memory: &Memory, now: Timestamp) -> Plan {
     let revision = resources::template_hash(cluster);
@@ -39,7 +36,8 @@ pub fn decide(cluster: &ValidCluster, observed: &Observed, memory: &Memory, now:
     let observed = &*observed;
     let mut draft = Draft::new(cluster, observed, memory.clone(), now);
     draft.memory.look(observed, &revision, now);
-    let pool = Pool::new(observed, &draft.memory, &revision, now);
+    let deadline = signed(cluster.server.start_deadline);
+    let pool = Pool::new(observed, &mut draft.memory, &revision, deadline, now);
     draft.set_goals(&pool, &unconfirmed);
     update_health(&mut draft, &pool);
     if observed.watches_fresh {
@@ -78,7 +76,13 @@ fn set_goals(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) {
     if missing > 0 {
         let more = grow(draft, pool, scale, missing);
         draft.resolve(scale, more);
+        let broken = startup::make_room(draft, pool, scale);
+        draft.resolve(scale, broken);
     } else if kept == 0 {
+        if !outdated::rollout_in_progress(pool) {
+            // Nothing is to be created: what was rejected is no longer of interest.
+            draft.memory.creates_accepted();
+        }
         for step in [rollout::step, startup::remove_surplus, shrink, retire_broken] {
             let intents = step(draft, pool, scale);
             draft.resolve(scale, intents);
@@ -123,7 +127,7 @@ fn grow(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale, missing: usize) -
         })
         .collect();
     let missing = missing - intents.len();
-    let pods = batch(draft, scale, missing);
+    let pods = batch(draft, scale, missing).min(startup::room(draft, pool));
     if pods > 0 {
         let status = &draft.observed.status;
         let were_there = status.replicas + status.starting_replicas >= scale.desired;
@@ -149,6 +153,10 @@ fn batch(draft: &mut Draft<'_>, scale: &Scale, missing: usize) -> usize {
     if draft.memory.starts.next_try().is_some_and(|at| now < at) {
         return 0;
     }
+    if draft.memory.starts.proven && scale.serving == 0 {
+        // All are lost, and the template is known to work: no client waits for a second batch.
+        return missing;
+    }
     let created = draft.memory.created_at.len();
     let most = usize::try_from(scale.serving).unwrap_or(0).max(LEAST_CREATES);
     missing.min(most.saturating_sub(created)).min(created + 1)
@@ -166,7 +174,7 @@ fn shrink(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Vec<Intent> 
         .into_iter()
         .take(slots)
     {
-        if draft.goals.is_taken(victim) || !scale.fits(left - 1) {
+        if draft.goals.is_taken(victim) || !scale.fits(left - 1 - scale.in_grace) {
             break;
         }
         left -= 1;
@@ -192,10 +200,8 @@ fn retire_broken(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Vec<I
         return Vec::new();
     }
     let broken_for_long = |member: &&Member<'_>| {
-        let memory = draft.memory.pods.get(&member.view.uid);
-        let unready_since = memory.and_then(|pod| pod.unready_since);
-        let long = unready_since.is_some_and(|at| since(at, draft.now) >= BROKEN_FOR);
-        long && !member.view.protected
+        startup::broken_for(draft, member) >= startup::BROKEN_FOR
+            && !member.view.protected
             && !draft.goals.is_taken(member)
             && scale.holds.protects(member).is_none()
     };
@@ -205,7 +211,7 @@ fn retire_broken(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Vec<I
             let what = format!(
                 "drain {}, not ready for {} s",
                 member.view.name,
-                BROKEN_FOR.as_secs()
+                startup::BROKEN_FOR.as_secs()
             );
             scale_down(draft, member, "PodNotReady", what)
         })
@@ -222,7 +228,7 @@ fn finish(mut draft: Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Plan {
             note: conditions::conflict_message(conflict),
         });
     }
-    let missing = scale.desired > scale.serving + scale.starting && !draft.memory.starts.stalled();
+    let missing = scale.desired > scale.serving + scale.starting && draft.memory.starts.stall().is_none();
     draft.plan.recheck_after = match (missing, pool.members.is_empty() && pool.reserved == 0) {
         (true, _) => NEXT_BATCH,
         (false, true) => IDLE,

@@ -10,7 +10,7 @@ use crate::budget::Budget;
 use crate::drift::AcceptedDrift;
 use crate::moves::{Counter, Moves};
 use crate::observed::{ChildKey, Drain, Observed, PodState};
-use crate::starts::Starts;
+use crate::starts::{Row, Starts};
 
 /// Memory of one cluster. A plan contains the next one; the shell adds what became of its writes.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -52,13 +52,23 @@ pub(crate) struct PodMemory {
     pub(crate) ended_since: Option<Timestamp>,
     /// Since when it has been draining and empty.
     pub(crate) empty_since: Option<Timestamp>,
-    /// Its start was counted as failed.
+    /// When it was first seen, when it was first Ready, and since when it has been Ready: by the clock of the operator. What was so
+    /// when the operator started has the times of the API server and of the kubelet.
+    pub(crate) first_seen: Option<Timestamp>,
+    pub(crate) first_ready: Option<Timestamp>,
+    pub(crate) ready_since: Option<Timestamp>,
+    /// When it was last seen without a node, and without a connection to Redis before it was ever ready.
+    pub(crate) unscheduled_at: Option<Timestamp>,
+    pub(crate) redis_missing_at: Option<Timestamp>,
+    /// Restarts of its server as last seen, and when the present process began at the latest.
+    pub(crate) process: Option<(i32, Timestamp)>,
+    /// Its end, or its missed deadline, was counted as a failure.
     pub(crate) failure_counted: bool,
     /// The last write on it, which the watch may not show yet.
     pub(crate) written: Option<Written>,
     /// Handshakes that its process rejected because it was full.
     pub(crate) rejected: Option<Counter>,
-    /// When it last accepted no more connections though it was in rotation, and how many it had.
+    /// When it last rejected clients, or accepted none below its limit, though it was in rotation, and how many it had.
     pub(crate) full: Option<(Timestamp, i64)>,
     pub(crate) moves: Moves,
 }
@@ -86,9 +96,14 @@ impl Memory {
         }
     }
 
-    /// The API server rejected pods: one failed start, however many were planned.
+    /// The API server rejected pods, or did not accept them in time: one rejection, however many were planned.
     pub fn creates_rejected(&mut self, reason: String, now: Timestamp) {
-        self.starts.failed(reason, now);
+        self.starts.rejected.fail(now, reason, now);
+    }
+
+    /// The API server accepted all pods that were planned.
+    pub fn creates_accepted(&mut self) {
+        self.starts.rejected = Row::default();
     }
 
     /// The child still differs from what was just applied: applying it again would change nothing until it changes.
@@ -103,6 +118,7 @@ impl Memory {
 
     /// Records which pods exist and which of them are unready or terminated.
     pub(crate) fn look(&mut self, observed: &Observed, revision: &str, now: Timestamp) {
+        let is_start = self.started_at.is_none();
         self.started_at.get_or_insert(now);
         let mut before = std::mem::take(&mut self.pods);
         for pod in observed.pods.values() {
@@ -111,6 +127,16 @@ impl Memory {
             let unready = pod.state == PodState::Active && !pod.ready;
             memory.unready_since = first(memory.unready_since, unready);
             memory.ended_since = first(memory.ended_since, pod.has_ended());
+            let by_our_clock = |theirs: Timestamp| if is_start { theirs.min(now) } else { now };
+            memory.first_seen = memory.first_seen.or(Some(by_our_clock(pod.created)));
+            let ready_since = pod.ready_since.filter(|_| pod.ready);
+            memory.ready_since = ready_since.map(|at| memory.ready_since.unwrap_or(by_our_clock(at)));
+            // A pod that was restarted has been Ready before, as far as is known.
+            let was_restarted = is_start && pod.restarts > 0;
+            let first_ready = memory
+                .ready_since
+                .map(|at| if was_restarted { pod.created } else { at });
+            memory.first_ready = memory.first_ready.or(first_ready);
             self.pods.insert(pod.uid.clone(), memory);
         }
         self.starts.update(revision);

@@ -100,8 +100,14 @@ pub struct PodView {
     /// False where the node's Ready condition is not True, or the pod is marked so by the node controller.
     pub node_ready: bool,
     pub zone: Option<String>,
-    /// Why a container waits (`ImagePullBackOff`, `CrashLoopBackOff`, `CreateContainerConfigError`), for messages.
+    /// The scheduler has bound it to a node.
+    pub scheduled: bool,
+    /// Why a container waits (`ImagePullBackOff`, `CrashLoopBackOff`, `CreateContainerConfigError`), or that no node has room.
     pub waiting_reason: Option<String>,
+    /// How often the kubelet has restarted its server.
+    pub restarts: i32,
+    /// How its server ended last: `OOMKilled`, or `Error` with the exit code.
+    pub last_exit: Option<String>,
 }
 
 impl PodView {

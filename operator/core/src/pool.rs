@@ -2,7 +2,7 @@
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use crate::memory::Memory;
+use crate::memory::{Memory, PodMemory};
 use crate::numbers::since;
 use crate::observed::{DrainReason, Observed, PodState, PodView, Sample};
 
@@ -14,8 +14,8 @@ const NO_DATA: SignedDuration = SignedDuration::from_secs(150);
 const RECONNECTED: SignedDuration = SignedDuration::from_secs(30);
 /// A container that the kubelet restarts is back by then; a pod that stays un-Ready longer is no capacity.
 const UNREADY_GRACE: SignedDuration = SignedDuration::from_secs(15);
-/// A pod that has not become ready by then has failed to start: images are pulled and nodes found within it.
-pub(crate) const START_DEADLINE: SignedDuration = SignedDuration::from_secs(180);
+/// A pod that the kubelet has reported an error of for this long, since it was scheduled, has failed to start.
+const ERROR_DEADLINE: SignedDuration = SignedDuration::from_secs(90);
 
 /// What a pod counts as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,15 @@ pub(crate) enum Role {
     Terminating,
     /// Failed or succeeded.
     Dead,
+}
+
+/// What a starting pod waits for that is no failure of its template, however long it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// A node with room for it.
+    Node,
+    /// Redis: its server runs and responds.
+    Redis,
 }
 
 /// Whether the number of connections of a pod is known.
@@ -55,11 +64,20 @@ pub(crate) struct Member<'a> {
     pub(crate) freshness: Freshness,
     /// Connections, unless the newest sample is too old to say.
     pub(crate) known: Option<i64>,
+    /// Connections to it by HAProxy, if every proxy tells.
+    pub(crate) sessions: Option<i64>,
     /// Connections that it takes at most, by the same sample.
     pub(crate) capacity: Option<i64>,
+    /// When it was first seen, and since when it has been Ready, by the clock of the operator.
+    pub(crate) first_seen: Timestamp,
+    pub(crate) ready_since: Option<Timestamp>,
     /// It has the current template.
     pub(crate) current: bool,
-    /// Its start deadline is over.
+    /// It counts as serving although it is not Ready, since it has not been so for long: no drain may rely on it.
+    pub(crate) in_grace: bool,
+    /// What it waits for, while it starts.
+    pub(crate) wait: Option<Wait>,
+    /// It has failed to start: its deadline is over.
     pub(crate) late: bool,
 }
 
@@ -72,12 +90,22 @@ pub(crate) struct Pool<'a> {
 }
 
 impl<'a> Pool<'a> {
-    /// `memory` has looked at the same pods already.
-    pub(crate) fn new(observed: &'a Observed, memory: &Memory, revision: &str, now: Timestamp) -> Self {
+    /// `memory` has looked at the same pods already; it learns which of them wait for Redis.
+    pub(crate) fn new(
+        observed: &'a Observed,
+        memory: &mut Memory,
+        revision: &str,
+        start_deadline: SignedDuration,
+        now: Timestamp,
+    ) -> Self {
         let mut members: Vec<_> = observed
             .pods
             .values()
-            .map(|view| member(view, observed, memory, revision, now))
+            .map(|view| {
+                let mut member = member(view, observed, memory, revision, now);
+                member.late = is_late(&member, memory.pod(&view.uid), start_deadline, now);
+                member
+            })
             .collect();
         members.sort_by_key(|member| member.view.serial);
         for (index, member) in members.iter_mut().enumerate() {
@@ -95,6 +123,15 @@ impl<'a> Pool<'a> {
 
     pub(crate) fn count(&self, role: Role) -> usize {
         self.of(role).count()
+    }
+
+    /// Pods that exist or will in a moment and do not leave, on nodes that work: their number is limited.
+    pub(crate) fn live(&self) -> impl Iterator<Item = &Member<'a>> {
+        self.members.iter().filter(|member| match member.role {
+            Role::Starting | Role::Serving => true,
+            Role::Broken => member.view.node_ready,
+            Role::Draining | Role::Terminating | Role::Dead => false,
+        })
     }
 
     /// Pods that will be capacity soon. Late ones are none, unless the pool has given up on replacing them.
@@ -152,7 +189,9 @@ fn member<'a>(
     let newest = newest.filter(|sample| sample.pod_uid == view.uid);
     let sample = newest.filter(|sample| since(sample.at, now) <= FRESH);
     let known = newest.filter(|sample| since(sample.at, now) <= NO_DATA);
-    let expected_since = memory.started_at.max(view.ready_since);
+    let times = memory.pods.get(&view.uid);
+    let ready_since = times.and_then(|pod| pod.ready_since);
+    let expected_since = memory.started_at.max(ready_since);
     let freshness = match (sample, expected_since) {
         (Some(_), _) => Freshness::Fresh,
         (None, Some(at)) if since(at, now) <= FRESH => Freshness::Awaited,
@@ -166,12 +205,48 @@ fn member<'a>(
         sample,
         freshness,
         known: known.map(|sample| connections(sample, role, now)),
+        sessions: sessions(view, observed),
         capacity: known
             .map(|sample| sample.capacity)
             .filter(|capacity| *capacity > 0),
+        first_seen: times.and_then(|pod| pod.first_seen).unwrap_or(now),
+        ready_since,
         current: view.template_hash == revision,
-        late: since(view.created, now) > START_DEADLINE,
+        in_grace: role == Role::Serving && !view.ready && !is_up(view, observed),
+        wait: (role == Role::Starting).then(|| wait(view, sample)).flatten(),
+        late: false,
     }
+}
+
+fn wait(view: &PodView, sample: Option<&Sample>) -> Option<Wait> {
+    if !view.scheduled {
+        return Some(Wait::Node);
+    }
+    sample
+        .is_some_and(|sample| !sample.broker_up)
+        .then_some(Wait::Redis)
+}
+
+/// The deadline runs from the moment when nothing but the pod itself was to blame.
+fn is_late(
+    member: &Member<'_>,
+    memory: &mut PodMemory,
+    start_deadline: SignedDuration,
+    now: Timestamp,
+) -> bool {
+    if member.wait == Some(Wait::Redis) {
+        memory.redis_missing_at = Some(now);
+    }
+    if member.wait == Some(Wait::Node) {
+        memory.unscheduled_at = Some(now);
+    }
+    let waited = memory.redis_missing_at.max(memory.unscheduled_at);
+    let elapsed = since(
+        waited.map_or(member.first_seen, |at| at.max(member.first_seen)),
+        now,
+    );
+    let failing = member.view.waiting_reason.is_some() && elapsed > ERROR_DEADLINE;
+    member.role == Role::Starting && member.wait.is_none() && (failing || elapsed > start_deadline)
 }
 
 /// Clients of a pod that is gone reconnect elsewhere and are counted there: what it had counts for less each second.
@@ -205,6 +280,20 @@ fn role(view: &PodView, observed: &Observed, memory: &Memory, now: Timestamp) ->
     } else {
         Role::Broken
     }
+}
+
+fn sessions(view: &PodView, observed: &Observed) -> Option<i64> {
+    let mut proxies = observed
+        .proxies
+        .iter()
+        .filter(|proxy| !proxy.terminating)
+        .peekable();
+    proxies.peek()?;
+    let counts = proxies.map(|proxy| {
+        let server = proxy.agent.as_ref()?.servers.get(&view.name);
+        Some(server.map_or(0, |server| server.sessions))
+    });
+    counts.sum()
 }
 
 fn is_up(view: &PodView, observed: &Observed) -> bool {

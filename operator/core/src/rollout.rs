@@ -7,8 +7,9 @@ use crate::draft::Draft;
 use crate::goal::{Goal, Intent, NAMES, Report};
 use crate::numbers::{count, div_ceil, since};
 use crate::observed::{DrainReason, Sample};
-use crate::pool::{Member, Pool, Role};
+use crate::pool::{Member, Pool, Role, Wait};
 use crate::scale::Scale;
+use crate::startup;
 use crate::victim;
 
 /// Time for which a new pod must be ready before an old one drains.
@@ -16,6 +17,9 @@ const MIN_READY: SignedDuration = SignedDuration::from_secs(10);
 
 /// New pods beyond the desired number at a time, as a share of it.
 const SURGE_PERCENT: i64 = 10;
+
+/// A new pod that no node has room for waits this long before an old one makes room for it.
+const NO_ROOM: SignedDuration = SignedDuration::from_mins(2);
 
 /// The template went back to what these pods have: they stay.
 pub(crate) fn roll_back(draft: &Draft<'_>, pool: &Pool<'_>) -> Vec<Intent> {
@@ -46,32 +50,83 @@ pub(crate) fn step(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Vec
     }
     let proven = pool.of(Role::Serving).filter(|member| member.current);
     let proven = count(proven.filter(|member| is_proven(member, draft.now)).count());
-    let (surge, no_surge) = match surge(draft, scale, count(old.len()), proven) {
+    let no_room = no_room(draft, pool);
+    let waits = pool
+        .of(Role::Starting)
+        .any(|member| member.wait == Some(Wait::Node));
+    let (surge, no_surge) = match surge(draft, pool, scale, count(old.len()), proven) {
+        Ok(_) if waits => (
+            None,
+            Some("waiting for a node with room for the new pod".to_owned()),
+        ),
         Ok(intent) => (Some(intent), None),
         Err(wait) => (None, wait),
     };
-    let (mut intents, no_drain) = drains(draft, pool, scale, &old, proven);
-    draft.rollout_wait = no_surge.or(no_drain.filter(|_| surge.is_none() && intents.is_empty()));
+    let first = i32::from(no_room.is_some() && may_go_first(draft, pool, scale));
+    let (mut intents, no_drain) = drains(draft, pool, scale, &old, proven + first);
+    let wait = no_room.map(|why| match first {
+        0 => format!("there is no room for one more pod: {why}"),
+        _ => format!("there is no room for one more pod, so old ones drain first: {why}"),
+    });
+    draft.rollout_wait = wait.or(no_surge.or(no_drain.filter(|_| surge.is_none() && intents.is_empty())));
     intents.extend(surge);
     intents
 }
 
+/// Why a new pod cannot exist beside all old ones.
+fn no_room(draft: &Draft<'_>, pool: &Pool<'_>) -> Option<String> {
+    let rejected = &draft.memory.starts.rejected;
+    if rejected.count > 0 {
+        return Some(rejected.reason.clone());
+    }
+    let waits = |member: &&Member<'_>| {
+        let long = since(member.first_seen, draft.now) >= NO_ROOM;
+        member.current && member.wait == Some(Wait::Node) && long
+    };
+    let waiting = pool.of(Role::Starting).find(waits)?;
+    let reason = waiting.view.waiting_reason.as_deref();
+    Some(format!(
+        "{} is {}",
+        waiting.view.name,
+        reason.unwrap_or("not scheduled")
+    ))
+}
+
+/// An old pod may drain before its successor is there: others take its clients, and no other pod is missing.
+fn may_go_first(draft: &Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> bool {
+    let leaving = pool
+        .of(Role::Draining)
+        .any(|member| draft.goals.is_leaving(member));
+    scale.serving > 1 && scale.serving >= scale.desired && !leaving
+}
+
 /// A pod of the current template by which old ones may be replaced: healthy by every measure that holds a drain.
 fn is_proven(member: &Member<'_>, now: Timestamp) -> bool {
-    let ready_since = member.view.ready_since.filter(|_| member.view.ready);
     // A pod at its connection limit is well; one that is short of memory is not.
     let accepts = |sample: &Sample| sample.admits || sample.connections >= sample.capacity;
     let healthy = member
         .sample
         .is_some_and(|sample| sample.broker_up && accepts(sample));
-    healthy && ready_since.is_some_and(|at| since(at, now) >= MIN_READY)
+    healthy && member.ready_since.is_some_and(|at| since(at, now) >= MIN_READY)
 }
 
 /// New pods, one until the first is proven; why there are none, if that is no drain's turn.
-fn surge(draft: &Draft<'_>, scale: &Scale, old: i32, proven: i32) -> Result<Intent, Option<String>> {
+fn surge(
+    draft: &Draft<'_>,
+    pool: &Pool<'_>,
+    scale: &Scale,
+    old: i32,
+    proven: i32,
+) -> Result<Intent, Option<String>> {
     let starts = &draft.memory.starts;
-    if starts.stalled() {
-        return Err(Some(format!("new pods fail to start: {}", starts.reason)));
+    if let Some(stall) = starts.stall().filter(|_| starts.pods_fail()) {
+        return Err(Some(stall.message));
+    }
+    if starts.next_try().is_some_and(|at| draft.now < at) {
+        return Err(Some(format!(
+            "the API server rejected a new pod: {}",
+            starts.rejected.reason
+        )));
     }
     let most = if proven > 0 {
         let percent = i64::from(scale.desired) * SURGE_PERCENT;
@@ -81,6 +136,7 @@ fn surge(draft: &Draft<'_>, scale: &Scale, old: i32, proven: i32) -> Result<Inte
     };
     let there = scale.serving + scale.starting - scale.desired;
     let pods = usize::try_from((most - there).min(old - there)).unwrap_or(0);
+    let pods = pods.min(startup::room(draft, pool));
     if pods == 0 {
         let starting = scale.starting > 0;
         return Err(starting.then(|| "waiting for new pods to be ready".to_owned()));
@@ -101,7 +157,8 @@ fn drains(
     old: &[&Member<'_>],
     proven: i32,
 ) -> (Vec<Intent>, Option<String>) {
-    let serving_old = pool.of(Role::Serving).filter(|member| !member.current);
+    let reliable = pool.of(Role::Serving).filter(|member| !member.in_grace);
+    let serving_old = reliable.clone().filter(|member| !member.current);
     let spare = count(serving_old.count()) + proven - scale.desired;
     if spare <= 0 {
         let message =
@@ -110,7 +167,7 @@ fn drains(
     }
     let free = assess::free_drains(draft, pool, scale).min(spare);
     let free = usize::try_from(free).unwrap_or(0);
-    let mut room: i64 = pool.of(Role::Serving).map(|member| offer(scale, member)).sum();
+    let mut room: i64 = reliable.map(|member| offer(scale, member)).sum();
     let mut wait = (free == 0).then(|| "waiting for drains to end".to_owned());
     let mut intents = Vec::new();
     for member in old.iter().filter(|member| !draft.goals.is_taken(member)) {
@@ -122,8 +179,12 @@ fn drains(
             continue;
         }
         // The clients of the pod must find room elsewhere; templates may differ in how much a pod takes.
-        let rest = room - offer(scale, member);
-        if scale.load.down > rest && !member.is_stale() {
+        let rest = if member.in_grace {
+            room
+        } else {
+            room - offer(scale, member)
+        };
+        if scale.load.by_proxies > rest {
             wait.get_or_insert_with(|| {
                 "the clients of one more pod would not fit into the others; more capacity is needed"
                     .to_owned()

@@ -19,6 +19,8 @@ pub(crate) struct Load {
     pub(crate) up: i64,
     /// For shrinking: what is missing counts as full.
     pub(crate) down: i64,
+    /// The same, but what is missing counts with the connections that HAProxy has to the pod, where these are known.
+    pub(crate) by_proxies: i64,
     /// Pods that ought to have samples, and of these the ones that have a fresh one, and the ones that should have had one.
     pub(crate) sampled: usize,
     pub(crate) fresh: usize,
@@ -48,6 +50,8 @@ pub(crate) struct Scale {
     pub(crate) capacity: Capacity,
     pub(crate) load: Load,
     pub(crate) serving: i32,
+    /// Of these, pods that are not Ready at the moment.
+    pub(crate) in_grace: i32,
     pub(crate) starting: i32,
     /// Asked for now, unclamped.
     pub(crate) asked: i64,

@@ -1,68 +1,165 @@
 //! Pods that start, fail to start, or have ended.
 
-use k8s_openapi::jiff::SignedDuration;
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::draft::Draft;
 use crate::goal::{Goal, Intent, Report};
-use crate::numbers::since;
-use crate::observed::PodState;
+use crate::numbers::{div_ceil, since};
+use crate::observed::{DrainReason, PodState};
 use crate::outdated;
 use crate::plan::EventKind;
-use crate::pool::{Member, Pool, Role, START_DEADLINE};
+use crate::pool::{Member, Pool, Role};
 use crate::scale::Scale;
+use crate::starts::Row;
 use crate::victim;
 
 /// Ended pods that are kept for inspection, and how long.
 const DEAD_KEPT: usize = 3;
 const DEAD_KEPT_FOR: SignedDuration = SignedDuration::from_secs(3600);
 
-/// Counts starts that failed since the last plan; a pod that became ready ends a row of them.
+/// A server that ends within this time of the first Ready of its pod is a fault of its template, until a pod was Ready for as long.
+const PROVEN_AFTER: SignedDuration = SignedDuration::from_mins(10);
+/// Pods above the maximum while old ones are replaced, as a share of it.
+const SURGE_PERCENT: i64 = 10;
+
+/// A pod that cannot be reached may come back within this time and keep its clients.
+pub(crate) const BROKEN_FOR: SignedDuration = SignedDuration::from_mins(5);
+
+/// Counts what failed since the last plan, and ends the rows of failures that are over.
 pub(crate) fn count_starts(draft: &mut Draft<'_>, pool: &Pool<'_>) {
-    let started =
+    let was_stalled = draft.memory.starts.stall().is_some();
+    let mut serving = pool.of(Role::Serving).filter(|member| member.current);
+    let is_new =
         |member: &Member<'_>| member.view.state == PodState::Starting && !draft.goals.is_unconfirmed(member);
-    if pool.of(Role::Serving).any(started) {
-        draft.memory.starts.failed = 0;
+    if serving.clone().any(is_new) {
+        draft.memory.starts.failed = Row::default();
     }
-    let was_stalled = draft.memory.starts.stalled();
-    for member in &pool.members {
-        let never_served = member.view.state == PodState::Starting;
-        let failed = match member.role {
-            Role::Dead => never_served,
-            Role::Starting => member.late,
-            _ => false,
-        };
-        let memory = draft.memory.pod(&member.view.uid);
-        if !failed || !member.current || std::mem::replace(&mut memory.failure_counted, true) {
-            continue;
-        }
-        let reason = reason(member);
-        draft.memory.starts.failed(reason.clone(), draft.now);
-        let failed = draft.memory.starts.failed;
-        draft.line(format!(
-            "{} failed to start ({reason}), {failed} consecutive failures",
-            member.view.name
-        ));
+    let is_proof = |member: &Member<'_>| {
+        member
+            .ready_since
+            .is_some_and(|at| since(at, draft.now) >= PROVEN_AFTER)
+    };
+    if serving.any(is_proof) {
+        draft.memory.starts.crashed = Row::default();
+        draft.memory.starts.proven = true;
     }
-    if draft.memory.starts.stalled() && !was_stalled {
-        let note = format!(
-            "{} consecutive server pods failed to start: {}",
-            draft.memory.starts.failed, draft.memory.starts.reason
-        );
-        draft.event(EventKind::Warning, "PodStartFailed", "Create", note);
+    for member in pool.members.iter().filter(|member| member.current) {
+        count_failure(draft, member);
+    }
+    if let Some(stall) = draft.memory.starts.stall().filter(|_| !was_stalled) {
+        draft.event(EventKind::Warning, stall.reason, "Create", stall.message);
     }
 }
 
-fn reason(member: &Member<'_>) -> String {
-    match (member.role, &member.view.waiting_reason) {
-        (_, Some(reason)) => reason.clone(),
-        (Role::Dead, None) => "it terminated".to_owned(),
-        (_, None) => format!("not ready within {} s", START_DEADLINE.as_secs()),
+/// Counts the end of a server process, and a missed deadline.
+fn count_failure(draft: &mut Draft<'_>, member: &Member<'_>) {
+    let (view, now) = (member.view, draft.now);
+    let is_ours = matches!(view.state, PodState::Starting | PodState::Active) && !view.terminating;
+    let memory = draft.memory.pods.entry(view.uid.clone()).or_default();
+    let (restarts, began) = *memory.process.get_or_insert_with(|| {
+        let began = if view.restarts == 0 {
+            member.first_seen
+        } else {
+            now
+        };
+        (view.restarts, began)
+    });
+    let restarted = view.restarts > restarts;
+    if restarted {
+        memory.process = Some((view.restarts, now));
     }
+    let over = member.role == Role::Dead || member.late;
+    let over = over && !std::mem::replace(&mut memory.failure_counted, over);
+    // A node that is lost takes its pods with it.
+    if !is_ours || !view.node_ready || !(restarted || over) {
+        return;
+    }
+    let starts = &mut draft.memory.starts;
+    let soon = |at: Timestamp| since(at, now) <= PROVEN_AFTER && !starts.proven;
+    let (row, what) = match memory.first_ready {
+        None => (&mut starts.failed, "failed to start"),
+        Some(at) if soon(at) => (&mut starts.crashed, "ended soon after it became ready"),
+        Some(_) => return,
+    };
+    let reason = reason(member, draft.cluster.server.start_deadline);
+    if row.fail(began, reason.clone(), now) {
+        let count = row.count;
+        draft.line(format!(
+            "{} {what} ({reason}), {count} consecutive failures",
+            view.name
+        ));
+    }
+}
+
+fn reason(member: &Member<'_>, start_deadline: Duration) -> String {
+    let view = member.view;
+    let ended = view.last_exit.as_ref();
+    match (&view.waiting_reason, ended) {
+        (Some(waiting), Some(ended)) => format!("{waiting}, {ended}"),
+        (Some(reason), None) | (None, Some(reason)) => reason.clone(),
+        (None, None) if member.role == Role::Dead => "it terminated".to_owned(),
+        (None, None) => format!("not ready within {} s", start_deadline.as_secs()),
+    }
+}
+
+/// How many more pods there may be: the maximum, and those by which a rollout exceeds it.
+pub(crate) fn room(draft: &Draft<'_>, pool: &Pool<'_>) -> usize {
+    let most = i64::from(draft.cluster.scaling.max_replicas);
+    let most = most + div_ceil(most * SURGE_PERCENT, 100).max(1);
+    let stays = |member: &&Member<'_>| *draft.goals.of(member) == Goal::Keep;
+    let there = pool.live().filter(stays).count() + pool.reserved;
+    usize::try_from(most).unwrap_or(0).saturating_sub(there)
+}
+
+/// How long the pod has been in rotation and not Ready.
+pub(crate) fn broken_for(draft: &Draft<'_>, member: &Member<'_>) -> SignedDuration {
+    let memory = draft.memory.pods.get(&member.view.uid);
+    let unready_since = memory.and_then(|pod| pod.unready_since);
+    unready_since.map_or(SignedDuration::ZERO, |at| since(at, draft.now))
+}
+
+/// Pods are missing, and there may be no more: a pod that is broken leaves, first of an old template, then one that is broken for long.
+pub(crate) fn make_room(draft: &Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Vec<Intent> {
+    if room(draft, pool) > 0 {
+        return Vec::new();
+    }
+    let may_leave = |member: &&Member<'_>| {
+        let long = broken_for(draft, member) >= BROKEN_FOR;
+        (long || !member.current)
+            && member.view.node_ready
+            && !member.view.protected
+            && !draft.goals.is_taken(member)
+            && scale.holds.protects(member).is_none()
+    };
+    let broken = pool.of(Role::Broken).filter(may_leave);
+    let first =
+        broken.min_by_key(|member| (member.current, Reverse(broken_for(draft, member)), member.index));
+    let leave = |member: &Member<'_>| {
+        if member.view.waiting_reason.is_some() {
+            let reason = "its server does not run, and the pool has no room for another pod";
+            return Intent::delete(member, reason);
+        }
+        let report = Report {
+            action: "Replace",
+            reason: "PodNotReady",
+            what: format!(
+                "drain {}, not ready, to make room for another pod",
+                member.view.name
+            ),
+        };
+        let goal = Goal::leave(draft.cluster, DrainReason::ScaleDown, draft.now);
+        Intent::pod(member, goal, report)
+    };
+    first.map(leave).into_iter().collect()
 }
 
 /// Removes pods that never served and never will: late ones while replacing them may help, and those of an old template.
 pub(crate) fn remove_hopeless(draft: &Draft<'_>, pool: &Pool<'_>) -> Vec<Intent> {
-    let stalled = draft.memory.starts.stalled();
+    let stalled = draft.memory.starts.pods_fail();
+    let start_deadline = draft.cluster.server.start_deadline;
     pool.of(Role::Starting)
         .filter_map(|member| {
             if !member.current {
@@ -71,7 +168,7 @@ pub(crate) fn remove_hopeless(draft: &Draft<'_>, pool: &Pool<'_>) -> Vec<Intent>
                     "its template is outdated and it was never ready",
                 ))
             } else if member.late && !stalled {
-                let reason = format!("it failed to start: {}", reason(member));
+                let reason = format!("it failed to start: {}", reason(member, start_deadline));
                 Some(Intent::delete(member, reason))
             } else {
                 None

@@ -63,7 +63,10 @@ pub(crate) fn pod(serial: i64) -> PodView {
         node: None,
         node_ready: true,
         zone: None,
+        scheduled: true,
         waiting_reason: None,
+        restarts: 0,
+        last_exit: None,
     }
 }
 

@@ -99,6 +99,12 @@ fn server(spec: &ServerSpec) -> Result<Server, Invalid> {
             1,
             60_000,
         )?),
+        start_deadline: checks::seconds(
+            "server.startDeadlineSeconds",
+            spec.start_deadline_seconds,
+            30,
+            86_400,
+        )?,
         env: spec.env.clone(),
         termination_grace_period_seconds: i64::from(checks::range(
             "server.terminationGracePeriodSeconds",

@@ -47,12 +47,12 @@ pub(crate) fn obstacle(pool: &Pool<'_>, target: i64, now: Timestamp) -> Option<O
         return None;
     }
     // Not the age of the next pod to drain: which one it is changes with the connections.
-    let newest = candidates.map(|member| member.view.created).max();
+    let newest = candidates.map(|member| member.first_seen).max();
     Some(newest.map_or(Obstacle::Protected, |created| Obstacle::Young(created + YOUNG)))
 }
 
 pub(crate) fn is_young(member: &Member<'_>, now: Timestamp) -> bool {
-    since(member.view.created, now) < YOUNG
+    since(member.first_seen, now) < YOUNG
 }
 
 /// Serving pods of old revisions that may be drained, best first.

@@ -45,6 +45,12 @@ pub struct ServerSpec {
     #[schemars(range(min = 1, max = 60000), extend("x-on-change" = OnChange::RollsServers))]
     pub max_connections: i32,
 
+    /// Time in which a new server pod must become ready, counted from when it has a node and its server reaches Redis. A pod that does
+    /// not is replaced; three in a row stop the creation of more (condition `Stalled`).
+    #[serde(default = "default_start_deadline_seconds")]
+    #[schemars(range(min = 30, max = 86400), extend("x-on-change" = OnChange::Immediate))]
+    pub start_deadline_seconds: i32,
+
     /// Additional environment variables of the server.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
@@ -97,6 +103,7 @@ impl Default for ServerSpec {
             port: default_port(),
             path: default_path(),
             max_connections: default_max_connections(),
+            start_deadline_seconds: default_start_deadline_seconds(),
             env: Vec::new(),
             termination_grace_period_seconds: default_termination_grace_period_seconds(),
             pod: PodSettings::default(),
@@ -112,6 +119,9 @@ fn default_path() -> String {
 }
 fn default_max_connections() -> i32 {
     10_000
+}
+fn default_start_deadline_seconds() -> i32 {
+    600
 }
 fn default_termination_grace_period_seconds() -> i32 {
     60

@@ -61,7 +61,10 @@ pub(crate) fn view(cluster: &str, pod: &Pod, node: Option<&Node>) -> Option<PodV
         node: node_name(pod).map(str::to_owned),
         node_ready: node_ready(pod, node),
         zone: node.and_then(|node| text(node.metadata.labels.as_ref(), ZONE_LABEL)),
+        scheduled: node_name(pod).is_some(),
         waiting_reason: waiting_reason(pod),
+        restarts: server_status(pod).map_or(0, |server| server.restart_count),
+        last_exit: server_status(pod).and_then(last_exit),
     })
 }
 
@@ -106,6 +109,27 @@ pub(crate) fn node_ready(pod: &Pod, node: Option<&Node>) -> bool {
         .flatten()
         .any(|condition| condition.type_ == "Ready" && condition.status != "True");
     !lost && !not_ready
+}
+
+fn server_status(pod: &Pod) -> Option<&ContainerStatus> {
+    let containers = pod.status.as_ref()?.container_statuses.as_deref()?;
+    containers
+        .iter()
+        .find(|container| container.name == resources::CONTAINER)
+}
+
+fn last_exit(server: &ContainerStatus) -> Option<String> {
+    let state = server.state.as_ref().and_then(|state| state.terminated.as_ref());
+    let last = server
+        .last_state
+        .as_ref()
+        .and_then(|state| state.terminated.as_ref());
+    let ended = state.or(last)?;
+    let reason = ended.reason.as_deref().unwrap_or("Error");
+    Some(match reason {
+        "Error" => format!("its server exited with code {}", ended.exit_code),
+        reason => format!("its server ended: {reason}"),
+    })
 }
 
 /// Why it does not run: why a container waits, or that no node takes it.
@@ -200,6 +224,35 @@ mod tests {
                 deadline: "2026-01-01T01:30:00Z".parse().unwrap(),
             })
         );
+    }
+
+    #[test]
+    fn restarts_and_the_last_exit_are_those_of_the_server() {
+        let with_status = |status: serde_json::Value| {
+            let mut pod = serde_json::to_value(pod()).unwrap();
+            pod["status"]["containerStatuses"] = status;
+            view("chat", &serde_json::from_value(pod).unwrap(), None).unwrap()
+        };
+        let ended = |reason: &str| json!({"terminated": {"exitCode": 3, "reason": reason}});
+        let server = |last: serde_json::Value| {
+            json!([
+                {"name": "sidecar", "image": "i", "imageID": "", "ready": true, "restartCount": 9, "lastState": ended("Error")},
+                {"name": "server", "image": "i", "imageID": "", "ready": true, "restartCount": 2, "lastState": last},
+            ])
+        };
+        let view = with_status(server(ended("Error")));
+        assert!(view.scheduled);
+        assert_eq!(
+            (view.restarts, view.last_exit.as_deref()),
+            (2, Some("its server exited with code 3"))
+        );
+        let view = with_status(server(ended("OOMKilled")));
+        assert_eq!(view.last_exit.as_deref(), Some("its server ended: OOMKilled"));
+        let view = with_status(server(json!({})));
+        assert_eq!((view.restarts, view.last_exit), (2, None));
+        let mut waiting = pod();
+        waiting.spec.as_mut().unwrap().node_name = None;
+        assert!(!super::view("chat", &waiting, None).unwrap().scheduled);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use wsc_contract::labels;
 use super::finding::{Facts, Finding};
 use crate::numbers::{since, whole_second};
 use crate::outdated;
-use crate::pool::{FRESH, Role};
+use crate::pool::{FRESH, Role, Wait};
 use crate::scale::Limit;
 use crate::victim::{self, Obstacle, YOUNG};
 
@@ -22,17 +22,39 @@ pub(super) fn available(facts: Facts<'_>) -> Finding {
         };
         return Finding::new("Available", true, "PodsServing", message);
     }
-    let waiting = facts
-        .pool
-        .of(Role::Starting)
+    let starting = facts.pool.of(Role::Starting);
+    let failing = starting
+        .clone()
+        .filter(|member| member.wait.is_none())
         .find_map(|member| member.view.waiting_reason.as_ref());
-    if let Some(reason) = waiting {
+    if let Some((reason, message)) = waiting(facts).filter(|_| failing.is_none()) {
+        return Finding::new("Available", false, reason, message);
+    }
+    if let Some(reason) = failing {
         let message =
             format!("server pods fail to start: {reason}; see `kubectl describe pod` of one of them");
         return Finding::new("Available", false, "PodStartFailed", message);
     }
     let message = format!("waiting for server pods: scaling.minReplicas is {least}");
     Finding::new("Available", false, "MinimumReplicasUnavailable", message)
+}
+
+/// What starting pods wait for that is no failure of theirs.
+fn waiting(facts: Facts<'_>) -> Option<(&'static str, &'static str)> {
+    let waits = |wait| {
+        facts
+            .pool
+            .of(Role::Starting)
+            .any(|member| member.wait == Some(wait))
+    };
+    if waits(Wait::Redis) {
+        let message = "server pods are not ready because they have no connection to Redis; they wait for it";
+        return Some(("WaitingForBroker", message));
+    }
+    waits(Wait::Node).then_some((
+        "WaitingForNodes",
+        "server pods are not scheduled because no node has room for them; they wait for one. See `kubectl describe pod` of one of them",
+    ))
 }
 
 /// True while the pool changes.
@@ -53,6 +75,9 @@ pub(super) fn progressing(facts: Facts<'_>) -> Finding {
         return progressing("RolloutBlocked", &message);
     }
     let created = !facts.draft.plan.create_pods.is_empty();
+    if let Some((reason, message)) = waiting(facts) {
+        return progressing(reason, message);
+    }
     if created || facts.scale.starting > 0 {
         return progressing("PodsStarting", "server pods are starting");
     }

@@ -69,12 +69,8 @@ pub(super) fn stalled(facts: Facts<'_>, proxy: &Finding) -> Finding {
     if let Some(conflict) = lasting {
         return stalled("ChildConflict", &conflict_message(conflict));
     }
-    if facts.draft.memory.starts.stalled() {
-        let message = format!(
-            "several consecutive server pods failed to start: {}. Running pods are kept; change server.image, server.env or server.resources",
-            facts.draft.memory.starts.reason
-        );
-        return stalled("PodStartFailed", &message);
+    if let Some(stall) = facts.draft.memory.starts.stall() {
+        return stalled(stall.reason, &stall.message);
     }
     if proxy.truth == Truth::False {
         return stalled(&proxy.reason, &proxy.message);

@@ -5,6 +5,7 @@ mod leaving;
 mod objects;
 mod scene;
 mod sizes;
+mod starts;
 mod tell;
 
 use k8s_openapi::jiff::SignedDuration;

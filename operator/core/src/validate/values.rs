@@ -65,6 +65,7 @@ pub(crate) struct Server {
     pub(crate) port: u16,
     pub(crate) path: String,
     pub(crate) max_connections: i64,
+    pub(crate) start_deadline: Duration,
     pub(crate) env: Vec<EnvVar>,
     pub(crate) termination_grace_period_seconds: i64,
     pub(crate) pod: PodSettings,

@@ -51,7 +51,7 @@ async fn pods_that_the_api_server_refuses_are_told_with_its_reason() {
     env.create("chat", &spec).await.unwrap();
     let chat = env
         .until("chat", "it is reported", |chat| {
-            find(chat, "Stalled")["reason"] == "PodStartFailed"
+            find(chat, "Stalled")["reason"] == "PodRejected"
         })
         .await
         .unwrap();

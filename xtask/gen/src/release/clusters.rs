@@ -142,7 +142,10 @@ fn view(cluster: &ValidCluster, pod: &Pod, serial: i64, state: PodState, now: Ti
         node: None,
         node_ready: true,
         zone: None,
+        scheduled: true,
         waiting_reason: None,
+        restarts: 0,
+        last_exit: None,
     }
 }
 

@@ -62,7 +62,9 @@ fn victims_are_the_emptiest_that_are_neither_young_nor_protected() {
     );
     let now = scene.now + SignedDuration::from_secs(301);
     scene.pod(3).protected = true;
+    let young = scene.pod(0).uid.clone();
     scene.pod(0).created = now - SignedDuration::from_secs(119);
+    scene.memory.pod(&young).first_seen = Some(now - SignedDuration::from_secs(119));
     let plan = scene.tick(301);
     assert_eq!(marked(&plan).len(), 2);
     assert_eq!(

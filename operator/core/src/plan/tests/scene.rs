@@ -51,7 +51,6 @@ impl Scene {
         scene.observed.proxy_ready = Some(2);
         scene.observed.redis_ready = Some(1);
         scene.observed.status.desired_replicas = numbers::count(connections.len());
-        scene.memory.started_at = Some(long_ago);
         scene.memory.fresh_since = Some(long_ago);
         scene.memory.wanted = vec![(scene.now, numbers::count(connections.len()))];
         scene.memory.budget.filled_at = Some(scene.now);
@@ -62,6 +61,7 @@ impl Scene {
             scene.adopt(&plan);
             scene.sample();
         }
+        scene.memory.started_at = Some(long_ago);
         scene
     }
 

@@ -278,7 +278,8 @@ fn young_pods_delay_scale_down_visibly() {
     let mut scene = Scene::running(BOUNDS, &[10, 10, 10, 10]);
     let born = scene.now + SignedDuration::from_secs(200);
     for serial in 0..4 {
-        scene.pod(serial).created = born;
+        let uid = scene.pod(serial).uid.clone();
+        scene.memory.pod(&uid).first_seen = Some(born);
     }
     let plan = scene.tick(301);
     assert!(changes_no_pod(&plan) && plan.status.desired_replicas < 4);
