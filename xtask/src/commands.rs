@@ -63,6 +63,8 @@ struct TestArgs {
     /// Only tests whose name contains this
     #[arg(requires = "tier")]
     filter: Option<String>,
+    #[command(flatten)]
+    simulation: test::Simulation,
 }
 
 #[derive(Subcommand)]
@@ -107,7 +109,7 @@ struct GenArgs {
 pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Demo(args) => return demo::run(&args),
-        Command::Test(args) => return test::run(args.tier, args.filter.as_deref()),
+        Command::Test(args) => return test::run(args.tier, args.filter.as_deref(), args.simulation),
         Command::Cluster(command) => return cluster(command),
         Command::Images(args) => images::run(args.export.as_deref())?,
         Command::Bench(BenchCommand::Server(args)) => return bench::server(&args),

@@ -2,6 +2,7 @@
 
 pub(crate) mod lint;
 mod outcome;
+mod simulation;
 mod suite;
 mod tier;
 mod tiers;
@@ -17,10 +18,11 @@ use wsc_environment::plan::{self, Need};
 use wsc_environment::steps::Steps;
 
 use outcome::Outcome;
+pub(crate) use simulation::Simulation;
 pub(crate) use tier::Tier;
 
 /// Runs one tier or all; the last line that is printed is `N passed, N failed`.
-pub(crate) fn run(tier: Option<Tier>, filter: Option<&str>) -> Result<ExitCode> {
+pub(crate) fn run(tier: Option<Tier>, filter: Option<&str>, simulation: Simulation) -> Result<ExitCode> {
     // Background processes are stopped, also after Ctrl-C.
     interrupt::hold()?;
     let cache = Cache::open()?;
@@ -31,7 +33,7 @@ pub(crate) fn run(tier: Option<Tier>, filter: Option<&str>) -> Result<ExitCode> 
     let mut total = Outcome::default();
     for tier in tiers {
         println!("== {}", tier.name());
-        let outcome = tiers::run(tier, &cache, &steps, filter).unwrap_or_else(|err| {
+        let outcome = tiers::run(tier, &cache, &steps, filter, simulation).unwrap_or_else(|err| {
             println!("{}: {err:#}", tier.name());
             Outcome { passed: 0, failed: 1 }
         });

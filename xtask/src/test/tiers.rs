@@ -9,6 +9,7 @@ use anyhow::Result;
 
 use super::lint;
 use super::outcome::Outcome;
+use super::simulation::Simulation;
 use super::suite::Suite;
 use super::tier::Tier;
 use wsc_environment::cache::Cache;
@@ -22,6 +23,8 @@ use wsc_environment::variables::{self, Environment};
 use wsc_environment::{autobahn, cluster, debian, helm, images, interrupt, kubernetes, machine};
 
 const UNIT_LIMIT: Duration = Duration::from_mins(5);
+/// What a life of the simulation takes at most.
+const SECOND_PER_LIFE: Duration = Duration::from_secs(1);
 const COMPONENT_LIMIT: Duration = Duration::from_mins(15);
 /// Tests of the API tier that run at the same time.
 const API_THREADS: &str = "6";
@@ -31,25 +34,37 @@ const E2E_LIMIT: Duration = Duration::from_mins(40);
 /// These tests wait for pods most of the time: more at once than there are cores.
 const E2E_THREADS: &str = "4";
 
-pub(super) fn run(tier: Tier, cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outcome> {
+pub(super) fn run(
+    tier: Tier,
+    cache: &Cache,
+    steps: &Steps,
+    filter: Option<&str>,
+    simulation: Simulation,
+) -> Result<Outcome> {
     if tier.needs().contains(&Need::DebianPackages) {
         machine::need_linux(&format!("the tier {}", tier.name()))?;
     }
     match tier {
         Tier::Lint => Ok(lint::run(cache, steps, filter)),
-        Tier::Unit => unit(cache, steps, filter),
+        Tier::Unit => unit(cache, steps, filter, simulation),
         Tier::Component => component(cache, steps, filter),
         Tier::Api => api(cache, steps, filter),
         Tier::E2e => e2e(cache, steps, filter),
     }
 }
 
-fn unit(cache: &Cache, steps: &Steps, filter: Option<&str>) -> Result<Outcome> {
+fn unit(cache: &Cache, steps: &Steps, filter: Option<&str>, simulation: Simulation) -> Result<Outcome> {
     let executables = cargo::unit_tests(cache, steps)?;
     let mut packages: BTreeMap<&str, Outcome> = BTreeMap::new();
     for executable in until_interrupted(&executables) {
-        let command = Command::new(&executable.path);
-        let outcome = suite(executable, command, UNIT_LIMIT, filter).run(cache)?;
+        let mut command = Command::new(&executable.path);
+        let lives = simulation
+            .lives
+            .map(|lives| ("SIMULATION_LIVES", lives.to_string()));
+        let seed = simulation.seed.map(|seed| ("SIMULATION_SEED", seed.to_string()));
+        command.envs(lives.into_iter().chain(seed));
+        let limit = UNIT_LIMIT + SECOND_PER_LIFE * simulation.lives.unwrap_or(0);
+        let outcome = suite(executable, command, limit, filter).run(cache)?;
         *packages.entry(&executable.package).or_default() += outcome;
     }
     let mut total = Outcome::default();

@@ -8,6 +8,7 @@ use wsc_api::v1alpha1::WebSocketClusterStatus;
 use wsc_contract::{labels, names};
 use wsc_haproxy::{BackendSet, Settings};
 
+use super::server::Made;
 use super::settings::at;
 use crate::observed::{ChildKey, ChildView, PodPhase, PodState, PodView};
 use crate::plan::{Child, PodDelete, PodMark};
@@ -22,6 +23,7 @@ fn new_pod(name: &str, serial: i64) -> PodView {
         phase: PodPhase::Pending,
         ready: false,
         ready_since: None,
+        scheduled: false,
         ip: None,
         ..crate::testing::pod(serial)
     }
@@ -60,6 +62,8 @@ pub(super) struct Api {
     pub(super) resource: Resource,
     /// Not delivered yet.
     pub(super) events: Vec<Event>,
+    /// What servers are started with, by pod uid.
+    pub(super) made: BTreeMap<String, Made>,
     /// Every name that a server pod ever had.
     names_used: Vec<String>,
 }
@@ -106,6 +110,7 @@ impl Api {
             ..new_pod(&name, serial)
         };
         self.events.push(Event::Pod(Box::new(view.clone())));
+        self.made.insert(view.uid.clone(), Made::of(pod));
         self.pods.insert(name, view);
         Ok(())
     }

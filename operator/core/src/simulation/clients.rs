@@ -8,7 +8,7 @@ use wsc_haproxy::BackendSet;
 
 use super::random::Random;
 use super::server::Server;
-use super::settings::{CAPACITY, at};
+use super::settings::at;
 use crate::observed::{AgentServer, AgentView, PodView, ProxyView};
 
 /// One client that wants to be connected.
@@ -39,9 +39,20 @@ pub(super) struct Proxy {
     heard: Option<Arc<AgentView>>,
 }
 
+/// Why a client got no connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rejection {
+    /// No server in rotation is reachable and accepts clients.
+    NoServer,
+    /// Each that does is full.
+    Full,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Crowd {
     pub(super) clients: Vec<Client>,
+    /// Attempts to connect that met no server in rotation.
+    pub(super) unserved: usize,
     pub(super) proxies: Vec<Proxy>,
 }
 
@@ -112,56 +123,84 @@ impl Crowd {
             }
         }
         let mut arrivals = Vec::new();
+        let mut loads = self.loads();
         for index in 0..self.clients.len() {
             let client = &mut self.clients[index];
             let closed = client.home.as_ref().and_then(|home| home.closes_at);
             if closed.is_some_and(|closes_at| closes_at <= clock) {
-                client.home = None;
+                let home = client.home.take();
+                home.map(|home| loads.entry(home.uid).and_modify(|load| *load -= 1));
                 client.retry_at = clock + random.seconds(6);
             }
             if client.home.is_some() || client.retry_at > clock {
                 continue;
             }
-            let home = self.route(clock, servers, uids, random);
-            arrivals.extend(home.as_ref().map(|home| home.uid.clone()));
+            let home = self.route(clock, &loads, servers, uids, random);
+            self.unserved += usize::from(home.as_ref().err() == Some(&Rejection::NoServer));
+            let home = home.ok();
+            if let Some(home) = &home {
+                *loads.entry(home.uid.clone()).or_default() += 1;
+                arrivals.push(home.uid.clone());
+            }
             let client = &mut self.clients[index];
             (client.home, client.retry_at) = (home, clock + 1);
         }
         arrivals
     }
 
+    /// Connections by pod uid.
+    fn loads(&self) -> BTreeMap<String, i64> {
+        let mut loads = BTreeMap::new();
+        for home in self.clients.iter().filter_map(|client| client.home.as_ref()) {
+            *loads.entry(home.uid.clone()).or_default() += 1;
+        }
+        loads
+    }
+
     /// Fewest connections first, and the next one if it refuses.
     fn route(
         &self,
         clock: i64,
+        loads: &BTreeMap<String, i64>,
         servers: &mut BTreeMap<String, Server>,
         uids: &BTreeMap<String, String>,
         random: &mut Random,
-    ) -> Option<Home> {
+    ) -> Result<Home, Rejection> {
         let proxy = random.below(self.proxies.len());
-        let applied = self.proxies[proxy].applied.as_ref()?;
+        let applied = self.proxies[proxy].applied.as_ref();
+        let applied = applied.ok_or(Rejection::NoServer)?;
         let ready = applied
             .servers
             .iter()
             .filter(|server| server.state == ServerState::Ready);
-        let mut ready: Vec<_> = ready.filter_map(|server| uids.get(&server.name)).collect();
-        ready.sort_by_key(|uid| self.on(uid).0);
-        for uid in ready {
-            let full = self.on(uid).0 >= CAPACITY;
-            let Some(server) = servers.get_mut(uid).filter(|server| server.serves(clock)) else {
+        let mut ready: Vec<_> = ready
+            .filter_map(|server| Some((uids.get(&server.name)?, server.port)))
+            .collect();
+        let load = |uid: &String| loads.get(uid).copied().unwrap_or(0);
+        ready.sort_by_key(|(uid, _)| load(uid));
+        let mut any = false;
+        for (uid, port) in ready {
+            let on = load(uid);
+            let reachable = |server: &&mut Server| server.serves(clock) && server.made.port == port;
+            let Some(server) = servers.get_mut(uid).filter(reachable) else {
                 continue;
             };
-            if full {
+            if server.cordoned || server.leaving_since.is_some() {
+                continue;
+            }
+            any = true;
+            if on >= server.limit() {
                 server.refused_full += 1;
-            } else if !server.cordoned && server.leaving_since.is_none() {
-                return Some(Home {
-                    uid: uid.clone(),
+            } else {
+                let uid = uid.clone();
+                return Ok(Home {
+                    uid,
                     proxy,
                     closes_at: None,
                 });
             }
         }
-        None
+        Err(if any { Rejection::Full } else { Rejection::NoServer })
     }
 
     /// The operator asks the agents.

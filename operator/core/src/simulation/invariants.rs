@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use wsc_api::v1alpha1::{OnDeadline, ScalingMode};
 
-use super::settings::{CAPACITY, MOST_DRAINS, TARGET, at};
+use super::server::Server;
+use super::settings::{MOST_DRAINS, TARGET_PERCENT, at};
 use super::world::World;
 use crate::observed::{Observed, PodPhase, PodState, PodView};
 use crate::plan::{ControlVerb, Plan};
@@ -12,6 +13,8 @@ use crate::plan::{ControlVerb, Plan};
 /// After so long without a word from a pod, the deadline deletes it all the same.
 const LAST_RESORT: i64 = 60;
 const FRESH_SECONDS: i64 = 15;
+/// A watch has shown what happened so long ago.
+const SEEN: i64 = 30;
 
 /// Its deadline is over, and the deadline closes.
 pub(super) fn is_overdue(world: &World, uid: &str) -> bool {
@@ -40,6 +43,7 @@ pub(super) fn check(world: &World, observed: &Observed, plan: &Plan) {
     leaves_enough(world, observed, plan);
     few_drains(world, plan);
     no_twins(world, plan);
+    few_pods(world, plan);
 }
 
 fn nothing_on_stale_data(observed: &Observed, plan: &Plan) {
@@ -173,17 +177,20 @@ fn leaves_enough(world: &World, observed: &Observed, plan: &Plan) {
         let unseen = pod.terminating && known.is_some_and(|pod| !pod.terminating && !pod.state.is_draining());
         (in_rotation && !pod.terminating || unseen) && !down.contains(&pod.name) && !roll.contains(&pod.name)
     };
-    let stay = i64::try_from(world.api.pods.values().filter(stays).count()).unwrap();
+    let staying: Vec<_> = world.api.pods.values().filter(stays).collect();
+    let stay = i64::try_from(staying.len()).unwrap();
+    let server = |pod: &&PodView| world.servers.get(&pod.uid);
+    let capacity: i64 = staying.iter().filter_map(server).map(Server::capacity).sum();
     let sampled: i64 = observed.samples.values().map(|sample| sample.connections).sum();
     let demand = sampled.min(world.crowd.connected());
     // Above the maximum the person who set it has decided.
     let above = stay >= i64::from(world.spec.max_replicas);
     assert!(
-        above || demand <= stay * CAPACITY,
+        above || demand <= capacity,
         "I3: {down:?} and {roll:?} drain, {stay} pods stay for {demand} clients"
     );
     assert!(
-        down.is_empty() || above || demand * 100 <= stay * TARGET * 90,
+        down.is_empty() || above || demand * 100 <= capacity * TARGET_PERCENT / 100 * 90,
         "I3: {down:?} drain to shrink, {stay} pods stay for {demand} clients"
     );
 }
@@ -208,6 +215,29 @@ fn few_drains(world: &World, plan: &Plan) {
         !begins || count <= MOST_DRAINS,
         "{count} pods drain at the same time"
     );
+}
+
+/// I11: as many pods as the maximum and a surge, besides those that drain and those on lost nodes.
+fn few_pods(world: &World, plan: &Plan) {
+    if plan.create_pods.is_empty() {
+        return;
+    }
+    let leaves = |pod: &PodView| {
+        let mut marks = plan.mark_pods.iter();
+        let drains = marks.any(|mark| mark.name == pod.name && mark.state.is_draining());
+        drains || plan.delete_pods.iter().any(|delete| delete.name == pod.name)
+    };
+    let was_lost = |pod: &PodView| {
+        let server = world.servers.get(&pod.uid);
+        server.is_some_and(|server| server.kubelet_lost_until + SEEN >= world.clock)
+    };
+    let there = world
+        .api
+        .living()
+        .filter(|pod| !pod.state.is_draining() && !leaves(pod) && !was_lost(pod));
+    let after = i64::try_from(there.count() + plan.create_pods.len()).unwrap();
+    let most = world.spec.most_pods();
+    assert!(after <= most, "I11: {after} pods, {most} with a surge");
 }
 
 /// No twins: pods that nobody asked for, made because a watch was late.

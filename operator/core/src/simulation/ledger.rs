@@ -9,6 +9,8 @@ pub(super) struct Ledger {
     grants: Vec<(i64, i64)>,
     /// Clients whose pod went away under them.
     pub(super) cut: usize,
+    /// Attempts of clients that met no server before one had ever accepted any.
+    pub(super) unserved_at_first: usize,
     /// How often `Ready` turned from true.
     pub(super) ready_lost: usize,
 }

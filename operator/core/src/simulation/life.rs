@@ -38,6 +38,9 @@ impl World {
             &uids,
             &mut self.random,
         );
+        if self.crowd.connected() == 0 && !self.was_ready {
+            self.ledger.unserved_at_first = self.crowd.unserved;
+        }
         for uid in arrivals {
             invariants::arrived(self, &uid);
         }
@@ -60,31 +63,45 @@ impl World {
         if !self.servers.contains_key(&pod.uid) {
             self.boots += 1;
             let ready_at = (!self.faults.starts_fail).then(|| clock + 2 + self.random.seconds(6));
-            let server = Server::new(self.boots, clock, ready_at);
+            let made = self.api.made[&pod.uid].clone();
+            let mut server = Server::new(self.boots, made, clock, ready_at);
+            server.sickness = server.made.is_sick.then_some(self.sickness);
+            server.hurt = server.made.is_sick;
             self.servers.insert(pod.uid.clone(), server);
             let host = u8::try_from(pod.serial % 250).unwrap();
             self.api.touch(name, |pod| {
                 pod.ip = Some([10, 0, 0, host].into());
                 pod.node = Some(format!("node-{}", pod.serial % 3));
                 pod.phase = PodPhase::Running;
+                pod.scheduled = true;
             });
             return;
         }
+        let redis = self.faults.redis_down_until <= clock;
         let server = self.servers.get_mut(&pod.uid).unwrap();
         if server.down_until.is_some_and(|until| until <= clock) {
             self.boots += 1;
-            server.reboot(self.boots);
+            server.reboot(self.boots, clock);
+        }
+        let before = server.serves(clock);
+        server.age(clock, redis);
+        if before && !server.serves(clock) {
+            self.ledger.cut += self.crowd.cut(&pod.uid, clock, &mut self.random);
         }
         let kubelet = server.kubelet_lost_until <= clock;
         let ready = kubelet && server.serves(clock);
+        let (restarts, since) = (server.restarts, at(clock + server.skew));
+        let waits = server.down_until.map(|_| "CrashLoopBackOff".to_owned());
         if pod.terminating {
             if kubelet {
                 self.terminate(&pod);
             }
-        } else if pod.ready != ready || pod.node_ready != kubelet {
+        } else if pod.ready != ready || pod.node_ready != kubelet || pod.restarts != restarts {
             self.api.touch(name, |pod| {
                 pod.node_ready = kubelet;
-                pod.ready_since = ready.then(|| pod.ready_since.unwrap_or_else(|| at(clock)));
+                pod.restarts = restarts;
+                pod.waiting_reason = waits;
+                pod.ready_since = ready.then(|| pod.ready_since.unwrap_or(since));
                 pod.ready = ready;
             });
         }

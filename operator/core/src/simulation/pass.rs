@@ -3,7 +3,7 @@
 use super::api::Refusal;
 use super::invariants;
 use super::server::Server;
-use super::settings::{CAPACITY, at};
+use super::settings::at;
 use super::world::World;
 use crate::decide;
 use crate::observed::{Observed, Sample};
@@ -51,6 +51,7 @@ pub(super) fn sample(world: &mut World) {
 
 fn stats(world: &mut World, uid: &str) -> Option<Sample> {
     let clock = world.clock;
+    let redis = world.faults.redis_down_until <= clock;
     let server: &mut Server = world
         .servers
         .get_mut(uid)
@@ -61,13 +62,13 @@ fn stats(world: &mut World, uid: &str) -> Option<Sample> {
         pod_uid: uid.to_owned(),
         boot_id: server.boot.to_string(),
         connections: world.crowd.on(uid).0,
-        capacity: CAPACITY,
-        admits: !server.cordoned && world.crowd.on(uid).0 < CAPACITY,
+        capacity: server.capacity(),
+        admits: !server.cordoned && world.crowd.on(uid).0 < server.limit(),
         cordoned: server.cordoned,
         refused_full: server.refused_full,
         shed_total: server.done,
         shed_target: server.target,
-        broker_up: world.faults.redis_down_until <= clock,
+        broker_up: server.broker_up(redis),
         zero_in_a_row: 0,
     })
 }

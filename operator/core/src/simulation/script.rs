@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::settings::{Faults, Spec};
+use super::server::Trait;
+use super::settings::{DEAD_REDIS, Faults, SICK, Spec};
 use super::world::World;
 use wsc_api::v1alpha1::{OnDeadline, ScalingMode};
 
@@ -13,6 +14,14 @@ pub(super) enum Action {
     Arrive(usize),
     Leave(usize),
     Template(u8),
+    MaxConnections(i64),
+    Port(u16),
+    Path(&'static str),
+    Origin(&'static str),
+    Redis(u8),
+    Mode(ScalingMode),
+    Sicken(usize, Trait),
+    SkewClock(usize, i64),
     MaxReplicas(i32),
     Replicas(i32),
     OnDeadline(OnDeadline),
@@ -49,6 +58,23 @@ impl World {
             Action::Arrive(clients) => self.crowd.arrive(clients),
             Action::Leave(clients) => self.crowd.leave(clients, &mut self.random),
             Action::Template(template) => self.respec(|spec| spec.template = template),
+            Action::MaxConnections(most) => self.respec(|spec| spec.max_connections = most),
+            Action::Port(port) => self.respec(|spec| spec.port = port),
+            Action::Path(path) => self.respec(|spec| spec.path = path),
+            Action::Origin(origin) => self.respec(|spec| spec.origin = origin),
+            Action::Redis(redis) => self.respec(|spec| spec.redis = redis),
+            Action::Mode(mode) => self.respec(|spec| spec.mode = mode),
+            Action::Sicken(index, sickness) => {
+                if let Some((uid, _)) = self.choose(index) {
+                    let server = self.servers.get_mut(&uid).unwrap();
+                    (server.sickness, server.hurt) = (Some(sickness), true);
+                }
+            }
+            Action::SkewClock(index, seconds) => {
+                if let Some((uid, _)) = self.choose(index) {
+                    self.servers.get_mut(&uid).unwrap().skew = seconds;
+                }
+            }
             Action::MaxReplicas(most) => self.respec(|spec| spec.max_replicas = most),
             Action::Replicas(replicas) => self.respec(|spec| spec.replicas = replicas),
             Action::OnDeadline(on_deadline) => self.respec(|spec| spec.on_deadline = on_deadline),
@@ -133,12 +159,8 @@ impl World {
 pub(super) fn specs() -> impl Strategy<Value = Spec> {
     let mode = prop_oneof![4 => Just(ScalingMode::Connections), 1 => Just(ScalingMode::Replicas)];
     let on_deadline = prop_oneof![3 => Just(OnDeadline::Close), 1 => Just(OnDeadline::Wait)];
-    (mode, on_deadline, 2..8_i32, 4..9_i32).prop_map(|(mode, on_deadline, replicas, max_replicas)| Spec {
-        mode,
-        on_deadline,
-        replicas,
-        max_replicas,
-        template: 0,
+    (mode, on_deadline, 2..8_i32, 4..9_i32).prop_map(|(mode, on_deadline, replicas, max_replicas)| {
+        Spec::new(mode, on_deadline, replicas, max_replicas)
     })
 }
 
@@ -148,10 +170,27 @@ fn ordinary() -> impl Strategy<Value = Action> {
         2 => Just(Action::Wait),
         6 => (1..60_usize).prop_map(Action::Arrive),
         6 => (1..60_usize).prop_map(Action::Leave),
-        2 => (0..3_u8).prop_map(Action::Template),
+        2 => (0..SICK).prop_map(Action::Template),
+        1 => prop_oneof![Just(12_i64), Just(20), Just(40)].prop_map(Action::MaxConnections),
+        1 => prop_oneof![Just(8080_u16), Just(8081)].prop_map(Action::Port),
+        1 => prop_oneof![Just("/ws"), Just("/chat")].prop_map(Action::Path),
+        1 => prop_oneof![Just("*"), Just("https://example.org")].prop_map(Action::Origin),
+        1 => (0..DEAD_REDIS).prop_map(Action::Redis),
+        1 => prop_oneof![Just(ScalingMode::Connections), Just(ScalingMode::Replicas)].prop_map(Action::Mode),
         1 => (2..9_i32).prop_map(Action::MaxReplicas),
         1 => (0..9_i32).prop_map(Action::Replicas),
         1 => prop_oneof![Just(OnDeadline::Close), Just(OnDeadline::Wait)].prop_map(Action::OnDeadline),
+    ]
+}
+
+/// What may befall one pod.
+fn traits() -> impl Strategy<Value = Trait> {
+    prop_oneof![
+        Just(Trait::FewFiles),
+        Just(Trait::LittleMemory),
+        Just(Trait::Crashes),
+        Just(Trait::NeverSampled),
+        Just(Trait::NoRedis),
     ]
 }
 
@@ -168,6 +207,10 @@ fn faults() -> impl Strategy<Value = Action> {
         (10..80_usize, 5..60_i64).prop_map(|(percent, seconds)| Action::WritesLost(percent, seconds)),
         (10..60_usize, 5..60_i64).prop_map(|(percent, seconds)| Action::CallsLost(percent, seconds)),
         (5..60_i64).prop_map(Action::StartsFail),
+        Just(Action::Template(SICK)),
+        Just(Action::Redis(DEAD_REDIS)),
+        (0..8_usize, traits()).prop_map(|(pod, sickness)| Action::Sicken(pod, sickness)),
+        (0..8_usize, -900..900_i64).prop_map(|(pod, seconds)| Action::SkewClock(pod, seconds)),
         Just(Action::OperatorEnds),
         (0..12_u64, any::<bool>()).prop_map(|(write, after)| Action::OperatorEndsAtWrite(write, after)),
     ]

@@ -1,12 +1,78 @@
 //! The process in a server pod, as far as its control contract shows it.
 
+use k8s_openapi::api::core::v1::Pod;
+use wsc_contract::env::server as env;
+
+use super::settings::{DEAD_REDIS, SICK};
+use crate::resources;
+
 /// `PUT /shed` is refused for another process than the one that is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct WrongBoot;
 
+/// What its pod says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Made {
+    pub(super) port: u16,
+    pub(super) capacity: i64,
+    pub(super) has_redis: bool,
+    /// Its template is the sick one.
+    pub(super) is_sick: bool,
+}
+
+impl Made {
+    pub(super) fn of(pod: &Pod) -> Self {
+        let container = &pod.spec.as_ref().unwrap().containers[0];
+        let value = |name: &str| {
+            let variables = container.env.iter().flatten();
+            let mut named = variables.filter(|variable| variable.name == name);
+            named.next().and_then(|variable| variable.value.clone()).unwrap()
+        };
+        Self {
+            port: resources::listener(pod).port.unwrap(),
+            capacity: value(env::MAX_CONNECTIONS).parse().unwrap(),
+            has_redis: !value(env::REDIS_URL).contains(&format!("redis-{DEAD_REDIS}:")),
+            is_sick: value("TEMPLATE") == SICK.to_string(),
+        }
+    }
+}
+
+/// What is wrong with a server, until its pod is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trait {
+    /// Its limit of open files is half of what it needs.
+    FewFiles,
+    /// It rejects new clients at half of its connections.
+    LittleMemory,
+    /// It ends 30 s after it became ready, each time.
+    Crashes,
+    /// Its control port never answers.
+    NeverSampled,
+    /// It lost Redis for good.
+    NoRedis,
+    /// It never becomes ready.
+    NeverStarts,
+}
+
+/// It ends so long after it became ready.
+const CRASHES_AFTER: i64 = 30;
+
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each changed on its own"
+)]
 #[derive(Clone, Debug)]
 pub(super) struct Server {
     pub(super) boot: u64,
+    pub(super) made: Made,
+    pub(super) sickness: Option<Trait>,
+    /// It has been ready: it waits for Redis only before that.
+    pub(super) started: bool,
+    /// Since when its process has served.
+    serving_since: i64,
+    pub(super) restarts: i32,
+    /// The clock of its node is ahead by so many seconds.
+    pub(super) skew: i64,
     /// It answers. A process that died is started again by its kubelet at this time.
     pub(super) down_until: Option<i64>,
     /// Its control port does not answer, though it serves.
@@ -32,9 +98,15 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn new(boot: u64, clock: i64, ready_at: Option<i64>) -> Self {
+    pub(super) fn new(boot: u64, made: Made, clock: i64, ready_at: Option<i64>) -> Self {
         Self {
             boot,
+            made,
+            sickness: None,
+            started: false,
+            serving_since: clock,
+            restarts: 0,
+            skew: 0,
             down_until: None,
             cut_until: 0,
             kubelet_lost_until: 0,
@@ -53,25 +125,69 @@ impl Server {
     }
 
     /// Another process, which knows nothing.
-    pub(super) fn reboot(&mut self, boot: u64) {
+    pub(super) fn reboot(&mut self, boot: u64, clock: i64) {
         *self = Self {
+            sickness: self.sickness,
+            started: self.started,
+            serving_since: clock,
+            restarts: self.restarts + 1,
+            skew: self.skew,
             cut_until: self.cut_until,
             kubelet_lost_until: self.kubelet_lost_until,
             leaving_since: self.leaving_since,
             heard_at: self.heard_at,
             hurt: true,
-            ..Self::new(boot, self.heard_at, self.ready_at)
+            ..Self::new(boot, self.made.clone(), self.heard_at, self.ready_at)
         };
+    }
+
+    /// Its kubelet looks at it: the first time that it is ready, and the ends that its sickness makes.
+    pub(super) fn age(&mut self, clock: i64, redis: bool) {
+        let process = self.down_until.is_none() && self.ready_at.is_some_and(|at| at <= clock);
+        if process
+            && !self.started
+            && redis
+            && self.made.has_redis
+            && self.sickness != Some(Trait::NeverStarts)
+        {
+            (self.started, self.serving_since) = (true, clock);
+        }
+        let old = clock - self.serving_since >= CRASHES_AFTER;
+        if self.sickness == Some(Trait::Crashes) && self.serves(clock) && old {
+            let pause = 10_i64 << self.restarts.min(5);
+            self.down_until = Some(clock + pause.min(300));
+        }
+    }
+
+    /// Connections that it says it takes.
+    pub(super) fn capacity(&self) -> i64 {
+        match self.sickness {
+            Some(Trait::FewFiles) => self.made.capacity / 2,
+            _ => self.made.capacity,
+        }
+    }
+
+    /// It accepts no more than this.
+    pub(super) fn limit(&self) -> i64 {
+        match self.sickness {
+            Some(Trait::FewFiles | Trait::LittleMemory) => self.made.capacity / 2,
+            _ => self.made.capacity,
+        }
+    }
+
+    pub(super) fn broker_up(&self, redis: bool) -> bool {
+        redis && self.made.has_redis && self.sickness != Some(Trait::NoRedis)
     }
 
     /// Clients and probes of proxies get through.
     pub(super) fn serves(&self, clock: i64) -> bool {
-        self.down_until.is_none() && self.ready_at.is_some_and(|at| at <= clock)
+        self.down_until.is_none() && self.started && self.ready_at.is_some_and(|at| at <= clock)
     }
 
-    /// The control port answers.
+    /// The control port answers, also before it is ready.
     pub(super) fn answers(&self, clock: i64) -> bool {
-        self.serves(clock) && self.cut_until <= clock
+        let process = self.down_until.is_none() && self.ready_at.is_some_and(|at| at <= clock);
+        process && self.cut_until <= clock && self.sickness != Some(Trait::NeverSampled)
     }
 
     /// How many moves are new with this request.

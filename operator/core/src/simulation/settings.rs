@@ -6,16 +6,18 @@ use wsc_api::v1alpha1::{OnDeadline, ScalingMode};
 use crate::testing;
 use crate::validate::ValidCluster;
 
-/// Connections that a pod takes.
-pub(super) const CAPACITY: i64 = 20;
-/// The target of 75 %.
-pub(super) const TARGET: i64 = 15;
+pub(super) const TARGET_PERCENT: i64 = 75;
 pub(super) const MOVES_PER_SECOND: f64 = 1.0;
 pub(super) const MOST_DRAINS: usize = 2;
 
 pub(super) fn at(clock: i64) -> Timestamp {
     testing::start() + SignedDuration::from_secs(clock)
 }
+
+/// The template whose pods are sick.
+pub(super) const SICK: u8 = 3;
+/// The Redis that is never there.
+pub(super) const DEAD_REDIS: u8 = 2;
 
 /// What the resource says.
 #[derive(Clone, Debug)]
@@ -24,10 +26,46 @@ pub(super) struct Spec {
     pub(super) on_deadline: OnDeadline,
     pub(super) replicas: i32,
     pub(super) max_replicas: i32,
+    pub(super) max_connections: i64,
+    pub(super) port: u16,
+    pub(super) path: &'static str,
+    pub(super) origin: &'static str,
+    pub(super) redis: u8,
     pub(super) template: u8,
 }
 
 impl Spec {
+    pub(super) fn new(mode: ScalingMode, on_deadline: OnDeadline, replicas: i32, max_replicas: i32) -> Self {
+        Self {
+            mode,
+            on_deadline,
+            replicas,
+            max_replicas,
+            max_connections: 20,
+            port: 8080,
+            path: "/ws",
+            origin: "*",
+            redis: 0,
+            template: 0,
+        }
+    }
+
+    /// Connections that a pod should have.
+    pub(super) fn target(&self) -> i64 {
+        self.max_connections * TARGET_PERCENT / 100
+    }
+
+    /// The most pods that may exist and not drain.
+    pub(super) fn most_pods(&self) -> i64 {
+        let most = i64::from(self.max_replicas);
+        most + crate::numbers::div_ceil(most, 10)
+    }
+
+    /// Its pods can become ready, and serve for long.
+    pub(super) fn is_healthy(&self) -> bool {
+        self.template != SICK && self.redis != DEAD_REDIS
+    }
+
     pub(super) fn cluster(&self, generation: i64) -> ValidCluster {
         let yaml = format!(
             "
@@ -36,12 +74,29 @@ scaling:
   mode: {:?}
   minReplicas: 2
   maxReplicas: {}
+  targetUtilizationPercent: {TARGET_PERCENT}
   behavior: {{scaleDown: {{stabilizationWindowSeconds: 30}}}}
-server: {{maxConnections: {CAPACITY}, env: [{{name: TEMPLATE, value: '{}'}}]}}
+server:
+  maxConnections: {}
+  port: {}
+  path: {}
+  startDeadlineSeconds: 180
+  env: [{{name: TEMPLATE, value: '{}'}}]
+proxy: {{origins: ['{}']}}
+redis: {{external: {{url: 'redis://redis-{}:6379'}}}}
 drain: {{naturalSeconds: 20, deadlineSeconds: 120, onDeadline: {:?}}}
 disruption: {{movesPerMinute: 60, maxMovesPerSecond: 3, maxConcurrentDrains: {MOST_DRAINS}}}
 ",
-            self.replicas, self.mode, self.max_replicas, self.template, self.on_deadline
+            self.replicas,
+            self.mode,
+            self.max_replicas,
+            self.max_connections,
+            self.port,
+            self.path,
+            self.template,
+            self.origin,
+            self.redis,
+            self.on_deadline
         );
         let mut cluster = testing::cluster(&yaml);
         cluster.generation = generation;

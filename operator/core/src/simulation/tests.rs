@@ -2,7 +2,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestCaseError};
 
 use super::script::{Action, Script, ordinary_scripts, scripts, specs};
-use super::settings::{CAPACITY, Spec, TARGET};
+use super::server::Server;
+use super::settings::Spec;
 use super::world::World;
 use crate::observed::PodState;
 use wsc_api::v1alpha1::{OnDeadline, ScalingMode};
@@ -21,13 +22,26 @@ fn settle(world: &mut World) {
         ScalingMode::Connections => world.spec.max_replicas,
         ScalingMode::Replicas => world.spec.replicas.clamp(2, world.spec.max_replicas),
     };
-    let room = usize::try_from(i64::from(pods) * CAPACITY).unwrap();
-    world.crowd.clients.truncate(room);
     world.operator.dies_in = None;
     for server in world.servers.values_mut() {
         server.ready_at = server.ready_at.or(Some(world.clock + 1));
         (server.cut_until, server.kubelet_lost_until) = (0, 0);
+        server.sickness = server.sickness.filter(|_| server.made.is_sick);
     }
+    // I10: pods that a change of the resource cures are replaced.
+    if !world.spec.is_healthy() {
+        world.respec(|spec| (spec.template, spec.redis) = (0, 0));
+    }
+    if world.servers.values().any(|server| server.made.is_sick) {
+        // A pod that never says how many clients it has is waited for, if the resource says so.
+        world.respec(|spec| spec.on_deadline = OnDeadline::Close);
+    }
+    let least = world.servers.values().map(Server::limit).min();
+    let least = least.unwrap_or(i64::MAX).min(world.spec.max_connections);
+    world
+        .crowd
+        .clients
+        .truncate(usize::try_from(i64::from(pods) * least).unwrap());
     for proxy in &mut world.crowd.proxies {
         proxy.stuck_until = 0;
     }
@@ -69,7 +83,7 @@ fn check_settled(world: &mut World) {
     assert!(status.drains.is_empty());
     right_size(world, count);
     let clients = i64::try_from(world.crowd.clients.len()).unwrap();
-    let room = i64::from(count) * CAPACITY;
+    let room = i64::from(count) * world.spec.max_connections;
     assert_eq!(world.crowd.connected(), clients.min(room), "clients are left out");
     assert!(
         world.crowd.all_ready(&world.api.pods),
@@ -84,9 +98,9 @@ fn right_size(world: &World, pods: i32) {
     let (least, most) = (2, spec.max_replicas);
     let asked = match spec.mode {
         ScalingMode::Replicas => i64::from(spec.replicas),
-        ScalingMode::Connections => crate::numbers::div_ceil(clients, TARGET) + 1,
+        ScalingMode::Connections => crate::numbers::div_ceil(clients, spec.target()) + 1,
     };
-    let fits = clients * 100 <= i64::from(pods - 1) * TARGET * 90;
+    let fits = clients * 100 <= i64::from(pods - 1) * spec.target() * 90;
     let want = i32::try_from(asked.clamp(least, i64::from(most))).unwrap();
     // More than wanted only where one less would be too tight.
     assert!(
@@ -96,12 +110,32 @@ fn right_size(world: &World, pods: i32) {
 }
 
 fn tell(world: &World) -> String {
-    let lines = world.log.iter().rev().take(120).rev();
-    lines.cloned().collect::<Vec<_>>().join("\n")
+    let lines = world.log.iter().rev().take(120).rev().cloned();
+    let conditions = &world.api.resource.status.conditions;
+    let conditions = conditions
+        .iter()
+        .map(|c| format!("{} {} {}: {}", c.type_, c.status, c.reason, c.message));
+    let pods = world.api.pods.values().map(|pod| {
+        let server = world.servers.get(&pod.uid);
+        format!("{} {:?} ready {}: {server:?}", pod.name, pod.state, pod.ready)
+    });
+    lines.chain(conditions).chain(pods).collect::<Vec<_>>().join("\n")
 }
 
-/// Of the lives that are looked at.
-const SEED: u64 = 1;
+/// The same lives in every run, so that a commit that passed once passes again; `cargo xtask test --lives N --seed S` looks at others.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test program has no arguments of its own"
+)]
+fn config() -> ProptestConfig {
+    let number = |name: &str, default: u64| std::env::var(name).map_or(default, |text| text.parse().unwrap());
+    ProptestConfig {
+        cases: u32::try_from(number("SIMULATION_LIVES", 500).div_ceil(2)).unwrap(),
+        max_shrink_iters: 400,
+        rng_seed: RngSeed::Fixed(number("SIMULATION_SEED", 1)),
+        ..ProptestConfig::default()
+    }
+}
 
 /// Plays, settles and checks. What fails is told with the operator's decisions before it.
 fn live(world: &mut World, script: &Script) -> Result<(), TestCaseError> {
@@ -118,8 +152,7 @@ fn live(world: &mut World, script: &Script) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    // The same lives in every run, so that a commit that passed once passes again; another seed here looks at others.
-    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 400, rng_seed: RngSeed::Fixed(SEED), ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn whatever_happens_the_invariants_hold_and_all_comes_to_rest(
@@ -140,18 +173,15 @@ proptest! {
         live(&mut world, &script)?;
         prop_assert_eq!(world.ledger.cut, 0, "clients were cut\n{}", tell(&world));
         prop_assert_eq!(world.ledger.ready_lost, 0, "Ready turned\n{}", tell(&world));
+        // I9. The first clients come before the first pod.
+        let unserved = world.crowd.unserved - world.ledger.unserved_at_first;
+        prop_assert_eq!(unserved, 0, "no server accepted a client\n{}", tell(&world));
     }
 }
 
 /// A life with everything in it that writes: growth, a drain that is cancelled, one that ends, a rollout.
 fn life() -> (Spec, Script) {
-    let spec = Spec {
-        mode: ScalingMode::Connections,
-        on_deadline: OnDeadline::Close,
-        replicas: 2,
-        max_replicas: 6,
-        template: 0,
-    };
+    let spec = Spec::new(ScalingMode::Connections, OnDeadline::Close, 2, 6);
     let script = vec![
         (Action::Arrive(40), 150),
         (Action::Leave(25), 50),

@@ -7,7 +7,7 @@ use super::clients::{Crowd, Proxy};
 use super::ledger::Ledger;
 use super::operator::Operator;
 use super::random::Random;
-use super::server::Server;
+use super::server::{Server, Trait};
 use super::settings::{Faults, Spec};
 use crate::validate::ValidCluster;
 
@@ -25,6 +25,8 @@ pub(super) struct World {
     /// No operator runs before this.
     pub(super) operator_down_until: Option<i64>,
     pub(super) faults: Faults,
+    /// What is wrong with the pods of the sick template.
+    pub(super) sickness: Trait,
     pub(super) ledger: Ledger,
     /// Writes that the API server has received.
     pub(super) writes: u64,
@@ -39,9 +41,19 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(seed: u64, spec: Spec) -> Self {
         let cluster = spec.cluster(1);
+        let mut random = Random::new(seed);
+        let traits = [
+            Trait::FewFiles,
+            Trait::LittleMemory,
+            Trait::Crashes,
+            Trait::NeverSampled,
+            Trait::NoRedis,
+            Trait::NeverStarts,
+        ];
+        let sickness = traits[random.below(traits.len())];
         let mut world = Self {
             clock: 0,
-            random: Random::new(seed),
+            random,
             spec,
             cluster,
             api: Api::default(),
@@ -50,6 +62,7 @@ impl World {
             operator: Operator::default(),
             operator_down_until: Some(0),
             faults: Faults::default(),
+            sickness,
             ledger: Ledger::default(),
             writes: 0,
             log: Vec::new(),

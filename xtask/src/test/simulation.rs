@@ -1,0 +1,14 @@
+//! Options of the simulation in the unit tier.
+
+use clap::Args;
+
+/// The lives that the simulation of the operator runs through in the unit tier.
+#[derive(Clone, Copy, Default, Args)]
+pub(crate) struct Simulation {
+    /// Lives of the simulation in the unit tier (default: 500)
+    #[arg(long, requires = "tier", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) lives: Option<u32>,
+    /// Seed of these lives (default: 1)
+    #[arg(long, requires = "tier")]
+    pub(crate) seed: Option<u64>,
+}
