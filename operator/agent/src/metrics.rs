@@ -1,11 +1,12 @@
 //! The metrics of the agent.
 
+use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use wsc_contract::agent::{AgentStatus, ServerState};
+use wsc_contract::agent::{AgentStatus, ServerState, WorkerCounters};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StateLabels {
@@ -25,6 +26,12 @@ pub(crate) struct Metrics {
     connections: Gauge,
     old_workers: Gauge,
     servers: Family<StateLabels, Gauge>,
+    refused_handshakes: Counter,
+    retries: Counter,
+    redispatches: Counter,
+    queued: Gauge,
+    /// What is in the counters already.
+    counted: Mutex<WorkerCounters>,
 }
 
 impl Default for Metrics {
@@ -40,6 +47,11 @@ impl Default for Metrics {
             connections: Gauge::default(),
             old_workers: Gauge::default(),
             servers: Family::default(),
+            refused_handshakes: Counter::default(),
+            retries: Counter::default(),
+            redispatches: Counter::default(),
+            queued: Gauge::default(),
+            counted: Mutex::default(),
         };
         metrics.register();
         metrics
@@ -51,9 +63,19 @@ impl Metrics {
         &self.registry
     }
 
+    /// Adds what the worker has counted since the last call.
+    pub(crate) fn count(&self, counters: &WorkerCounters) {
+        let mut counted = self.counted.lock();
+        let new = counters.since(&counted);
+        self.refused_handshakes.inc_by(new.refused);
+        self.retries.inc_by(new.retries);
+        self.redispatches.inc_by(new.redispatches);
+        self.queued.set(gauge(new.queued));
+        counted.clone_from(counters);
+    }
+
     /// Copies the status into the gauges, for a scrape.
     pub(crate) fn update(&self, status: &AgentStatus) {
-        let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         self.synced.set(i64::from(status.synced));
         self.connections.set(gauge(status.connections));
         self.old_workers.set(gauge(status.old_workers));
@@ -111,7 +133,36 @@ impl Metrics {
             self.old_workers.clone(),
         );
         registry.register("servers", "Servers by state", self.servers.clone());
+        self.register_handshakes();
     }
+
+    fn register_handshakes(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "refused_handshakes",
+            "Handshakes that HAProxy answered with 503 itself: no server in rotation, or none reached after all retries",
+            self.refused_handshakes.clone(),
+        );
+        registry.register(
+            "retries",
+            "Failed attempts that HAProxy repeated with the same server",
+            self.retries.clone(),
+        );
+        registry.register(
+            "redispatches",
+            "Failed attempts that HAProxy repeated with another server",
+            self.redispatches.clone(),
+        );
+        registry.register(
+            "queued_handshakes",
+            "Handshakes that wait for a server",
+            self.queued.clone(),
+        );
+    }
+}
+
+fn gauge(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -124,6 +175,20 @@ mod tests {
         let metrics = Metrics::default();
         metrics.update(&AgentStatus::example());
         metrics_text(metrics.registry())
+    }
+
+    #[test]
+    fn counters_rise_over_reloads() {
+        let metrics = Metrics::default();
+        for (id, refused) in [("7-1", 5), ("7-1", 5), ("7-1", 8), ("9-4", 2), ("9-4", 3)] {
+            metrics.count(&WorkerCounters {
+                id: id.to_owned(),
+                refused,
+                ..WorkerCounters::default()
+            });
+        }
+        let text = metrics_text(metrics.registry());
+        assert!(text.contains("wsc_proxy_refused_handshakes_total 11\n"), "{text}");
     }
 
     #[test]

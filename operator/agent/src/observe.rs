@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::time::timeout;
-use wsc_contract::agent::{ServerState, ServerStatus};
+use wsc_contract::agent::{ServerState, ServerStatus, WorkerCounters};
 use wsc_haproxy::{
     BACKEND, Info, ReplyError, RunningServer, RunningState, Workers, parse_info, parse_stat, parse_workers,
+    split_info_and_stat,
 };
 use wsc_runtime::telemetry::chain;
 
@@ -43,6 +44,7 @@ pub(crate) struct Observer {
 #[derive(Debug, Clone)]
 pub(crate) struct Observation {
     pub(crate) info: Info,
+    pub(crate) counters: WorkerCounters,
     pub(crate) servers: Vec<RunningServer>,
 }
 
@@ -74,14 +76,29 @@ impl Observer {
 
     /// Queries the current worker.
     pub(crate) async fn observe(&self) -> Result<Observation, ObserveError> {
-        let info = parse_info(&self.runtime.send("show info", REPLY_WAIT).await?)?;
-        let servers = self.servers().await?;
-        Ok(Observation { info, servers })
+        // In one line: during a reload two lines may reach two workers, and the counters belong to one.
+        let line = format!("show info;{}", show_stat());
+        let reply = self.runtime.send(&line, REPLY_WAIT).await?;
+        let (info, stat) = split_info_and_stat(&reply)?;
+        let (info, stat) = (parse_info(info)?, parse_stat(stat)?);
+        let counters = WorkerCounters {
+            id: format!("{}-{}", info.pid, info.started_at),
+            refused: stat.refused,
+            retries: stat.retries,
+            redispatches: stat.redispatches,
+            queued: stat.queued,
+        };
+        Ok(Observation {
+            info,
+            counters,
+            servers: stat.servers,
+        })
     }
 
     /// The servers of the current worker.
     pub(crate) async fn servers(&self) -> Result<Vec<RunningServer>, ObserveError> {
-        Ok(parse_stat(&self.runtime.send(&show_stat(), REPLY_WAIT).await?)?)
+        let reply = self.runtime.send(&show_stat(), REPLY_WAIT).await?;
+        Ok(parse_stat(&reply)?.servers)
     }
 
     /// Queries a HAProxy that has closed its listeners and its runtime socket; the master still replies.
@@ -151,17 +168,17 @@ impl Observer {
 
     async fn old_worker(&self, pid: u32) -> Result<OldWorker, ObserveError> {
         let info = parse_info(&self.master.send_to_worker(pid, "show info").await?)?;
-        let servers = parse_stat(&self.master.send_to_worker(pid, &show_stat()).await?)?;
+        let stat = parse_stat(&self.master.send_to_worker(pid, &show_stat()).await?)?;
         Ok(OldWorker {
             connections: info.connections,
-            servers,
+            servers: stat.servers,
         })
     }
 }
 
 fn show_stat() -> String {
-    // Servers only (4), all of them (-1).
-    format!("show stat {BACKEND} 4 -1")
+    // The backend (2) and its servers (4), all of them (-1).
+    format!("show stat {BACKEND} 6 -1")
 }
 
 impl Drain {
@@ -189,6 +206,7 @@ fn sum<'a>(current: &[RunningServer], old: impl Iterator<Item = &'a OldWorker>) 
             name: server.name.clone(),
             state: ServerState::Maint,
             up: false,
+            rejects: false,
             sessions: 0,
         };
         let entry = by_name.entry(&server.name).or_insert_with(removed);
@@ -201,13 +219,14 @@ fn status_of(server: &RunningServer) -> ServerStatus {
     let (state, up) = match server.state {
         RunningState::Ready { up, .. } => (ServerState::Ready, up),
         // Clients with its cookie are still sent there, so it is not out of rotation.
-        RunningState::Drain => (ServerState::Ready, true),
+        RunningState::Drain | RunningState::Rejects => (ServerState::Ready, true),
         RunningState::Maint => (ServerState::Maint, false),
     };
     ServerStatus {
         name: server.name.clone(),
         state,
         up,
+        rejects: server.state == RunningState::Rejects,
         sessions: server.sessions,
     }
 }

@@ -383,8 +383,10 @@ impl Reconciler {
         if servers_equal || set.is_some_and(|set| set.servers.is_empty()) {
             self.status.record_served();
         }
+        self.metrics.count(&seen.counters);
         self.status.update(|status| {
             status.connections = self.observer.connections(seen);
+            status.worker = Some(seen.counters.clone());
             status.old_workers = self.observer.old_workers();
             status.servers = self.observer.server_status(seen);
             status.synced = servers_equal && structure_equal && settings_equal && self.unsupported.is_none();

@@ -49,8 +49,28 @@ pub struct AgentStatus {
     /// Client connections over all workers.
     #[serde(default)]
     pub connections: u64,
+    /// Counters of the current HAProxy worker; null before its first reply, and in release 0.1.0.
+    #[serde(default)]
+    pub worker: Option<WorkerCounters>,
     /// Servers over all workers, sorted by name.
     pub servers: Vec<ServerStatus>,
+}
+
+/// What one HAProxy worker has counted since its start. A reload starts another worker, which counts from zero.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct WorkerCounters {
+    /// Identifies the worker: another value after each reload or restart of HAProxy.
+    pub id: String,
+    /// Handshakes that HAProxy answered with 503 itself: no server in rotation, a timeout in the queue, or no connection to a server after
+    /// all retries. No server counts them.
+    pub refused: u64,
+    /// Failed attempts that were repeated with the same server.
+    pub retries: u64,
+    /// Failed attempts that were repeated with another server.
+    pub redispatches: u64,
+    /// Handshakes that wait for a server now.
+    pub queued: u64,
 }
 
 /// One server over all workers.
@@ -63,6 +83,9 @@ pub struct ServerStatus {
     pub state: ServerState,
     /// Whether HAProxy's health check passes; a full server counts as up.
     pub up: bool,
+    /// Whether the server answers the health check with 404: it is full, short of memory, cordoned or terminates.
+    #[serde(default)]
+    pub rejects: bool,
     /// Open connections.
     pub sessions: u64,
 }
@@ -99,6 +122,23 @@ impl ServerState {
     }
 }
 
+impl WorkerCounters {
+    /// What was counted since `before`: all of it where another worker counted then.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        if self.id != before.id {
+            return self.clone();
+        }
+        Self {
+            id: self.id.clone(),
+            refused: self.refused.saturating_sub(before.refused),
+            retries: self.retries.saturating_sub(before.retries),
+            redispatches: self.redispatches.saturating_sub(before.redispatches),
+            queued: self.queued,
+        }
+    }
+}
+
 impl AgentStatus {
     /// The document of a proxy in sync, for the reference.
     pub fn example() -> Self {
@@ -118,10 +158,18 @@ impl AgentStatus {
             pid_changes: 0,
             old_workers: 0,
             connections: 512,
+            worker: Some(WorkerCounters {
+                id: "12-1795796275".to_owned(),
+                refused: 3,
+                retries: 0,
+                redispatches: 2,
+                queued: 0,
+            }),
             servers: vec![ServerStatus {
                 name: "chat-17".to_owned(),
                 state: ServerState::Ready,
                 up: true,
+                rejects: false,
                 sessions: 120,
             }],
         }
@@ -155,7 +203,8 @@ mod tests {
     const STATUS: &str = concat!(
         r#"{"version":"0.1.0","haproxy_version":"3.0.11","pid":12,"wanted_hash":"9f86d081884c7d65","applied_hash":"9f86d081884c7d65","#,
         r#""wanted_structure":"60303ae22b998861","applied_structure":"60303ae22b998861","wanted_settings":"b3a8e0e1f9ab1bfe","applied_settings":"b3a8e0e1f9ab1bfe","refusal":null,"synced":true,"reloads":0,"#,
-        r#""pid_changes":0,"old_workers":0,"connections":512,"servers":[{"name":"chat-17","state":"Ready","up":true,"sessions":120}]}"#,
+        r#""pid_changes":0,"old_workers":0,"connections":512,"worker":{"id":"12-1795796275","refused":3,"retries":0,"redispatches":2,"queued":0},"#,
+        r#""servers":[{"name":"chat-17","state":"Ready","up":true,"rejects":false,"sessions":120}]}"#,
     );
 
     /// What the operator of release 0.1.0 requires, in its types.
@@ -245,6 +294,23 @@ mod tests {
                 serde_json::from_str::<AgentStatus>(bad).is_err(),
                 "accepted: {bad}"
             );
+        }
+    }
+
+    #[test]
+    fn counters_of_another_worker_count_from_zero() {
+        let counted = |id: &str, refused| WorkerCounters {
+            id: id.to_owned(),
+            refused,
+            ..WorkerCounters::default()
+        };
+        for (before, now, rise) in [
+            (counted("7-1", 5), counted("7-1", 8), 3),
+            (counted("7-1", 5), counted("7-1", 4), 0),
+            (counted("7-1", 5), counted("7-2", 4), 4),
+            (counted("7-1", 5), counted("9-1", 9), 9),
+        ] {
+            assert_eq!(now.since(&before).refused, rise, "{before:?} to {now:?}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! Assesses the pool: its connections, what they ask for, and what may be done about it now.
 
 mod holds;
+mod rejections;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use wsc_api::v1alpha1::ScalingMode;
@@ -9,7 +10,6 @@ use crate::capacity::{self, Capacity};
 use crate::draft::Draft;
 use crate::hold::Holds;
 use crate::memory::Memory;
-use crate::moves::Counter;
 use crate::numbers::{count, div_ceil, signed, since};
 use crate::pool::{Freshness, Member, Pool, Role};
 use crate::scale::{Limit, Load, Scale};
@@ -23,7 +23,7 @@ const FULL_PERCENT: i64 = 90;
 /// Assesses everything; remembers what the window, the panic and the freshness need.
 pub(crate) fn assess(draft: &mut Draft<'_>, pool: &Pool<'_>) -> Scale {
     let scaling = &draft.cluster.scaling;
-    let rejected = remember_rejections(draft, pool);
+    let rejections = rejections::update(draft, pool);
     let capacity = capacity(draft, pool);
     let load = load(pool, capacity.typical);
     let blind = load.sampled > 0 && load.stale * 2 > load.sampled;
@@ -42,14 +42,14 @@ pub(crate) fn assess(draft: &mut Draft<'_>, pool: &Pool<'_>) -> Scale {
         limit: None,
         blind,
         unknown: load.fresh == 0 && load.sampled > 0,
-        rejected: has_rejected(draft, pool),
+        rejected: rejections::are_recent(draft, pool),
         panic: false,
         holds: Holds::default(),
         max_replicas: scaling.max_replicas,
         mode: scaling.mode,
     };
-    want(&mut scale, draft, pool);
-    scale.panic = panic(draft, rejected, &scale);
+    want(&mut scale, draft, rejections.by_all);
+    scale.panic = panic(draft, rejections.clients, &scale);
     fresh_since(draft, &scale);
     scale.holds = holds::all(draft, &scale);
     scale.free = desired(draft, &scale);
@@ -62,43 +62,6 @@ pub(crate) fn assess(draft: &mut Draft<'_>, pool: &Pool<'_>) -> Scale {
         scale.limit = Some(Limit::InsufficientCapacity);
     }
     scale
-}
-
-/// A pod in rotation that rejects clients, or accepts none below its limit, offers no more than it has, and not more for some time
-/// after. One that is merely full does not: HAProxy sends clients to the others. Returns how many handshakes were rejected since the
-/// last plan because a pod was full.
-fn remember_rejections(draft: &mut Draft<'_>, pool: &Pool<'_>) -> i64 {
-    let window = rejection_window(draft.cluster);
-    let now = draft.now;
-    let mut all = 0;
-    for member in &pool.members {
-        let Some(sample) = member.sample else {
-            continue;
-        };
-        let memory = draft.memory.pod(&sample.pod_uid);
-        let seen = Counter::new(&sample.boot_id, sample.refused_full);
-        let rejected = memory.rejected.as_ref().map_or(0, |before| before.rise(&seen));
-        memory.rejected = Some(seen);
-        all += rejected;
-        let short = sample.connections < sample.capacity || rejected > 0;
-        if member.role == Role::Serving && !sample.cordoned && !sample.admits && short {
-            memory.full = Some((now, sample.connections));
-        }
-    }
-    for memory in draft.memory.pods.values_mut() {
-        memory.full = memory.full.filter(|(at, _)| since(*at, now) <= window);
-    }
-    all
-}
-
-fn rejection_window(cluster: &ValidCluster) -> SignedDuration {
-    signed(cluster.scaling.stabilization_window).max(PANIC)
-}
-
-fn has_rejected(draft: &Draft<'_>, pool: &Pool<'_>) -> bool {
-    let memory = |member: &Member<'_>| draft.memory.pods.get(&member.view.uid);
-    pool.of(Role::Serving)
-        .any(|member| memory(member).is_some_and(|pod| pod.full.is_some()))
 }
 
 /// What pods offer: less than the resource says where the limit of open files is lower or memory is short.
@@ -158,7 +121,7 @@ fn load(pool: &Pool<'_>, capacity_per_pod: i64) -> Load {
     load
 }
 
-fn want(scale: &mut Scale, draft: &mut Draft<'_>, pool: &Pool<'_>) {
+fn want(scale: &mut Scale, draft: &mut Draft<'_>, none_admits: bool) {
     let scaling = &draft.cluster.scaling;
     let (least, most) = (scaling.min_replicas, scaling.max_replicas);
     let before = draft.observed.status.desired_replicas;
@@ -168,7 +131,7 @@ fn want(scale: &mut Scale, draft: &mut Draft<'_>, pool: &Pool<'_>) {
         ScalingMode::Connections if scale.blind || scale.unknown => i64::from(before),
         ScalingMode::Connections => {
             let needed = scale.capacity.pods_for(scale.load.up);
-            let more = if none_admits(pool) { scale.serving + 1 } else { 0 };
+            let more = if none_admits { scale.serving + 1 } else { 0 };
             with_buffer(needed, scaling.buffer).max(i64::from(more))
         }
     };
@@ -190,15 +153,6 @@ fn want(scale: &mut Scale, draft: &mut Draft<'_>, pool: &Pool<'_>) {
             .map_or(scale.want, |(_, most)| *most)
             .clamp(least, most),
     };
-}
-
-/// No pod accepts new connections, at any number of connections.
-fn none_admits(pool: &Pool<'_>) -> bool {
-    let mut samples = pool
-        .of(Role::Serving)
-        .filter_map(|member| member.sample)
-        .peekable();
-    samples.peek().is_some() && samples.all(|sample| !sample.admits && !sample.cordoned)
 }
 
 /// A percentage is one of the pool that results.

@@ -85,7 +85,7 @@ impl Reason {
                 "it ends when the control ports respond, or with the replacement of the pods; check their logs and NetworkPolicies"
             }
             Self::ConnectionsRejected => {
-                "it ends one stabilization window after the last pod that accepted no more connections"
+                "it ends one stabilization window after the last refused client or full pod"
             }
             Self::Panic => "it ends a minute after the number of connections stops growing that fast",
             Self::WindowIncomplete => "it ends after one stabilization window of recent samples",

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
+use wsc_contract::agent::WorkerCounters;
 
 use crate::budget::Budget;
 use crate::drift::AcceptedDrift;
@@ -23,6 +24,10 @@ pub struct Memory {
     pub(crate) fresh_since: Option<Timestamp>,
     /// Moves that may be granted, and how fast they come back.
     pub(crate) budget: Budget,
+    /// The newest counters of each proxy's HAProxy, by pod name.
+    pub(crate) workers: BTreeMap<String, WorkerCounters>,
+    /// When HAProxy last refused a client for want of a server.
+    pub(crate) refused_at: Option<Timestamp>,
     /// By pod uid.
     pub(crate) pods: BTreeMap<String, PodMemory>,
     /// Connections moved since the resource was created, as far as it is not in the status yet.

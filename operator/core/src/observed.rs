@@ -8,7 +8,7 @@ use std::sync::Arc;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 use wsc_api::v1alpha1::WebSocketClusterStatus;
-use wsc_contract::agent::Refusal;
+use wsc_contract::agent::{Refusal, WorkerCounters};
 use wsc_contract::paths::ClientPath;
 
 use crate::validate::ValidCluster;
@@ -257,6 +257,8 @@ pub struct AgentView {
     pub synced: bool,
     /// HAProxy's line about a configuration that it refused, with the refused structure.
     pub refusal: Option<Refusal>,
+    /// Counters of the running HAProxy; `None` before its first reply, and from an agent of release 0.1.0.
+    pub worker: Option<WorkerCounters>,
     /// Sessions and state by server (pod) name.
     pub servers: BTreeMap<String, AgentServer>,
 }
@@ -268,6 +270,8 @@ pub struct AgentServer {
     pub maint: bool,
     /// HAProxy's own check finds it up.
     pub up: bool,
+    /// The check is answered with 404: HAProxy sends no new clients there.
+    pub rejects: bool,
 }
 
 /// Kind and name of a child.

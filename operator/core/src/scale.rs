@@ -68,7 +68,7 @@ pub(crate) struct Scale {
     pub(crate) blind: bool,
     /// No sample at all, as right after a start.
     pub(crate) unknown: bool,
-    /// A serving pod accepted no more connections within the window.
+    /// HAProxy refused a client, or a serving pod accepted no more connections, within the window.
     pub(crate) rejected: bool,
     pub(crate) panic: bool,
     pub(crate) holds: Holds,

@@ -127,7 +127,7 @@ fn add(wanted: &BackendSet, server: &Server) -> Vec<Command> {
 fn correct(backend: &str, run: &RunningServer, state: ServerState) -> Vec<Command> {
     let (backend, name) = (backend.to_owned(), run.name.clone());
     match (state, run.state) {
-        (ServerState::Ready, RunningState::Ready { checked: true, .. })
+        (ServerState::Ready, RunningState::Ready { checked: true, .. } | RunningState::Rejects)
         | (ServerState::Maint, RunningState::Maint) => Vec::new(),
         (ServerState::Ready, RunningState::Ready { checked: false, .. }) => {
             vec![Command::EnableHealth { backend, name }]

@@ -19,7 +19,8 @@ pub use names::{CookieName, NameError};
 pub use patterns::{PatternError, PatternFile};
 pub use render::{ProxySettings, RenderedConfig, SameSite, Sticky, Timeouts, render};
 pub use running::{
-    Info, ReplyError, RunningServer, RunningState, Workers, parse_info, parse_stat, parse_workers,
+    Info, PoolStat, ReplyError, RunningServer, RunningState, Workers, parse_info, parse_stat, parse_workers,
+    split_info_and_stat,
 };
 pub use settings::{Settings, SettingsError};
 pub use text::{Published, PublishedError, structure_of, with_servers, with_servers_of};

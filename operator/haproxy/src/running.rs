@@ -4,6 +4,13 @@ use std::collections::BTreeMap;
 
 use thiserror::Error;
 
+const STAT_COMMAND: &str = "show stat";
+const CUT: ReplyError = ReplyError::Truncated {
+    command: STAT_COMMAND,
+};
+/// Name of the row about the whole backend.
+const TOTALS: &str = "BACKEND";
+
 /// A reply that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ReplyError {
@@ -41,10 +48,24 @@ pub struct RunningServer {
 pub enum RunningState {
     /// In rotation while its check passes.
     Ready { up: bool, checked: bool },
+    /// `NOLB`: up, but its check is answered with 404, so it gets no new clients.
+    Rejects,
     /// `maint`: no new clients, tunnels continue.
     Maint,
     /// `drain`, set by hand: clients with its cookie are still sent there.
     Drain,
+}
+
+/// `show stat`: the servers of the pool, and what the worker has counted for all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolStat {
+    pub servers: Vec<RunningServer>,
+    /// `econ` of the backend: requests that HAProxy answered with 503 itself.
+    pub refused: u64,
+    pub retries: u64,
+    pub redispatches: u64,
+    /// Requests in the queues of the backend and of its servers.
+    pub queued: u64,
 }
 
 /// `show info`, the fields in use.
@@ -57,6 +78,8 @@ pub struct Info {
     pub connections: u64,
     /// Seconds since the worker started.
     pub uptime_seconds: u64,
+    /// Unix time of the start of the worker; 0 before HAProxy 3.0.
+    pub started_at: u64,
     /// Structure of the running configuration: its `description`.
     pub structure: Option<String>,
 }
@@ -109,14 +132,21 @@ pub fn parse_info(reply: &str) -> Result<Info, ReplyError> {
         open_files_limit: number("Ulimit-n")?,
         connections: number("CurrConns")?,
         uptime_seconds: number("Uptime_sec")?,
+        started_at: number("Start_time_sec").unwrap_or(0),
         structure: fields.get("description").map(|text| (*text).to_owned()),
     })
 }
 
-/// Parses `show stat <backend> 4 -1`: CSV with a header, terminated by an empty line.
-pub fn parse_stat(reply: &str) -> Result<Vec<RunningServer>, ReplyError> {
-    const COMMAND: &str = "show stat";
-    const CUT: ReplyError = ReplyError::Truncated { command: COMMAND };
+/// Splits the reply to `show info;show stat …`, which one worker gives to both.
+pub fn split_info_and_stat(reply: &str) -> Result<(&str, &str), ReplyError> {
+    let end = reply
+        .find("\n\n")
+        .ok_or(ReplyError::Truncated { command: "show info" })?;
+    Ok(reply.split_at(end + 2))
+}
+
+/// Parses `show stat <backend> 6 -1`: CSV with a header, terminated by an empty line.
+pub fn parse_stat(reply: &str) -> Result<PoolStat, ReplyError> {
     let table = reply
         .strip_prefix("# ")
         .filter(|table| table.ends_with("\n\n"))
@@ -126,43 +156,94 @@ pub fn parse_stat(reply: &str) -> Result<Vec<RunningServer>, ReplyError> {
     let mut records = csv::ReaderBuilder::new()
         .terminator(newline)
         .from_reader(table.as_bytes());
-    let columns = records.headers().map_err(|_| CUT)?.clone();
-    let column = |field: &'static str| {
-        let missing = ReplyError::Missing {
-            command: COMMAND,
-            field,
-        };
-        columns.iter().position(|name| name == field).ok_or(missing)
-    };
-    let (name, sessions, status) = (column("svname")?, column("scur")?, column("status")?);
-    let (address, cookie) = (column("addr")?, column("cookie")?);
-    let mut servers = Vec::new();
+    let columns = Columns::new(records.headers().map_err(|_| CUT)?)?;
+    let (mut servers, mut backend, mut queued) = (Vec::new(), None, 0_u64);
     for record in records.records() {
-        let record = record.map_err(|_| CUT)?;
-        let field = |index: usize| record.get(index).unwrap_or_default();
-        let invalid = |name: &'static str, index: usize| ReplyError::Field {
-            command: COMMAND,
-            field: name,
-            value: field(index).to_owned(),
-        };
-        servers.push(RunningServer {
-            name: field(name).to_owned(),
-            socket: field(address).to_owned(),
-            cookie: field(cookie).to_owned(),
-            state: state(field(status)).ok_or_else(|| invalid("status", status))?,
-            sessions: field(sessions).parse().map_err(|_| invalid("scur", sessions))?,
-        });
+        let row = (&columns, &record.map_err(|_| CUT)?);
+        queued = queued.saturating_add(number(row, "qcur")?);
+        if text(row, "svname") == TOTALS {
+            backend = Some((
+                number(row, "econ")?,
+                number(row, "wretr")?,
+                number(row, "wredis")?,
+            ));
+        } else {
+            servers.push(server(row)?);
+        }
     }
-    Ok(servers)
+    // The last row.
+    let (refused, retries, redispatches) = backend.ok_or(CUT)?;
+    Ok(PoolStat {
+        servers,
+        refused,
+        retries,
+        redispatches,
+        queued,
+    })
+}
+
+/// The columns in use, with their places.
+struct Columns([(&'static str, usize); 9]);
+
+impl Columns {
+    const NAMES: [&'static str; 9] = [
+        "svname", "qcur", "scur", "status", "addr", "cookie", "econ", "wretr", "wredis",
+    ];
+
+    fn new(header: &csv::StringRecord) -> Result<Self, ReplyError> {
+        let mut columns = Self::NAMES.map(|name| (name, 0));
+        for (field, place) in &mut columns {
+            let found = header.iter().position(|name| name == *field);
+            *place = found.ok_or(ReplyError::Missing {
+                command: STAT_COMMAND,
+                field,
+            })?;
+        }
+        Ok(Self(columns))
+    }
+}
+
+type Row<'a> = (&'a Columns, &'a csv::StringRecord);
+
+fn text<'a>((columns, record): Row<'a>, field: &'static str) -> &'a str {
+    let column = columns.0.iter().find(|(name, _)| *name == field);
+    column
+        .and_then(|(_, place)| record.get(*place))
+        .unwrap_or_default()
+}
+
+fn number(row: Row<'_>, field: &'static str) -> Result<u64, ReplyError> {
+    let text = text(row, field);
+    text.parse().map_err(|_| invalid(field, text))
+}
+
+fn server(row: Row<'_>) -> Result<RunningServer, ReplyError> {
+    let status = text(row, "status");
+    Ok(RunningServer {
+        name: text(row, "svname").to_owned(),
+        socket: text(row, "addr").to_owned(),
+        cookie: text(row, "cookie").to_owned(),
+        state: state(status).ok_or_else(|| invalid("status", status))?,
+        sessions: number(row, "scur")?,
+    })
+}
+
+fn invalid(field: &'static str, value: &str) -> ReplyError {
+    ReplyError::Field {
+        command: STAT_COMMAND,
+        field,
+        value: value.to_owned(),
+    }
 }
 
 /// `UP`, `UP 1/2`, `DOWN`, `DOWN 1/2`, `DOWN (agent)`, `NOLB`, `NOLB 1/2`, `MAINT`, `MAINT (via x)`, `DRAIN`, `DRAIN 1/2`, `no check`.
 fn state(status: &str) -> Option<RunningState> {
     Some(match status.split(' ').next()? {
-        "UP" | "NOLB" => RunningState::Ready {
+        "UP" => RunningState::Ready {
             up: true,
             checked: true,
         },
+        "NOLB" => RunningState::Rejects,
         "DOWN" => RunningState::Ready {
             up: false,
             checked: true,
@@ -223,17 +304,23 @@ pub fn parse_workers(reply: &str) -> Result<Workers, ReplyError> {
 mod tests {
     use super::*;
 
-    const STAT: &str = "# pxname,svname,scur,status,addr,cookie,\n\
-        ws_pool,chat-1,3,UP 1/3,10.0.0.1:8080,ab,\n\
-        ws_pool,chat-2,0,MAINT,[::1]:8080,cd,\n\
-        ws_pool,chat-3,9,NOLB,10.0.0.3:8080,ef,\n\n";
+    const STAT: &str = "# pxname,svname,qcur,scur,econ,wretr,wredis,status,addr,cookie,\n\
+        ws_pool,chat-1,1,3,0,0,0,UP 1/3,10.0.0.1:8080,ab,\n\
+        ws_pool,chat-2,0,0,0,0,0,MAINT,[::1]:8080,cd,\n\
+        ws_pool,chat-3,0,9,4,0,0,NOLB,10.0.0.3:8080,ef,\n\
+        ws_pool,BACKEND,2,12,7,5,6,UP,,wsc,\n\n";
 
-    const INFO: &str = "Name: HAProxy\nVersion: 3.0.11-1+deb13u5\nPid: 7\nUptime_sec: 4\nMaxconn: 9973\n\
+    const INFO: &str = "Name: HAProxy\nVersion: 3.0.11-1+deb13u5\nPid: 7\nUptime_sec: 4\nStart_time_sec: 1795796275\nMaxconn: 9973\n\
         Ulimit-n: 19999\nCurrConns: 2\nnode: x\ndescription: 00ff\n\n";
 
     #[test]
     fn servers_have_state_and_sessions() {
-        let servers = parse_stat(STAT).unwrap();
+        let stat = parse_stat(STAT).unwrap();
+        assert_eq!(
+            (stat.refused, stat.retries, stat.redispatches, stat.queued),
+            (7, 5, 6, 3)
+        );
+        let servers = stat.servers;
         assert_eq!(servers.len(), 3);
         assert_eq!(
             servers[0].state,
@@ -247,14 +334,18 @@ mod tests {
             (servers[1].socket.as_str(), servers[1].cookie.as_str()),
             ("[::1]:8080", "cd")
         );
-        assert_eq!(servers[2].sessions, 9);
+        assert_eq!(
+            (servers[2].sessions, servers[2].state),
+            (9, RunningState::Rejects)
+        );
     }
 
     #[test]
     fn check_text_is_no_column() {
-        let odd = "# svname,scur,status,last_chk,addr,cookie,\n\
-            chat-1,3,NOLB,\"he,l\"\"lo\nMAINT\",10.0.0.1:8080,ab,\n\n";
-        let servers = parse_stat(odd).unwrap();
+        let odd = "# svname,qcur,scur,econ,wretr,wredis,status,last_chk,addr,cookie,\n\
+            chat-1,0,3,0,0,0,NOLB,\"he,l\"\"lo\nMAINT\",10.0.0.1:8080,ab,\n\
+            BACKEND,0,3,0,0,0,UP,,,,\n\n";
+        let servers = parse_stat(odd).unwrap().servers;
         assert_eq!(servers.len(), 1);
         assert_eq!(
             (servers[0].socket.as_str(), servers[0].sessions),
@@ -267,6 +358,14 @@ mod tests {
         for end in 0..STAT.len() {
             assert!(parse_stat(&STAT[..end]).is_err(), "cut at {end}");
         }
+        let (servers, _) = STAT.split_once("ws_pool,BACKEND").unwrap();
+        assert!(
+            parse_stat(&format!("{servers}\n")).is_err(),
+            "the totals are missing"
+        );
+        let both = format!("{INFO}{STAT}");
+        assert_eq!(split_info_and_stat(&both).unwrap(), (INFO, STAT));
+        assert!(split_info_and_stat(&INFO[..INFO.len() - 1]).is_err());
     }
 
     #[test]
@@ -275,8 +374,13 @@ mod tests {
         assert_eq!(info.release(), Some((3, 0)));
         assert_eq!(info.structure.as_deref(), Some("00ff"));
         assert_eq!(
-            (info.pid, info.uptime_seconds, info.max_connections),
-            (7, 4, 9973)
+            (
+                info.pid,
+                info.uptime_seconds,
+                info.started_at,
+                info.max_connections
+            ),
+            (7, 4, 1_795_796_275, 9973)
         );
         for end in 0..INFO.len() {
             assert!(parse_info(&INFO[..end]).is_err(), "cut at {end}");

@@ -225,7 +225,10 @@ proptest! {
             let run = run.unwrap();
             if run.socket == server.socket() && run.cookie == server.cookie {
                 let expected = match server.state {
-                    ServerState::Ready => matches!(run.state, RunningState::Ready { checked: true, .. }),
+                    ServerState::Ready => matches!(
+                        run.state,
+                        RunningState::Ready { checked: true, .. } | RunningState::Rejects
+                    ),
                     ServerState::Maint => run.state == RunningState::Maint,
                 };
                 prop_assert!(expected, "{run:?} for {server:?}");
@@ -269,6 +272,7 @@ fn pool_of_running() -> impl Strategy<Value = Vec<RunningServer>> {
     let state = prop_oneof![
         Just(RunningState::Maint),
         Just(RunningState::Drain),
+        Just(RunningState::Rejects),
         (any::<bool>(), any::<bool>()).prop_map(|(up, checked)| RunningState::Ready { up, checked }),
     ];
     let one = (0..6u8, 1..3u8, 0..2u8, state, 0..2u64).prop_map(|(n, address, cookie, state, sessions)| {

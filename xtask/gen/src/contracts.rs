@@ -7,7 +7,7 @@ use schemars::{JsonSchema, schema_for};
 use serde::Serialize;
 use serde_json::Value;
 use wsc_api::v1alpha1::WebSocketCluster;
-use wsc_contract::agent::{AgentStatus, Refusal, ServerState, ServerStatus};
+use wsc_contract::agent::{AgentStatus, Refusal, ServerState, ServerStatus, WorkerCounters};
 use wsc_contract::close::{self, CloseCode};
 use wsc_contract::control::{Broker, ErrorBody, Notice, Refused, Shed, Stats};
 use wsc_contract::{Described, files, headers, labels, names, paths, ports, room};
@@ -53,6 +53,7 @@ pub(crate) fn page() -> Result<String> {
     page += &document::<ErrorBody>("### Errors", &ErrorBody::example())?;
     page += &document::<AgentStatus>("## Agent: `GET /status`", &AgentStatus::example())?;
     page += &fields::<ServerStatus>("An entry of `servers`")?;
+    page += &fields::<WorkerCounters>("`worker`")?;
     let states = codes(ServerState::ALL.map(ServerState::as_str));
     page += &format!("\n`state` is one of {states}.\n");
     page += &fields::<Refusal>("`refusal`")?;

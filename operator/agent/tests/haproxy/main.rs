@@ -7,6 +7,7 @@ mod failures;
 mod headers;
 mod origins;
 mod pool;
+mod refused;
 mod servers;
 mod settings;
 mod start;

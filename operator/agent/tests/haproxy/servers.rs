@@ -192,7 +192,7 @@ async fn what_was_done_by_hand_is_undone() {
     assert!(answers(&client, "not cut").await);
 }
 
-const SHOW: &str = "show stat ws_pool 4 -1";
+const SHOW: &str = "show stat ws_pool 6 -1";
 
 /// Name, address, cookie and state; without numbers that change by themselves.
 fn servers(reply: &str) -> Vec<(String, String, String, String)> {
@@ -200,8 +200,9 @@ fn servers(reply: &str) -> Vec<(String, String, String, String)> {
         .find("# pxname")
         .and_then(|begin| reply.get(begin..))
         .unwrap_or_default();
-    let servers = wsc_haproxy::parse_stat(text).unwrap_or_default().into_iter();
+    let servers = wsc_haproxy::parse_stat(text).map_or_else(|_| Vec::new(), |stat| stat.servers);
     let mut all: Vec<_> = servers
+        .into_iter()
         .map(|server| {
             (
                 server.name,

@@ -1,14 +1,14 @@
 //! From the answer of a pod to plausible numbers: whatever is implausible is no answer. Missing is never zero.
 
 use k8s_openapi::jiff::Timestamp;
-use wsc_contract::agent::{AgentStatus, ServerState};
+use wsc_contract::agent::{AgentStatus, ServerState, WorkerCounters};
 use wsc_contract::control::Stats;
 use wsc_core::observed::{AgentServer, AgentView, Sample};
 
 /// No process has more connections, and no count of a process that started lately is beyond 2^53.
 const MOST_CONNECTIONS: i64 = 10_000_000;
 const LARGEST_COUNT: i64 = 1 << 53;
-/// Boot ids of `wsc-server` are far shorter.
+/// Ids of processes are far shorter.
 const LONGEST_BOOT_ID_BYTES: usize = 128;
 
 /// Why an answer cannot be used.
@@ -21,6 +21,8 @@ pub(crate) enum AnswerError {
     OtherPod,
     #[error("boot_id is empty or longer than {LONGEST_BOOT_ID_BYTES} bytes")]
     BootId,
+    #[error("worker.id is empty or longer than {LONGEST_BOOT_ID_BYTES} bytes")]
+    WorkerId,
     #[error("{field} is {value}, not 0 to {most}")]
     OutOfRange {
         field: &'static str,
@@ -62,6 +64,7 @@ pub(crate) fn agent(body: &[u8], at: Timestamp) -> Result<AgentView, AnswerError
             sessions: within("sessions", server.sessions, MOST_CONNECTIONS)?,
             maint: server.state == ServerState::Maint,
             up: server.up,
+            rejects: server.rejects,
         };
         Ok((server.name, view))
     });
@@ -72,9 +75,18 @@ pub(crate) fn agent(body: &[u8], at: Timestamp) -> Result<AgentView, AnswerError
         applied_structure: status.applied_structure,
         applied_settings: status.applied_settings,
         synced: status.synced,
+        worker: status.worker.map(plausible).transpose()?,
         servers: servers.collect::<Result<_, AnswerError>>()?,
         refusal: status.refusal,
     })
+}
+
+fn plausible(worker: WorkerCounters) -> Result<WorkerCounters, AnswerError> {
+    if worker.id.is_empty() || worker.id.len() > LONGEST_BOOT_ID_BYTES {
+        return Err(AnswerError::WorkerId);
+    }
+    within("worker.refused", worker.refused, LARGEST_COUNT)?;
+    Ok(worker)
 }
 
 fn within(field: &'static str, value: u64, most: i64) -> Result<i64, AnswerError> {
@@ -164,12 +176,37 @@ mod tests {
             "applied_structure":"t","refusal":{"structure":"s","message":"line 3"},"synced":true,"reloads":0,"pid_changes":0,
             "old_workers":0,"connections":512,"servers":[{"name":"chat-17","state":"Maint","up":true,"sessions":120}]}"#;
         let view = agent(body.as_bytes(), Timestamp::UNIX_EPOCH).unwrap();
-        let expected = AgentServer {
+        let mut expected = AgentServer {
             sessions: 120,
             maint: true,
             up: true,
+            rejects: false,
         };
         assert_eq!(view.servers["chat-17"], expected);
+        assert_eq!(view.worker, None, "an agent of release 0.1.0");
+        let counted = body
+            .replace(
+                "\"servers\":",
+                r#""worker":{"id":"12-3","refused":7,"retries":0,"redispatches":1,"queued":0},"servers":"#,
+            )
+            .replace("\"up\":true", "\"up\":true,\"rejects\":true");
+        let full = agent(counted.as_bytes(), Timestamp::UNIX_EPOCH).unwrap();
+        expected.rejects = true;
+        assert_eq!(full.servers["chat-17"], expected);
+        let worker = full.worker.unwrap();
+        assert_eq!((worker.id.as_str(), worker.refused), ("12-3", 7));
+        for (from, to) in [
+            ("\"refused\":7", "\"refused\":-7"),
+            ("\"refused\":7", "\"refused\":9007199254740993"),
+            ("\"id\":\"12-3\"", "\"id\":\"\""),
+        ] {
+            let odd = counted.replace(from, to);
+            assert_ne!(odd, counted);
+            assert!(
+                agent(odd.as_bytes(), Timestamp::UNIX_EPOCH).is_err(),
+                "accepted: {odd}"
+            );
+        }
         assert_eq!(
             (view.applied_hash.as_str(), view.applied_structure.as_str()),
             ("a", "t")

@@ -72,7 +72,7 @@ fn rejections(scale: &Scale) -> Option<Hold> {
     scale.rejected.then(|| {
         Hold::new(
             Reason::ConnectionsRejected,
-            "server pods accepted no more connections within the stabilization window",
+            "clients were refused, or server pods accepted no more connections, within the stabilization window",
         )
     })
 }

@@ -3,6 +3,7 @@ mod cures;
 mod endpoints;
 mod leaving;
 mod objects;
+mod refused;
 mod scene;
 mod sizes;
 mod starts;

@@ -240,6 +240,7 @@ impl Crowd {
                 sessions: uid.map_or(0, sessions),
                 maint: server.state == ServerState::Maint,
                 up: process.is_some_and(|process| process.serves(clock)),
+                rejects: false,
             };
             (server.name.clone(), view)
         });
@@ -251,6 +252,7 @@ impl Crowd {
             applied_settings: self.proxies[index].settings.clone(),
             synced: true,
             refusal: None,
+            worker: None,
             servers: views.collect(),
         }
     }

@@ -32,7 +32,7 @@ struct Release {
     keys: &'static [Rename],
     /// Keys of the proxy's `ConfigMap` that were added since; agents of the release ignore them.
     added_data: &'static [&'static str],
-    /// Keys of `/stats` that were added since; operators of the release ignore them.
+    /// Keys of `/stats` and `/status` that were added since; operators of the release ignore them.
     added_keys: &'static [&'static str],
 }
 
@@ -65,7 +65,7 @@ const RELEASES: [Release; 1] = [Release {
     ],
     keys: &[("bus", "broker"), ("leaving", "terminating")],
     added_data: &["settings.json"],
-    added_keys: &["rejects"],
+    added_keys: &["rejects", "worker"],
 }];
 
 impl Release {

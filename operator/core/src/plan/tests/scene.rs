@@ -11,6 +11,7 @@ use crate::plan::Plan;
 use crate::testing;
 use crate::validate::ValidCluster;
 use crate::{numbers, resources};
+use wsc_contract::agent::WorkerCounters;
 use wsc_contract::{labels, names};
 
 pub(super) const BOUNDS: &str = "scaling: {minReplicas: 2, maxReplicas: 20}";
@@ -83,6 +84,16 @@ impl Scene {
     pub(super) fn said(&mut self, serial: i64) -> &mut Sample {
         let name = names::server_pod("chat", serial);
         self.observed.samples.get_mut(&name).unwrap()
+    }
+
+    /// What the agent of this proxy reports from now on.
+    pub(super) fn agent(&mut self, index: usize) -> &mut AgentView {
+        Arc::make_mut(self.observed.proxies[index].agent.as_mut().unwrap())
+    }
+
+    /// Counters of the HAProxy of this proxy.
+    pub(super) fn haproxy(&mut self, index: usize) -> &mut WorkerCounters {
+        self.agent(index).worker.as_mut().unwrap()
     }
 
     /// Time passes, and a plan is made.
@@ -180,6 +191,7 @@ impl Scene {
                     sessions: before.map_or(0, |before| before.sessions),
                     maint: server.state == wsc_contract::agent::ServerState::Maint,
                     up: before.is_none_or(|before| before.up),
+                    rejects: before.is_some_and(|before| before.rejects),
                 };
                 (server.name.clone(), view)
             });
@@ -224,6 +236,10 @@ pub(super) fn proxy(name: &str) -> ProxyView {
             applied_settings: String::new(),
             synced: true,
             refusal: None,
+            worker: Some(WorkerCounters {
+                id: "7-1".to_owned(),
+                ..WorkerCounters::default()
+            }),
             servers: std::collections::BTreeMap::new(),
         })),
     }

@@ -199,6 +199,7 @@ async fn agent(shared: &Shared, config: &str) -> Result<AgentStatus> {
         name: server.name,
         state: server.state,
         up: true,
+        rejects: false,
     });
     Ok(AgentStatus {
         version: VERSION.to_owned(),
