@@ -9,8 +9,10 @@
 )]
 
 mod effects;
+pub mod embedded;
 mod on_change;
 mod schema;
+pub mod syntax;
 pub mod v1alpha1;
 
 pub use effects::on_change;

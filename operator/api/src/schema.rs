@@ -3,10 +3,8 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt;
 
+use crate::embedded;
 use crate::v1alpha1::WebSocketCluster;
-
-/// Embedded Kubernetes types whose own descriptions would make two thirds of the CRD; `kubectl explain pod` has them.
-const EMBEDDED: [&str; 3] = ["affinity", "tolerations", "resources"];
 
 /// The `CustomResourceDefinition` as installed.
 pub fn crd() -> CustomResourceDefinition {
@@ -27,25 +25,27 @@ pub fn crd() -> CustomResourceDefinition {
             status.default = Some(JSON(serde_json::json!({"observedGeneration": -1})));
         }
         for schema in properties.values_mut() {
-            shorten(schema);
+            adapt(schema);
         }
     }
     crd
 }
 
-/// Removes the descriptions below embedded Kubernetes types, keeping that of the field itself.
-fn shorten(schema: &mut JSONSchemaProps) {
+/// Restricts embedded types of Kubernetes, and removes their descriptions but that of the field itself: they would make two thirds
+/// of the CRD, and `kubectl explain pod` has them.
+fn adapt(schema: &mut JSONSchemaProps) {
     for (name, property) in schema.properties.iter_mut().flatten() {
         if property.default.is_some() {
             // An explicit null then means the default. Otherwise it would be stored, and the operator could not read the resource.
             property.nullable = None;
         }
-        if EMBEDDED.contains(&name.as_str()) {
+        if embedded::NAMES.contains(&name.as_str()) {
             let own = property.description.take();
+            embedded::restrict(name, property);
             strip(property);
             property.description = own;
         } else {
-            shorten(property);
+            adapt(property);
         }
     }
 }

@@ -2,6 +2,7 @@
 //! rules; this is the second check, for an older CRD or none.
 
 mod checks;
+mod pods;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -89,7 +90,7 @@ fn server(spec: &ServerSpec) -> Result<Server, Invalid> {
     for variable in &spec.env {
         checks::variable(variable)?;
     }
-    checks::pod_settings("server", &spec.pod)?;
+    pods::settings("server", &spec.pod)?;
     Ok(Server {
         port,
         path: checks::path(&spec.path)?,
@@ -119,7 +120,7 @@ fn server(spec: &ServerSpec) -> Result<Server, Invalid> {
 fn redis(spec: &RedisSpec) -> Result<RedisTarget, Invalid> {
     let Some(external) = &spec.external else {
         let managed = spec.managed.clone().unwrap_or_default();
-        checks::pod_settings("redis.managed", &managed.pod)?;
+        pods::settings("redis.managed", &managed.pod)?;
         return Ok(RedisTarget::Managed(Box::new(managed.pod)));
     };
     if spec.managed.is_some() {
@@ -142,11 +143,10 @@ fn redis(spec: &RedisSpec) -> Result<RedisTarget, Invalid> {
 }
 
 fn proxy(spec: &ProxySpec) -> Result<Proxy, Invalid> {
-    checks::pod_settings("proxy", &spec.pod)?;
+    pods::settings("proxy", &spec.pod)?;
     checks::range("proxy.service.port", spec.service.port, 1, 65_535)?;
     let annotations = &spec.service.annotations;
-    checks::at_most("proxy.service.annotations", annotations.len(), 32)?;
-    checks::not_ours("proxy.service.annotations", annotations.keys(), &[labels::GROUP])?;
+    pods::annotations("proxy.service.annotations", annotations, 32)?;
     checks::at_most("proxy.origins", spec.origins.len(), 64)?;
     let origins = spec.origins.iter().enumerate();
     let origins = origins

@@ -88,8 +88,10 @@ impl Gate {
             });
         };
         if schema["x-kubernetes-int-or-string"] == json!(true) {
-            if !(value.is_i64() || value.is_string()) {
-                complain("is no number and no string".to_owned());
+            match (value.as_i64(), value.as_str()) {
+                (Some(number), _) => check_number(schema, number, &mut complain),
+                (None, Some(text)) => self.check_string(schema, text, &mut complain),
+                (None, None) => complain("is no number and no string".to_owned()),
             }
             return;
         }
@@ -155,13 +157,16 @@ impl Gate {
     fn check_array(&self, schema: &Value, value: &Value, path: &str, complaints: &mut Vec<Complaint>) {
         let items = value.as_array().map(Vec::as_slice).unwrap_or_default();
         if !value.is_array()
+            || schema["minItems"]
+                .as_u64()
+                .is_some_and(|least| (items.len() as u64) < least)
             || schema["maxItems"]
                 .as_u64()
                 .is_some_and(|most| items.len() as u64 > most)
         {
             complaints.push(Complaint {
                 path: path.to_owned(),
-                message: "is no list, or too long".to_owned(),
+                message: "is no list, too short or too long".to_owned(),
             });
         }
         for (index, item) in items.iter().enumerate() {

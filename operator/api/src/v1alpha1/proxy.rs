@@ -9,6 +9,7 @@ use wsc_contract::origin::OriginPattern;
 
 use super::pod::PodSettings;
 use crate::on_change::OnChange;
+use crate::syntax;
 
 /// HAProxy in front of the server pods: Service, sticky sessions, allowed origins, timeouts and pod settings.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -63,9 +64,14 @@ pub struct ServiceSpec {
 
     /// Annotations of the Service, for example those of a cloud load balancer.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 32), extend("x-on-change" = OnChange::UpdatesService))]
-    #[x_kube(validation = Rule::new("self.all(key, size(key) <= 253 && !key.startsWith('websocket-operator.io/'))")
+    #[schemars(
+        extend("maxProperties" = 32, "additionalProperties" = syntax::annotation_values(32)),
+        extend("x-on-change" = OnChange::UpdatesService)
+    )]
+    #[x_kube(validation = Rule::new("self.all(key, !key.startsWith('websocket-operator.io/'))")
         .message("proxy.service.annotations must not set annotations of websocket-operator.io/"))]
+    #[x_kube(validation = Rule::new(syntax::keys_rule(syntax::ANNOTATION_KEY))
+        .message(format!("proxy.service.annotations: each key must be {}", syntax::KEY_RULE).as_str()))]
     pub annotations: BTreeMap<String, String>,
 }
 

@@ -1,21 +1,19 @@
 //! One rule each. The same rules stand in the CRD, where the API server checks them.
 
-use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use wsc_api::v1alpha1::{EnvVar, PodSettings, SecretKeyReference};
+use wsc_api::syntax;
+use wsc_api::v1alpha1::{EnvVar, SecretKeyReference};
 use wsc_contract::close::CloseCode;
+use wsc_contract::env;
 use wsc_contract::image::ImageRef;
 use wsc_contract::paths::ClientPath;
 use wsc_contract::redis::RedisUrl;
-use wsc_contract::{env, labels};
 
 use super::values::{Amount, Invalid};
-use crate::quantity;
 
 pub(super) fn invalid(field: impl Into<String>, problem: impl Display) -> Invalid {
     Invalid {
@@ -160,20 +158,21 @@ pub(super) fn redis_url(url: &str) -> Result<String, Invalid> {
 
 /// A key of a Secret that is there or not: that is the kubelet's to find out.
 pub(super) fn secret_key(field: &str, reference: &SecretKeyReference) -> Result<(), Invalid> {
-    let name = (1..=253).contains(&reference.name.len());
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-    let key = (1..=253).contains(&reference.key.len()) && reference.key.bytes().all(plain);
-    match (name, key) {
-        (true, true) => Ok(()),
-        (false, _) => Err(invalid(
-            format!("{field}.name"),
-            "must be 1 to 253 characters long",
-        )),
-        (true, false) => Err(invalid(
-            format!("{field}.key"),
-            "must be 1 to 253 characters out of A-Z a-z 0-9 - . _",
-        )),
+    object_name(&format!("{field}.name"), &reference.name)?;
+    if syntax::is_secret_key(&reference.key) {
+        return Ok(());
     }
+    Err(invalid(
+        format!("{field}.key"),
+        "must be 1 to 253 characters of A-Z a-z 0-9 - . _, not . and without a leading ..",
+    ))
+}
+
+pub(super) fn object_name(field: &str, name: &str) -> Result<(), Invalid> {
+    if syntax::is_subdomain(name) {
+        return Ok(());
+    }
+    Err(invalid(field, format!("must be {}", syntax::SUBDOMAIN_RULE)))
 }
 
 pub(super) fn close_code(code: i32) -> Result<CloseCode, Invalid> {
@@ -185,74 +184,4 @@ pub(super) fn close_code(code: i32) -> Result<CloseCode, Invalid> {
         ));
     };
     Ok(parsed)
-}
-
-/// Labels and annotations of ours are not the user's to set.
-pub(super) fn pod_settings(field: &str, settings: &PodSettings) -> Result<(), Invalid> {
-    let labels = format!("{field}.podLabels");
-    not_ours(
-        &labels,
-        settings.pod_labels.keys(),
-        &[labels::GROUP, "app.kubernetes.io"],
-    )?;
-    let annotations = format!("{field}.podAnnotations");
-    not_ours(&annotations, settings.pod_annotations.keys(), &[labels::GROUP])?;
-    for (name, length, most) in [
-        ("tolerations", settings.tolerations.len(), 16),
-        ("podLabels", settings.pod_labels.len(), 16),
-        ("podAnnotations", settings.pod_annotations.len(), 16),
-        ("nodeSelector", settings.node_selector.len(), 16),
-        ("imagePullSecrets", settings.image_pull_secrets.len(), 8),
-    ] {
-        at_most(&format!("{field}.{name}"), length, most)?;
-    }
-    settings
-        .resources
-        .as_ref()
-        .map_or(Ok(()), |given| resources(field, given))
-}
-
-/// None of the keys has one of these prefixes.
-pub(super) fn not_ours<'a>(
-    field: &str,
-    mut keys: impl Iterator<Item = &'a String>,
-    prefixes: &[&str],
-) -> Result<(), Invalid> {
-    let ours = |key: &&String| {
-        let prefix = key.split_once('/').map(|(prefix, _)| prefix);
-        prefix.is_some_and(|prefix| prefixes.contains(&prefix))
-    };
-    match keys.find(ours) {
-        Some(key) => Err(invalid(format!("{field}[{key}]"), "is set by the operator")),
-        None => Ok(()),
-    }
-}
-
-/// What the API server would only reject in the pods, far from the resource.
-fn resources(field: &str, given: &ResourceRequirements) -> Result<(), Invalid> {
-    let empty = BTreeMap::new();
-    let requests = given.requests.as_ref().unwrap_or(&empty);
-    let limits = given.limits.as_ref().unwrap_or(&empty);
-    for (kind, quantities) in [("requests", requests), ("limits", limits)] {
-        for (name, quantity) in quantities {
-            if !quantity::is_amount(&quantity.0) {
-                return Err(invalid(
-                    format!("{field}.resources.{kind}.{name}"),
-                    format!("must be a quantity like 500m or 1Gi, not {:?}", quantity.0),
-                ));
-            }
-        }
-    }
-    for (name, request) in requests {
-        if limits
-            .get(name)
-            .is_some_and(|limit| quantity::is_above(request, limit))
-        {
-            return Err(invalid(
-                format!("{field}.resources.requests.{name}"),
-                format!("must not be above {field}.resources.limits.{name}"),
-            ));
-        }
-    }
-    Ok(())
 }

@@ -82,6 +82,7 @@ fn a_resource_that_is_not_on_a_server_is_refused() {
 #[derive(serde::Deserialize)]
 struct Cases {
     specs: Vec<Case>,
+    good: Vec<serde_yaml::Value>,
     strings: Vec<Strings>,
     names: Examples,
 }
@@ -122,6 +123,17 @@ fn every_bad_value_is_refused_by_the_name_of_its_field() {
         chat.spec = parsed.unwrap();
         let refused = validate(&chat, &images()).map(|_| text.clone());
         assert_eq!(refused.unwrap_err().field, field, "{text}");
+    }
+}
+
+#[test]
+fn unusual_pod_settings_are_accepted() {
+    for spec in cases().good {
+        let text = format!("{spec:?}");
+        let mut chat = resource("chat", "scaling: {maxReplicas: 4}");
+        chat.spec = serde_yaml::from_value(spec).unwrap();
+        let accepted = validate(&chat, &images());
+        assert!(accepted.is_ok(), "{text}: {accepted:?}");
     }
 }
 

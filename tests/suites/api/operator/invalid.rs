@@ -6,13 +6,13 @@ use serde_json::json;
 use super::small;
 use crate::support::environment::{TestEnv, find};
 
-/// The schema lets it through: Kubernetes has no type for amounts in it.
+/// The schema accepts it: a pattern does not know the normal form of an address.
 #[tokio::test]
-async fn an_amount_that_no_pod_can_have_is_refused_by_its_field() {
-    let env = TestEnv::new("amount").await;
+async fn origin_without_normal_form_is_reported_by_its_field() {
+    let env = TestEnv::new("origin").await;
     let _operator = env.operator();
     let mut spec = small();
-    spec["server"] = json!({"resources": {"limits": {"memory": "lots"}}});
+    spec["proxy"]["origins"] = json!(["https://[0:0::1]"]);
     env.create("chat", &spec).await.unwrap();
     let chat = env
         .until("chat", "it is reported", |chat| {
@@ -22,18 +22,15 @@ async fn an_amount_that_no_pod_can_have_is_refused_by_its_field() {
         .unwrap();
     let message = find(&chat, "Ready")["message"].as_str().unwrap();
     assert!(
-        message.contains("spec.server.resources.limits.memory"),
+        message.contains("spec.proxy.origins[0]") && message.contains("https://[::1]"),
         "{message}"
     );
     let children = env.children(&chat).await.unwrap();
     assert!(children.is_empty(), "{:?}", children.keys());
 
-    env.change(
-        "chat",
-        &json!({"server": {"resources": {"limits": {"memory": 1_073_741_824}}}}),
-    )
-    .await
-    .unwrap();
+    env.change("chat", &json!({"proxy": {"origins": ["https://[::1]"]}}))
+        .await
+        .unwrap();
     env.settled("chat").await.unwrap();
     env.judge();
 }
