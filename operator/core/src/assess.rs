@@ -4,7 +4,6 @@ mod holds;
 mod rejections;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use wsc_api::v1alpha1::ScalingMode;
 
 use crate::capacity::{self, Capacity};
 use crate::draft::Draft;
@@ -13,7 +12,7 @@ use crate::memory::Memory;
 use crate::numbers::{count, div_ceil, signed, since};
 use crate::pool::{Freshness, Member, Pool, Role};
 use crate::scale::{Limit, Load, Scale};
-use crate::validate::{Amount, ValidCluster};
+use crate::validate::{Amount, Mode, ValidCluster};
 
 /// No scale-down and no rollout for this time after the number of connections grew too fast.
 const PANIC: SignedDuration = SignedDuration::from_secs(60);
@@ -54,11 +53,11 @@ pub(crate) fn assess(draft: &mut Draft<'_>, pool: &Pool<'_>) -> Scale {
     scale.holds = holds::all(draft, &scale);
     scale.free = desired(draft, &scale);
     scale.desired = scale.free;
-    if scale.shrink_hold().is_some() && scale.mode == ScalingMode::Connections {
+    if scale.shrink_hold().is_some() && scale.mode == Mode::Connections {
         scale.desired = scale.desired.max(last_desired(draft, &scale));
     }
     let serving = scale.serving;
-    if scale.mode == ScalingMode::Replicas && scale.desired < serving && !scale.fits(serving - 1) {
+    if scale.mode != Mode::Connections && scale.desired < serving && !scale.fits(serving - 1) {
         scale.limit = Some(Limit::InsufficientCapacity);
     }
     scale
@@ -126,10 +125,10 @@ fn want(scale: &mut Scale, draft: &mut Draft<'_>, none_admits: bool) {
     let (least, most) = (scaling.min_replicas, scaling.max_replicas);
     let before = draft.observed.status.desired_replicas;
     scale.asked = match scaling.mode {
-        ScalingMode::Replicas => i64::from(scaling.replicas),
+        Mode::Replicas(replicas) => i64::from(replicas),
         // What is not known raises and lowers nothing.
-        ScalingMode::Connections if scale.blind || scale.unknown => i64::from(before),
-        ScalingMode::Connections => {
+        Mode::Connections if scale.blind || scale.unknown => i64::from(before),
+        Mode::Connections => {
             let needed = scale.capacity.pods_for(scale.load.up);
             let more = if none_admits { scale.serving + 1 } else { 0 };
             with_buffer(needed, scaling.buffer).max(i64::from(more))
@@ -145,8 +144,8 @@ fn want(scale: &mut Scale, draft: &mut Draft<'_>, none_admits: bool) {
     let window = signed(scaling.stabilization_window);
     remember(&mut draft.memory, scale.want, window, draft.now);
     scale.stable = match scaling.mode {
-        ScalingMode::Replicas => scale.want,
-        ScalingMode::Connections => draft
+        Mode::Replicas(_) => scale.want,
+        Mode::Connections => draft
             .memory
             .wanted
             .first()
@@ -178,7 +177,7 @@ fn panic(draft: &mut Draft<'_>, rejected: i64, scale: &Scale) -> bool {
     let asked = scale.asked.min(i64::from(draft.cluster.scaling.max_replicas));
     let doubled = scale.serving > 0 && asked >= 2 * i64::from(scale.serving);
     let now = draft.now;
-    if scale.mode == ScalingMode::Connections && !scale.blind && (full || doubled) {
+    if scale.mode == Mode::Connections && !scale.blind && (full || doubled) {
         if draft.memory.panic_until.is_none_or(|until| until <= now) {
             draft.line(format!(
                 "panic mode for {} s: {rejected} handshakes rejected, {} pods recommended, {} serving; no scale-down, no rollout",
@@ -201,7 +200,7 @@ fn fresh_since(draft: &mut Draft<'_>, scale: &Scale) {
 
 /// The last number, unless more are needed or fewer will do.
 fn desired(draft: &Draft<'_>, scale: &Scale) -> i32 {
-    if scale.mode == ScalingMode::Replicas {
+    if scale.mode != Mode::Connections {
         return scale.want;
     }
     let mut desired = last_desired(draft, scale);

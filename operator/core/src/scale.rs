@@ -2,12 +2,13 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use wsc_api::v1alpha1::{Decision, ScalingMode};
+use wsc_api::v1alpha1::Decision;
 
 use crate::capacity::Capacity;
 use crate::goal::Report;
 use crate::hold::{Forbids, Hold, Holds};
 use crate::numbers::whole_second;
+use crate::validate::Mode;
 
 /// The pool shrinks only while its clients fit into this share of the target of the pods that remain.
 const MARGIN_PERCENT: i64 = 10;
@@ -73,7 +74,7 @@ pub(crate) struct Scale {
     pub(crate) panic: bool,
     pub(crate) holds: Holds,
     pub(crate) max_replicas: i32,
-    pub(crate) mode: ScalingMode,
+    pub(crate) mode: Mode,
 }
 
 impl Scale {

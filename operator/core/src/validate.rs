@@ -8,13 +8,14 @@ mod tests;
 mod values;
 
 use wsc_api::v1alpha1::{
-    DisruptionSpec, DrainSpec, ProxySpec, RedisSpec, ScalingSpec, ServerSpec, WebSocketCluster,
+    DisruptionSpec, DrainSpec, ProxySpec, RedisSpec, ScalingMode, ScalingSpec, ServerSpec, WebSocketCluster,
+    WebSocketClusterSpec,
 };
 use wsc_contract::origin::OriginError;
 use wsc_contract::{labels, ports};
 use wsc_haproxy::{CookieName, SameSite, Sticky, Timeouts};
 
-pub(crate) use values::{Amount, Disruption, DrainSettings, Proxy, RedisTarget, Scaling, Server};
+pub(crate) use values::{Amount, Disruption, DrainSettings, Mode, Proxy, RedisTarget, Scaling, Server};
 pub use values::{Images, Invalid, ValidCluster};
 
 /// Parses a resource. Fails with the first thing that is wrong.
@@ -39,7 +40,7 @@ pub fn validate(resource: &WebSocketCluster, images: &Images) -> Result<ValidClu
             .as_ref()
             .and_then(|annotations| annotations.get(labels::RESTARTED_AT).cloned()),
         images,
-        scaling: scaling(spec.replicas, &spec.scaling)?,
+        scaling: scaling(mode(spec)?, &spec.scaling)?,
         server: server(&spec.server)?,
         redis: redis(&spec.redis)?,
         proxy: proxy(&spec.proxy)?,
@@ -48,7 +49,21 @@ pub fn validate(resource: &WebSocketCluster, images: &Images) -> Result<ValidClu
     })
 }
 
-fn scaling(replicas: i32, spec: &ScalingSpec) -> Result<Scaling, Invalid> {
+fn mode(spec: &WebSocketClusterSpec) -> Result<Mode, Invalid> {
+    if let Some(replicas) = spec.replicas {
+        checks::range("replicas", replicas, 0, 2000)?;
+    }
+    match (spec.scaling.mode, spec.replicas) {
+        (ScalingMode::Connections, _) => Ok(Mode::Connections),
+        (ScalingMode::Replicas, Some(replicas)) => Ok(Mode::Replicas(replicas)),
+        (ScalingMode::Replicas, None) => Err(checks::invalid(
+            "replicas",
+            "is required in scaling.mode Replicas",
+        )),
+    }
+}
+
+fn scaling(mode: Mode, spec: &ScalingSpec) -> Result<Scaling, Invalid> {
     let max_replicas = checks::range("scaling.maxReplicas", spec.max_replicas, 1, 2000)?;
     let min_replicas = checks::range("scaling.minReplicas", spec.min_replicas, 1, 2000)?;
     if min_replicas > max_replicas {
@@ -58,8 +73,7 @@ fn scaling(replicas: i32, spec: &ScalingSpec) -> Result<Scaling, Invalid> {
         ));
     }
     Ok(Scaling {
-        mode: spec.mode,
-        replicas: checks::range("replicas", replicas, 0, 2000)?,
+        mode,
         min_replicas,
         max_replicas,
         target_utilization_percent: checks::range(

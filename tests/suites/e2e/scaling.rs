@@ -93,7 +93,8 @@ async fn demand_cancels_a_drain() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kubectl_scale_is_clamped_in_mode_replicas() -> Result<()> {
     with_env("replicas", async |env| {
-        let spec = "scaling: {mode: Replicas, minReplicas: 1, maxReplicas: 4}\nproxy: {replicas: 1}";
+        let spec =
+            "replicas: 1\nscaling: {mode: Replicas, minReplicas: 1, maxReplicas: 4}\nproxy: {replicas: 1}";
         env.apply("chat", spec).await?;
         env.ready("chat").await?;
         env.until("chat", "one pod", |wsc| status(wsc).replicas == 1)

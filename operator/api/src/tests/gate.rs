@@ -62,7 +62,8 @@ impl Gate {
             .unwrap_or_default()
             .into_iter()
             .map(|error| Complaint {
-                path: error.field_path,
+                // Of a rule of the whole resource it starts with a dot.
+                path: error.field_path.trim_start_matches('.').to_owned(),
                 message: error.message,
             })
             .collect()

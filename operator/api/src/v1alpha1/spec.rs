@@ -38,6 +38,9 @@ use crate::on_change::OnChange;
     printcolumn(name = "Conns", type_ = "integer", json_path = ".status.connections.current"),
     printcolumn(name = "Util%", type_ = "integer", json_path = ".status.connections.utilizationPercent"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new("self.spec.scaling.mode != 'Replicas' || has(self.spec.replicas)")
+        .message("spec.replicas is required in scaling.mode Replicas: at a change of the mode, set it to status.desiredReplicas")
+        .field_path(".spec.replicas"),
     validation = Rule::new("size(self.metadata.name) <= 40")
         .message("metadata.name must be at most 40 characters long: the names of its pods and Services are made from it"),
     validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
@@ -48,10 +51,10 @@ use crate::on_change::OnChange;
 #[serde(rename_all = "camelCase")]
 pub struct WebSocketClusterSpec {
     /// Number of server pods in `scaling.mode: Replicas`, clamped to `minReplicas` and `maxReplicas`; written by `kubectl scale` and
-    /// autoscalers, ignored in mode `Connections`.
-    #[serde(default = "default_replicas")]
+    /// autoscalers. Mode `Replicas` needs it, and mode `Connections` ignores it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 2000), extend("x-on-change" = OnChange::ScalesServers))]
-    pub replicas: i32,
+    pub replicas: Option<i32>,
 
     /// Limits and rules of the number of server pods.
     pub scaling: ScalingSpec,
@@ -76,8 +79,4 @@ pub struct WebSocketClusterSpec {
     /// Limits on the number and the rate of connections that drains move to other pods.
     #[serde(default)]
     pub disruption: DisruptionSpec,
-}
-
-fn default_replicas() -> i32 {
-    1
 }

@@ -1,11 +1,10 @@
 //! The holds in force.
 
-use wsc_api::v1alpha1::ScalingMode;
-
 use crate::draft::Draft;
 use crate::hold::{Hold, Holds, Reason};
 use crate::numbers::{signed, since};
 use crate::scale::Scale;
+use crate::validate::Mode;
 
 /// Share of the pods without a recent sample that does not hold the others; one pod never does.
 const TOLERATED_PERCENT: usize = 5;
@@ -93,7 +92,7 @@ fn panic(scale: &Scale) -> Option<Hold> {
 
 fn window(draft: &Draft<'_>) -> Option<Hold> {
     let scaling = &draft.cluster.scaling;
-    if scaling.mode == ScalingMode::Replicas {
+    if scaling.mode != Mode::Connections {
         return None;
     }
     let window = signed(scaling.stabilization_window);

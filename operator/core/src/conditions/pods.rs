@@ -1,6 +1,5 @@
 //! Conditions about the server pods and their number.
 
-use wsc_api::v1alpha1::ScalingMode;
 use wsc_contract::labels;
 
 use super::finding::{Facts, Finding};
@@ -8,6 +7,7 @@ use crate::numbers::{since, whole_second};
 use crate::outdated;
 use crate::pool::{FRESH, Role, Wait};
 use crate::scale::Limit;
+use crate::validate::Mode;
 use crate::victim::{self, Obstacle, YOUNG};
 
 /// First when the smallest pool is there, from then on as long as anybody serves: scaling and rollouts never turn it.
@@ -135,7 +135,7 @@ pub(super) fn scaling_active(facts: Facts<'_>) -> Finding {
             "the watches of the API server are stale; no server pods are created, drained or deleted until they recover",
         );
     }
-    if draft.cluster.scaling.mode == ScalingMode::Replicas && facts.scale.held().is_none() {
+    if draft.cluster.scaling.mode != Mode::Connections && facts.scale.held().is_none() {
         return finding(
             true,
             "ReplicasMode",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use wsc_api::v1alpha1::{EnvVar, OnDeadline, PodSettings, ScalingMode, SecretKeyReference, ServiceSpec};
+use wsc_api::v1alpha1::{EnvVar, OnDeadline, PodSettings, SecretKeyReference, ServiceSpec};
 use wsc_contract::close::CloseCode;
 use wsc_contract::control::Notice;
 use wsc_contract::origin::OriginPattern;
@@ -40,9 +40,7 @@ pub struct ValidCluster {
 /// Number of server pods.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Scaling {
-    pub(crate) mode: ScalingMode,
-    /// What `kubectl scale` wrote, for [`ScalingMode::Replicas`]; not clamped.
-    pub(crate) replicas: i32,
+    pub(crate) mode: Mode,
     pub(crate) min_replicas: i32,
     pub(crate) max_replicas: i32,
     /// 1 to 100.
@@ -50,6 +48,15 @@ pub(crate) struct Scaling {
     /// Pods on top of what the connections need.
     pub(crate) buffer: Amount,
     pub(crate) stabilization_window: Duration,
+}
+
+/// How the number of server pods is determined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// By the connections.
+    Connections,
+    /// By `spec.replicas`, which is not clamped yet.
+    Replicas(i32),
 }
 
 /// A number, or a percentage of something.

@@ -8,7 +8,6 @@ use crate::support::{cluster, create, path, resource, send, six_lines};
 /// The six-line resource as the API server stores it.
 fn defaults() -> Value {
     json!({
-        "replicas": 1,
         "scaling": {
             "mode": "Connections",
             "minReplicas": 2,
@@ -130,7 +129,7 @@ async fn maxreplicas_alone_is_enough_and_an_explicit_null_is_the_default() {
     let namespace = cluster.namespace("null").await.unwrap();
     let alone = json!({"scaling": {"maxReplicas": 20}});
     let mut spec = json!({"scaling": {"maxReplicas": 20, "minReplicas": null, "mode": null, "buffer": null, "behavior": null}});
-    for part in ["replicas", "server", "redis", "proxy", "drain", "disruption"] {
+    for part in ["server", "redis", "proxy", "drain", "disruption"] {
         spec[part] = Value::Null;
     }
     for (name, spec) in [("alone", alone), ("nulls", spec)] {

@@ -5,7 +5,7 @@ use http::Method;
 use serde_json::{Value, json};
 use wsc_testing::cluster::{Cluster, Namespace};
 
-use crate::support::{CRD, cluster, create, path, resource, send, six_lines};
+use crate::support::{CRD, causes, cluster, create, path, resource, send, six_lines};
 
 /// A status as an operator writes it.
 fn status() -> Value {
@@ -120,7 +120,20 @@ async fn kubectl_scale_writes_spec_replicas_and_nothing_else() {
     let namespace = cluster.namespace("scale").await.unwrap();
     chat(&cluster, &namespace).await;
     put_status(&cluster, &namespace).await;
-    let before = send(&cluster, Method::GET, &path(namespace.name(), "chat"), None)
+    let chat_path = path(namespace.name(), "chat");
+    let mode = |replicas: Value| json!({"spec": {"scaling": {"mode": "Replicas"}, "replicas": replicas}});
+    let refused = send(&cluster, Method::PATCH, &chat_path, Some(&mode(Value::Null)))
+        .await
+        .unwrap()
+        .unwrap_err();
+    assert!(
+        causes(&refused)
+            .iter()
+            .any(|cause| cause.contains("spec.replicas")),
+        "{}",
+        refused.message
+    );
+    let before = send(&cluster, Method::PATCH, &chat_path, Some(&mode(json!(2))))
         .await
         .unwrap()
         .unwrap();

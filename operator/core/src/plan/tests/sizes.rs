@@ -5,6 +5,7 @@ use k8s_openapi::jiff::SignedDuration;
 use super::scene::{BOUNDS, Scene};
 use super::tell::{changes_no_pod, condition, is_quiet, marked, notes, tell};
 use crate::observed::PodState;
+use crate::validate::Mode;
 
 #[test]
 fn an_idle_cluster_writes_nothing_for_an_hour() {
@@ -262,7 +263,7 @@ fn pods_that_never_served_go_first_when_fewer_are_wanted() {
         scene.adopt(&plan);
     }
     assert_eq!(scene.observed.pods.len(), 5);
-    scene.cluster.scaling.replicas = 3;
+    scene.cluster.scaling.mode = Mode::Replicas(3);
     let plan = scene.tick(60);
     assert!(changes_no_pod(&plan), "they are young");
     let plan = scene.tick(70);

@@ -30,6 +30,7 @@ fn spec(redis: &Value) -> Value {
         .is_object()
         .then(|| json!({"managed": with_pod(json!({}))}));
     json!({
+        "replicas": 5,
         "scaling": {"maxReplicas": 200},
         "server": with_pod(json!({"image": "a", "env": [
             {"name": "A", "value": "a"}, {"name": "B", "valueFrom": {"secretKeyRef": {"name": "a", "key": "a"}}},
