@@ -61,6 +61,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [get, list, watch, create, patch, delete]
+# Records the last valid spec, which stays in force while a newer one is invalid.
+- apiGroups: [apps]
+  resources: [controllerrevisions]
+  verbs: [list, watch, create, delete]
 # The Services that clients and server pods connect to, HAProxy's configuration, and the agent's identity. What the agent's Role
 # grants (get, list and watch of one ConfigMap) is covered by this rule, so neither bind nor escalate is needed.
 - apiGroups: [""]

@@ -3,6 +3,7 @@
 
 mod children;
 mod pods;
+mod revision;
 mod target;
 
 use data_encoding::HEXLOWER;
@@ -15,6 +16,7 @@ use wsc_core::resources;
 use crate::error::{Error, describe};
 use crate::state::State;
 use crate::status;
+pub(crate) use revision::record;
 pub(crate) use target::Target;
 use target::creating;
 
@@ -111,7 +113,7 @@ fn refusal(error: &Error) -> Option<String> {
 }
 
 impl Applied {
-    fn note(&mut self, result: Result<(), Error>) {
+    pub(crate) fn note(&mut self, result: Result<(), Error>) {
         if let Err(error) = result {
             self.errors.push(error);
         }

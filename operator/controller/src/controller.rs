@@ -10,7 +10,7 @@ use k8s_openapi::jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::time::timeout;
 use tracing::Instrument;
-use wsc_core::validate::validate;
+use wsc_core::revision;
 
 use crate::apply::{self, Target};
 use crate::context::Context;
@@ -137,7 +137,8 @@ async fn reconcile(context: &Context, key: &ClusterKey, samples: &Samples, state
         return Pass::of(Outcome::Gone);
     };
     tracing::Span::current().record("generation", resource.metadata.generation);
-    let cluster = match validate(&resource, &context.images) {
+    let recorded = observe::recorded(context, key);
+    let cluster = match revision::in_force(&resource, &recorded, &context.images) {
         Ok(cluster) => cluster,
         Err(invalid) => return refuse(context, key, &resource, &invalid, state).await,
     };
@@ -157,7 +158,10 @@ async fn reconcile(context: &Context, key: &ClusterKey, samples: &Samples, state
         observed: &observed,
         samples,
     };
-    let applied = apply::apply(&target, &plan, state).await;
+    // First: a settled resource has its record.
+    let recorded = apply::record(&target, &recorded).await;
+    let mut applied = apply::apply(&target, &plan, state).await;
+    applied.note(recorded);
     report::report(context, key, &resource, &plan, &applied).await;
     Pass {
         outcome: if applied.errors.is_empty() {

@@ -6,6 +6,7 @@ pub(crate) mod pods;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use wsc_api::v1alpha1::WebSocketCluster;
@@ -53,6 +54,13 @@ pub(crate) fn resource(
         .deletion_timestamp
         .is_none()
         .then(|| state.newest(seen.clone()))
+}
+
+/// Recorded specs of the resource, and others with its label.
+pub(crate) fn recorded(context: &Context, key: &ClusterKey) -> Vec<Arc<ControllerRevision>> {
+    let scope = context.world.scope(&key.namespace);
+    let revisions = scope.map(|scope| scope.revisions.of(key));
+    revisions.into_iter().flat_map(BTreeMap::into_values).collect()
 }
 
 /// Everything around a valid resource.

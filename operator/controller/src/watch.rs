@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
@@ -51,6 +51,7 @@ pub(crate) struct Scope {
     pub(crate) service_accounts: Arc<Mirror<ServiceAccount>>,
     pub(crate) roles: Arc<Mirror<Role>>,
     pub(crate) role_bindings: Arc<Mirror<RoleBinding>>,
+    pub(crate) revisions: Arc<Mirror<ControllerRevision>>,
 }
 
 impl World {
@@ -164,6 +165,7 @@ impl Scope {
             service_accounts: Arc::new(Mirror::new(mirror::by_label)),
             roles: Arc::new(Mirror::new(mirror::by_label)),
             role_bindings: Arc::new(Mirror::new(mirror::by_label)),
+            revisions: Arc::new(Mirror::new(mirror::by_label)),
         }
         .with_paths()
     }
@@ -180,6 +182,7 @@ impl Scope {
             ServiceAccount::url_path(&(), namespace),
             Role::url_path(&(), namespace),
             RoleBinding::url_path(&(), namespace),
+            ControllerRevision::url_path(&(), namespace),
         ];
         self
     }
@@ -201,6 +204,7 @@ impl Scope {
         start.children(&self.service_accounts, |_| {});
         start.children(&self.roles, |_| {});
         start.children(&self.role_bindings, |_| {});
+        start.children(&self.revisions, |_| {});
     }
 
     fn synced(&self) -> bool {
@@ -213,6 +217,7 @@ impl Scope {
             && self.service_accounts.synced()
             && self.roles.synced()
             && self.role_bindings.synced()
+            && self.revisions.synced()
     }
 
     /// Returns once every mirror of the scope has been filled.
@@ -226,6 +231,7 @@ impl Scope {
         self.service_accounts.until_synced().await;
         self.roles.until_synced().await;
         self.role_bindings.until_synced().await;
+        self.revisions.until_synced().await;
     }
 }
 

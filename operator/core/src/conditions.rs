@@ -24,20 +24,22 @@ pub(crate) fn all(facts: Facts<'_>) -> Vec<Condition> {
     let stalled = summary::stalled(facts, &proxy);
     let ready = summary::ready(facts, [&available, &redis, &proxy], &stalled);
     let reconciling = summary::reconciling(facts, &ready);
-    let findings = [
-        ready,
+    let summary = match &facts.draft.cluster.rejected {
+        Some(rejected) => rejected_spec(&rejected.message()),
+        None => [ready, stalled, reconciling],
+    };
+    let details = [
         available,
         pods::progressing(facts),
         pods::scaling_active(facts),
         pods::scaling_limited(facts),
         proxy,
         redis,
-        reconciling,
-        stalled,
     ];
     let (generation, now) = (facts.draft.observed.generation, facts.draft.now);
-    let mut conditions: Vec<_> = findings
+    let mut conditions: Vec<_> = summary
         .into_iter()
+        .chain(details)
         .map(|finding| {
             let before = facts.before(finding.type_);
             condition(finding, before, generation, now)
@@ -47,7 +49,13 @@ pub(crate) fn all(facts: Facts<'_>) -> Vec<Condition> {
     conditions
 }
 
-/// The conditions of a spec that cannot be applied; all others are kept.
+/// The summary of a resource whose spec is invalid.
+fn rejected_spec(message: &str) -> [Finding; 3] {
+    [("Ready", false), ("Stalled", true), ("Reconciling", false)]
+        .map(|(type_, truth)| Finding::new(type_, truth, "InvalidSpec", message))
+}
+
+/// The conditions of a spec that cannot be applied while no earlier one is known; all others are kept.
 pub(crate) fn invalid(
     live: &[Condition],
     invalid: &Invalid,
@@ -59,10 +67,11 @@ pub(crate) fn invalid(
         invalid.in_resource()
     );
     let mut conditions = live.to_vec();
-    for (type_, truth) in [("Ready", false), ("Stalled", true), ("Reconciling", false)] {
-        let before = conditions.iter().position(|condition| condition.type_ == type_);
+    for finding in rejected_spec(&message) {
+        let before = conditions
+            .iter()
+            .position(|condition| condition.type_ == finding.type_);
         let before = before.map(|index| conditions.remove(index));
-        let finding = Finding::new(type_, truth, "InvalidSpec", message.clone());
         conditions.push(condition(finding, before.as_ref(), generation, now));
     }
     conditions.sort_by(|a, b| a.type_.cmp(&b.type_));

@@ -228,6 +228,7 @@ fn finish(mut draft: Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Plan {
             note: conditions::conflict_message(conflict),
         });
     }
+    report_rejected(&mut draft);
     let missing = scale.desired > scale.serving + scale.starting && draft.memory.starts.stall().is_none();
     draft.plan.recheck_after = match (missing, pool.members.is_empty() && pool.reserved == 0) {
         (true, _) => NEXT_BATCH,
@@ -237,4 +238,18 @@ fn finish(mut draft: Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Plan {
     expectations::remember(&draft.plan, &mut draft.memory, draft.observed, draft.now);
     draft.plan.memory = draft.memory;
     draft.plan
+}
+
+/// An invalid spec is logged when it is first seen; repetitions of its event are counted.
+fn report_rejected(draft: &mut Draft<'_>) {
+    let Some(rejected) = &draft.cluster.rejected else {
+        return;
+    };
+    let message = rejected.message();
+    let conditions = &draft.observed.status.conditions;
+    let reported = conditions.iter().any(|condition| condition.message == message);
+    if !reported {
+        draft.line(message.clone());
+    }
+    draft.event(EventKind::Warning, "InvalidSpec", "Apply", message);
 }

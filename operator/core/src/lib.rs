@@ -8,6 +8,7 @@ pub mod memory;
 pub mod observed;
 pub mod plan;
 pub mod resources;
+pub mod revision;
 pub mod samples;
 pub mod serials;
 pub mod status;

@@ -18,6 +18,7 @@ use crate::observed::{ChildKey, ChildKind};
 use crate::plan::Child;
 use crate::validate::{RedisTarget, ValidCluster};
 
+pub(crate) use metadata::plain_meta;
 pub(crate) use proxy::config_map;
 pub use redis::redis_secret;
 pub(crate) use redis::redis_secret_name;

@@ -15,7 +15,9 @@ use wsc_contract::origin::OriginError;
 use wsc_contract::{labels, ports};
 use wsc_haproxy::{CookieName, SameSite, Sticky, Timeouts};
 
-pub(crate) use values::{Amount, Disruption, DrainSettings, Mode, Proxy, RedisTarget, Scaling, Server};
+pub(crate) use values::{
+    Amount, Disruption, DrainSettings, Mode, Proxy, RedisTarget, Rejected, Scaling, Server,
+};
 pub use values::{Images, Invalid, ValidCluster};
 
 /// Parses a resource. Fails with the first thing that is wrong.
@@ -46,6 +48,7 @@ pub fn validate(resource: &WebSocketCluster, images: &Images) -> Result<ValidClu
         proxy: proxy(&spec.proxy)?,
         drain: drain(&spec.drain)?,
         disruption: disruption(&spec.disruption)?,
+        rejected: None,
     })
 }
 

@@ -18,7 +18,7 @@ const ALL_OF_A_CHILD: &[&str] = &["get", "list", "watch", "create", "patch", "de
 const SEE: &[&str] = &["get", "list", "watch"];
 
 /// Every permission of the operator where it serves resources, and why it needs it. Whoever adds one to the chart adds it here.
-const WRITTEN: [(&str, &str, &[&str], &str); 12] = [
+const WRITTEN: [(&str, &str, &[&str], &str); 13] = [
     (WSC, "websocketclusters", SEE, "they say what is wanted"),
     (
         WSC,
@@ -38,6 +38,12 @@ const WRITTEN: [(&str, &str, &[&str], &str); 12] = [
         "deployments",
         ALL_OF_A_CHILD,
         "HAProxy and the managed Redis",
+    ),
+    (
+        "apps",
+        "controllerrevisions",
+        &["list", "watch", "create", "delete"],
+        "the last valid spec",
     ),
     (
         "",

@@ -137,6 +137,10 @@ fn names_table(example: &Rendered) -> String {
             code(&secret),
         ],
         [
+            "ControllerRevision with the spec of generation 3, the last valid one; the digits are the same".to_owned(),
+            code("chat-b8d49a7d-3"),
+        ],
+        [
             "Prefix of the Redis channels".to_owned(),
             code(&names::redis_prefix("ns", "chat")),
         ],

@@ -4,6 +4,7 @@ mod endpoints;
 mod leaving;
 mod objects;
 mod refused;
+mod rejected;
 mod scene;
 mod sizes;
 mod starts;

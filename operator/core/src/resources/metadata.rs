@@ -41,6 +41,24 @@ pub(super) fn labels(cluster: &ValidCluster, component: Component) -> BTreeMap<S
     labels
 }
 
+/// Metadata of an object that belongs to no component, owned by its cluster.
+pub(crate) fn plain_meta(cluster: &ValidCluster, name: String) -> ObjectMeta {
+    let labels = [
+        (labels::CLUSTER, cluster.name.as_str()),
+        ("app.kubernetes.io/instance", cluster.name.as_str()),
+        ("app.kubernetes.io/part-of", "websocket-operator"),
+        ("app.kubernetes.io/managed-by", names::FIELD_MANAGER),
+    ];
+    let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    ObjectMeta {
+        name: Some(name),
+        namespace: Some(cluster.namespace.clone()),
+        labels: Some(labels.into()),
+        owner_references: Some(vec![owner_reference(cluster)]),
+        ..Default::default()
+    }
+}
+
 /// Metadata of a child, owned by its cluster.
 pub(super) fn object_meta(cluster: &ValidCluster, component: Component, name: String) -> ObjectMeta {
     ObjectMeta {

@@ -35,6 +35,16 @@ pub struct ValidCluster {
     pub(crate) proxy: Proxy,
     pub(crate) drain: DrainSettings,
     pub(crate) disruption: Disruption,
+    /// The newest spec, if it is invalid and this is an earlier one.
+    pub(crate) rejected: Option<Rejected>,
+}
+
+/// An invalid spec while an earlier one is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Rejected {
+    pub(crate) problem: Invalid,
+    /// Generation of the spec that is in force.
+    pub(crate) in_force: i64,
 }
 
 /// Number of server pods.
@@ -146,5 +156,16 @@ impl Invalid {
             "spec."
         };
         format!("{root}{self}")
+    }
+}
+
+impl Rejected {
+    /// What is wrong with the newest spec, and what is in force instead.
+    pub(crate) fn message(&self) -> String {
+        format!(
+            "{}; the spec of generation {} stays in force until it is fixed",
+            self.problem.in_resource(),
+            self.in_force
+        )
     }
 }

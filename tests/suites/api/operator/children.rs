@@ -9,9 +9,10 @@ use super::small;
 use crate::support::environment::{TestEnv, condition, controller, uid};
 use crate::support::path;
 
-/// Besides the Secret, whose name holds a hash of the resource's uid.
-const CHILDREN: [&str; 15] = [
+/// Names of the Secret and of the record of the spec end in a hash of the resource's uid.
+const CHILDREN: [&str; 16] = [
     "ConfigMap/chat-haproxy",
+    "ControllerRevision/chat-",
     "Deployment/chat-proxy",
     "Deployment/chat-redis",
     "NetworkPolicy/chat",
@@ -30,14 +31,13 @@ const CHILDREN: [&str; 15] = [
 
 fn names(children: &std::collections::BTreeMap<String, Value>) -> BTreeSet<String> {
     let names = children.keys().map(|name| {
-        let secret = name
-            .strip_prefix("Secret/chat-redis-")
-            .is_some_and(|hash| hash.len() == 8);
-        if secret {
-            "Secret/chat-redis-".to_owned()
-        } else {
-            name.clone()
-        }
+        let start = ["Secret/chat-redis-", "ControllerRevision/chat-"]
+            .into_iter()
+            .find(|start| {
+                name.strip_prefix(start)
+                    .is_some_and(|end| end.trim_end_matches("-1").len() == 8)
+            });
+        start.unwrap_or(name).to_owned()
     });
     names.collect()
 }

@@ -18,12 +18,16 @@ use super::{cluster, path, resource, send};
 pub(crate) const READY: Duration = Duration::from_mins(2);
 
 /// Everything that a cluster consists of, in the paths of the API.
-pub(crate) const KINDS: [(&str, &str); 8] = [
+pub(crate) const KINDS: [(&str, &str); 9] = [
     ("ConfigMap", "/api/v1/namespaces/{}/configmaps"),
     ("Secret", "/api/v1/namespaces/{}/secrets"),
     ("Service", "/api/v1/namespaces/{}/services"),
     ("ServiceAccount", "/api/v1/namespaces/{}/serviceaccounts"),
     ("Deployment", "/apis/apps/v1/namespaces/{}/deployments"),
+    (
+        "ControllerRevision",
+        "/apis/apps/v1/namespaces/{}/controllerrevisions",
+    ),
     (
         "NetworkPolicy",
         "/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies",
