@@ -24,7 +24,7 @@ described! {
     PROTECT = "websocket-operator.io/protect", "set by a user on a server pod: excludes the pod from scale-down";
     RESTARTED_AT = "websocket-operator.io/restartedAt", "set by a user on the WebSocketCluster: a new value rolls the server pods";
     APPLIED_HASH = "websocket-operator.io/applied-hash", "on children: hash of the object as it was last applied";
-    SAFE_TO_EVICT = "cluster-autoscaler.kubernetes.io/safe-to-evict", "on server pods: Cluster Autoscaler may evict the pod";
+    SAFE_TO_EVICT = "cluster-autoscaler.kubernetes.io/safe-to-evict", "on pods: whether Cluster Autoscaler may evict it; `false` on server and proxy pods unless `podAnnotations` has it";
 }
 
 /// The kinds of pods of a cluster: the values of [`COMPONENT`].

@@ -24,13 +24,16 @@ pub(super) fn user(component: Component) -> i64 {
     }
 }
 
-/// Labels and annotations of a pod: what the user may add, and ours, which win.
+/// Labels and annotations of a pod: what the user may add, and ours, which win but for `safe-to-evict`.
 pub(super) fn pod_meta(cluster: &ValidCluster, component: Component, settings: &PodSettings) -> ObjectMeta {
     let mut labels = settings.pod_labels.clone();
     labels.extend(metadata::labels(cluster, component));
     let mut annotations = settings.pod_annotations.clone();
-    // Cluster Autoscaler leaves nodes alone that hold pods of unknown owners or with local volumes, unless an annotation allows it.
-    annotations.insert(labels::SAFE_TO_EVICT.to_owned(), "true".to_owned());
+    // An eviction ends the connections of clients outside of the budget; Redis has none.
+    let safe_to_evict = component == Component::Redis;
+    annotations
+        .entry(labels::SAFE_TO_EVICT.to_owned())
+        .or_insert_with(|| safe_to_evict.to_string());
     ObjectMeta {
         labels: Some(labels),
         annotations: Some(annotations),

@@ -252,7 +252,7 @@ fn the_template_hash_stays_when_nothing_of_the_pod_changes() {
 #[test]
 fn the_hash_of_this_version_is_pinned() {
     // A new operator must not roll everybody's pods by accident: whoever changes the template changes this line on purpose.
-    insta::assert_snapshot!(template_hash(&cluster(SIX_LINES)), @"ebce835f27");
+    insta::assert_snapshot!(template_hash(&cluster(SIX_LINES)), @"0446407cfb");
 }
 
 #[test]
@@ -264,6 +264,35 @@ fn a_label_of_the_user_never_replaces_one_of_ours() {
         .insert(labels::CLUSTER.to_owned(), "other".to_owned());
     let labels = server_pod(&chat, 1, "/ws").metadata.labels.unwrap();
     assert_eq!(labels[labels::CLUSTER], "chat");
+}
+
+#[test]
+fn safe_to_evict_of_the_user_wins() {
+    let evictable = |settings: &str| {
+        let spec = format!(
+            "scaling: {{maxReplicas: 4}}\nserver: {settings}\nproxy: {settings}\nredis: {{managed: {settings}}}"
+        );
+        let cluster = cluster(&spec);
+        let server = server_pod(&cluster, 0, "/ws").metadata;
+        let deployments = children(&cluster, &BTreeSet::new()).into_iter();
+        let templates = deployments.filter_map(|child| match child {
+            Child::Deployment(deployment) => deployment.spec?.template.metadata,
+            _ => None,
+        });
+        let pods: Vec<_> = templates.chain([server]).collect();
+        pods.iter()
+            .map(|pod| pod.annotations.as_ref().unwrap()[labels::SAFE_TO_EVICT].clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        evictable("{}"),
+        ["true", "false", "false"],
+        "Redis has no clients"
+    );
+    for value in ["true", "false"] {
+        let annotation = format!("{{podAnnotations: {{{}: '{value}'}}}}", labels::SAFE_TO_EVICT);
+        assert_eq!(evictable(&annotation), [value; 3]);
+    }
 }
 
 #[test]
