@@ -30,6 +30,8 @@ pub(super) async fn observe(
     state: &mut State,
     observed: &mut Observed,
 ) -> Result<(), Error> {
+    let is_child = |child: &ChildKey| resources::is_child(cluster, child);
+    state.conflicts.retain(is_child);
     query_foreign(context, key, state).await?;
     let mut collect = Collect {
         cluster,

@@ -31,6 +31,11 @@ impl Conflicts {
         self.children.remove(key);
     }
 
+    /// Forgets names that are no longer those of children.
+    pub(crate) fn retain(&mut self, is_child: impl Fn(&ChildKey) -> bool) {
+        self.children.retain(|key, _| is_child(key));
+    }
+
     /// Foreign objects to query again now.
     pub(crate) fn due(&mut self, now: Instant) -> Vec<ChildKey> {
         self.pods.retain(|_, (_, until)| *until > now);
@@ -85,5 +90,23 @@ mod tests {
         assert_eq!(conflicts.list()[0].kind, "Service");
         conflicts.clear(&key);
         assert!(conflicts.list().is_empty());
+    }
+
+    #[test]
+    fn conflict_ends_when_the_child_is_not_wanted() {
+        let start = Instant::now();
+        let key = |name: &str| ChildKey {
+            kind: ChildKind::Deployment,
+            name: name.to_owned(),
+        };
+        let mut conflicts = Conflicts::default();
+        for name in ["chat-redis", "chat-proxy"] {
+            conflicts.child(key(name), false, start);
+        }
+        conflicts.pod(pod_name("chat-3"), false, start);
+        conflicts.retain(|child| child.name == "chat-proxy");
+        let left = conflicts.list();
+        let names: Vec<_> = left.iter().map(|conflict| conflict.name.as_str()).collect();
+        assert_eq!(names, ["chat-proxy", "chat-3"]);
     }
 }
