@@ -4,24 +4,19 @@
 mod children;
 mod pods;
 mod revision;
+mod secret;
 mod target;
 
-use data_encoding::HEXLOWER;
-use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::jiff::Timestamp;
 use wsc_core::memory::Memory;
 use wsc_core::plan::{ControlCall, ControlVerb, Plan};
-use wsc_core::resources;
 
 use crate::error::{Error, describe};
 use crate::state::State;
 use crate::status;
 pub(crate) use revision::record;
+use secret::Found;
 pub(crate) use target::Target;
-use target::creating;
-
-/// Bytes of randomness in the Redis password.
-const PASSWORD_BYTES: usize = 24;
 
 /// The result of applying a plan.
 #[derive(Debug, Default)]
@@ -38,6 +33,7 @@ pub(crate) async fn apply(target: &Target<'_>, plan: &Plan, state: &mut State) -
         apply,
         remove,
         create_redis_secret,
+        check_redis_secret,
         reserve_serials,
         create_pods,
         mark_pods,
@@ -53,8 +49,11 @@ pub(crate) async fn apply(target: &Target<'_>, plan: &Plan, state: &mut State) -
     let mut applied = Applied::default();
     let mut memory = memory.clone();
     // Before the children, because the Redis Deployment mounts it.
-    if let Some(name) = create_redis_secret {
-        applied.note(redis_secret(target, name).await);
+    let secret = secret::step(target, create_redis_secret.as_deref(), *check_redis_secret);
+    match secret.await {
+        Ok(Found::Lost) => memory.redis_secret_lost(),
+        Ok(Found::Exists) => {}
+        Err(error) => applied.errors.push(error),
     }
     for child in apply {
         // On the heap: it holds an object of each kind.
@@ -125,20 +124,6 @@ impl Applied {
             memory.write_failed(uid);
         }
         self.note(result);
-    }
-}
-
-/// Creates the Secret with the Redis password. A conflict is success: an earlier pass created it.
-async fn redis_secret(target: &Target<'_>, name: &str) -> Result<(), Error> {
-    let bytes: [u8; PASSWORD_BYTES] = rand::random();
-    let mut secret = resources::redis_secret(target.cluster, &HEXLOWER.encode(&bytes));
-    secret.metadata.name = Some(name.to_owned());
-    let api = target.context.api.objects::<Secret>(&target.key.namespace);
-    let params = creating();
-    let create = api.create(&params, &secret);
-    match target.context.api.write("create", "Secret", name, create).await {
-        Err(error) if error.is_conflict() => Ok(()),
-        result => result.map(|_| ()),
     }
 }
 

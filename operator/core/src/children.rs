@@ -1,6 +1,7 @@
 //! Which children are to be applied, and which are no longer wanted.
 
 use k8s_openapi::jiff::SignedDuration;
+use serde_json::Value;
 use wsc_contract::{labels, names};
 use wsc_haproxy::RenderedConfig;
 
@@ -12,7 +13,7 @@ use crate::pool::Pool;
 use crate::validate::RedisTarget;
 use crate::{backends, resources};
 
-/// After this downtime the Secret of the managed Redis may be missing; also the shortest interval of attempts to create it.
+/// After this downtime the Secret of the managed Redis may be missing; also the shortest interval of checks.
 const SECRET_DOUBT: SignedDuration = SignedDuration::from_secs(30);
 
 /// Plans the children. One whose name a foreign object has is waited for.
@@ -72,7 +73,8 @@ fn is_due(draft: &Draft<'_>, child: &Child) -> bool {
     live.applied_hash.as_ref() != wanted_hash || accepted.has_drifted(&key, &child.to_json(), &live.object)
 }
 
-/// Before the Redis Deployment exists, or when the state of pods suggests that the Secret is missing: the operator cannot read it.
+/// Creates the Secret before the Deployment that uses it, and checks it when the state of pods suggests that it is missing: the
+/// operator cannot read it. Neither Redis nor the pods would learn another password under the same name.
 fn redis_secret(draft: &mut Draft<'_>) {
     if !matches!(draft.cluster.redis, RedisTarget::Managed(_)) {
         return;
@@ -84,8 +86,13 @@ fn redis_secret(draft: &mut Draft<'_>) {
     };
     let down = draft.observed.redis_ready == Some(0);
     draft.memory.redis_down_since = down.then(|| draft.memory.redis_down_since.unwrap_or(now));
+    let name = resources::redis_secret_name(draft.cluster);
+    let live = draft.observed.children.get(&deployment);
     // A Deployment that waits for its name does not need it yet.
-    let first = !draft.observed.children.contains_key(&deployment) && !is_taken(draft, &deployment);
+    if !live.is_some_and(|live| mounts(&live.object, &name)) && !is_taken(draft, &deployment) {
+        draft.plan.create_redis_secret = Some(name);
+        return;
+    }
     let missed =
         draft.observed.pods.values().any(|pod| {
             !pod.terminating && pod.waiting_reason.as_deref() == Some("CreateContainerConfigError")
@@ -96,10 +103,17 @@ fn redis_secret(draft: &mut Draft<'_>) {
         .is_some_and(|at| since(at, now) >= SECRET_DOUBT);
     let rested = draft
         .memory
-        .secret_asked_at
+        .secret_checked_at
         .is_none_or(|at| since(at, now) >= SECRET_DOUBT);
-    if first || ((missed || suspected) && rested) {
-        draft.memory.secret_asked_at = Some(now);
-        draft.plan.create_redis_secret = Some(resources::redis_secret_name(draft.cluster));
+    if (missed || suspected) && rested && live.is_some() {
+        draft.memory.secret_checked_at = Some(now);
+        draft.plan.check_redis_secret = true;
     }
+}
+
+/// The Deployment uses the Secret with this name.
+fn mounts(deployment: &Value, secret: &str) -> bool {
+    let volumes = deployment.pointer("/spec/template/spec/volumes");
+    let mut volumes = volumes.and_then(Value::as_array).into_iter().flatten();
+    volumes.any(|volume| volume["secret"]["secretName"] == secret)
 }

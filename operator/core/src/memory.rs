@@ -40,8 +40,10 @@ pub struct Memory {
     pub(crate) connections_reported_at: Option<Timestamp>,
     /// Starts that failed.
     pub(crate) starts: Starts,
-    /// When the Secret of the managed Redis was last planned.
-    pub(crate) secret_asked_at: Option<Timestamp>,
+    /// When the existence of the Secret of the managed Redis was last checked.
+    pub(crate) secret_checked_at: Option<Timestamp>,
+    /// It does not exist, and has to be replaced under another name.
+    pub(crate) secret_lost: bool,
     /// Since when the managed Redis has had no ready pod.
     pub(crate) redis_down_since: Option<Timestamp>,
     /// Children that another field manager overrides.
@@ -99,6 +101,11 @@ impl Memory {
         if let Some(pod) = self.pods.get_mut(pod_uid) {
             pod.written = None;
         }
+    }
+
+    /// The Secret of the managed Redis does not exist, though it was created.
+    pub fn redis_secret_lost(&mut self) {
+        self.secret_lost = true;
     }
 
     /// The API server rejected pods, or did not accept them in time: one rejection, however many were planned.

@@ -32,6 +32,8 @@ pub struct Plan {
     pub remove: Vec<ChildKey>,
     /// Create the managed Redis password Secret, by POST; 409 is success.
     pub create_redis_secret: Option<String>,
+    /// Check by a POST without effect whether that Secret exists: 409 is yes.
+    pub check_redis_secret: bool,
     /// Reserve serials up to here (exclusive) in `status.nextSerial`, with the resource version, before the creates.
     pub reserve_serials: Option<i64>,
     /// Server pods to create, after the reservation.

@@ -11,6 +11,7 @@ use crate::draft::Draft;
 use crate::moves::Counter;
 use crate::numbers::{count, since};
 use crate::observed::{PodState, Sample};
+use crate::plan::EventKind;
 use crate::pool::{Member, Pool, Role};
 use crate::resources;
 use crate::scale::Scale;
@@ -106,6 +107,7 @@ pub(crate) fn write(
         selector: Some(selector(draft)),
         update_revision: Some(revision.to_owned()),
         next_serial: draft.next_serial(),
+        redis_secret_replacements: redis_secret_replacements(draft),
         connections: connections(&observed.status.connections, pool, scale, &draining, moved_total),
         drains: drains(draft, &draining),
         last_decision: draft
@@ -119,6 +121,21 @@ pub(crate) fn write(
         conditions,
     };
     draft.plan.status = without_noise(draft, status);
+}
+
+/// One more once the Secret is known to be lost; the next pass uses the new name.
+fn redis_secret_replacements(draft: &mut Draft<'_>) -> i64 {
+    let replacements = draft.cluster.redis_secret_replacements;
+    if !std::mem::take(&mut draft.memory.secret_lost) {
+        return replacements;
+    }
+    let lost = resources::redis_secret_name(draft.cluster);
+    let note = format!(
+        "the Secret {lost} does not exist any more; Redis and the server pods get a new password and are replaced"
+    );
+    draft.line(note.clone());
+    draft.event(EventKind::Warning, "RedisSecretLost", "Replace", note);
+    replacements + 1
 }
 
 /// Pods that are leaving once the plan is done.

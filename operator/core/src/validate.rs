@@ -48,6 +48,10 @@ pub fn validate(resource: &WebSocketCluster, images: &Images) -> Result<ValidClu
         proxy: proxy(&spec.proxy)?,
         drain: drain(&spec.drain)?,
         disruption: disruption(&spec.disruption)?,
+        redis_secret_replacements: resource
+            .status
+            .as_ref()
+            .map_or(0, |status| status.redis_secret_replacements),
         rejected: None,
     })
 }

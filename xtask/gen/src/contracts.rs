@@ -133,7 +133,8 @@ fn names_table(example: &Rendered) -> String {
             code(&names::server_pod("chat", 17)),
         ],
         [
-            "Secret of the managed Redis; the digits are from the SHA-256 of the resource's uid".to_owned(),
+            "Secret of the managed Redis; the digits are from the SHA-256 of the resource's uid, `-1` follows once it was lost"
+                .to_owned(),
             code(&secret),
         ],
         [

@@ -44,6 +44,10 @@ pub struct WebSocketClusterStatus {
     #[serde(default)]
     pub next_serial: i64,
 
+    /// Number of times that the Secret of the managed Redis was lost and replaced; it is part of the name of the Secret.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub redis_secret_replacements: i64,
+
     /// Connections of the pool.
     #[serde(default)]
     pub connections: ConnectionsStatus,
@@ -146,4 +150,9 @@ pub struct Decision {
 
     /// Target number of connections of a server pod: `maxConnections` x `targetUtilizationPercent`.
     pub target_per_pod: i64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &i64) -> bool {
+    *number == 0
 }

@@ -41,10 +41,15 @@ const DEFAULTS: Defaults = Defaults {
 const COMMANDS: &str =
     "-@all +hello +auth +ping +info +client|setname +client|setinfo +subscribe +unsubscribe +publish";
 
-/// `chat-redis-<hash of the uid>`: a recreated resource gets another Secret, so the old one need not be read.
+/// `chat-redis-<hash of the uid>`, and a number once it was lost: the Secret is never read, and another password needs another name,
+/// which replaces Redis and the server pods.
 pub(crate) fn redis_secret_name(cluster: &ValidCluster) -> String {
     let hash = short_hex(cluster.uid.as_bytes(), 4);
-    format!("{}-{hash}", names::redis(&cluster.name))
+    let name = format!("{}-{hash}", names::redis(&cluster.name));
+    match cluster.redis_secret_replacements {
+        0 => name,
+        replacements => format!("{name}-{replacements}"),
+    }
 }
 
 /// The Secret with the password of the user `wsc`, and the ACL file that Redis reads. The file holds only the password's hash.

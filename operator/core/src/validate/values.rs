@@ -35,6 +35,8 @@ pub struct ValidCluster {
     pub(crate) proxy: Proxy,
     pub(crate) drain: DrainSettings,
     pub(crate) disruption: Disruption,
+    /// Times that the Secret of the managed Redis was replaced, from the status.
+    pub(crate) redis_secret_replacements: i64,
     /// The newest spec, if it is invalid and this is an earlier one.
     pub(crate) rejected: Option<Rejected>,
 }

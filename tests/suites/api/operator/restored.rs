@@ -201,3 +201,59 @@ async fn a_deleted_or_failed_server_pod_is_replaced_and_its_label_restored() {
     assert_eq!(pods, ["Pod/chat-1", "Pod/chat-2", "Pod/chat-3"]);
     env.judge();
 }
+
+/// Redis and the pods that run have the password of the lost one.
+#[tokio::test]
+async fn lost_redis_secret_is_replaced_under_another_name() {
+    let env = TestEnv::new("secret").await;
+    let _operator = env.operator();
+    env.create("chat", &small()).await.unwrap();
+    let chat = env.settled("chat").await.unwrap();
+    let lost = secret(&env, &chat).await;
+    env.ask(Method::DELETE, &env.place("Secret", &lost), None)
+        .await
+        .unwrap();
+    // As the kubelet reports a pod that needs it.
+    let waiting = json!({"status": {"containerStatuses": [{
+        "name": "server", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+        "state": {"waiting": {"reason": "CreateContainerConfigError"}},
+    }]}});
+    env.ask(
+        Method::PATCH,
+        &format!("{}/status", env.place("Pod", "chat-0")),
+        Some(&waiting),
+    )
+    .await
+    .unwrap();
+    let chat = env
+        .until("chat", "all server pods are replaced", |chat| {
+            let status = &chat["status"];
+            status["redisSecretReplacements"] == 1
+                && status["updatedReplicas"] == 2
+                && status["replicas"] == 2
+                && status["drainingReplicas"] == 0
+        })
+        .await
+        .unwrap();
+    let name = secret(&env, &chat).await;
+    assert_eq!(name, format!("{lost}-1"));
+    let children = env.children(&chat).await.unwrap();
+    for user in children
+        .keys()
+        .filter(|child| child.starts_with("Pod/"))
+        .map(String::as_str)
+        .chain(["Deployment/chat-redis"])
+    {
+        assert!(children[user].to_string().contains(&name), "{user}");
+    }
+    env.judge();
+}
+
+/// The name of the only Secret of the resource.
+async fn secret(env: &TestEnv, owner: &Value) -> String {
+    let children = env.children(owner).await.unwrap();
+    let mut secrets = children.keys().filter_map(|child| child.strip_prefix("Secret/"));
+    let only = secrets.next().unwrap().to_owned();
+    assert_eq!(secrets.next(), None);
+    only
+}

@@ -5,7 +5,8 @@ use wsc_contract::names;
 use super::scene::{BOUNDS, Scene};
 use super::tell::{changes_no_pod, condition, tell};
 use crate::observed::{ChildConflict, ChildKey, ChildKind};
-use crate::testing;
+use crate::plan::Child;
+use crate::{resources, testing};
 
 #[test]
 fn a_stranger_with_a_childs_name_is_waited_for_and_told() {
@@ -51,7 +52,7 @@ fn a_stranger_with_a_pods_name_only_costs_a_serial() {
 }
 
 #[test]
-fn the_redis_secret_is_asked_for_before_the_deployment_and_when_it_is_missed() {
+fn redis_secret_is_created_once_and_checked_when_missed() {
     let mut scene = Scene::fresh(BOUNDS);
     let plan = scene.step(0);
     let name = plan.create_redis_secret.clone().unwrap();
@@ -64,17 +65,47 @@ fn the_redis_secret_is_asked_for_before_the_deployment_and_when_it_is_missed() {
         "the Deployment is there"
     );
     scene.pod(0).waiting_reason = Some("CreateContainerConfigError".to_owned());
-    assert_eq!(scene.step(5).create_redis_secret, Some(name.clone()));
-    assert_eq!(scene.step(5).create_redis_secret, None, "not in every pass");
-    assert_eq!(scene.step(30).create_redis_secret, Some(name.clone()));
+    let mut checks = |seconds| {
+        let plan = scene.step(seconds);
+        assert_eq!(plan.create_redis_secret, None, "running pods have its password");
+        plan.check_redis_secret
+    };
+    assert!(checks(5));
+    assert!(!checks(5), "not in every pass");
+    assert!(checks(30));
     scene.pod(0).waiting_reason = None;
     scene.observed.redis_ready = Some(0);
-    assert_eq!(
-        scene.step(5).create_redis_secret,
-        None,
-        "Redis may just be starting"
+    assert!(!scene.step(5).check_redis_secret, "Redis may just be starting");
+    assert!(scene.step(30).check_redis_secret);
+}
+
+#[test]
+fn lost_redis_secret_gets_another_name() {
+    let mut scene = Scene::fresh(BOUNDS);
+    let plan = scene.step(0);
+    let lost = plan.create_redis_secret.clone().unwrap();
+    scene.adopt(&plan);
+    let template = resources::template_hash(&scene.cluster);
+    scene.memory.redis_secret_lost();
+    let plan = scene.step(5);
+    assert_eq!(plan.status.redis_secret_replacements, 1);
+    assert!(plan.events.iter().any(|event| event.reason == "RedisSecretLost"));
+    scene.adopt(&plan);
+
+    scene.cluster.redis_secret_replacements = 1;
+    let plan = scene.step(5);
+    assert_eq!(plan.create_redis_secret, Some(format!("{lost}-1")));
+    let redis = plan.apply.iter().map(Child::to_json);
+    let redis: Vec<_> = redis
+        .filter(|child| child.to_string().contains(&format!("{lost}-1")))
+        .collect();
+    assert_eq!(redis.len(), 1, "the Deployment of Redis");
+    assert_ne!(
+        resources::template_hash(&scene.cluster),
+        template,
+        "server pods roll"
     );
-    assert_eq!(scene.step(30).create_redis_secret, Some(name));
+    assert_eq!(plan.status.redis_secret_replacements, 1);
 }
 
 #[test]

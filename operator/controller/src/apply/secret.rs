@@ -1,0 +1,60 @@
+//! The Secret with the password of the managed Redis: created, never read.
+
+use data_encoding::HEXLOWER;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::PostParams;
+use wsc_core::resources;
+
+use super::target::{Target, creating};
+use crate::error::Error;
+
+/// Bytes of randomness in the password.
+const PASSWORD_BYTES: usize = 24;
+
+/// Whether the Secret that was to be checked exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    Exists,
+    Lost,
+}
+
+/// Creates or checks the Secret, or does nothing.
+pub(super) async fn step(target: &Target<'_>, name: Option<&str>, check: bool) -> Result<Found, Error> {
+    if let Some(name) = name {
+        create(target, name).await?;
+    }
+    if check {
+        find(target).await
+    } else {
+        Ok(Found::Exists)
+    }
+}
+
+/// A conflict is success: an earlier pass created it.
+async fn create(target: &Target<'_>, name: &str) -> Result<(), Error> {
+    let bytes: [u8; PASSWORD_BYTES] = rand::random();
+    let mut secret = resources::redis_secret(target.cluster, &HEXLOWER.encode(&bytes));
+    secret.metadata.name = Some(name.to_owned());
+    let api = target.context.api.objects::<Secret>(&target.key.namespace);
+    let params = creating();
+    let create = api.create(&params, &secret);
+    match target.context.api.write("create", "Secret", name, create).await {
+        Err(error) if error.is_conflict() => Ok(()),
+        result => result.map(|_| ()),
+    }
+}
+
+/// A creation without effect: the operator has no permission to read it.
+async fn find(target: &Target<'_>) -> Result<Found, Error> {
+    let secret = resources::redis_secret(target.cluster, "");
+    let api = target.context.api.objects::<Secret>(&target.key.namespace);
+    let params = PostParams {
+        dry_run: true,
+        ..creating()
+    };
+    let create = api.create(&params, &secret);
+    match target.context.api.read("check the Redis Secret", create).await {
+        Err(error) if error.is_conflict() => Ok(Found::Exists),
+        result => result.map(|_| Found::Lost),
+    }
+}
