@@ -212,7 +212,7 @@ fn member<'a>(
         first_seen: times.and_then(|pod| pod.first_seen).unwrap_or(now),
         ready_since,
         current: view.template_hash == revision,
-        in_grace: role == Role::Serving && !view.ready && !is_up(view, observed),
+        in_grace: role == Role::Serving && !view.ready && (view.node_ready || !is_up(view, observed)),
         wait: (role == Role::Starting).then(|| wait(view, sample)).flatten(),
         late: false,
     }

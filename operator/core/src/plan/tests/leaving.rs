@@ -54,6 +54,18 @@ fn pods_that_are_deleted_or_on_lost_nodes_are_replaced_and_one_that_haproxy_find
     assert_eq!(plan.create_pods.len(), 1, "nobody finds it up");
 }
 
+/// HAProxy's answer may be older than what the kubelet says.
+#[test]
+fn no_drain_relies_on_a_pod_that_is_not_ready_at_the_moment() {
+    let mut scene = Scene::running("scaling: {minReplicas: 1, maxReplicas: 20, buffer: 0}", &[25; 3]);
+    scene.pod(0).ready = false;
+    let plan = scene.tick(301);
+    assert_eq!(marked(&plan), [], "the clients would not fit into one pod");
+    scene.pod(0).ready = true;
+    let plan = scene.tick(5);
+    assert_eq!(marked(&plan).len(), 1);
+}
+
 #[test]
 fn victims_are_the_emptiest_that_are_neither_young_nor_protected() {
     let mut scene = Scene::running(
