@@ -126,6 +126,18 @@ fn load(cache: &Cache, steps: &Steps, cluster: &Cluster, images: &Images) -> Res
                 )
             })?;
         }
+        let (name, other_name) = (images.reference("server"), images.server_again());
+        if !present.lines().any(|line| line == other_name) {
+            output(cluster.node(node, "ctr")?.args([
+                "-n",
+                "k8s.io",
+                "images",
+                "tag",
+                "--local",
+                &name,
+                &other_name,
+            ]))?;
+        }
     }
     Ok(())
 }

@@ -108,6 +108,7 @@ pub fn of_images(images: &Images) -> Environment {
         ("WSC_IMAGE_OPERATOR", images.reference("operator").into()),
         ("WSC_IMAGE_PROXY", images.reference("proxy").into()),
         ("WSC_IMAGE_SERVER", images.reference("server").into()),
+        ("WSC_IMAGE_SERVER_AGAIN", images.server_again().into()),
         ("WSC_IMAGE_REDIS", images.reference("redis").into()),
     ]
 }

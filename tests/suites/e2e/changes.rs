@@ -1,5 +1,8 @@
 //! Changes of a pool in use, with a new client every 100 ms and steady ones.
 
+mod edits;
+mod used;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};

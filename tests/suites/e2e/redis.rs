@@ -50,7 +50,7 @@ async fn messages_flow_again_after_redis_was_killed() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clusters_share_an_external_redis_in_isolation() -> Result<()> {
     with_env("external", async |env| {
-        env.apply_text(&own_redis(&Images::read()?.redis)).await?;
+        env.apply_text(&own_redis("own", &Images::read()?.redis)).await?;
         env.kubectl(&["rollout", "status", "deployment/own", "--timeout=150s"])
             .await?;
         for name in ["chat", "game"] {
@@ -88,26 +88,26 @@ redis: {external: {urlSecretRef: {name: own, key: url}}}
 }
 
 /// A Redis with a password, as a user would have it.
-fn own_redis(image: &str) -> String {
+pub(crate) fn own_redis(name: &str, image: &str) -> String {
     format!(
         r#"
 apiVersion: v1
 kind: Secret
-metadata: {{name: own}}
-stringData: {{url: "redis://:hush@own:6379/3", password: hush}}
+metadata: {{name: {name}}}
+stringData: {{url: "redis://:hush@{name}:6379/3", password: hush}}
 ---
 apiVersion: v1
 kind: Service
-metadata: {{name: own}}
-spec: {{selector: {{app: own}}, ports: [{{port: 6379}}]}}
+metadata: {{name: {name}}}
+spec: {{selector: {{app: {name}}}, ports: [{{port: 6379}}]}}
 ---
 apiVersion: apps/v1
 kind: Deployment
-metadata: {{name: own}}
+metadata: {{name: {name}}}
 spec:
-  selector: {{matchLabels: {{app: own}}}}
+  selector: {{matchLabels: {{app: {name}}}}}
   template:
-    metadata: {{labels: {{app: own}}}}
+    metadata: {{labels: {{app: {name}}}}}
     spec:
       securityContext: {{runAsNonRoot: true, runAsUser: 999, seccompProfile: {{type: RuntimeDefault}}}}
       containers:
@@ -115,7 +115,7 @@ spec:
           image: {image}
           imagePullPolicy: Never
           args: [--save, "", --requirepass, $(PASSWORD)]
-          env: [{{name: PASSWORD, valueFrom: {{secretKeyRef: {{name: own, key: password}}}}}}]
+          env: [{{name: PASSWORD, valueFrom: {{secretKeyRef: {{name: {name}, key: password}}}}}}]
           readinessProbe: {{tcpSocket: {{port: 6379}}, periodSeconds: 1}}
           securityContext: {{allowPrivilegeEscalation: false, capabilities: {{drop: [ALL]}}}}
 "#

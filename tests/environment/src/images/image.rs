@@ -47,6 +47,11 @@ pub(super) const IMAGES: [Image; 4] = [
 pub struct Images(pub(super) BTreeMap<String, String>);
 
 impl Images {
+    /// A second name of the server's image, for a change of the image on the cluster.
+    pub fn server_again(&self) -> String {
+        format!("{}-again", self.reference("server"))
+    }
+
     /// `localhost/wsc-server:0123456789ab`.
     pub fn reference(&self, name: &str) -> String {
         format!(

@@ -68,6 +68,8 @@ pub struct Images {
     pub proxy: String,
     /// `WSC_IMAGE_SERVER`.
     pub server: String,
+    /// `WSC_IMAGE_SERVER_AGAIN`: the same image by another name.
+    pub server_again: String,
     /// `WSC_IMAGE_REDIS`.
     pub redis: String,
 }
@@ -83,6 +85,7 @@ impl Images {
             operator: text("WSC_IMAGE_OPERATOR")?,
             proxy: text("WSC_IMAGE_PROXY")?,
             server: text("WSC_IMAGE_SERVER")?,
+            server_again: text("WSC_IMAGE_SERVER_AGAIN")?,
             redis: text("WSC_IMAGE_REDIS")?,
         })
     }
