@@ -1,8 +1,11 @@
 //! The real operator, out of the cluster and with the permissions of the chart, in front of stand-in pods.
 
+mod capacity;
 mod children;
+mod crashes;
 mod idle;
 mod invalid;
+mod namespaces;
 mod ownership;
 mod restarts;
 mod restored;

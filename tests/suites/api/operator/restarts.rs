@@ -86,7 +86,7 @@ async fn live(trap: &Arc<Trap>) -> Result<Value> {
     let meet = trap.clone();
     let proxy = HttpProxy::start(upstream, move |call| meet.meet(call)).await?;
     let kubeconfig = env.identity.through(&proxy.url())?;
-    let mut operator = Operator::start(&env.cluster, env.namespace(), &kubeconfig)?;
+    let mut operator = Operator::start(&env.cluster, env.namespace(), env.namespace(), &kubeconfig)?;
     operator.until_ready().await?;
     trap.arm(operator.pid());
     env.create("chat", &small()).await?;
@@ -106,7 +106,7 @@ async fn live(trap: &Arc<Trap>) -> Result<Value> {
         })
         .await?;
         operator.kill()?;
-        operator = Operator::start(&env.cluster, env.namespace(), &kubeconfig)?;
+        operator = Operator::start(&env.cluster, env.namespace(), env.namespace(), &kubeconfig)?;
         env.settled("chat").await.with_context(|| operator.log())?
     };
     ensure!(

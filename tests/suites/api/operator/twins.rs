@@ -31,7 +31,7 @@ async fn a_stalled_pod_watch_in_a_scale_up_makes_no_twin() {
     let upstream = Upstream::Kube(env.identity.client().await.unwrap());
     let proxy = HttpProxy::start(upstream, verdict).await.unwrap();
     let kubeconfig = env.identity.through(&proxy.url()).unwrap();
-    let _operator = Operator::start(&env.cluster, env.namespace(), &kubeconfig).unwrap();
+    let _operator = Operator::start(&env.cluster, env.namespace(), env.namespace(), &kubeconfig).unwrap();
     let spec = json!({
         "scaling": {"minReplicas": 2, "maxReplicas": 20, "buffer": 1},
         "server": {"maxConnections": 100},

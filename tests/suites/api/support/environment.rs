@@ -68,7 +68,7 @@ impl TestEnv {
     /// An operator that talks to the API server itself.
     pub(crate) fn operator(&self) -> Operator {
         let kubeconfig = self.identity.kubeconfig().unwrap();
-        Operator::start(&self.cluster, self.namespace(), &kubeconfig).unwrap()
+        Operator::start(&self.cluster, self.namespace(), self.namespace(), &kubeconfig).unwrap()
     }
 
     /// Creates the resource.

@@ -30,8 +30,13 @@ pub(crate) struct Operator {
 }
 
 impl Operator {
-    /// Starts one that serves a namespace, as whoever the kubeconfig says.
-    pub(crate) fn start(cluster: &Cluster, namespace: &str, kubeconfig: &Path) -> Result<Self> {
+    /// Starts one that serves these namespaces, comma-separated, as whoever the kubeconfig says.
+    pub(crate) fn start(
+        cluster: &Cluster,
+        watched: &str,
+        namespace: &str,
+        kubeconfig: &Path,
+    ) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let log = folder.path().join("log");
         let output = File::create(&log)?;
@@ -53,7 +58,7 @@ impl Operator {
                 "--redis-image",
                 "wsc-redis",
             ])
-            .args(["--watch-namespaces", namespace, "--pod-namespace", namespace])
+            .args(["--watch-namespaces", watched, "--pod-namespace", namespace])
             .env("KUBECONFIG", kubeconfig)
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use futures::StreamExt;
@@ -35,6 +36,15 @@ struct Shared {
     cluster: Cluster,
     namespace: String,
     pods: Mutex<HashMap<String, Running>>,
+    crash: Mutex<Option<Crash>>,
+}
+
+/// An image whose server ends this long after each start.
+#[derive(Clone, Debug)]
+pub(crate) struct Crash {
+    pub(crate) image: &'static str,
+    pub(crate) after: Duration,
+    pub(crate) pause: Duration,
 }
 
 /// What runs in a pod, by the pod's uid.
@@ -51,6 +61,7 @@ impl StandIn {
             cluster: cluster.clone(),
             namespace: namespace.to_owned(),
             pods: Mutex::default(),
+            crash: Mutex::default(),
         });
         node::create(cluster, namespace).await?;
         let mut tasks = JoinSet::new();
@@ -69,6 +80,11 @@ impl StandIn {
         }
     }
 
+    /// Pods with this image crash from now on, and the kubelet starts their server again.
+    pub(crate) fn crash(&self, crash: Crash) {
+        *self.shared.crash.lock() = Some(crash);
+    }
+
     /// How often server pods were asked how they are.
     pub(crate) fn asked(&self) -> u64 {
         let mut asked = 0;
@@ -80,6 +96,13 @@ impl StandIn {
 impl Shared {
     fn running(&self) -> MutexGuard<'_, HashMap<String, Running>> {
         self.pods.lock()
+    }
+
+    fn crash_of(&self, pod: &Pod) -> Option<Crash> {
+        let crash = self.crash.lock().clone()?;
+        let mut containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+        let crashes = containers.any(|container| container.image.as_deref() == Some(crash.image));
+        crashes.then_some(crash)
     }
 
     fn pod_path(&self, name: &str, subresource: &str) -> String {
@@ -149,36 +172,86 @@ async fn look_after(shared: &Arc<Shared>, pod: &Pod) -> Result<()> {
         _stub: stub::start(shared, pod, address, server).await?,
     };
     shared.running().insert(uid.to_owned(), running);
-    let status = json!({"status": status(pod, address)});
-    let answer = send(
-        &shared.cluster,
-        Method::PATCH,
-        &shared.pod_path(name, "/status"),
-        Some(&status),
-    )
-    .await?;
-    if answer.is_err() {
+    if !report(shared, pod, address, Process::first()).await? {
         shared.running().remove(uid);
+    } else if let Some(crash) = shared.crash_of(pod) {
+        tokio::spawn(keep_crashing(shared.clone(), pod.clone(), address, crash));
     }
     Ok(())
 }
 
-/// All is well with the pod.
-fn status(pod: &Pod, address: IpAddr) -> Value {
+/// The process of a pod's container.
+#[derive(Clone, Copy)]
+struct Process {
+    restarts: u32,
+    runs: bool,
+}
+
+impl Process {
+    const fn first() -> Self {
+        Self {
+            restarts: 0,
+            runs: true,
+        }
+    }
+}
+
+/// Whether the API server took the status of the pod.
+async fn report(shared: &Shared, pod: &Pod, address: IpAddr, process: Process) -> Result<bool> {
+    let name = pod.metadata.name.as_deref().context("a pod without a name")?;
+    let status = json!({"status": status(pod, address, process)});
+    let path = shared.pod_path(name, "/status");
+    let answer = send(&shared.cluster, Method::PATCH, &path, Some(&status)).await?;
+    Ok(answer.is_ok())
+}
+
+/// Ends with the pod.
+async fn keep_crashing(shared: Arc<Shared>, pod: Pod, address: IpAddr, crash: Crash) {
+    let uid = pod.metadata.uid.clone().unwrap_or_default();
+    let mut process = Process::first();
+    loop {
+        let (pause, restarts) = if process.runs {
+            (crash.after, process.restarts)
+        } else {
+            (crash.pause, process.restarts + 1)
+        };
+        tokio::time::sleep(pause).await;
+        process = Process {
+            restarts,
+            runs: !process.runs,
+        };
+        match shared.running().get(&uid) {
+            Some(running) => running.server.lock().restart(process.runs),
+            None => return,
+        }
+        // The next change makes up for one that was lost.
+        let _ = report(&shared, &pod, address, process).await;
+    }
+}
+
+/// All is well with the pod while its process runs.
+fn status(pod: &Pod, address: IpAddr, process: Process) -> Value {
     let now = Timestamp::now().to_string();
+    let ready = if process.runs { "True" } else { "False" };
     let types = [
-        "PodReadyToStartContainers",
-        "Initialized",
-        "PodScheduled",
-        "ContainersReady",
-        "Ready",
+        ("PodReadyToStartContainers", "True"),
+        ("Initialized", "True"),
+        ("PodScheduled", "True"),
+        ("ContainersReady", ready),
+        ("Ready", ready),
     ];
-    let conditions = types.map(|type_| json!({"type": type_, "status": "True", "lastTransitionTime": now}));
+    let conditions =
+        types.map(|(type_, status)| json!({"type": type_, "status": status, "lastTransitionTime": now}));
+    let state = if process.runs {
+        json!({"running": {"startedAt": now}})
+    } else {
+        json!({"waiting": {"reason": "CrashLoopBackOff"}})
+    };
     let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
     let containers = containers.map(|container| {
         json!({
-            "name": container.name, "image": container.image, "imageID": "stand-in", "ready": true, "started": true, "restartCount": 0,
-            "state": {"running": {"startedAt": now}},
+            "name": container.name, "image": container.image, "imageID": "stand-in", "ready": process.runs, "started": process.runs,
+            "restartCount": process.restarts, "state": state,
         })
     });
     json!({

@@ -42,6 +42,8 @@ pub(crate) struct Server {
     pub(crate) shed_total: u64,
     /// How often it was asked.
     pub(crate) asked: u64,
+    /// Its process runs.
+    runs: bool,
     pod: String,
     boot_id: String,
 }
@@ -57,9 +59,17 @@ impl Server {
             cordoned: false,
             shed_total: 0,
             asked: 0,
+            runs: true,
             pod: pod.to_owned(),
             boot_id: format!("{:016x}", rand::random::<u64>()),
         }
+    }
+
+    /// Another process, or none.
+    pub(super) fn restart(&mut self, runs: bool) {
+        let asked = self.asked;
+        *self = Self::new(&self.pod);
+        (self.asked, self.runs) = (asked, runs);
     }
 
     fn stats(&self) -> Stats {
@@ -84,6 +94,13 @@ impl Server {
     /// The control port; a client whose close is requested is gone at once.
     fn control(&mut self, method: &Method, path: &str, body: &[u8]) -> Answer<Stats> {
         match (method.as_str(), path) {
+            _ if !self.runs => {
+                return Err(error(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "internal",
+                    "it does not run",
+                ));
+            }
             ("GET", paths::STATS) => self.asked += 1,
             ("PUT", paths::CORDON) => self.cordoned = true,
             ("DELETE", paths::CORDON) => self.cordoned = false,
