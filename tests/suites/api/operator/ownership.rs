@@ -131,6 +131,6 @@ async fn two_clusters_in_one_namespace_keep_apart() {
         );
         all.extend(children.into_keys());
     }
-    assert_eq!(all.len(), 28, "{all:?}");
+    assert_eq!(all.len(), 30, "{all:?}");
     env.judge();
 }

@@ -225,10 +225,12 @@ async fn lost_redis_secret_is_replaced_under_another_name() {
     )
     .await
     .unwrap();
+    let before = chat["status"]["updateRevision"].clone();
     let chat = env
         .until("chat", "all server pods are replaced", |chat| {
             let status = &chat["status"];
             status["redisSecretReplacements"] == 1
+                && status["updateRevision"] != before
                 && status["updatedReplicas"] == 2
                 && status["replicas"] == 2
                 && status["drainingReplicas"] == 0

@@ -20,6 +20,7 @@ fn defaults() -> Value {
             "port": 8080,
             "path": "/ws",
             "maxConnections": 10000,
+            "startDeadlineSeconds": 600,
             "terminationGracePeriodSeconds": 60,
         },
         "redis": {},
@@ -76,6 +77,7 @@ fn everything() -> Value {
             "port": 1024,
             "path": "/chat/v2/~ws_.-",
             "maxConnections": 60000,
+            "startDeadlineSeconds": 86400,
             "env": [
                 {"name": "PLAIN", "value": ""},
                 {"name": "_SECRET1", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "a.b-c_d"}}},
