@@ -103,9 +103,9 @@ async fn server(folder: &Folder, program: &Path) -> Result<()> {
     keep(folder, "stats-cordoned", cordoned.json()?)?;
 
     server.signal(Signal::TERM)?;
-    let is_leaving = |stats: &Value| stats["leaving"] == true && stats["closed_total"] == 2;
+    let is_terminating = |stats: &Value| stats["terminating"] == true && stats["closed_total"] == 2;
     let stats = server
-        .wait_stats(WAIT, "the first client of the drain", is_leaving)
+        .wait_stats(WAIT, "the first client of the drain", is_terminating)
         .await?;
     keep(folder, "stats-leaving", stats)
 }
