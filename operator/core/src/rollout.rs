@@ -5,7 +5,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use crate::assess;
 use crate::draft::Draft;
 use crate::goal::{Goal, Intent, NAMES, Report};
-use crate::numbers::{count, div_ceil, since};
+use crate::numbers::{count, since};
 use crate::observed::{DrainReason, Sample};
 use crate::pool::{Member, Pool, Role, Wait};
 use crate::scale::Scale;
@@ -14,9 +14,6 @@ use crate::victim;
 
 /// Time for which a new pod must be ready before an old one drains.
 const MIN_READY: SignedDuration = SignedDuration::from_secs(10);
-
-/// New pods beyond the desired number at a time, as a share of it.
-const SURGE_PERCENT: i64 = 10;
 
 /// A new pod that no node has room for waits this long before an old one makes room for it.
 const NO_ROOM: SignedDuration = SignedDuration::from_mins(2);
@@ -129,8 +126,7 @@ fn surge(
         )));
     }
     let most = if proven > 0 {
-        let percent = i64::from(scale.desired) * SURGE_PERCENT;
-        i32::try_from(div_ceil(percent, 100)).unwrap_or(1).max(1)
+        startup::surge(scale.desired)
     } else {
         1
     };

@@ -22,7 +22,7 @@ const DEAD_KEPT_FOR: SignedDuration = SignedDuration::from_secs(3600);
 
 /// A server that ends within this time of the first Ready of its pod is a fault of its template, until a pod was Ready for as long.
 const PROVEN_AFTER: SignedDuration = SignedDuration::from_mins(10);
-/// Pods above the maximum while old ones are replaced, as a share of it.
+/// New pods beyond the wanted number while old ones are replaced, as a share of it.
 const SURGE_PERCENT: i64 = 10;
 
 /// A pod that cannot be reached may come back within this time and keep its clients.
@@ -107,11 +107,17 @@ fn reason(member: &Member<'_>, start_deadline: Duration) -> String {
 
 /// How many more pods there may be: the maximum, and those by which a rollout exceeds it.
 pub(crate) fn room(draft: &Draft<'_>, pool: &Pool<'_>) -> usize {
-    let most = i64::from(draft.cluster.scaling.max_replicas);
-    let most = most + div_ceil(most * SURGE_PERCENT, 100).max(1);
+    let maximum = draft.cluster.scaling.max_replicas;
+    let most = maximum.saturating_add(surge(maximum));
     let stays = |member: &&Member<'_>| *draft.goals.of(member) == Goal::Keep;
     let there = pool.live().filter(stays).count() + pool.reserved;
     usize::try_from(most).unwrap_or(0).saturating_sub(there)
+}
+
+/// Pods that a rollout may add to this number.
+pub(crate) fn surge(pods: i32) -> i32 {
+    let share = div_ceil(i64::from(pods) * SURGE_PERCENT, 100);
+    i32::try_from(share).unwrap_or(1).max(1)
 }
 
 /// How long the pod has been in rotation and not Ready.

@@ -12,12 +12,8 @@ use wsc_testing::client::{EndKind, Options};
 use wsc_testing::cluster::eventually;
 
 use crate::environment::{PATIENCE, TestEnv, uid, with_env};
+use used::{BUDGET, STEADY};
 
-const STEADY: usize = 60;
-/// Moves a second that the resource allows: far fewer than there are clients.
-const BUDGET: usize = 2;
-/// Moves that may have been saved before.
-const BUCKET: usize = 5 * BUDGET;
 /// From the patch to the last proxy that has it.
 const SWITCH: Duration = Duration::from_secs(5);
 
@@ -150,16 +146,7 @@ async fn changed_port_refuses_no_client() -> Result<()> {
             "{} were asked to reconnect",
             clients.ended(EndKind::Asked)
         );
-        let moves = clients.recorder().record().moves();
-        let (first, last) = (
-            moves.first().context("no move")?,
-            moves.last().context("no move")?,
-        );
-        let minimum = Duration::from_secs(u64::try_from((STEADY - BUCKET) / BUDGET)?);
-        ensure!(
-            last.saturating_sub(*first) >= minimum,
-            "{STEADY} moves from {first:?} to {last:?}, faster than {BUDGET} a second"
-        );
+        used::lasted(&clients.recorder().record().moves())?;
         no_retries(env).await?;
         clients.reconnect().await?;
         clients.broadcast(0).await

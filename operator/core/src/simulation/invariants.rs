@@ -13,7 +13,7 @@ use crate::plan::{ControlVerb, Plan};
 /// After so long without a word from a pod, the deadline deletes it all the same.
 const LAST_RESORT: i64 = 60;
 const FRESH_SECONDS: i64 = 15;
-/// A watch has shown what happened so long ago.
+/// After this time the watch has delivered an event.
 const SEEN: i64 = 30;
 
 /// Its deadline is over, and the deadline closes.

@@ -54,7 +54,7 @@ pub(super) enum Trait {
     NeverStarts,
 }
 
-/// It ends so long after it became ready.
+/// Time from Ready to the end of a crashing server, in seconds.
 const CRASHES_AFTER: i64 = 30;
 
 #[expect(
@@ -71,7 +71,7 @@ pub(super) struct Server {
     /// Since when its process has served.
     serving_since: i64,
     pub(super) restarts: i32,
-    /// The clock of its node is ahead by so many seconds.
+    /// Seconds by which the clock of its node is ahead.
     pub(super) skew: i64,
     /// It answers. A process that died is started again by its kubelet at this time.
     pub(super) down_until: Option<i64>,

@@ -17,7 +17,7 @@ use crate::environment::{PATIENCE, TestEnv};
 
 pub(super) const STEADY: usize = 60;
 /// Moves a second that the resource allows: far fewer than there are clients.
-const BUDGET: usize = 2;
+pub(super) const BUDGET: usize = 2;
 /// Moves that may have been saved before.
 const BUCKET: usize = 5 * BUDGET;
 /// Clients may see closes of one second in the next one.
@@ -147,7 +147,7 @@ async fn no_retries(env: &TestEnv, name: &str) -> Result<()> {
 }
 
 /// All clients were moved, which takes a while within the budget.
-fn lasted(moves: &[Duration]) -> Result<()> {
+pub(super) fn lasted(moves: &[Duration]) -> Result<()> {
     let (first, last) = (
         moves.first().context("no move")?,
         moves.last().context("no move")?,
