@@ -9,7 +9,7 @@ use redis::RedisError;
 use thiserror::Error;
 use wsc_contract::close::CloseCode;
 use wsc_contract::env::server as env;
-use wsc_contract::origin::{OriginError, OriginPolicy};
+use wsc_contract::origin::{OriginError, OriginPattern, OriginPolicy};
 use wsc_contract::paths::{self, ClientPath};
 use wsc_contract::ports;
 use wsc_contract::redis::{RedisUrl, RedisUrlError};
@@ -40,10 +40,10 @@ pub struct Args {
     /// Name of the pod; a request with another name in `X-Wsc-Server` is rejected with 503
     #[arg(long, env = env::POD_NAME, value_name = "NAME")]
     pub(crate) pod_name: Option<String>,
-    /// Port for clients; 0 is any free port
+    /// Port for clients; 0 selects a free port
     #[arg(long, env = env::PORT, default_value_t = ports::SERVER.number, value_parser = cli::number(0_u16..=65_535))]
     pub(crate) port: u16,
-    /// Port for health, metrics and the operator; 0 is any free port
+    /// Port for health, metrics and the operator; 0 selects a free port
     #[arg(long, env = env::CONTROL_PORT, default_value_t = ports::CONTROL.number, value_name = "PORT",
           value_parser = cli::number(0_u16..=65_535))]
     pub(crate) control_port: u16,
@@ -61,9 +61,8 @@ pub struct Args {
     /// is set
     #[arg(long, env = env::BROKER, value_enum)]
     pub(crate) broker: Option<BrokerKind>,
-    /// Redis URL: redis://[USER[:PASSWORD]@]HOST[:PORT][/DB], or rediss:// for TLS with the
-    /// certificate authorities of the machine or of SSL_CERT_FILE
-    #[arg(long, env = env::REDIS_URL, hide_env_values = true, value_name = "URL")]
+    /// Redis URL; TLS accepts the certificate authorities of the machine or of SSL_CERT_FILE
+    #[arg(long, env = env::REDIS_URL, hide_env_values = true, value_name = "URL", value_parser = cli::text(REDIS_URL))]
     pub(crate) redis_url: Option<String>,
     /// Redis user; overrides the user of the URL
     #[arg(long, env = env::REDIS_USERNAME, hide_env_values = true, value_name = "NAME")]
@@ -78,16 +77,17 @@ pub struct Args {
     )]
     pub(crate) redis_password: Option<String>,
     /// Prefix of every Redis channel; servers with different prefixes share no messages
-    #[arg(long, env = env::REDIS_PREFIX, default_value = "wsc:", value_name = "PREFIX")]
+    #[arg(long, env = env::REDIS_PREFIX, default_value = "wsc:", value_name = "PREFIX", value_parser = cli::text(REDIS_PREFIX))]
     pub(crate) redis_prefix: String,
-    /// Allowed origins: comma-separated `scheme://host[:port]`, `scheme://*.host` (one label) or
-    /// `*`; empty allows the host of the request
+    /// Allowed origins, comma-separated; the star of a host is one label, `*` is every origin but
+    /// `null`; empty allows the host of the request
     #[arg(
         long,
         env = env::ORIGINS,
         default_value = "",
         value_name = "LIST",
-        hide_default_value = true
+        hide_default_value = true,
+        value_parser = cli::text(format!("each {}", OriginPattern::RULE))
     )]
     pub(crate) origins: String,
     /// Take the client address from the last entry of `X-Forwarded-For`
@@ -137,6 +137,10 @@ pub struct Args {
     pub log_format: LogFormat,
 }
 
+/// What `--redis-url` accepts.
+const REDIS_URL: &str = "redis://[USER[:PASSWORD]@]HOST[:PORT][/DB], or rediss:// for TLS";
+/// What `--redis-prefix` accepts.
+const REDIS_PREFIX: &str = "1 to 200 printable ASCII characters without spaces";
 /// What `--max-sheds-per-second` accepts.
 const RATE: &str = "a number above 0, for example 2.5";
 /// The largest outbound queue of one client.
@@ -166,9 +170,7 @@ enum ConfigError {
     RedisUrl(#[from] RedisUrlError),
     #[error("--redis-url (WSC_REDIS_URL): {0}")]
     Redis(#[from] RedisError),
-    #[error(
-        "--redis-prefix (WSC_REDIS_PREFIX) must be 1 to 200 printable ASCII characters without spaces, for example wsc:; received {0:?}"
-    )]
+    #[error("--redis-prefix (WSC_REDIS_PREFIX) must be {REDIS_PREFIX}, for example wsc:; received {0:?}")]
     RedisPrefix(String),
     #[error("--origins (WSC_ORIGINS): {0}")]
     Origins(#[from] OriginError),

@@ -69,7 +69,7 @@ struct TestArgs {
 
 #[derive(Subcommand)]
 enum ClusterCommand {
-    /// Start or repair it; a healthy one is left as it is
+    /// Start or repair it; a healthy one is not changed
     Up {
         /// Number of nodes (default: the current number, or 1)
         #[arg(long, value_parser = clap::value_parser!(u8).range(1..=3))]
@@ -105,7 +105,7 @@ struct GenArgs {
     check: bool,
 }
 
-/// Does what the command line says; the exit code is that of the program that was run for it, where there is one.
+/// Runs the command; the exit code is that of the program that it became, where there is one.
 pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Demo(args) => return demo::run(&args),
@@ -145,7 +145,7 @@ fn cluster(command: ClusterCommand) -> Result<ExitCode> {
         ClusterCommand::Client { command } => {
             let cluster = Cluster::running(&cache)?;
             let Some((program, args)) = command.split_first() else {
-                bail!("say which command to run")
+                bail!("a command to run is required")
             };
             let environment =
                 variables::of_cluster(&cache, &cluster, &helm::provide(&cache, &Steps::new())?)?;

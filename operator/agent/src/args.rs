@@ -31,7 +31,7 @@ pub enum Command {
 /// Files and directories.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Places {
-    /// Mount path of the ConfigMap with `haproxy.cfg` and `backends.json`
+    /// Mount path of the ConfigMap with `haproxy.cfg`, `backends.json` and `settings.json`
     #[arg(long, env = env::agent::CONFIG_FOLDER, default_value = files::CONFIG_FOLDER, value_name = "DIR")]
     pub config_folder: PathBuf,
     /// Directory shared with HAProxy: its configuration, `haproxy.sock` and `master.sock`

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::close::{CloseCode, CloseCodeError};
 
-/// `GET /stats`; `/cordon` and `/shed` answer it too.
+/// `GET /stats`; `/cordon` and `/shed` return it too.
 ///
 /// The operator needs the fields that have no default here. A server that omits one of the others can still be drained.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,7 +33,7 @@ pub struct Stats {
     /// Whether the process drains after SIGTERM; `leaving` in release 0.1.0.
     #[serde(default, alias = "leaving")]
     pub terminating: bool,
-    /// Why a new handshake would be rejected now; null while it would be accepted, and in release 0.1.0.
+    /// Reason for which new handshakes are rejected; null while they are accepted, and in release 0.1.0.
     #[serde(default)]
     pub rejects: Option<Rejects>,
     /// Handshakes accepted since `boot_id`.
@@ -48,7 +48,7 @@ pub struct Stats {
     pub shed_total: u64,
     /// The `total` of the last accepted `PUT /shed`.
     pub shed_target: u64,
-    /// Open connections by proxy pod; `direct` counts those without `X-Wsc-Via`.
+    /// Open connections by proxy pod; `direct` counts those without `X-Wsc-Via`, `other` those of proxy pods beyond the first 256.
     #[serde(default)]
     pub via: BTreeMap<String, u64>,
     #[serde(flatten, with = "broker_and_bus")]
@@ -103,6 +103,7 @@ pub enum Rejects {
     Full,
     /// A reason of a later release.
     #[serde(other)]
+    #[cfg_attr(feature = "schema", schemars(skip))]
     Other,
 }
 
@@ -150,12 +151,12 @@ pub struct Shed {
     /// Only connections that came through this proxy pod; null for all.
     #[serde(default)]
     pub via: Option<String>,
-    /// How clients are asked to reconnect from now on; null keeps what the server has. Servers of release 0.1.0 ignore it.
+    /// Close frame of later sheds and of the drain after SIGTERM; null keeps the current one. Servers of release 0.1.0 ignore it.
     #[serde(default)]
     pub notice: Option<Notice>,
 }
 
-/// How clients are asked to reconnect.
+/// Content of the close frame that requests a client to reconnect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Notice {
@@ -165,7 +166,7 @@ pub struct Notice {
     pub jitter_seconds: u32,
 }
 
-/// A [`Shed`] request that the server answers with 400.
+/// A [`Shed`] request that the server rejects with 400.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ShedError {
     #[error("per_second must be above 0 and finite")]

@@ -21,6 +21,6 @@ described! {
     RUNTIME_SOCKET = "haproxy.sock", "runtime socket of the current HAProxy worker";
     MASTER_SOCKET = "master.sock", "socket of the HAProxy master process";
     SERVER_STATE = "servers.state", "server states that a new worker starts with after a reload";
-    PATHS = "paths.map", "HAProxy map of the settings: expression of the path of the clients, path of the servers";
-    ORIGINS = "origins.acl", "HAProxy list of the settings: expressions of the allowed origins, or `SAME-HOST`";
+    PATHS = "paths.map", "HAProxy map of the settings: regular expression of the client path, server path";
+    ORIGINS = "origins.acl", "HAProxy ACL of the settings: regular expressions of the allowed origins, or `SAME-HOST`";
 }

@@ -21,7 +21,7 @@ described! {
     DRAIN_REASON = "websocket-operator.io/drain-reason", "on server pods: reason of the drain (`ScaleDown`, `Rollout`)";
     DRAIN_SINCE = "websocket-operator.io/drain-since", "on server pods: start of the drain, RFC 3339";
     DRAIN_DEADLINE = "websocket-operator.io/drain-deadline", "on server pods: deadline of the drain, RFC 3339";
-    PROTECT = "websocket-operator.io/protect", "set by a user on a server pod: excludes the pod from scale-down";
+    PROTECT = "websocket-operator.io/protect", "set by a user on a server pod: excludes the pod from scale-downs and rollouts";
     RESTARTED_AT = "websocket-operator.io/restartedAt", "set by a user on the WebSocketCluster: a new value rolls the server pods";
     APPLIED_HASH = "websocket-operator.io/applied-hash", "on children: hash of the object as it was last applied";
     SAFE_TO_EVICT = "cluster-autoscaler.kubernetes.io/safe-to-evict", "on pods: whether Cluster Autoscaler may evict it; `false` on server and proxy pods unless `podAnnotations` has it";

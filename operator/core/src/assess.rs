@@ -1,4 +1,4 @@
-//! Assesses the pool: its connections, what they ask for, and what may be done about it now.
+//! Assesses the pool: its connections, the pods that they need, and which changes are allowed now.
 
 mod holds;
 mod rejections;
@@ -16,7 +16,7 @@ use crate::validate::{Amount, Mode, ValidCluster};
 
 /// No scale-down and no rollout for this time after the number of connections grew too fast.
 const PANIC: SignedDuration = SignedDuration::from_secs(60);
-/// Clients are refused and the pool is as full as this: there is no room anywhere.
+/// Percentage of the capacity in use from which a rejected handshake means that the pool is full.
 const FULL_PERCENT: i64 = 90;
 
 /// Assesses everything; remembers what the window, the panic and the freshness need.
@@ -63,7 +63,7 @@ pub(crate) fn assess(draft: &mut Draft<'_>, pool: &Pool<'_>) -> Scale {
     scale
 }
 
-/// What pods offer: less than the resource says where the limit of open files is lower or memory is short.
+/// Connections that the pods accept: less than the resource says where the limit of open files is lower or memory is short.
 fn capacity(draft: &Draft<'_>, pool: &Pool<'_>) -> Capacity {
     let cluster = draft.cluster;
     let offer = |member: &Member<'_>| {
@@ -170,10 +170,10 @@ fn remember(memory: &mut Memory, want: i32, window: SignedDuration, now: Timesta
     memory.wanted.push((now, want));
 }
 
-/// Clients come faster than pods: twice the pods are needed, or clients are refused while there is no room.
+/// Twice the pods are needed, or handshakes are rejected while the pool is full.
 fn panic(draft: &mut Draft<'_>, rejected: i64, scale: &Scale) -> bool {
     let full = rejected > 0 && scale.load.up * 100 >= scale.capacity.total() * FULL_PERCENT;
-    // A minimum that is not there yet is no rush of clients.
+    // A minimum that does not exist yet is no growth of connections.
     let asked = scale.asked.min(i64::from(draft.cluster.scaling.max_replicas));
     let doubled = scale.serving > 0 && asked >= 2 * i64::from(scale.serving);
     let now = draft.now;
@@ -198,7 +198,7 @@ fn fresh_since(draft: &mut Draft<'_>, scale: &Scale) {
     draft.memory.fresh_since = fresh.then(|| draft.memory.fresh_since.unwrap_or(now));
 }
 
-/// The last number, unless more are needed or fewer will do.
+/// The last number, unless more are needed or fewer are enough.
 fn desired(draft: &Draft<'_>, scale: &Scale) -> i32 {
     if scale.mode != Mode::Connections {
         return scale.want;

@@ -12,7 +12,7 @@ use crate::observed::PodView;
 use crate::pool::Pool;
 use crate::validate::ValidCluster;
 
-/// Bytes of the pod uid's hash in the cookie: 64 bits are enough to tell the pods of one cluster apart for ever.
+/// Bytes of the pod uid's hash in the cookie: 64 bits are enough to distinguish the pods of one cluster.
 const COOKIE_BYTES: usize = 8;
 
 /// The ports on which the pods that are there accept clients.
@@ -28,7 +28,7 @@ pub(crate) fn config(cluster: &ValidCluster, pool: &Pool<'_>, draft: &Draft<'_>)
         .iter()
         .filter_map(|member| {
             let state = draft.control(member)?.server?;
-            // A pod behind another path would answer 404.
+            // A pod behind another path would return 404.
             let fits = member.view.path() == draft.observed.server_path();
             let state = if fits { state } else { ServerState::Maint };
             server(cluster, member.view, state)

@@ -1,11 +1,11 @@
 //! What the pods take: a sum over pods, never one number for all of them.
 
-/// Connections that the serving pods take, and that pods to come probably take.
+/// Connections that the serving pods accept, and that new pods probably accept.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Capacity {
     /// By the place of the pod in the pool; 0 for pods that are no capacity.
     pub(crate) offers: Vec<i64>,
-    /// Of a pod to come.
+    /// Of a new pod.
     pub(crate) typical: i64,
     target_percent: i64,
     /// Of the first n serving pods, the smallest first: which ones remain after a scale-down is not known.
@@ -61,7 +61,7 @@ impl Capacity {
         )
     }
 
-    /// Connections that a pod to come should have.
+    /// Connections that a new pod should have.
     pub(crate) fn target_per_pod(&self) -> i64 {
         self.share(self.typical).max(1)
     }

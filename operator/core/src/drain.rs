@@ -36,7 +36,7 @@ pub(crate) enum Stage {
     Waiting,
     /// Its clients are moved within the budget.
     Moving,
-    /// The deadline is over: all its clients are asked to reconnect.
+    /// The deadline has passed: all its clients are closed with a request to reconnect.
     Overdue,
     /// It has no clients, which is to be confirmed.
     Empty,
@@ -68,7 +68,7 @@ pub(crate) fn stage(draft: &mut Draft<'_>, member: &Member<'_>) -> Stage {
     if over && draft.cluster.drain.on_deadline == OnDeadline::Close {
         note_progress(draft, member);
         return if may_cut(draft, member, &leave) {
-            Stage::Done("the drain deadline is over")
+            Stage::Done("the deadline of the drain has passed")
         } else {
             Stage::Overdue
         };
@@ -129,7 +129,7 @@ fn is_cordoned(draft: &Draft<'_>, member: &Member<'_>) -> bool {
     member.sample.is_some_and(|sample| sample.cordoned) || proxies_applied(draft, member.view)
 }
 
-/// Every live proxy has the server in `maint`, or does not know it. One that does not answer may still send clients.
+/// Every live proxy has the server in `maint`, or does not have it. One that does not respond may still route clients to it.
 fn proxies_applied(draft: &Draft<'_>, view: &PodView) -> bool {
     live_agents(draft).all(|agent| {
         agent.is_some_and(|agent| agent.servers.get(&view.name).is_none_or(|server| server.maint))
@@ -145,7 +145,7 @@ fn live_agents<'a>(
         .map(|proxy| proxy.agent.as_deref())
 }
 
-/// Empty by two samples of the pod and by every proxy. After the deadline a proxy that does not answer is not waited for.
+/// Empty by two samples of the pod and by every proxy. After the deadline a proxy that does not respond is ignored.
 fn is_empty(draft: &Draft<'_>, member: &Member<'_>, over: bool) -> bool {
     let zeros = member
         .sample
@@ -191,7 +191,7 @@ fn may_cut(draft: &Draft<'_>, member: &Member<'_>, drain: &Drain) -> bool {
     (moves.pending(sample) == 0 && idle >= LAST_CLOSE) || idle >= FORCE_DELETE_AFTER + last.interval
 }
 
-/// Time since the last answer of the pod, after its deadline.
+/// Time since the last response of the pod, after its deadline.
 fn silent_for(draft: &Draft<'_>, member: &Member<'_>, drain: &Drain) -> SignedDuration {
     let newest = draft.observed.samples.get(&member.view.name);
     let heard = newest.filter(|sample| sample.pod_uid == member.view.uid);

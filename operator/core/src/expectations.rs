@@ -44,7 +44,7 @@ fn pending<'a>(memory: &'a Memory, pod: &PodView, now: Timestamp) -> Option<&'a 
     (same && since(written.at, now) < EXPECTATION_TTL).then_some(written)
 }
 
-/// Remembers what a plan writes, and forgets what was seen since.
+/// Stores what a plan writes until the watch cache shows it.
 pub(crate) fn remember(plan: &Plan, memory: &mut Memory, observed: &Observed, now: Timestamp) {
     for pod in observed.pods.values() {
         if pending(memory, pod, now).is_none() {

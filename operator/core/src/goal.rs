@@ -26,7 +26,7 @@ pub(crate) enum Goal {
 pub(crate) struct Control {
     pub(crate) label: PodState,
     pub(crate) drain: Option<Drain>,
-    /// `None`: HAProxy does not know it.
+    /// `None`: HAProxy does not have it.
     pub(crate) server: Option<ServerState>,
     pub(crate) calls: Vec<ControlVerb>,
     /// Deleted in this pass.
@@ -119,7 +119,7 @@ fn new_drain(cluster: &ValidCluster, reason: DrainReason, now: Timestamp) -> Dra
 }
 
 impl Goals {
-    /// The goals that the labels of the pods say: those of the last pass.
+    /// The goals in the labels of the pods: those of the last pass.
     pub(crate) fn new(
         cluster: &ValidCluster,
         pool: &Pool<'_>,

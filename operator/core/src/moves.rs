@@ -1,7 +1,7 @@
 //! The one count of moves: what the process of a pod was granted, what it has done, and what is still due.
 //!
-//! A move is one connection that is asked to reconnect elsewhere. Grants are cumulative since the start of the process, so that a
-//! repeated or late call never adds moves, and `/stats` has the grants after a restart of the operator.
+//! A move is one connection that is closed with a request to reconnect elsewhere. Grants are cumulative since the
+//! start of the process, so that a repeated or late call never adds moves, and `/stats` has the grants after a restart of the operator.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 

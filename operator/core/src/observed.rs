@@ -1,4 +1,4 @@
-//! What the operator sees of one cluster at one moment: plain data, made by the shell, read by [`crate::plan`].
+//! The observed state of one cluster at one moment: plain data, made by the shell, read by [`crate::plan`].
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -28,14 +28,14 @@ pub struct Observed {
     pub children: BTreeMap<ChildKey, ChildView>,
     /// HAProxy pods of this cluster.
     pub proxies: Vec<ProxyView>,
-    /// The newest answer of each server pod's `/stats`, by pod name.
+    /// The newest response of each server pod's `/stats`, by pod name.
     pub samples: BTreeMap<String, Sample>,
     /// Ready replicas of the proxy and managed Redis Deployments; `None` where it does not exist (yet).
     pub proxy_ready: Option<i32>,
     pub redis_ready: Option<i32>,
     /// Address of a LoadBalancer Service, once it has one.
     pub load_balancer: Option<String>,
-    /// Serials that were reserved in the status, whose pod was neither seen nor answered 404 to a live GET.
+    /// Serials that were reserved in the status, whose pod is neither in the watch cache nor 404 to a live GET.
     pub reserved_serials: Vec<i64>,
     /// False while a watch that this cluster is seen through has been silent for more than 150 s: nothing may be deleted then.
     pub watches_fresh: bool,
@@ -94,7 +94,7 @@ pub struct PodView {
     /// `deletionTimestamp` is set.
     pub terminating: bool,
     pub ip: Option<IpAddr>,
-    /// What its own spec says about clients: it may be of an older template.
+    /// Client port and path of its own spec, which may be of an older template.
     pub listener: Listener,
     pub node: Option<String>,
     /// False where the node's Ready condition is not True, or the pod is marked so by the node controller.
@@ -183,7 +183,7 @@ pub struct Drain {
     pub deadline: Timestamp,
 }
 
-/// Why a pod leaves.
+/// Why a pod drains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DrainReason {
     Rollout,
@@ -216,7 +216,7 @@ pub enum PodPhase {
     Failed,
 }
 
-/// One answer of a server's `/stats`.
+/// One response of a server's `/stats`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     pub at: Timestamp,
@@ -232,7 +232,7 @@ pub struct Sample {
     pub shed_total: i64,
     pub shed_target: i64,
     pub broker_up: bool,
-    /// How many samples in a row, this one included, said zero connections.
+    /// Number of consecutive samples, this one included, with zero connections.
     pub zero_in_a_row: u32,
 }
 
@@ -242,11 +242,11 @@ pub struct ProxyView {
     pub name: String,
     pub ready: bool,
     pub terminating: bool,
-    /// The newest answer of the agent; `None` if there was none in the last 15 s.
+    /// The newest response of the agent; `None` if there was none in the last 15 s.
     pub agent: Option<Arc<AgentView>>,
 }
 
-/// The answer of an agent's `/status`, as far as decisions need it.
+/// The response of an agent's `/status`, as far as decisions need it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AgentView {
     pub at: Timestamp,

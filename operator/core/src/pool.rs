@@ -64,7 +64,7 @@ pub(crate) struct Member<'a> {
     pub(crate) freshness: Freshness,
     /// Connections, unless the newest sample is too old to say.
     pub(crate) known: Option<i64>,
-    /// Connections to it by HAProxy, if every proxy tells.
+    /// Connections to it by HAProxy, if every proxy reports them.
     pub(crate) sessions: Option<i64>,
     /// Connections that it takes at most, by the same sample.
     pub(crate) capacity: Option<i64>,
@@ -167,7 +167,7 @@ impl Member<'_> {
             .map_or(DrainReason::ScaleDown, |drain| drain.reason)
     }
 
-    /// It should have answered, and did not.
+    /// No response although one is due.
     pub(crate) fn is_stale(&self) -> bool {
         self.freshness == Freshness::Stale
     }
@@ -227,7 +227,7 @@ fn wait(view: &PodView, sample: Option<&Sample>) -> Option<Wait> {
         .then_some(Wait::Redis)
 }
 
-/// The deadline runs from the moment when nothing but the pod itself was to blame.
+/// The deadline runs from when the pod had a node and its server reached Redis.
 fn is_late(
     member: &Member<'_>,
     memory: &mut PodMemory,
@@ -249,7 +249,7 @@ fn is_late(
     member.role == Role::Starting && member.wait.is_none() && (failing || elapsed > start_deadline)
 }
 
-/// Clients of a pod that is gone reconnect elsewhere and are counted there: what it had counts for less each second.
+/// Clients of a lost pod reconnect elsewhere and are counted there: its last number counts for less each second.
 fn connections(sample: &Sample, role: Role, now: Timestamp) -> i64 {
     let age = since(sample.at, now);
     if !matches!(role, Role::Broken | Role::Terminating) || age <= FRESH {

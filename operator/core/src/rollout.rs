@@ -39,7 +39,7 @@ pub(crate) fn roll_back(draft: &Draft<'_>, pool: &Pool<'_>) -> Vec<Intent> {
         .collect()
 }
 
-/// The next steps: new pods first, then drains of old ones, as many at a time as `maxConcurrentDrains` says.
+/// The next steps: new pods first, then drains of old ones, as many at a time as `maxConcurrentDrains` allows.
 pub(crate) fn step(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Vec<Intent> {
     let old = victim::for_rollout(pool, scale.target_per_pod);
     if old.is_empty() {
@@ -107,7 +107,7 @@ fn is_proven(member: &Member<'_>, now: Timestamp) -> bool {
     healthy && member.ready_since.is_some_and(|at| since(at, now) >= MIN_READY)
 }
 
-/// New pods, one until the first is proven; why there are none, if that is no drain's turn.
+/// New pods, one until the first is proven; why there are none, if no drain is the reason.
 fn surge(
     draft: &Draft<'_>,
     pool: &Pool<'_>,

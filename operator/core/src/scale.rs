@@ -30,7 +30,7 @@ pub(crate) struct Load {
     pub(crate) unknown: usize,
 }
 
-/// Why the wanted number is not what the connections or the user ask for.
+/// Why the desired number differs from the recommended one or that of `spec.replicas`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Limit {
     AtMinimum,
@@ -46,7 +46,7 @@ pub(crate) enum Limit {
 )]
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Scale {
-    /// Connections that a pod to come should have.
+    /// Connections that a new pod should have.
     pub(crate) target_per_pod: i64,
     pub(crate) capacity: Capacity,
     pub(crate) load: Load,

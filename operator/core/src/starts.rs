@@ -18,7 +18,7 @@ pub(crate) struct Starts {
     pub(crate) crashed: Row,
     /// Pods that the API server rejected; one that it accepts ends the row.
     pub(crate) rejected: Row,
-    /// A pod was ready for long enough: a crash is no longer counted against the template.
+    /// A pod has been ready long enough that a crash is not caused by the template.
     pub(crate) proven: bool,
 }
 

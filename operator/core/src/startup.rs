@@ -20,7 +20,7 @@ use crate::victim;
 const DEAD_KEPT: usize = 3;
 const DEAD_KEPT_FOR: SignedDuration = SignedDuration::from_secs(3600);
 
-/// A server that ends within this time of the first Ready of its pod is a fault of its template, until a pod was Ready for as long.
+/// A server that ends within this time of the first Ready of its pod counts against its template, until a pod was Ready for as long.
 const PROVEN_AFTER: SignedDuration = SignedDuration::from_mins(10);
 /// New pods beyond the wanted number while old ones are replaced, as a share of it.
 const SURGE_PERCENT: i64 = 10;
@@ -127,7 +127,8 @@ pub(crate) fn broken_for(draft: &Draft<'_>, member: &Member<'_>) -> SignedDurati
     unready_since.map_or(SignedDuration::ZERO, |at| since(at, draft.now))
 }
 
-/// Pods are missing, and there may be no more: a pod that is broken leaves, first of an old template, then one that is broken for long.
+/// Pods are missing and the pool is at its limit: a broken pod drains or is deleted, first one of an old template, then one that has
+/// been broken for long.
 pub(crate) fn make_room(draft: &Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Vec<Intent> {
     if room(draft, pool) > 0 {
         return Vec::new();
@@ -209,7 +210,7 @@ pub(crate) fn remove_surplus(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Sca
         .collect()
 }
 
-/// Keeps the newest dead pods for a while, so that a person can look at them.
+/// Keeps the newest dead pods for a while, for inspection.
 pub(crate) fn remove_dead(draft: &Draft<'_>, pool: &Pool<'_>) -> Vec<Intent> {
     let since_when = |draft: &Draft<'_>, member: &Member<'_>| {
         let memory = draft.memory.pods.get(&member.view.uid);

@@ -1,4 +1,4 @@
-//! Which pod leaves first.
+//! Which pod drains first.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

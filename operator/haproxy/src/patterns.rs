@@ -82,7 +82,7 @@ impl PatternFile {
         format!("show {}", self.word())
     }
 
-    /// The name by which the running HAProxy knows this file; `None` if its configuration does not refer to it.
+    /// The name of this file in the running HAProxy; `None` if its configuration does not refer to it.
     pub fn reference(&self, list: &str) -> Result<Option<String>, PatternError> {
         self.complete(list)?;
         let references = list.lines().filter_map(|line| {

@@ -144,7 +144,7 @@ fn global(settings: &ProxySettings) -> Vec<Directive> {
         // Longer than any `wait` of the agent.
         words("stats", "timeout 2m"),
         Directive::new("server-state-file", [format!("{folder}/{}", files::SERVER_STATE)]),
-        // Terminates an old worker after a reload, which a single tunnel would keep alive otherwise.
+        // Terminates an old worker after a reload, which a single tunnel would keep running otherwise.
         words("hard-stop-after", "2h"),
         // Fewer headers than the default of 101: a cheap guard against header floods.
         words("tune.http.maxhdr", "64"),
@@ -172,7 +172,7 @@ fn defaults(settings: &ProxySettings) -> Vec<Directive> {
         words("srvtcpka-intvl", "10s"),
         words("srvtcpka-cnt", "3"),
         words("retries", "3"),
-        // A full or draining pod answers 503; another pod is tried, invisibly to the client.
+        // A full or draining pod returns 503; another pod is tried, invisibly to the client.
         words("retry-on", "conn-failure empty-response 503"),
         timeout("http-request", settings.timeouts.handshake_seconds),
         timeout("connect", settings.timeouts.connect_seconds),
@@ -269,7 +269,7 @@ fn backend(settings: &ProxySettings, servers: &[Server]) -> Vec<Directive> {
         cookie(&settings.sticky),
         // An idle connection to a server would block its removal.
         words("http-reuse", "never"),
-        // A pod that reuses the address of another one answers 503, and the next one is tried.
+        // A pod that reuses the address of another one returns 503, and the next one is tried.
         words("http-send-name-header", headers::SERVER),
         words("option", "httpchk"),
         words(
@@ -280,7 +280,7 @@ fn backend(settings: &ProxySettings, servers: &[Server]) -> Vec<Directive> {
                 headers::SERVER
             ),
         ),
-        // A full pod answers 404: it receives no new clients and keeps its open ones.
+        // A full pod returns 404: it receives no new clients and keeps its open ones.
         words("http-check", "disable-on-404"),
         words("http-check", "expect status 200"),
         words("default-server", &settings.server_options.keywords()),

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-pub use value::{Valid, checked, description, number, parsed};
+pub use value::{Valid, checked, description, number, parsed, text};
 
 /// Exit code of a wrong command line.
 const USAGE: u8 = 2;

@@ -1,9 +1,8 @@
 //! Redis pub/sub: one connection that subscribes, one that publishes, both replaced together when
 //! either fails.
 //!
-//! Reconnects are ours and visible. A connection can look alive and be deaf, so a probe goes
-//! through both all the time: published on one to a channel of this process, it has to come back on
-//! the other.
+//! Reconnects are ours and visible. An open connection may deliver nothing, so a probe passes
+//! both every second: published on one to a channel of this process, received on the other.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -150,7 +149,7 @@ impl Drop for RedisBroker {
     }
 }
 
-/// Keeps the two connections for as long as the process lives.
+/// Keeps the two connections for as long as the process runs.
 async fn supervise(shared: Arc<Shared>) {
     let mut waits = RETRY.build();
     let mut last_error = String::new();

@@ -26,7 +26,7 @@ const LAST_CLOSE: Duration = Duration::from_secs(3);
 /// How much of a delay is made up at once: as much as timers are late. After a longer one the
 /// missed closes are spread over the time that is left.
 const CATCH_UP: Duration = Duration::from_millis(50);
-/// How often an emptying server looks for connections that were still in their handshake.
+/// Interval at which a draining server closes connections that were in their handshake before.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// The open connections of a process, and how they are closed.

@@ -42,11 +42,11 @@ pub(crate) struct ShedRequest {
     pub(crate) per_second: f64,
     /// Only connections of this proxy.
     pub(crate) via: Option<String>,
-    /// How clients are asked from now on; `None` keeps what was.
+    /// Close frame of later closes; `None` keeps the current one.
     pub(crate) notice: Option<Notice>,
 }
 
-/// How clients are asked to reconnect.
+/// Content of the close frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Notice {
     pub(crate) close_code: CloseCode,
@@ -119,7 +119,7 @@ impl Shedding {
         self.via.as_deref()
     }
 
-    /// How clients are asked to reconnect.
+    /// Content of the close frame.
     pub(crate) fn notice(&self) -> Notice {
         self.notice
     }

@@ -1,4 +1,4 @@
-//! What the program says to who starts it.
+//! Output and exit codes of the program's command line.
 
 use std::process::{Output, Stdio};
 
@@ -18,7 +18,7 @@ async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     timeout(SOON, command.output()).await.expect("it ends").unwrap()
 }
 
-/// Arguments, variables, words of the answer.
+/// Arguments, variables, words of the output.
 type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a [&'a str]);
 
 const WRONG: &[Case<'_>] = &[

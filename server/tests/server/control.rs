@@ -12,7 +12,7 @@ use wsc_testing::server::Server;
 
 use crate::{SOON, alone, connect, crowd, end_of, ended, refusal};
 
-/// Asks for a shed; the answer has to be the stats.
+/// Requests a shed; the response has to be the stats.
 async fn shed(server: &Server, total: u64, per_second: f64) -> Value {
     let boot_id = server.stats().await.unwrap()["boot_id"].clone();
     let body = json!({"boot_id": boot_id, "total": total, "per_second": per_second, "via": null});
@@ -31,7 +31,7 @@ async fn wait_shed(server: &Server, total: u64) -> Value {
         .unwrap()
 }
 
-/// Waits until these clients saw that they were asked to move, with a hint within the jitter.
+/// Waits until these clients received a request to reconnect, with a delay within the jitter.
 async fn all_moved(clients: &[Client], word: &str, jitter_ms: u64) -> Vec<u64> {
     let mut hints = Vec::new();
     for client in clients {
@@ -202,7 +202,7 @@ async fn a_lower_total_cancels() {
 async fn a_faster_rate_takes_effect_at_once() {
     let server = alone(&[]).await;
     let clients = crowd(&server, "/ws", 4).await;
-    // Tiny, and in the end none at all within the age of the world: neither may stop what is asked for later.
+    // A tiny rate, then one without a close in millions of years: neither may stop later requests.
     for (total, slow) in [(2, 0.001), (4, f64::MIN_POSITIVE)] {
         shed(&server, total, slow).await;
         shed(&server, total, 100.0).await;
@@ -225,7 +225,7 @@ async fn only_clients_of_the_named_proxy_are_shed() {
             clients.entry(name).or_insert_with(Vec::new).push(client);
         }
     }
-    // A connection can be asked to leave a moment after its upgrade was answered.
+    // A connection can be closed just after its upgrade.
     let via = json!({"proxy-a": 3, "proxy-b": 3, "direct": 1});
     let known = server.wait_stats(SOON, "every proxy is known", |stats| stats["via"] == via);
     let stats = known.await.unwrap();

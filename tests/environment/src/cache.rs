@@ -22,7 +22,8 @@ impl Cache {
         let base = match std::env::var_os("XDG_CACHE_HOME") {
             Some(dir) if !dir.is_empty() => PathBuf::from(dir),
             _ => PathBuf::from(
-                std::env::var_os("HOME").context("HOME is not set: say where caches go in XDG_CACHE_HOME")?,
+                std::env::var_os("HOME")
+                    .context("HOME is not set: set XDG_CACHE_HOME to the folder of the caches")?,
             )
             .join(".cache"),
         };
@@ -51,20 +52,20 @@ impl Cache {
         self.lock_for("cluster")
     }
 
-    /// Says that the cluster is being used: until this value ends, nobody on this machine takes it down or builds it anew.
-    /// Take it after the last [`Cache::lock`]: who waits for the cluster to be free holds that one.
+    /// Marks the cluster as used: until this value ends, no command on this machine takes it down or builds it anew.
+    /// Take it after the last [`Cache::lock`]: a command that waits for the cluster to be free holds that one.
     pub fn in_use(&self) -> Result<Lock> {
         let file = self.lock_file("use")?;
         file.lock_shared().context("waiting for the lock")?;
         Ok(Lock { _file: file })
     }
 
-    /// Waits until nobody uses the cluster.
+    /// Waits until no command uses the cluster.
     pub fn unused(&self) -> Result<Lock> {
         self.lock_for("use")
     }
 
-    /// Waits until nobody else on this machine holds the lock of this name. It ends with the value, or with the process.
+    /// Waits until no other process on this machine holds the lock of this name. It ends with the value, or with the process.
     pub(crate) fn lock_for(&self, name: &str) -> Result<Lock> {
         let file = self.lock_file(name)?;
         match file.try_lock() {

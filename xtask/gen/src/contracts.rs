@@ -9,7 +9,7 @@ use serde_json::Value;
 use wsc_api::v1alpha1::WebSocketCluster;
 use wsc_contract::agent::{AgentStatus, Refusal, ServerState, ServerStatus, WorkerCounters};
 use wsc_contract::close::{self, CloseCode};
-use wsc_contract::control::{Broker, ErrorBody, Notice, Refused, Shed, Stats};
+use wsc_contract::control::{Broker, ErrorBody, Notice, Refused, Rejects, Shed, Stats};
 use wsc_contract::{Described, files, headers, labels, names, paths, ports, room};
 use wsc_haproxy::BackendSet;
 
@@ -27,7 +27,7 @@ pub(crate) fn page() -> Result<String> {
     let mut page = INTRODUCTION.to_owned();
     let example = example()?;
     page += &format!(
-        "\n## Names\n\nFor a cluster `chat` in namespace `ns`:\n\n{}",
+        "\n## Names\n\nFor a resource `chat` in namespace `ns`:\n\n{}",
         names_table(&example)
     );
     page += &format!("\n## Labels\n\n{}", described("label", labels::LABELS));
@@ -46,6 +46,7 @@ pub(crate) fn page() -> Result<String> {
     page += &environment(&example.pod);
     page += CONTROL;
     page += &document::<Stats>("### `GET /stats`", &Stats::example())?;
+    page += &values::<Rejects>("`rejects`")?;
     page += &fields::<Refused>("`refused`")?;
     page += &fields::<Broker>("`broker`")?;
     page += &document::<Shed>("### `PUT /shed`", &Shed::example())?;
@@ -105,8 +106,8 @@ All run with a read-only root file system. The stop signal of `wsc-proxy` is SIG
 const CONTROL: &str = "
 ## Server: control port
 
-`/cordon` and `/shed` return the document of `/stats`. `PUT /shed` returns 409 for another `boot_id` and 400 for a rate that is not above
-0 and finite.
+`/cordon` and `/shed` return the document of `/stats`. `PUT /shed` returns 409 for another `boot_id` and 400 for an invalid `per_second` or
+`notice`.
 ";
 
 /// The objects of the resource of the README.
@@ -129,7 +130,7 @@ fn names_table(example: &Rendered) -> String {
     let secret = format!("{}-b8d49a7d", names::redis("chat"));
     let mut rows = vec![
         [
-            "Server pod; a serial is never used again".to_owned(),
+            "Server pod; serials are never reused".to_owned(),
             code(&names::server_pod("chat", 17)),
         ],
         [
@@ -225,6 +226,21 @@ fn fields<T: JsonSchema>(what: &str) -> Result<String> {
     Ok(format!("\n{what}:\n{}", rows::<T>()?))
 }
 
+/// Values of a field, with the meaning of each.
+fn values<T: JsonSchema>(field: &str) -> Result<String> {
+    let schema = schema_for!(T);
+    let variants = schema.get("oneOf").and_then(Value::as_array);
+    let variants = variants.context("the values are an enum")?.iter();
+    let rows = variants.map(|variant| {
+        let text = |key: &str| variant[key].as_str().unwrap_or_default();
+        [
+            code(text("const")),
+            text("description").trim_end_matches('.').to_owned(),
+        ]
+    });
+    Ok(format!("\n{field}:\n\n{}", table(["value", "meaning"], rows)))
+}
+
 fn rows<T: JsonSchema>() -> Result<String> {
     let schema = schema_for!(T);
     let fields = schema.get("properties").and_then(Value::as_object);
@@ -248,6 +264,8 @@ mod tests {
         let page = page().unwrap();
         for name in [
             "boot_id",
+            "cordoned",
+            "memory",
             "shed_target",
             "per_second",
             "applied_structure",

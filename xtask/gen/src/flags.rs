@@ -52,19 +52,29 @@ wrong command line ends the program with exit code 2 and one line on standard er
 ";
 
 fn row(flag: Flag) -> [String; 5] {
+    // A default that depends on the machine stands at the end of the help, where clap prints the others.
+    let (meaning, computed) = match flag.meaning.rsplit_once(" (default: ") {
+        Some((meaning, default)) => (meaning.to_owned(), default.trim_end_matches(')').to_owned()),
+        None => (flag.meaning, "none".to_owned()),
+    };
     let default = match flag.default {
-        Some(default) if default.is_empty() => String::new(),
+        Some(default) if default.is_empty() => "empty".to_owned(),
         Some(default) => code(&default),
         None if flag.required => "required".to_owned(),
-        None => String::new(),
+        None => computed,
     };
     let words = codes(flag.words.iter().map(String::as_str));
+    let words = if words.is_empty() {
+        "any text".to_owned()
+    } else {
+        words
+    };
     [
         code(&flag.name),
         flag.variable.as_deref().map(code).unwrap_or_default(),
         default,
         flag.valid.unwrap_or(words),
-        flag.meaning,
+        meaning,
     ]
 }
 
@@ -159,8 +169,13 @@ mod tests {
         assert_eq!(format.words, ["json", "text"]);
         let page = page();
         assert_eq!(page.matches("| `--").count(), flags.len());
+        assert!(!page.contains("|  |"), "an empty cell: {page}");
         assert!(
             page.contains("| `--port` | `WSC_PORT` | `8080` | 0 to 65535 |"),
+            "{page}"
+        );
+        assert!(
+            page.contains("| `--shards` | `WSC_SHARDS` | the CPUs of the process, at most 4 |"),
             "{page}"
         );
     }

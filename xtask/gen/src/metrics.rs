@@ -64,7 +64,12 @@ fn row(metric: Metric) -> [String; 4] {
         }
     });
     let labels: Vec<String> = labels.collect();
-    [code(&metric.name), metric.kind, labels.join("; "), metric.help]
+    let labels = if labels.is_empty() {
+        "none".to_owned()
+    } else {
+        labels.join("; ")
+    };
+    [code(&metric.name), metric.kind, labels, metric.help]
 }
 
 /// The metrics of each program, with a child in each family so that its labels show.
@@ -169,6 +174,7 @@ mod tests {
         ];
         let cells = super::row(found[0].clone());
         assert_eq!(cells[2], "`kind`: `w`, `x,y`; `of`");
+        assert_eq!(super::row(found[1].clone())[2], "none");
         let expected = expected.map(|(name, kind, labels, help)| {
             (
                 name.to_owned(),

@@ -2,13 +2,13 @@
 
 use clap::Args;
 
-/// The lives that the simulation of the operator runs through in the unit tier.
+/// What the simulation of the operator runs in the unit tier.
 #[derive(Clone, Copy, Default, Args)]
 pub(crate) struct Simulation {
-    /// Lives of the simulation in the unit tier (default: 500)
+    /// Number of simulated pools in the unit tier, each with its own script (default: 500)
     #[arg(long, requires = "tier", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) lives: Option<u32>,
-    /// Seed of these lives (default: 1)
+    /// Seed of these scripts (default: 1)
     #[arg(long, requires = "tier")]
     pub(crate) seed: Option<u64>,
 }

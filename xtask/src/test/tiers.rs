@@ -178,7 +178,7 @@ fn checked(name: &str, result: &Result<()>) -> Outcome {
     outcome
 }
 
-/// What is in the images; `test e2e image` looks at nothing else.
+/// What is in the images; `test e2e image` checks nothing else.
 fn image_checks(cache: &Cache, images: &images::Images, filter: Option<&str>) -> Outcome {
     let mut total = Outcome::default();
     for (name, result) in images::checks::run(cache, images) {

@@ -41,7 +41,7 @@ async fn a_proxy_that_starts_without_api_server_serves_from_its_mounted_files() 
     api.publish(Some(&newest));
     pod.synced(&newest.backend_set).await.unwrap();
 
-    // It goes, and an agent that starts then knows what this pod knew, not what the mounted files still say.
+    // An agent that starts afterwards uses the configuration that this pod saved, not the older mounted files.
     between.refuse();
     pod.kill_agent().await.unwrap();
     pod.start_agent().unwrap();

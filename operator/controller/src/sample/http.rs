@@ -1,4 +1,4 @@
-//! Bounded requests to pods: no redirect is followed, no answer is trusted to end.
+//! Bounded requests to pods: no redirect is followed, every response is bounded.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,9 +12,9 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-/// Connecting, asking and reading together. A pod that needs longer is no source of data.
+/// Connection, request and response together. A pod that needs longer is no source of data.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
-/// Within a cluster a connection is made in a few milliseconds; a lost node answers nothing.
+/// Within a cluster a connection is made in a few milliseconds; a lost node sends no response.
 const CONNECT_DEADLINE: Duration = Duration::from_millis(300);
 /// Longer than the interval of samples, and shorter than the servers' own limit of 10 s.
 const KEPT_ALIVE: Duration = Duration::from_secs(8);
@@ -22,7 +22,7 @@ const KEPT_ALIVE: Duration = Duration::from_secs(8);
 pub(crate) const STATS_BYTES: usize = 64 << 10;
 /// An agent's `/status` has a line for each of up to 4000 servers.
 pub(crate) const AGENT_BYTES: usize = 1 << 20;
-/// Room for the head of an answer and one piece of its body.
+/// Room for the head of a response and one piece of its body.
 const BUFFER_BYTES: usize = 64 << 10;
 
 /// Why a request to a pod has no result.
@@ -53,7 +53,7 @@ pub(crate) struct PodRequest {
     pub(crate) path: &'static str,
     /// JSON, unless it is empty.
     pub(crate) body: Bytes,
-    /// Most bytes of the answer.
+    /// Most bytes of the response.
     pub(crate) limit: usize,
     pub(crate) keep_alive: bool,
 }
@@ -93,7 +93,7 @@ impl Default for PodClient {
 }
 
 impl PodClient {
-    /// The body of a successful answer.
+    /// The body of a successful response.
     pub(crate) async fn send(&self, request: PodRequest) -> Result<Bytes, RequestError> {
         tokio::time::timeout(DEADLINE, self.exchange(request))
             .await

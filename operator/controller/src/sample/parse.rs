@@ -1,4 +1,4 @@
-//! From the answer of a pod to plausible numbers: whatever is implausible is no answer. Missing is never zero.
+//! From the response of a pod to plausible numbers: an implausible response is rejected. Missing is never zero.
 
 use k8s_openapi::jiff::Timestamp;
 use wsc_contract::agent::{AgentStatus, ServerState, WorkerCounters};
@@ -11,7 +11,7 @@ const LARGEST_COUNT: i64 = 1 << 53;
 /// Ids of processes are far shorter.
 const LONGEST_BOOT_ID_BYTES: usize = 128;
 
-/// Why an answer cannot be used.
+/// Why a response cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AnswerError {
     #[error("invalid response: {0}")]

@@ -1,4 +1,4 @@
-//! Which pod is sampled next, over all clusters: pure decisions. A pod that does not answer is asked less often, and no cluster
+//! Which pod is sampled next, over all clusters: pure decisions. A pod that does not respond is sampled less often, and no cluster
 //! can use up the slots that all share.
 
 #[cfg(test)]
@@ -18,7 +18,7 @@ use crate::identity::{PodName, Uid};
 pub(super) const SLOTS: usize = 512;
 /// Interval of samples, with 10 % of jitter, so that clusters are not sampled at the same time.
 const TICK: Duration = Duration::from_secs(5);
-/// A pod that does not answer is asked after 5, 10, 20, 40 and then 60 s.
+/// A pod that does not respond is sampled after 5, 10, 20, 40 and then 60 s.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// Pods whose connection is kept between two samples. Each costs a file and some KiB.
 const KEPT_ALIVE: usize = 1_024;
@@ -76,7 +76,7 @@ struct Cluster {
     asked: usize,
     /// When it last sent a request, so that equal clusters take turns.
     turn: u64,
-    /// Healthy targets of this round without an answer.
+    /// Healthy targets of this round without a response.
     awaited: HashSet<TargetId>,
 }
 
@@ -90,7 +90,7 @@ struct Entry {
     keep_alive: bool,
     /// It was removed while a request was under way.
     removed: bool,
-    /// It changed while a request was under way: it is asked again at once.
+    /// It changed while a request was under way: it is sampled again at once.
     changed: bool,
 }
 
@@ -101,12 +101,12 @@ enum Phase {
     Asked,
 }
 
-/// Which target of a cluster is asked first.
+/// Which target of a cluster is sampled first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Urgency {
     Healthy,
     Failing,
-    /// Its node is not ready, so an answer is unlikely.
+    /// Its node is not ready, so a response is unlikely.
     NodeLost,
 }
 
@@ -256,7 +256,7 @@ impl Schedule {
     pub(super) fn next(&mut self, now: Instant) -> Option<Question> {
         self.enqueue_due(now);
         let (asked, _, id) = *self.queued.first()?;
-        // Each cluster may use as many slots as it leaves free: many greedy ones share them, and one slot stays for the others.
+        // Each cluster may use as many slots as remain free: many large ones share them, and one slot stays for the others.
         if asked >= self.slots.saturating_sub(self.asked) {
             return None;
         }
@@ -280,7 +280,7 @@ impl Schedule {
         })
     }
 
-    /// A request ended. Returns true if the cluster has news: all healthy pods of the round have answered, or one came back.
+    /// A request ended. Returns true if the cluster has news: all healthy pods of the round have responded, or one recovered.
     pub(super) fn finished(&mut self, question: &Question, answered: bool, now: Instant) -> bool {
         self.asked -= 1;
         self.change_cluster(question.cluster, |cluster| cluster.asked -= 1);

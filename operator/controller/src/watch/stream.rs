@@ -20,7 +20,7 @@ use crate::report::metrics::Metrics;
 /// broken one does not delay the others.
 const FIRST_PAUSE: Duration = Duration::from_millis(300);
 const LONGEST_PAUSE: Duration = Duration::from_millis(2_500);
-/// An optional watch fails for want of permission, which does not change often.
+/// An optional watch fails without permission, which does not change often.
 const LONGEST_OPTIONAL_PAUSE: Duration = Duration::from_mins(3);
 
 /// Called with the clusters that an event concerns.

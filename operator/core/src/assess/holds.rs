@@ -8,7 +8,7 @@ use crate::validate::Mode;
 
 /// Share of the pods without a recent sample that does not hold the others; one pod never does.
 const TOLERATED_PERCENT: usize = 5;
-/// Health is halved by the look at the samples that finds Redis down.
+/// Health is halved by the samples that report Redis as down.
 const SICK_HEALTH: f64 = 0.5;
 
 /// The holds in force now.
@@ -48,7 +48,7 @@ fn conflict(draft: &Draft<'_>) -> Option<Hold> {
 }
 
 fn redis(draft: &Draft<'_>) -> Option<Hold> {
-    // Written by the same look at the samples that halves the budget: half is the first thing that it becomes.
+    // The samples that report Redis as down halve the budget: its first value is a half.
     (draft.memory.budget.health <= SICK_HEALTH).then(|| {
         Hold::new(
             Reason::RedisUnreachable,

@@ -10,7 +10,7 @@ use crate::scale::Limit;
 use crate::validate::Mode;
 use crate::victim::{self, Obstacle, YOUNG};
 
-/// First when the smallest pool is there, from then on as long as anybody serves: scaling and rollouts never turn it.
+/// True once minReplicas pods serve, and from then on while one serves: scaling and rollouts do not change it.
 pub(super) fn available(facts: Facts<'_>) -> Finding {
     let serving = facts.scale.serving;
     let least = facts.draft.cluster.scaling.min_replicas;
@@ -154,14 +154,14 @@ pub(super) fn scaling_active(facts: Facts<'_>) -> Finding {
         .started_at
         .is_some_and(|at| since(at, draft.now) <= FRESH);
     if facts.scale.unknown && just_started {
-        // The operator has started a moment ago and asks the pods right now.
+        // The operator has just started, and its first samples are under way.
         if let Some(before) = facts.unchanged("ScalingActive") {
             return before;
         }
     }
     if let Some(hold) = facts.scale.held() {
         let message = format!(
-            "fewer server pods would do, but the pool is not shrunk: {}",
+            "fewer server pods would be enough, but a hold forbids the scale-down: {}",
             hold.text()
         );
         return finding(true, "Held", &message);
@@ -173,7 +173,7 @@ pub(super) fn scaling_active(facts: Facts<'_>) -> Finding {
     )
 }
 
-/// Whether the wanted number is another than what the connections or the user ask for.
+/// Whether the desired number differs from the recommended one or that of `spec.replicas`.
 pub(super) fn scaling_limited(facts: Facts<'_>) -> Finding {
     let finding =
         |truth: bool, reason: &str, message: &str| Finding::new("ScalingLimited", truth, reason, message);

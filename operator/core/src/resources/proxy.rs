@@ -26,7 +26,7 @@ use crate::validate::ValidCluster;
 
 const TOKEN_FOLDER: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
-/// Tunnels of a proxy that leaves get this long; HAProxy can only cut what is left.
+/// Time of the tunnels of a terminating proxy; HAProxy then closes the rest.
 const GRACE_SECONDS: i64 = 300;
 /// Time for clients to reconnect to the new proxy before the rollout continues with the next one.
 const MIN_READY_SECONDS: i32 = 300;
@@ -290,7 +290,7 @@ fn port(name: &str, number: u16) -> ContainerPort {
     }
 }
 
-/// What an automatic mount would hold, for one container only: the pod itself asks for no token.
+/// What an automatic mount would hold, for one container only: the pod itself has no token.
 fn token_volume() -> Volume {
     let token = VolumeProjection {
         service_account_token: Some(ServiceAccountTokenProjection {

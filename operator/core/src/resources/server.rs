@@ -1,4 +1,4 @@
-//! Server pods, made directly and not by a Deployment: only so can the operator choose which one leaves.
+//! Server pods, made directly and not by a Deployment: so that the operator chooses which one drains.
 
 use k8s_openapi::api::core::v1::{Container, ContainerPort, EnvVar, Pod, Probe};
 use wsc_api::v1alpha1::PodSettings;
@@ -16,9 +16,9 @@ use crate::validate::{RedisTarget, ValidCluster};
 
 /// Name of the container that serves clients.
 pub const CONTAINER: &str = "server";
-/// Of `terminationGracePeriodSeconds`: what is left for the process to end after the last client was asked to move.
+/// Of `terminationGracePeriodSeconds`: what is left for the process to end after the last close frame.
 const EXIT_SECONDS: i64 = 5;
-/// A hung server is not waited for: its clients are cut as soon as the kubelet knows.
+/// Grace period after a failed liveness probe: a hung server closes no connection.
 const HUNG_GRACE_SECONDS: i64 = 5;
 /// The largest value of `disruption.maxMovesPerSecond`.
 const MAX_SHEDS_PER_SECOND: u32 = 10_000;
@@ -57,7 +57,7 @@ pub(crate) fn server_pod(cluster: &ValidCluster, serial: i64, path: &str) -> Pod
     pod
 }
 
-/// What the spec of a live server pod says about clients.
+/// Client port and path of a live server pod.
 pub fn listener(pod: &Pod) -> Listener {
     let mut containers = pod.spec.iter().flat_map(|spec| &spec.containers);
     let Some(server) = containers.find(|container| container.name == CONTAINER) else {

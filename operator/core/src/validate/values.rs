@@ -123,7 +123,7 @@ pub(crate) struct DrainSettings {
 }
 
 impl DrainSettings {
-    /// How clients of a pod that drains are asked to reconnect.
+    /// Close frame for clients of a pod that drains.
     pub(crate) fn notice(&self) -> Notice {
         Notice {
             close_code: self.close_code.get(),

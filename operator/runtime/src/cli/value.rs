@@ -1,4 +1,4 @@
-//! Parsers of values that know what is valid: `--help`, errors and `docs/flags.md` print the same text.
+//! Parsers of values that describe what is valid: `--help`, errors and `docs/flags.md` print the same text.
 
 use std::ffi::OsStr;
 use std::fmt::Display;
@@ -43,6 +43,11 @@ pub fn checked<T>(
         text: valid.into(),
         parse: Arc::new(parse),
     }
+}
+
+/// Any text; what it must be is checked later, beside other values.
+pub fn text(valid: impl Into<String>) -> Valid<String> {
+    checked(valid, |text| Some(text.to_owned()))
 }
 
 /// What the parser of the flag accepts, in words; `None` for words, which clap prints itself, and for any text.

@@ -1,4 +1,4 @@
-//! Is the cluster whole? Cheap enough to be asked before every use.
+//! Checks whether the cluster is complete; cheap enough for every use.
 
 use std::collections::HashSet;
 
@@ -40,10 +40,10 @@ pub fn status(cache: &Cache) -> Result<()> {
     shown(cluster.kubectl()?.args(["get", "nodes,pods", "-A", "-o", "wide"]))
 }
 
-/// An error says what is not as it should be.
+/// An error names what is missing.
 pub(super) fn check(cluster: &Cluster) -> Result<()> {
     let Some(init) = cluster.init() else {
-        bail!("its process 1 is gone")
+        bail!("its process 1 has ended")
     };
     let tree = Tree::read();
     let names = |pid| {
@@ -70,7 +70,7 @@ pub(super) fn check(cluster: &Cluster) -> Result<()> {
             .kubectl()?
             .args(["get", "nodes", "--request-timeout=5s", "-o", READY]),
     ) else {
-        bail!("the API server does not answer");
+        bail!("the API server does not respond");
     };
     let count = ready.split_whitespace().filter(|word| *word == "True").count();
     if count != usize::from(cluster.nodes()) {

@@ -47,7 +47,7 @@ impl Apt {
         let packages = parse_simulation(&simulated);
         for name in names {
             let found = packages.iter().any(|package| package.name == *name);
-            ensure!(found, "apt does not say which version of {name} it would install");
+            ensure!(found, "apt reports no version of {name} to install");
         }
         Ok(packages)
     }

@@ -13,15 +13,15 @@ pub struct PodOptions {
     pub settings: ProxySettings,
     /// Whether fault proxies stand between the agent and both sockets of HAProxy.
     pub faults: bool,
-    /// Where the agent hears of changes.
+    /// The agent's source of changes.
     pub source: Source,
-    /// How often the agent looks without a change.
+    /// Interval between two comparisons without a change.
     pub recheck_ms: u64,
     /// The least time between two reloads.
     pub reload_interval_ms: u64,
 }
 
-/// Where the agent hears of changes.
+/// The agent's source of changes.
 #[derive(Debug, Clone)]
 pub enum Source {
     /// From the mounted files.

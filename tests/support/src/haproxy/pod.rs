@@ -84,7 +84,7 @@ impl ProxyPod {
             folder,
         };
         if pod.options.faults {
-            // HAProxy lives in its own folder then, and finds the agent's files through links.
+            // HAProxy then has its own folder, with links to the agent's files.
             for name in ["servers.state", files::PATHS, files::ORIGINS] {
                 symlink(Path::new("../run").join(name), pod.inner(name))?;
             }
@@ -154,7 +154,7 @@ impl ProxyPod {
     /// Runs the init container.
     ///
     /// # Errors
-    /// If it fails; with what it said.
+    /// If it fails; with its output.
     pub async fn init(&self) -> Result<()> {
         let mut command = self.agent_command("init")?;
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -167,10 +167,10 @@ impl ProxyPod {
         Ok(())
     }
 
-    /// Starts HAProxy, or starts it again, and returns when it answers. From now on it is started again when it ends.
+    /// Starts HAProxy, or starts it again, and returns when it responds. From now on it is started again when it ends.
     ///
     /// # Errors
-    /// If it does not answer.
+    /// If it does not respond.
     pub async fn start_haproxy(&mut self) -> Result<()> {
         match &self.haproxy {
             Some(master) => master.set_wanted(true),
@@ -292,16 +292,16 @@ impl ProxyPod {
     /// A GET of the agent's admin port.
     ///
     /// # Errors
-    /// If it does not answer.
+    /// If it does not respond.
     pub async fn admin(&self, path: &str) -> Result<(StatusCode, String)> {
         let answer = http1::get(self.agent_port.number(), path).await?;
         Ok((answer.status, answer.body))
     }
 
-    /// What the agent says.
+    /// The agent's status.
     ///
     /// # Errors
-    /// If it says nothing, or not what the contract has.
+    /// If there is no response, or it violates the contract.
     pub async fn status(&self) -> Result<AgentStatus> {
         let (code, text) = self.admin("/status").await?;
         if code != StatusCode::OK {
@@ -345,10 +345,10 @@ impl ProxyPod {
         Ok(status)
     }
 
-    /// The answer of the running worker, with no fault in between.
+    /// The reply of the running worker, with no fault in between.
     ///
     /// # Errors
-    /// If it does not answer.
+    /// If it does not respond.
     pub async fn runtime(&self, line: &str) -> Result<String> {
         ask(&self.haproxy_folder().join("haproxy.sock"), line).await
     }
@@ -356,7 +356,7 @@ impl ProxyPod {
     /// The process id of the running worker.
     ///
     /// # Errors
-    /// If it does not answer.
+    /// If it does not respond.
     pub async fn worker_pid(&self) -> Result<u32> {
         Ok(parse_info(&self.runtime("show info").await?)?.pid)
     }
@@ -436,7 +436,7 @@ impl Drop for ProxyPod {
     }
 }
 
-/// A program of ours: where the variable says, or beside the running test, where cargo puts it.
+/// A program of this workspace: at the path in the variable, or beside the running test, where cargo puts it.
 ///
 /// # Errors
 /// If it is nowhere.

@@ -1,4 +1,4 @@
-//! What answers in a pod: the control contract of the server, the status of the proxy's agent.
+//! What responds in a pod: the control contract of the server, the status of the proxy's agent.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
@@ -29,18 +29,18 @@ use super::Shared;
 /// The version that servers and agents report.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// An error as the server answers it.
+/// An error as the server returns it.
 type Refused = (StatusCode, ErrorBody);
 type Answer<T> = Result<T, Refused>;
 
-/// What a server pod says of itself.
+/// The statistics of a server pod.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) connections: u64,
     pub(crate) capacity: u64,
     pub(crate) cordoned: bool,
     pub(crate) shed_total: u64,
-    /// How often it was asked.
+    /// Number of requests.
     pub(crate) asked: u64,
     /// Its process runs.
     runs: bool,
@@ -91,7 +91,7 @@ impl Server {
         }
     }
 
-    /// The control port; a client whose close is requested is gone at once.
+    /// The control port; a client whose close is requested disconnects at once.
     fn control(&mut self, method: &Method, path: &str, body: &[u8]) -> Answer<Stats> {
         match (method.as_str(), path) {
             _ if !self.runs => {
@@ -149,7 +149,7 @@ impl Drop for Stub {
     }
 }
 
-/// Answers at the pod's address what a pod of its kind does; a Redis is never asked.
+/// Responds at the pod's address like a pod of its kind; a Redis receives no request.
 pub(super) async fn start(
     shared: &Arc<Shared>,
     pod: &Pod,
@@ -253,7 +253,7 @@ where
             let http = hyper::server::conn::http1::Builder::new();
             let connection = http.serve_connection(TokioIo::new(stream), service);
             connections.spawn(async move {
-                // A client that goes away early is its own business.
+                // A client that disconnects early is no failure.
                 let _ = connection.await;
             });
         }
