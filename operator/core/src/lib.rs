@@ -33,6 +33,7 @@ mod numbers;
 mod outdated;
 mod pool;
 mod quantity;
+mod reach;
 mod rollout;
 mod scale;
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::budget::Budget;
 use crate::drift::AcceptedDrift;
 use crate::moves::{Counter, Moves};
 use crate::observed::{ChildKey, Drain, Observed, PodState};
+use crate::reach;
 use crate::starts::{Row, Starts};
 
 /// Memory of one cluster. A plan contains the next one; the shell adds what became of its writes.
@@ -53,8 +54,10 @@ pub struct Memory {
 /// What is remembered of one pod.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct PodMemory {
-    /// Since when it has been active and not Ready.
+    /// Since when it has been active and not Ready, or lost.
     pub(crate) unready_since: Option<Timestamp>,
+    /// Neither HAProxy nor the operator reaches it, whatever its Ready condition is.
+    pub(crate) is_lost: bool,
     /// Since when it has been failed or succeeded.
     pub(crate) ended_since: Option<Timestamp>,
     /// Since when it has been draining and empty.
@@ -136,8 +139,6 @@ impl Memory {
         for pod in observed.pods.values() {
             let mut memory = before.remove(&pod.uid).unwrap_or_default();
             let first = |since: Option<Timestamp>, is: bool| is.then(|| since.unwrap_or(now));
-            let unready = pod.state == PodState::Active && !pod.ready;
-            memory.unready_since = first(memory.unready_since, unready);
             memory.ended_since = first(memory.ended_since, pod.has_ended());
             let by_our_clock = |theirs: Timestamp| if is_start { theirs.min(now) } else { now };
             memory.first_seen = memory.first_seen.or(Some(by_our_clock(pod.created)));
@@ -149,6 +150,10 @@ impl Memory {
                 .ready_since
                 .map(|at| if was_restarted { pod.created } else { at });
             memory.first_ready = memory.first_ready.or(first_ready);
+            memory.is_lost = !reach::is_awaited(self.started_at, memory.ready_since, now)
+                && reach::is_lost(pod, observed, now);
+            let unready = pod.state == PodState::Active && (!pod.ready || memory.is_lost);
+            memory.unready_since = first(memory.unready_since, unready);
             self.pods.insert(pod.uid.clone(), memory);
         }
         self.starts.update(revision);

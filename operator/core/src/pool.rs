@@ -5,9 +5,8 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use crate::memory::{Memory, PodMemory};
 use crate::numbers::since;
 use crate::observed::{DrainReason, Observed, PodState, PodView, Sample};
+use crate::reach::{self, FRESH};
 
-/// A sample that is older is stale: three ticks.
-pub(crate) const FRESH: SignedDuration = SignedDuration::from_secs(15);
 /// Data that is older is no data.
 const NO_DATA: SignedDuration = SignedDuration::from_secs(150);
 /// Clients that lost their connection have reconnected after this time.
@@ -24,7 +23,7 @@ pub(crate) enum Role {
     Starting,
     /// In rotation, and capacity.
     Serving,
-    /// In rotation by its label, but unreachable: no capacity.
+    /// In rotation by its label, but neither Ready nor reachable: no capacity.
     Broken,
     /// Cordoned, shedding or being removed.
     Draining,
@@ -191,11 +190,10 @@ fn member<'a>(
     let known = newest.filter(|sample| since(sample.at, now) <= NO_DATA);
     let times = memory.pods.get(&view.uid);
     let ready_since = times.and_then(|pod| pod.ready_since);
-    let expected_since = memory.started_at.max(ready_since);
-    let freshness = match (sample, expected_since) {
-        (Some(_), _) => Freshness::Fresh,
-        (None, Some(at)) if since(at, now) <= FRESH => Freshness::Awaited,
-        (None, _) => Freshness::Stale,
+    let freshness = match sample {
+        Some(_) => Freshness::Fresh,
+        None if reach::is_awaited(memory.started_at, ready_since, now) => Freshness::Awaited,
+        None => Freshness::Stale,
     };
     let role = role(view, observed, memory, now);
     Member {
@@ -205,14 +203,14 @@ fn member<'a>(
         sample,
         freshness,
         known: known.map(|sample| connections(sample, role, now)),
-        sessions: sessions(view, observed),
+        sessions: reach::sessions(view, observed),
         capacity: known
             .map(|sample| sample.capacity)
             .filter(|capacity| *capacity > 0),
         first_seen: times.and_then(|pod| pod.first_seen).unwrap_or(now),
         ready_since,
         current: view.template_hash == revision,
-        in_grace: role == Role::Serving && !view.ready && (view.node_ready || !is_up(view, observed)),
+        in_grace: role == Role::Serving && !view.ready && (view.node_ready || !reach::is_up(view, observed)),
         wait: (role == Role::Starting).then(|| wait(view, sample)).flatten(),
         late: false,
     }
@@ -272,33 +270,16 @@ fn role(view: &PodView, observed: &Observed, memory: &Memory, now: Timestamp) ->
     if view.state == PodState::Starting && !view.ready {
         return Role::Starting;
     }
-    let unready_since = memory.pods.get(&view.uid).and_then(|pod| pod.unready_since);
+    let times = memory.pods.get(&view.uid);
+    if times.is_some_and(|pod| pod.is_lost) {
+        return Role::Broken;
+    }
+    let unready_since = times.and_then(|pod| pod.unready_since);
     let briefly = unready_since.is_none_or(|at| since(at, now) <= UNREADY_GRACE);
     // Kubelet down is not pod down: what HAProxy finds up serves.
-    if (view.node_ready && (view.ready || briefly)) || is_up(view, observed) {
+    if (view.node_ready && (view.ready || briefly)) || reach::is_up(view, observed) {
         Role::Serving
     } else {
         Role::Broken
     }
-}
-
-fn sessions(view: &PodView, observed: &Observed) -> Option<i64> {
-    let mut proxies = observed
-        .proxies
-        .iter()
-        .filter(|proxy| !proxy.terminating)
-        .peekable();
-    proxies.peek()?;
-    let counts = proxies.map(|proxy| {
-        let server = proxy.agent.as_ref()?.servers.get(&view.name);
-        Some(server.map_or(0, |server| server.sessions))
-    });
-    counts.sum()
-}
-
-fn is_up(view: &PodView, observed: &Observed) -> bool {
-    let agents = observed.proxies.iter().filter_map(|proxy| proxy.agent.as_ref());
-    agents
-        .filter_map(|agent| agent.servers.get(&view.name))
-        .any(|server| server.up && !server.maint)
 }

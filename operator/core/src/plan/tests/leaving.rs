@@ -54,6 +54,51 @@ fn pods_that_are_deleted_or_on_lost_nodes_are_replaced_and_one_that_haproxy_find
     assert_eq!(plan.create_pods.len(), 1, "nobody finds it up");
 }
 
+/// The kubelet reports a pod Ready until its node has missed heartbeats for 40 s or more.
+#[test]
+fn a_ready_pod_that_does_not_respond_is_replaced_when_every_proxy_finds_it_down() {
+    let created = |down: &[usize], responds: bool| {
+        let mut scene = Scene::running(BOUNDS, &[40, 50, 40]);
+        for proxy in down {
+            scene.agent(*proxy).servers.get_mut("chat-0").unwrap().up = false;
+        }
+        let last = scene.said(0).at;
+        let mut created = Vec::new();
+        for _ in 0..4 {
+            scene.now += SignedDuration::from_secs(5);
+            scene.sample();
+            if !responds {
+                scene.said(0).at = last;
+            }
+            created.push(scene.step(0).create_pods.len());
+        }
+        created
+    };
+    assert_eq!(created(&[0, 1], false), [0, 0, 0, 1], "stale after 15 s");
+    assert_eq!(created(&[0, 1], true), [0; 4], "its server responds");
+    assert_eq!(created(&[0], false), [0; 4], "a proxy finds it up");
+    assert_eq!(created(&[], false), [0; 4]);
+}
+
+#[test]
+fn a_new_pod_that_the_proxies_have_not_found_up_yet_is_not_replaced() {
+    let mut scene = Scene::running(BOUNDS, &[40, 50, 40]);
+    scene.pod(0).ready = false;
+    scene.tick(5);
+    scene.pod(0).ready = true;
+    scene.pod(0).ready_since = Some(scene.now);
+    for proxy in 0..2 {
+        scene.agent(proxy).servers.get_mut("chat-0").unwrap().up = false;
+    }
+    let last = scene.said(0).at - SignedDuration::from_mins(1);
+    for _ in 0..3 {
+        scene.now += SignedDuration::from_secs(5);
+        scene.sample();
+        scene.said(0).at = last;
+        assert!(scene.step(0).create_pods.is_empty());
+    }
+}
+
 /// HAProxy's answer may be older than what the kubelet says.
 #[test]
 fn no_drain_relies_on_a_pod_that_is_not_ready_at_the_moment() {
