@@ -11,6 +11,7 @@ use crate::audit;
 use crate::bench::{self, BenchArgs};
 use crate::demo::{self, DemoArgs};
 use crate::release::{self, ReleaseArgs};
+use crate::sim::{self, SimArgs};
 use crate::test::{self, Tier};
 use wsc_environment::cache::Cache;
 use wsc_environment::cluster::{self, Cluster};
@@ -39,6 +40,8 @@ enum Command {
     /// Run benchmarks beside a floor and peers
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// Simulate a day of clients under the operator's decisions, beside the rules of the HPA
+    Sim(SimArgs),
     /// Write the CRD and the reference pages: fields, contracts, flags, metrics
     Gen(GenArgs),
     /// Write tests/releases/VERSION, which later versions are tested against
@@ -113,6 +116,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Cluster(command) => return cluster(command),
         Command::Images(args) => images::run(args.export.as_deref())?,
         Command::Bench(BenchCommand::Server(args)) => return bench::server(&args),
+        Command::Sim(args) => return sim::run(&args),
         Command::Gen(args) => return generate(&args),
         Command::ReleaseSnapshot(args) => return release::run(&args),
         Command::Audit => return audit::run(),

@@ -9,7 +9,9 @@ mod audit;
 mod bench;
 mod commands;
 mod demo;
+mod publish;
 mod release;
+mod sim;
 mod test;
 
 use std::process::ExitCode;

@@ -140,7 +140,7 @@ impl Child {
     }
 
     /// The object as JSON. Structs of strings, numbers, lists and maps always serialize.
-    pub(crate) fn to_json(&self) -> Value {
+    pub fn to_json(&self) -> Value {
         let json = match self {
             Self::ServiceAccount(object) => serde_json::to_value(object),
             Self::Role(object) => serde_json::to_value(object),

@@ -19,3 +19,4 @@ pub mod ports;
 pub mod redis;
 pub mod server;
 pub mod sockets;
+pub mod svg;
