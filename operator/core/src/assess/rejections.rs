@@ -9,7 +9,7 @@ use crate::draft::Draft;
 use crate::moves::Counter;
 use crate::numbers::{signed, since};
 use crate::observed::{AgentView, Sample};
-use crate::pool::{Member, Pool, Role};
+use crate::pool::{Freshness, Member, Pool, Role};
 use crate::validate::ValidCluster;
 
 /// A shorter stabilization window is too short for clients that retry.
@@ -33,6 +33,8 @@ pub(super) fn update(draft: &mut Draft<'_>, pool: &Pool<'_>) -> Rejections {
     }
     let (mut by_servers, mut serving, mut closed) = (0_i64, 0, 0);
     for member in &pool.members {
+        // A new pod accepts clients, as far as is known.
+        serving += usize::from(member.role == Role::Serving && member.freshness == Freshness::Awaited);
         let Some(sample) = member.sample else {
             continue;
         };

@@ -1,20 +1,23 @@
-//! Pods that offer less than the resource says.
+//! Pods that offer less than the resource says: short of memory, or with few open files.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
+use wsc_contract::control::Rejects;
 use wsc_testing::cluster::eventually;
 
-use crate::support::environment::{READY, TestEnv};
+use crate::support::environment::{READY, TestEnv, find};
 
 /// Several samples of each pod, and several passes.
 const STEADY: Duration = Duration::from_secs(20);
+/// A pod that accepted no more connections holds the scale-down for a minute, counted from its last sample that said so.
+const HELD: Duration = Duration::from_secs(50);
 
-fn spec() -> Value {
+fn spec(least: u32) -> Value {
     json!({
         "scaling": {
-            "minReplicas": 3, "maxReplicas": 20, "buffer": 0,
+            "minReplicas": least, "maxReplicas": 20, "buffer": 0,
             "behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}},
         },
         "drain": {"naturalSeconds": 0},
@@ -40,10 +43,40 @@ async fn stays(env: &TestEnv, desired: u64) -> Result<()> {
 }
 
 #[tokio::test]
+async fn pool_short_of_memory_grows_and_stays() {
+    let env = TestEnv::new("short").await;
+    let _operator = env.operator();
+    env.create("chat", &spec(2)).await.unwrap();
+    env.settled("chat").await.unwrap();
+    env.pods
+        .each(|_, server| (server.connections, server.rejects) = (50, Some(Rejects::Memory)));
+    // 75 % of two times 50 are too few for 100 clients.
+    env.until("chat", "the pool grows", |chat| chat["status"]["replicas"] == 3)
+        .await
+        .unwrap();
+    // Without clients two would do.
+    env.pods.each(|_, server| server.connections = 0);
+    stays(&env, 3).await.unwrap();
+    let chat = env.get("chat").await.unwrap();
+    let active = find(&chat, "ScalingActive");
+    assert_eq!(active["reason"], "Held", "{active}");
+    let roomy = Instant::now();
+    env.pods.each(|_, server| server.rejects = None);
+    env.until("chat", "the pool shrinks", |chat| {
+        chat["status"]["desiredReplicas"] == 2
+    })
+    .await
+    .unwrap();
+    let held = roomy.elapsed();
+    assert!(held >= HELD, "shrunk after {held:?}");
+    env.judge();
+}
+
+#[tokio::test]
 async fn pod_with_few_files_does_not_grow_the_pool() {
     let env = TestEnv::new("files").await;
     let _operator = env.operator();
-    env.create("chat", &spec()).await.unwrap();
+    env.create("chat", &spec(3)).await.unwrap();
     env.settled("chat").await.unwrap();
     // By the file limit of 1024.
     let mut files = vec![(500, 768)];

@@ -1,5 +1,7 @@
 //! What pods really take: less than the resource says where memory or files are short.
 
+use k8s_openapi::jiff::SignedDuration;
+
 use super::scene::{BOUNDS, Scene};
 use super::tell::{changes_no_pod, condition, marked, tell};
 use crate::observed::PodState;
@@ -20,6 +22,30 @@ fn a_pool_that_is_short_of_memory_grows() {
         "nine at 75 % of 50 clients, and the buffer"
     );
     assert_eq!(plan.create_pods.len(), 1);
+}
+
+#[test]
+fn pool_waits_for_sample_of_new_pod() {
+    let bounds = "scaling: {minReplicas: 2, maxReplicas: 20, buffer: 0}";
+    let mut scene = Scene::running(bounds, &[50; 2]);
+    for serial in 0..2 {
+        scene.said(serial).admits = false;
+    }
+    let plan = scene.tick(5);
+    assert_eq!(plan.create_pods.len(), 1, "75 % of two times 50 are too few");
+    scene.adopt(&plan);
+    let now = scene.now + SignedDuration::from_secs(5);
+    let pod = scene.pod(2);
+    (pod.ready, pod.ready_since) = (true, Some(now));
+    let plan = scene.tick(5);
+    assert_eq!(plan.status.desired_replicas, 3, "its first sample is due");
+    assert_eq!(plan.create_pods.len(), 0);
+    scene.adopt(&plan);
+    let plan = scene.tick(16);
+    assert_eq!(
+        plan.status.desired_replicas, 4,
+        "a pod without samples may reject clients too"
+    );
 }
 
 #[test]

@@ -17,7 +17,7 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 use wsc_contract::agent::{AgentStatus, ServerStatus};
-use wsc_contract::control::{Broker, ErrorBody, Shed, Stats};
+use wsc_contract::control::{Broker, ErrorBody, Rejects, Shed, Stats};
 use wsc_contract::files::{BACKENDS, SETTINGS};
 use wsc_contract::labels::{self, Component};
 use wsc_contract::{names, paths, ports};
@@ -39,6 +39,8 @@ pub(crate) struct Server {
     pub(crate) connections: u64,
     pub(crate) capacity: u64,
     pub(crate) cordoned: bool,
+    /// Why it accepts no more connections.
+    pub(crate) rejects: Option<Rejects>,
     pub(crate) shed_total: u64,
     /// Number of requests.
     pub(crate) asked: u64,
@@ -57,6 +59,7 @@ impl Server {
             connections: 0,
             capacity: 10_000,
             cordoned: false,
+            rejects: None,
             shed_total: 0,
             asked: 0,
             runs: true,
@@ -81,6 +84,7 @@ impl Server {
             connections: self.connections,
             capacity: self.capacity,
             cordoned: self.cordoned,
+            rejects: self.rejects.or(self.cordoned.then_some(Rejects::Cordoned)),
             shed_total: self.shed_total,
             shed_target: self.shed_total,
             broker: Broker {
