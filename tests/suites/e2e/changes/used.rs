@@ -24,7 +24,7 @@ const BUCKET: usize = 5 * BUDGET;
 const SLACK: usize = 1;
 
 /// The part of the spec by which moves can be told from closes without a budget.
-fn moves() -> String {
+pub(super) fn moves() -> String {
     format!(
         "
 drain: {{naturalSeconds: 0, deadlineSeconds: 600, notice: {{jitterSeconds: 5}}}}
@@ -133,7 +133,7 @@ pub(super) fn is_settled(wsc: &WebSocketCluster) -> bool {
 }
 
 /// Each server was reached at the first try, and no client was refused.
-async fn no_retries(env: &TestEnv, name: &str) -> Result<()> {
+pub(super) async fn no_retries(env: &TestEnv, name: &str) -> Result<()> {
     for agent in env.agents(name).await? {
         let status: AgentStatus = serde_json::from_value(agent)?;
         let counted = status.worker.as_ref().context("no counters")?;
