@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::OnChange;
-use gate::Gate;
+use gate::{Complaint, Gate};
 
 #[derive(Deserialize)]
 struct Cases {
@@ -16,12 +16,26 @@ struct Cases {
     unknown_fields: Vec<Case>,
     strings: Vec<Strings>,
     names: Examples,
+    updates: Vec<Update>,
 }
 
 #[derive(Deserialize)]
 struct Case {
     schema: String,
     spec: Value,
+}
+
+#[derive(Deserialize)]
+struct Update {
+    field: Option<String>,
+    from: Value,
+    to: Value,
+}
+
+impl Update {
+    fn complaints(&self, gate: &Gate) -> Vec<Complaint> {
+        gate.update(&resource("chat", &self.from), &resource("chat", &self.to))
+    }
 }
 
 #[derive(Deserialize)]
@@ -142,6 +156,22 @@ fn good_specs_pass() {
     }
 }
 
+#[test]
+fn changes_that_a_rule_forbids_are_refused_and_others_are_not() {
+    let gate = Gate::new();
+    for update in cases().updates {
+        let complaints = update.complaints(&gate);
+        let paths: Vec<_> = complaints.iter().map(|complaint| &complaint.path).collect();
+        assert_eq!(
+            paths,
+            Vec::from_iter(&update.field),
+            "{} to {}",
+            update.from,
+            update.to
+        );
+    }
+}
+
 /// A rule that cannot be read would refuse everything, and one in a place that is not looked at nothing.
 #[test]
 fn every_rule_has_a_case_that_breaks_it() {
@@ -163,6 +193,8 @@ fn every_rule_has_a_case_that_breaks_it() {
         let complaints = gate.complaints(&resource(name, &spec));
         complaints.into_iter().map(|complaint| complaint.message)
     }));
+    let updates = cases.updates.iter().flat_map(|update| update.complaints(&gate));
+    broken.extend(updates.map(|complaint| complaint.message));
     for message in gate.rules() {
         assert!(broken.contains(&message), "no case breaks: {message}");
     }

@@ -1,5 +1,6 @@
 //! The real operator, out of the cluster and with the permissions of the chart, in front of stand-in pods.
 
+mod autoscaler;
 mod capacity;
 mod children;
 mod crashes;

@@ -47,16 +47,22 @@ impl Gate {
             .iter()
             .all(|complaint| complaint.message.starts_with(MISMATCH))
         {
-            complaints.extend(self.broken_rules(resource));
+            complaints.extend(self.broken_rules(resource, None));
         }
         complaints
     }
 
-    fn broken_rules(&self, resource: &Value) -> Vec<Complaint> {
+    /// What the rules complain about when a resource is changed.
+    pub(super) fn update(&self, old: &Value, new: &Value) -> Vec<Complaint> {
+        self.broken_rules(new, Some(old))
+    }
+
+    fn broken_rules(&self, resource: &Value, old: Option<&Value>) -> Vec<Complaint> {
         let whole = apply_defaults(&self.schema, resource);
+        let old = old.map(|old| apply_defaults(&self.schema, old));
         let mut schema = self.schema.clone();
         answer_types(&mut schema, &whole);
-        let errors = Validator::new().validate(&schema, &whole, None);
+        let errors = Validator::new().validate(&schema, &whole, old.as_ref());
         let errors = errors.err().map(kube::core::cel::ValidationErrors::into_vec);
         errors
             .unwrap_or_default()

@@ -41,6 +41,11 @@ use crate::on_change::OnChange;
     validation = Rule::new("self.spec.scaling.mode != 'Replicas' || has(self.spec.replicas)")
         .message("spec.replicas is required in scaling.mode Replicas: at a change of the mode, set it to status.desiredReplicas")
         .field_path(".spec.replicas"),
+    // Only at a change: release 0.1.0 stored a default. Without it, `kubectl scale` succeeds and has no effect.
+    validation = Rule::new("self.spec.scaling.mode == 'Replicas' || !has(self.spec.replicas) || \
+            oldSelf.spec.scaling.mode != 'Replicas' && has(oldSelf.spec.replicas) && self.spec.replicas == oldSelf.spec.replicas")
+        .message("spec.replicas has no effect unless scaling.mode is Replicas: remove it, and change scaling.minReplicas or maxReplicas instead")
+        .field_path(".spec.replicas"),
     validation = Rule::new("size(self.metadata.name) <= 40")
         .message("metadata.name must be at most 40 characters long: the names of its pods and Services are made from it"),
     validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
@@ -51,7 +56,7 @@ use crate::on_change::OnChange;
 #[serde(rename_all = "camelCase")]
 pub struct WebSocketClusterSpec {
     /// Number of server pods in `scaling.mode: Replicas`, clamped to `minReplicas` and `maxReplicas`; written by `kubectl scale` and
-    /// autoscalers. Mode `Replicas` needs it, and mode `Connections` ignores it.
+    /// autoscalers. Mode `Connections` rejects its change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 2000), extend("x-on-change" = OnChange::ScalesServers))]
     pub replicas: Option<i32>,

@@ -121,6 +121,10 @@ async fn kubectl_scale_writes_spec_replicas_and_nothing_else() {
     chat(&cluster, &namespace).await;
     put_status(&cluster, &namespace).await;
     let chat_path = path(namespace.name(), "chat");
+    let scale = ["scale", "wsc/chat", "--replicas=5"];
+    let failed = kubectl(&cluster, &namespace, &scale).await.unwrap_err();
+    let failed = failed.to_string();
+    assert!(failed.contains("spec.replicas has no effect"), "{failed}");
     let mode = |replicas: Value| json!({"spec": {"scaling": {"mode": "Replicas"}, "replicas": replicas}});
     let refused = send(&cluster, Method::PATCH, &chat_path, Some(&mode(Value::Null)))
         .await
@@ -137,9 +141,7 @@ async fn kubectl_scale_writes_spec_replicas_and_nothing_else() {
         .await
         .unwrap()
         .unwrap();
-    kubectl(&cluster, &namespace, &["scale", "wsc/chat", "--replicas=5"])
-        .await
-        .unwrap();
+    kubectl(&cluster, &namespace, &scale).await.unwrap();
     let after = send(&cluster, Method::GET, &path(namespace.name(), "chat"), None)
         .await
         .unwrap()
