@@ -32,19 +32,30 @@ async fn livez(State(context): State<Arc<Context>>) -> Response {
     }))
 }
 
-/// Succeeds once every kind was listed: from then on resources are reconciled.
+/// Succeeds once every kind was listed in a namespace: from then on its resources are reconciled. Another namespace without a Role does
+/// not stop that.
 async fn readyz(State(context): State<Arc<Context>>) -> Response {
-    let synced = context.world.synced();
+    let scopes = context.world.scopes();
+    let waiting = scopes.iter().map(|scope| (scope.name(), scope.missing()));
+    let waiting: Vec<_> = waiting.filter(|(_, kinds)| !kinds.is_empty()).collect();
+    let texts = waiting
+        .iter()
+        .map(|(namespace, kinds)| format!("{}: not listed in {namespace}", kinds.join(", ")));
+    let is_ready = waiting.len() < scopes.len();
     probe_response(
-        synced
+        is_ready
             .then_some(())
-            .ok_or("initial lists are not complete; see the log"),
+            .ok_or_else(|| texts.collect::<Vec<_>>().join("; ")),
     )
 }
 
 async fn metrics(State(context): State<Arc<Context>>) -> Response {
     for (path, age) in context.world.liveness().ages(Instant::now()) {
         context.metrics.watch_age(path, age);
+    }
+    for scope in context.world.scopes() {
+        let is_synced = scope.missing().is_empty();
+        context.metrics.synced(scope.name(), is_synced);
     }
     metrics_response(context.metrics.registry())
 }

@@ -1,13 +1,18 @@
-//! Calls to the API server: each has a deadline, each write is counted.
+//! Calls to the API server: each waits for its turn and has a deadline, each write is counted.
+
+pub(crate) mod limit;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use kube::api::{ApiResource, DynamicObject};
 use kube::{Api, Client};
+use wsc_api::v1alpha1::WebSocketCluster;
 
 use crate::error::Error;
 use crate::identity::Namespace;
 use crate::report::metrics::Metrics;
+use limit::Limiter;
 
 /// A healthy API server answers in milliseconds. The client itself has no deadline.
 pub(crate) const CALL_DEADLINE: Duration = Duration::from_secs(10);
@@ -42,15 +47,26 @@ impl<K> Kind for K where
 pub(crate) struct ApiServer {
     client: Client,
     metrics: Arc<Metrics>,
+    limiter: Arc<Limiter>,
 }
 
 impl ApiServer {
-    pub(crate) fn new(client: Client, metrics: Arc<Metrics>) -> Self {
-        Self { client, metrics }
+    pub(crate) fn new(client: Client, metrics: Arc<Metrics>, limiter: Arc<Limiter>) -> Self {
+        Self {
+            client,
+            metrics,
+            limiter,
+        }
     }
 
     pub(crate) fn objects<K: Kind>(&self, namespace: &Namespace) -> Api<K> {
         Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// Resources as JSON, whatever their schema.
+    pub(crate) fn untyped_clusters(&self, namespace: &Namespace) -> Api<DynamicObject> {
+        let resource = ApiResource::erase::<WebSocketCluster>(&());
+        Api::namespaced_with(self.client.clone(), namespace, &resource)
     }
 
     /// Waits for a read, but not longer than [`CALL_DEADLINE`].
@@ -59,6 +75,7 @@ impl ApiServer {
         what: &str,
         call: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, Error> {
+        self.limiter.admit().await;
         bounded(what, call).await
     }
 
@@ -70,6 +87,7 @@ impl ApiServer {
         name: &str,
         call: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, Error> {
+        self.limiter.admit().await;
         let result = bounded(&format!("{verb} {kind} {name}"), call).await;
         let outcome = match &result {
             Ok(_) => "ok",

@@ -1,134 +1,180 @@
 //! Applies a plan in one fixed order. A failed step does not prevent the others, except those that depend on it; the next pass
 //! plans again what was missed.
 
+mod applied;
 mod children;
 mod pods;
 mod revision;
 mod secret;
 mod target;
 
-use k8s_openapi::jiff::Timestamp;
-use wsc_core::memory::Memory;
-use wsc_core::plan::{ControlCall, ControlVerb, Plan};
+#[cfg(test)]
+mod tests;
 
-use crate::error::{Error, describe};
+use std::collections::BTreeSet;
+
+use futures::{StreamExt, stream};
+use k8s_openapi::api::core::v1::Pod;
+use wsc_api::v1alpha1::WebSocketClusterStatus;
+use wsc_contract::{labels, names};
+use wsc_core::observed::{ChildKey, ChildKind};
+use wsc_core::plan::{ControlCall, ControlVerb, Plan, PodDelete, PodMark};
+
+use crate::clock;
 use crate::state::State;
 use crate::status;
-pub(crate) use revision::record;
-use secret::Found;
+pub(crate) use applied::Applied;
 pub(crate) use target::Target;
 
-/// The result of applying a plan.
-#[derive(Debug, Default)]
-pub(crate) struct Applied {
-    /// Steps that failed, in order.
-    pub(crate) errors: Vec<Error>,
-    /// Connections that pods have newly accepted to move.
-    pub(crate) granted: i64,
-}
+/// Marks or deletes of one cluster that are under way at the same time.
+const POD_WRITES: usize = 8;
 
-/// Applies a plan. `events`, `holds`, `decisions` and `recheck_after` are the caller's.
+/// Applies a plan. Some fields are those of a function that takes all of it; `events`, `holds`, `decisions`, `recheck_after` and
+/// `is_quiet` are the caller's. The memory is written first and corrected as each step ends: a pass that is given up remembers what it did.
 pub(crate) async fn apply(target: &Target<'_>, plan: &Plan, state: &mut State) -> Applied {
     let Plan {
-        apply,
+        apply: _,
         remove,
-        create_redis_secret,
-        check_redis_secret,
+        create_redis_secret: _,
+        check_redis_secret: _,
         reserve_serials,
         create_pods,
         mark_pods,
         calls,
         delete_pods,
-        status,
+        status: _,
         memory,
         events: _,
         holds: _,
         decisions: _,
         recheck_after: _,
+        is_quiet: _,
     } = plan;
     let mut applied = Applied::default();
-    let mut memory = memory.clone();
-    // Before the children, because the Redis Deployment mounts it.
-    let secret = secret::step(target, create_redis_secret.as_deref(), *check_redis_secret);
-    match secret.await {
-        Ok(Found::Lost) => memory.redis_secret_lost(),
-        Ok(Found::Exists) => {}
-        Err(error) => applied.errors.push(error),
-    }
-    for child in apply {
-        // On the heap: it holds an object of each kind.
-        applied.note(Box::pin(children::apply(target, child, &mut memory, state)).await);
-    }
+    let marked = mark_pods.iter().map(|mark| mark.uid.clone());
+    let written = marked.chain(delete_pods.iter().map(|pod| pod.uid.clone()));
+    state.begin(memory.clone(), written);
+    // First: a settled resource has its record.
+    revision::record(target, state, &mut applied).await;
+    let has_secret = secret::step(target, plan, state, &mut applied).await;
+    apply_children(target, plan, has_secret, state, &mut applied).await;
     for key in remove {
-        applied.note(children::remove(target, key).await);
+        let result = children::remove(target, key).await;
+        applied.child(state, key, None, result);
     }
-    let (mut refused, mut accepted) = (None, false);
-    let mut target_resource = target.resource.clone();
+    let mut resource = target.resource.clone();
     let reserved = match reserve_serials {
         None => Ok(()),
-        Some(end) => pods::reserve(target, status, *end, &mut target_resource, state).await,
+        Some(end) => {
+            let status = status_now(target, plan, state);
+            pods::reserve(target, &status, *end, &mut resource, state).await
+        }
     };
     match reserved {
-        Ok(()) => {
-            for result in pods::create(target, create_pods, state).await {
-                refused = result.as_ref().err().and_then(refusal).or(refused);
-                accepted |= result.is_ok();
-                applied.note(result);
-            }
-        }
+        Ok(()) => create(target, create_pods, state, &mut applied).await,
         // Another operator may have reserved the same serials: without a reservation nothing is created.
         Err(error) => applied.errors.push(error),
     }
-    for mark in mark_pods {
-        let result = pods::mark(target, mark).await;
-        applied.note_pod(result, &mark.uid, &mut memory);
-    }
-    call(target, calls, &mut applied).await;
-    for pod in delete_pods {
-        let result = pods::delete(target, pod).await;
-        applied.note_pod(result, &pod.uid, &mut memory);
-    }
-    if let Some(wanted) = wsc_core::status::update(target_resource.status.as_ref(), status) {
-        let written = status::put(target.context, target.key, &target_resource, &wanted, state).await;
+    let unmarked = mark(target, mark_pods, state, &mut applied).await;
+    call(target, calls, &unmarked, &mut applied).await;
+    delete(target, delete_pods, state, &mut applied).await;
+    // Last, because it reports what became of everything above.
+    let status = status_now(target, plan, state);
+    if let Some(wanted) = wsc_core::status::update(resource.status.as_ref(), &status) {
+        let written = status::put(target.context, target.key, &resource, &wanted, state).await;
         applied.note(written.map(|_| ()));
     }
-    if let Some(reason) = refused {
-        memory.creates_rejected(reason, Timestamp::now());
-    } else if accepted {
-        memory.creates_accepted();
-    }
-    state.memory = memory;
     applied
 }
 
-/// Why the API server rejected a pod, in its words: a quota, a policy or an invalid field. An immediate retry is no use.
-fn refusal(error: &Error) -> Option<String> {
-    match error {
-        Error::Api { source, .. } if matches!(error.category(), "invalid" | "forbidden") => {
-            Some(describe(source))
+fn status_now(target: &Target<'_>, plan: &Plan, state: &State) -> WebSocketClusterStatus {
+    wsc_core::status::applied(plan, &state.memory, target.observed, clock::now())
+}
+
+/// Applies children. The Deployment of Redis waits for the Secret that it mounts.
+async fn apply_children(
+    target: &Target<'_>,
+    plan: &Plan,
+    has_secret: bool,
+    state: &mut State,
+    applied: &mut Applied,
+) {
+    let redis = ChildKey {
+        kind: ChildKind::Deployment,
+        name: names::redis(&target.cluster.name),
+    };
+    for child in &plan.apply {
+        let key = child.key();
+        if key == redis && !has_secret {
+            continue;
         }
-        _ => None,
+        // On the heap: it holds an object of each kind.
+        let result = Box::pin(children::apply(target, child, state)).await;
+        let annotations = child.metadata().annotations.as_ref();
+        let hash = annotations.and_then(|annotations| annotations.get(labels::APPLIED_HASH));
+        applied.child(state, &key, hash, result);
     }
 }
 
-impl Applied {
-    pub(crate) fn note(&mut self, result: Result<(), Error>) {
-        if let Err(error) = result {
-            self.errors.push(error);
+/// Creates pods. Whatever prevents it, the next attempt is delayed.
+async fn create(target: &Target<'_>, pods: &[Pod], state: &mut State, applied: &mut Applied) {
+    let mut refused = None;
+    let mut created = false;
+    for (name, result) in pods::create(target, pods, state).await {
+        match &result {
+            Ok(()) => created = true,
+            Err(error) => refused = error.problem().map(|problem| (name, problem)).or(refused),
         }
+        applied.note(result);
     }
+    let now = clock::now();
+    match refused {
+        Some((name, problem)) => state.memory.creates_rejected(&name, problem, now),
+        None if created => state.memory.creates_accepted(),
+        None => {}
+    }
+}
 
-    /// A failed write must not count as done.
-    fn note_pod(&mut self, result: Result<(), Error>, uid: &str, memory: &mut Memory) {
+/// Marks pods, some at a time, and returns the uids of those that are not marked.
+async fn mark(
+    target: &Target<'_>,
+    marks: &[PodMark],
+    state: &mut State,
+    applied: &mut Applied,
+) -> BTreeSet<String> {
+    let mut unmarked = BTreeSet::new();
+    let writes = marks
+        .iter()
+        .map(|mark| async move { (mark, pods::mark(target, mark).await) });
+    let mut writes = stream::iter(writes.collect::<Vec<_>>()).buffer_unordered(POD_WRITES);
+    while let Some((mark, result)) = writes.next().await {
         if result.is_err() {
-            memory.write_failed(uid);
+            unmarked.insert(mark.uid.clone());
         }
-        self.note(result);
+        applied.pod(state, &mark.name, &mark.uid, result);
+    }
+    unmarked
+}
+
+async fn delete(target: &Target<'_>, pods: &[PodDelete], state: &mut State, applied: &mut Applied) {
+    let writes = pods
+        .iter()
+        .map(|pod| async move { (pod, pods::delete(target, pod).await) });
+    let mut writes = stream::iter(writes.collect::<Vec<_>>()).buffer_unordered(POD_WRITES);
+    while let Some((pod, result)) = writes.next().await {
+        applied.pod(state, &pod.name, &pod.uid, result);
     }
 }
 
-async fn call(target: &Target<'_>, calls: &[ControlCall], applied: &mut Applied) {
-    for (call, result) in target.context.control.call_all(calls.to_vec()).await {
+/// Calls pods. One without its mark keeps its state, because the next operator reads only the mark.
+async fn call(
+    target: &Target<'_>,
+    calls: &[ControlCall],
+    unmarked: &BTreeSet<String>,
+    applied: &mut Applied,
+) {
+    let calls = calls.iter().filter(|call| !unmarked.contains(&call.pod_uid));
+    for (call, result) in target.context.control.call_all(calls.cloned().collect()).await {
         match result {
             Ok(sample) => {
                 applied.granted += newly_granted(target, &call);

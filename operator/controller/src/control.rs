@@ -6,13 +6,13 @@ use futures::StreamExt;
 use futures::stream;
 use hyper::Method;
 use hyper::body::Bytes;
-use k8s_openapi::jiff::Timestamp;
 use tokio::sync::Semaphore;
 use wsc_contract::control::Shed;
 use wsc_contract::{paths, ports};
 use wsc_core::observed::Sample;
 use wsc_core::plan::{ControlCall, ControlVerb};
 
+use crate::clock;
 use crate::error::{Error, PodError};
 use crate::sample::http::{self, PodClient, PodRequest};
 use crate::sample::parse;
@@ -73,7 +73,7 @@ async fn exchange(client: &PodClient, call: &ControlCall, port: u16) -> Result<S
         ..PodRequest::get(SocketAddr::new(call.address, port), path, http::STATS_BYTES)
     };
     let answer = client.send(request).await?;
-    Ok(parse::stats(&answer, &call.pod, &call.pod_uid, Timestamp::now())?)
+    Ok(parse::stats(&answer, &call.pod, &call.pod_uid, clock::now())?)
 }
 
 /// One word for logs and metrics.

@@ -6,16 +6,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
-use k8s_openapi::jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::time::timeout;
 use tracing::Instrument;
 use wsc_core::revision;
+use wsc_core::status::Obstacle;
 
 use crate::apply::{self, Target};
+use crate::clock;
 use crate::context::Context;
+use crate::error::UNREADABLE;
 use crate::identity::ClusterKey;
-use crate::observe;
+use crate::observe::{self, Found};
+use crate::quiet::Quiet;
 use crate::report::{self, Outcome};
 use crate::sample::{self, Samples};
 use crate::state::State;
@@ -26,6 +29,9 @@ use crate::worker::{Pacer, Wake};
 const PASS_DEADLINE: Duration = Duration::from_mins(2);
 /// An invalid resource is reconciled again when it changes.
 const REFUSED_PAUSE: Duration = Duration::from_mins(10);
+
+/// A large cluster is listed within seconds; what takes longer lacks a permission.
+const SYNC_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs a worker for each resource with events.
 pub(crate) struct Controller {
@@ -38,6 +44,8 @@ struct Pass {
     outcome: Outcome,
     /// When to reconcile again without an event.
     recheck: Duration,
+    /// Samples are a reason only if they change the outlook.
+    quiet: Option<Box<Quiet>>,
 }
 
 impl Controller {
@@ -63,9 +71,7 @@ impl Controller {
     }
 
     async fn run_worker(self: Arc<Self>, key: ClusterKey, wake: Arc<Wake>) {
-        if let Some(scope) = self.context.world.scope(&key.namespace) {
-            scope.until_synced().await;
-        }
+        self.until_synced(&key).await;
         let samples = Arc::new(Samples::default());
         let sampling = self
             .context
@@ -83,9 +89,31 @@ impl Controller {
             sampling.update(sample::targets(&self.context.world, &key));
             match pass.outcome {
                 Outcome::Failed | Outcome::Abandoned => pacer.failed().await,
-                Outcome::Done | Outcome::Refused | Outcome::Gone => {
-                    pacer.succeeded(&wake, pass.recheck).await;
+                Outcome::Refused | Outcome::Unreadable | Outcome::Gone => {
+                    pacer.succeeded(&wake, pass.recheck, || false).await;
                 }
+                Outcome::Done => {
+                    let (context, mut quiet) = (&self.context, pass.quiet);
+                    let is_due = || {
+                        quiet
+                            .as_mut()
+                            .is_none_or(|quiet| quiet.is_over(context, &key, &samples, &mut state))
+                    };
+                    pacer.succeeded(&wake, pass.recheck, is_due).await;
+                }
+            }
+        }
+    }
+
+    /// Waits until everything around the resource was listed, and says in its conditions what is not.
+    async fn until_synced(&self, key: &ClusterKey) {
+        let Some(scope) = self.context.world.scope(&key.namespace) else {
+            return;
+        };
+        while timeout(SYNC_PATIENCE, scope.until_synced()).await.is_err() {
+            let obstacle = Obstacle::NotListed(scope.missing());
+            if let Err(error) = status::put_obstacle(&self.context, key, &obstacle).await {
+                report::log_error(&self.context, &error);
             }
         }
     }
@@ -114,6 +142,7 @@ impl Controller {
             }
             Err(_) => {
                 tracing::error!(limit_seconds = PASS_DEADLINE.as_secs(), "reconcile timed out");
+                state.give_up();
                 Pass::of(Outcome::Abandoned)
             }
         };
@@ -127,14 +156,17 @@ impl Pass {
         Self {
             outcome,
             recheck: REFUSED_PAUSE,
+            quiet: None,
         }
     }
 }
 
 /// Resource, validate, observe, decide, apply, status, report.
 async fn reconcile(context: &Context, key: &ClusterKey, samples: &Samples, state: &mut State) -> Pass {
-    let Some(resource) = observe::resource(context, key, state) else {
-        return Pass::of(Outcome::Gone);
+    let resource = match observe::resource(context, key, state) {
+        Found::Resource(resource) => resource,
+        Found::Unreadable(error) => return unreadable(context, key, error, state).await,
+        Found::Gone => return Pass::of(Outcome::Gone),
     };
     tracing::Span::current().record("generation", resource.metadata.generation);
     let recorded = observe::recorded(context, key);
@@ -149,28 +181,40 @@ async fn reconcile(context: &Context, key: &ClusterKey, samples: &Samples, state
             return Pass::of(Outcome::Failed);
         }
     };
-    let plan = wsc_core::decide(&cluster, &observed, &state.memory, Timestamp::now());
+    let plan = wsc_core::decide(&cluster, &observed, &state.memory, clock::now());
     let target = Target {
         context,
         key,
         cluster: &cluster,
         resource: resource.clone(),
+        recorded: &recorded,
         observed: &observed,
         samples,
     };
-    // First: a settled resource has its record.
-    let recorded = apply::record(&target, &recorded).await;
-    let mut applied = apply::apply(&target, &plan, state).await;
-    applied.note(recorded);
-    report::report(context, key, &resource, &plan, &applied).await;
+    let applied = apply::apply(&target, &plan, state).await;
+    report::report(context, key, &resource, &plan, &applied);
+    let is_done = applied.errors.is_empty();
     Pass {
-        outcome: if applied.errors.is_empty() {
-            Outcome::Done
-        } else {
-            Outcome::Failed
-        },
+        outcome: if is_done { Outcome::Done } else { Outcome::Failed },
         recheck: plan.recheck_after,
+        quiet: (is_done && plan.is_quiet).then(|| Box::new(Quiet::new(cluster, observed, state))),
     }
+}
+
+/// Reports once what is wrong; its pods are kept.
+async fn unreadable(context: &Context, key: &ClusterKey, error: String, state: &mut State) -> Pass {
+    if state.problem.as_ref() == Some(&error) {
+        return Pass::of(Outcome::Unreadable);
+    }
+    let obstacle = Obstacle::Unreadable(error.clone());
+    if let Err(error) = status::put_obstacle(context, key, &obstacle).await {
+        report::log_error(context, &error);
+        return Pass::of(Outcome::Failed);
+    }
+    context.metrics.error(UNREADABLE);
+    tracing::error!(error, "unreadable resource; keeping current state");
+    state.problem = Some(error);
+    Pass::of(Outcome::Unreadable)
 }
 
 async fn refuse(
@@ -182,7 +226,7 @@ async fn refuse(
 ) -> Pass {
     let generation = resource.metadata.generation.unwrap_or_default();
     let live = resource.status.as_ref();
-    let wanted = wsc_core::status::invalid(live, invalid, generation, Timestamp::now());
+    let wanted = wsc_core::status::invalid(live, invalid, generation, clock::now());
     let Some(wanted) = wsc_core::status::update(live, &wanted) else {
         return Pass::of(Outcome::Refused);
     };

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use wsc_core::failures::Problem;
+
 use crate::sample::http::RequestError;
 use crate::sample::parse::AnswerError;
 
@@ -31,6 +33,9 @@ pub(crate) enum Error {
     #[error("{what}: {source}")]
     Pod { what: String, source: PodError },
 }
+
+/// A condition is for people; what an API server or a webhook says may be as long as it likes.
+const LONGEST_MESSAGE_BYTES: usize = 1024;
 
 /// A resource that does not match the CRD.
 pub(crate) const UNREADABLE: &str = "unreadable";
@@ -69,6 +74,22 @@ impl Error {
         self.category() == "not_found"
     }
 
+    /// What a failed write is reported as. A conflict is none: the next pass decides on fresh data.
+    pub(crate) fn problem(&self) -> Option<Problem> {
+        let message = match self {
+            Self::Api { source, .. } => describe(source),
+            Self::Deadline { .. } => self.to_string(),
+            Self::Pod { .. } => return None,
+        };
+        match self.category() {
+            "conflict" | "not_found" => None,
+            category => Some(Problem {
+                message: clipped(&message, LONGEST_MESSAGE_BYTES),
+                rejected: matches!(category, "forbidden" | "invalid"),
+            }),
+        }
+    }
+
     /// The API server rejected the call, so it has changed nothing.
     pub(crate) fn is_refusal(&self) -> bool {
         match self {
@@ -78,6 +99,17 @@ impl Error {
             Self::Deadline { .. } | Self::Pod { .. } => false,
         }
     }
+}
+
+/// At most this many bytes, cut between characters.
+pub(crate) fn clipped(text: &str, bytes: usize) -> String {
+    let end = text
+        .char_indices()
+        .map(|(start, c)| start + c.len_utf8())
+        .take_while(|end| *end <= bytes)
+        .last()
+        .unwrap_or_default();
+    text.get(..end).unwrap_or_default().to_owned()
 }
 
 /// The category of an error of the client.
@@ -133,5 +165,38 @@ mod tests {
         };
         found.extend([deadline.category(), pod.category(), UNREADABLE]);
         assert_eq!(found, CATEGORIES.into());
+    }
+
+    #[test]
+    fn problems_are_what_a_retry_meets_again() {
+        let error = |code| Error::Api {
+            what: "create Pod chat-0".to_owned(),
+            source: Box::new(kube::Error::Api(
+                Status::failure("because", "").with_code(code).boxed(),
+            )),
+        };
+        for (code, rejected) in [
+            (400, true),
+            (403, true),
+            (422, true),
+            (429, false),
+            (500, false),
+            (503, false),
+        ] {
+            let problem = error(code).problem().unwrap();
+            assert_eq!(
+                (problem.message.as_str(), problem.rejected),
+                ("because", rejected),
+                "{code}"
+            );
+        }
+        for code in [404, 409] {
+            assert_eq!(error(code).problem(), None, "{code}");
+        }
+        let late = Error::Deadline {
+            what: "create Pod chat-0".to_owned(),
+            limit: Duration::from_secs(10),
+        };
+        assert!(late.problem().unwrap().message.contains("10 s"));
     }
 }

@@ -3,20 +3,23 @@
 mod children;
 pub(crate) mod pods;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::Resource;
+use kube::api::ListParams;
 use wsc_api::v1alpha1::WebSocketCluster;
-use wsc_contract::labels::Component;
+use wsc_contract::labels::{self, Component};
 use wsc_contract::names;
 use wsc_core::observed::{Observed, PodView, ProxyView};
 use wsc_core::validate::ValidCluster;
 
+use crate::clock;
 use crate::context::Context;
-use crate::error::{Error, UNREADABLE};
+use crate::error::Error;
 use crate::identity::{ClusterKey, Uid};
 use crate::sample::Samples;
 use crate::state::State;
@@ -27,33 +30,34 @@ pub(crate) use children::live_meta;
 /// An older answer of an agent is stale.
 const AGENT_FRESH: SignedDuration = SignedDuration::from_secs(15);
 
-/// The resource as it is now, or `None` if there is none, it is being deleted, or cannot be read at all.
-pub(crate) fn resource(
-    context: &Context,
-    key: &ClusterKey,
-    state: &mut State,
-) -> Option<Arc<WebSocketCluster>> {
-    let seen = context.world.cluster(key)?;
-    let seen = match &seen.0 {
-        Ok(seen) => seen,
-        Err(invalid) => {
-            if state.problem.as_ref() != Some(&invalid.error) {
-                context.metrics.error(UNREADABLE);
-                tracing::error!(
-                    error = invalid.error,
-                    "unreadable resource; keeping current state"
-                );
-                state.problem = Some(invalid.error.clone());
-            }
-            return None;
-        }
+/// The resource as it is now.
+pub(crate) enum Found {
+    Resource(Arc<WebSocketCluster>),
+    /// It does not match the CRD that this operator knows, and why.
+    Unreadable(String),
+    /// There is none, or it is being deleted: its children are collected with it, and nothing is made for it any more.
+    Gone,
+}
+
+pub(crate) fn resource(context: &Context, key: &ClusterKey, state: &mut State) -> Found {
+    let Some(seen) = context.world.cluster(key) else {
+        return Found::Gone;
     };
-    state.about(Uid::of(&seen.metadata)?);
-    // Its children are collected with it; nothing is made for it any more.
-    seen.metadata
-        .deletion_timestamp
-        .is_none()
-        .then(|| state.newest(seen.clone()))
+    let meta = seen.meta();
+    if meta.deletion_timestamp.is_some() {
+        return Found::Gone;
+    }
+    let Some(uid) = Uid::of(meta) else {
+        return Found::Gone;
+    };
+    state.about(uid);
+    match &seen.0 {
+        Ok(seen) => {
+            state.problem = None;
+            Found::Resource(state.newest(seen.clone()))
+        }
+        Err(invalid) => Found::Unreadable(invalid.error.clone()),
+    }
 }
 
 /// Recorded specs of the resource, and others with its label.
@@ -83,7 +87,7 @@ pub(crate) async fn observe(
     };
     let live = scope.pods.of(key);
     observed.pods = server_pods(context, cluster, &live);
-    observed.proxies = proxies(&live, samples, Timestamp::now());
+    observed.proxies = proxies(&live, samples, clock::now());
     observed.samples = samples.servers(&observed.pods);
     observed.proxy_ready = ready_replicas(scope, key, &names::proxy(&cluster.name));
     observed.redis_ready = ready_replicas(scope, key, &names::redis(&cluster.name));
@@ -93,24 +97,39 @@ pub(crate) async fn observe(
         .keys()
         .filter_map(|name| names::serial_of(&cluster.name, name));
     let next_serial = observed.status.next_serial;
-    observed.status.next_serial = state
-        .serials
-        .observe(next_serial, &seen.collect(), Timestamp::now());
+    observed.status.next_serial = state.serials.observe(next_serial, &seen.collect(), clock::now());
     query_serials(context, key, state).await?;
     observed.reserved_serials = state.serials.pending();
     children::observe(context, scope, key, cluster, state, &mut observed).await?;
     Ok(observed)
 }
 
-/// Queries the API server for reserved pods that the watch does not show.
+/// Replaces what samples and time change: everything else is reported by an event.
+pub(crate) fn refresh(context: &Context, key: &ClusterKey, samples: &Samples, observed: &mut Observed) {
+    observed.watches_fresh = context.world.fresh(&key.namespace);
+    observed.samples = samples.servers(&observed.pods);
+    if let Some(scope) = context.world.scope(&key.namespace) {
+        observed.proxies = proxies(&scope.pods.of(key), samples, clock::now());
+    }
+}
+
+/// Queries the API server for reserved pods that the watch does not show: one list, whatever their number.
 async fn query_serials(context: &Context, key: &ClusterKey, state: &mut State) -> Result<(), Error> {
+    let due = state.serials.due(clock::now());
+    if due.is_empty() {
+        return Ok(());
+    }
     let pods = context.api.objects::<Pod>(&key.namespace);
-    for serial in state.serials.due(Timestamp::now()) {
-        let name = names::server_pod(&key.name, serial);
-        let what = format!("get Pod {name}");
-        let found = context.api.read(&what, pods.get_metadata_opt(&name)).await?;
-        let ours = found.is_some_and(|pod| Uid::of_controller(&pod.metadata) == state.uid);
-        if !ours {
+    // Without a resource version the list is not older than the request.
+    let params = ListParams::default().labels(&format!("{}={}", labels::CLUSTER, key.name));
+    let found = context.api.read("list Pods", pods.list_metadata(&params)).await?;
+    let ours = found
+        .items
+        .iter()
+        .filter(|pod| Uid::of_controller(&pod.metadata) == state.uid);
+    let ours: BTreeSet<&str> = ours.filter_map(|pod| pod.metadata.name.as_deref()).collect();
+    for serial in due {
+        if !ours.contains(names::server_pod(&key.name, serial).as_str()) {
             state.serials.release(serial);
         }
     }

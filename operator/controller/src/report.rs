@@ -4,6 +4,7 @@ pub(crate) mod events;
 pub(crate) mod metrics;
 mod outcome;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use wsc_api::v1alpha1::WebSocketCluster;
@@ -17,10 +18,10 @@ use crate::identity::ClusterKey;
 pub(crate) use outcome::Outcome;
 
 /// Reports what a pass did.
-pub(crate) async fn report(
+pub(crate) fn report(
     context: &Context,
     key: &ClusterKey,
-    resource: &WebSocketCluster,
+    resource: &Arc<WebSocketCluster>,
     plan: &Plan,
     applied: &Applied,
 ) {
@@ -32,7 +33,7 @@ pub(crate) async fn report(
         log_error(context, error);
     }
     for event in &plan.events {
-        context.events.publish(&context.api, resource, event).await;
+        context.events.enqueue(resource, event.clone());
     }
     // A conflict is retried with fresh data at once; an event is for what needs manual action.
     let failed = applied
@@ -40,10 +41,7 @@ pub(crate) async fn report(
         .iter()
         .find(|error| !error.is_conflict() && matches!(error.category(), "forbidden" | "invalid"));
     if let Some(error) = failed {
-        context
-            .events
-            .publish(&context.api, resource, &failure(error))
-            .await;
+        context.events.enqueue(resource, failure(error));
     }
 }
 

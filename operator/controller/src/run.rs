@@ -12,11 +12,12 @@ use wsc_runtime::signals::{SignalError, Signals};
 
 use crate::admin;
 use crate::api::ApiServer;
+use crate::api::limit::{Limiter, RetryAfterLayer};
 use crate::args::RunArgs;
 use crate::context::Context;
 use crate::control::ControlLane;
 use crate::controller::Controller;
-use crate::report::events::Events;
+use crate::report::events::{Events, QueuedEvents};
 use crate::report::metrics::Metrics;
 use crate::sample::Sampler;
 use crate::sample::http::PodClient;
@@ -59,7 +60,8 @@ async fn run(args: RunArgs) -> Result<(), RunError> {
     let mut signals = Signals::new()?;
     let metrics = Arc::new(Metrics::default());
     let liveness = Arc::new(WatchLiveness::default());
-    let client = client(&liveness).await?;
+    let limiter: Arc<Limiter> = Arc::default();
+    let client = client(&liveness, &limiter).await?;
     let listener = bind(args.admin_address).await?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -67,7 +69,10 @@ async fn run(args: RunArgs) -> Result<(), RunError> {
         namespaces = if args.watch_namespaces.is_empty() { "all".to_owned() } else { args.watch_namespaces.join(",") },
         "started"
     );
-    let context = context(&args, &client, metrics.clone(), liveness);
+    let (events, queued_events) = Events::new(client.clone(), args.pod_name.clone());
+    let api = ApiServer::new(client.clone(), metrics.clone(), limiter);
+    let context = context(&args, api, metrics.clone(), liveness, events);
+    tokio::spawn(publish(context.clone(), queued_events));
     tokio::spawn(context.sampler.clone().run());
     let controller = Controller::new(context.clone());
     let touch: Touch = Arc::new(move |keys| controller.enqueue(keys));
@@ -82,13 +87,14 @@ async fn run(args: RunArgs) -> Result<(), RunError> {
 
 fn context(
     args: &RunArgs,
-    client: &Client,
+    api: ApiServer,
     metrics: Arc<Metrics>,
     liveness: Arc<WatchLiveness>,
+    events: Events,
 ) -> Arc<Context> {
     let pods = PodClient::default();
     Arc::new(Context {
-        api: ApiServer::new(client.clone(), metrics.clone()),
+        api,
         world: Arc::new(World::new(&args.watch_namespaces, liveness)),
         images: Images {
             server: args.server_image.clone(),
@@ -96,20 +102,25 @@ fn context(
             redis: args.redis_image.clone(),
             operator_namespace: args.pod_namespace.clone(),
         },
-        events: Events::new(client.clone(), args.pod_name.clone()),
+        events,
         sampler: Sampler::new(pods.clone(), metrics.clone()),
         control: ControlLane::new(pods),
         metrics,
     })
 }
 
+async fn publish(context: Arc<Context>, queued: QueuedEvents) {
+    context.events.run(&context.api, queued).await;
+}
+
 /// A client that stamps its watches and does not retry: the next pass does.
-async fn client(liveness: &Arc<WatchLiveness>) -> Result<Client, RunError> {
+async fn client(liveness: &Arc<WatchLiveness>, limiter: &Arc<Limiter>) -> Result<Client, RunError> {
     let mut config = Config::infer()
         .await
         .map_err(|error| RunError::Config(Box::new(error)))?;
     config.connect_timeout = Some(CONNECT_DEADLINE);
     config.default_retry = false;
     let builder = ClientBuilder::try_from(config).map_err(|error| RunError::Client(Box::new(error)))?;
+    let builder = builder.with_layer(&RetryAfterLayer(limiter.clone()));
     Ok(builder.with_layer(&LivenessLayer(liveness.clone())).build())
 }

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -20,6 +19,7 @@ use wsc_contract::{paths, ports};
 use wsc_core::observed::{AgentView, PodView, Sample};
 use wsc_core::samples::ServerSamples;
 
+use crate::clock;
 use crate::error::{Error, PodError};
 use crate::identity::{ClusterKey, PodName, Uid};
 use crate::observe::pods;
@@ -262,7 +262,7 @@ async fn ask_agent(client: &PodClient, question: &Question) -> Result<AgentView,
         ..PodRequest::get(address, paths::STATUS, http::AGENT_BYTES)
     };
     let body = client.send(request).await?;
-    Ok(parse::agent(&body, Timestamp::now())?)
+    Ok(parse::agent(&body, clock::now())?)
 }
 
 async fn ask_server(client: &PodClient, question: &Question) -> Result<Sample, PodError> {
@@ -273,5 +273,5 @@ async fn ask_server(client: &PodClient, question: &Question) -> Result<Sample, P
         ..PodRequest::get(address, paths::STATS, http::STATS_BYTES)
     };
     let body = client.send(request).await?;
-    Ok(parse::stats(&body, &target.name, &target.uid, Timestamp::now())?)
+    Ok(parse::stats(&body, &target.name, &target.uid, clock::now())?)
 }

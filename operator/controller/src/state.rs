@@ -3,6 +3,7 @@
 mod conflicts;
 mod live;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use wsc_api::v1alpha1::WebSocketCluster;
@@ -18,6 +19,8 @@ pub(crate) struct State {
     /// The resource that this is about: one that is made again under the same name is another.
     pub(crate) uid: Option<Uid>,
     pub(crate) memory: Memory,
+    /// Uids of pods with a write that the memory takes for done, and that has not ended yet.
+    unconfirmed: BTreeSet<String>,
     pub(crate) serials: Serials,
     pub(crate) conflicts: Conflicts,
     pub(crate) live: LiveObjects,
@@ -35,6 +38,27 @@ impl State {
                 uid: Some(uid),
                 ..Self::default()
             };
+        }
+    }
+
+    /// A plan is about to be applied, with writes on the pods with these uids.
+    pub(crate) fn begin(&mut self, memory: Memory, writes: impl Iterator<Item = String>) {
+        self.memory = memory;
+        self.unconfirmed = writes.collect();
+    }
+
+    /// A write on a pod has ended.
+    pub(crate) fn written(&mut self, uid: &str, succeeded: bool) {
+        self.unconfirmed.remove(uid);
+        if !succeeded {
+            self.memory.write_failed(uid);
+        }
+    }
+
+    /// The pass was given up: writes that did not end are planned again, everything else is remembered.
+    pub(crate) fn give_up(&mut self) {
+        for uid in std::mem::take(&mut self.unconfirmed) {
+            self.memory.write_failed(&uid);
         }
     }
 

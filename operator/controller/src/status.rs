@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Patch, PatchParams};
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
+use serde_json::{Value, json};
 use wsc_api::v1alpha1::{WebSocketCluster, WebSocketClusterStatus};
 use wsc_contract::names;
+use wsc_core::status::Obstacle;
 
+use crate::clock;
 use crate::context::Context;
 use crate::error::Error;
 use crate::identity::ClusterKey;
@@ -54,4 +58,38 @@ pub(crate) async fn put(
     let written = Arc::new(written);
     state.latest = Some(written.clone());
     Ok(written)
+}
+
+/// Names an obstacle in the conditions of a resource that may be unreadable: nothing else of it is looked at.
+pub(crate) async fn put_obstacle(
+    context: &Context,
+    key: &ClusterKey,
+    obstacle: &Obstacle,
+) -> Result<(), Error> {
+    let api = context.api.untyped_clusters(&key.namespace);
+    let what = format!("get WebSocketCluster {}", key.name);
+    let live = context.api.read(&what, api.get(&key.name)).await?;
+    let conditions = live.data.pointer("/status/conditions").and_then(Value::as_array);
+    let conditions = conditions.into_iter().flatten();
+    let conditions: Vec<Condition> = conditions
+        .filter_map(|condition| serde_json::from_value(condition.clone()).ok())
+        .collect();
+    let meta = &live.metadata;
+    let generation = meta.generation.unwrap_or_default();
+    let wanted = wsc_core::status::blocked(&conditions, obstacle, generation, clock::now());
+    let Some(wanted) = wanted else {
+        return Ok(());
+    };
+    let patch = json!({
+        "metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version},
+        "status": {"conditions": wanted},
+    });
+    let params = PatchParams {
+        field_manager: Some(names::STATUS_FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    let patch = Patch::Merge(&patch);
+    let call = api.patch_status(&key.name, &params, &patch);
+    let kind = "WebSocketCluster/status";
+    context.api.write("patch", kind, &key.name, call).await.map(drop)
 }

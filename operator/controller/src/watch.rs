@@ -131,9 +131,8 @@ impl World {
             .map(|(_, object)| object)
     }
 
-    /// All watches have listed once.
-    pub(crate) fn synced(&self) -> bool {
-        self.scopes.iter().all(Scope::synced)
+    pub(crate) fn scopes(&self) -> &[Scope] {
+        &self.scopes
     }
 
     /// No watch of this namespace has been without progress for more than [`FRESH`].
@@ -207,17 +206,30 @@ impl Scope {
         start.children(&self.revisions, |_| {});
     }
 
-    fn synced(&self) -> bool {
-        self.clusters.synced()
-            && self.pods.synced()
-            && self.deployments.synced()
-            && self.services.synced()
-            && self.config_maps.synced()
-            && self.network_policies.synced()
-            && self.service_accounts.synced()
-            && self.roles.synced()
-            && self.role_bindings.synced()
-            && self.revisions.synced()
+    /// Kinds that were not listed yet.
+    pub(crate) fn missing(&self) -> Vec<String> {
+        fn missing<K: Resource<DynamicType = ()>>(mirror: &Mirror<K>) -> Option<String> {
+            (!mirror.synced()).then(|| K::kind(&()).into_owned())
+        }
+        let clusters = (!self.clusters.synced()).then(|| WebSocketCluster::kind(&()).into_owned());
+        let kinds = [
+            clusters,
+            missing(&self.pods),
+            missing(&self.deployments),
+            missing(&self.services),
+            missing(&self.config_maps),
+            missing(&self.network_policies),
+            missing(&self.service_accounts),
+            missing(&self.roles),
+            missing(&self.role_bindings),
+            missing(&self.revisions),
+        ];
+        kinds.into_iter().flatten().collect()
+    }
+
+    /// The namespace, or that there are all of them.
+    pub(crate) fn name(&self) -> &str {
+        self.namespace.as_deref().unwrap_or("all namespaces")
     }
 
     /// Returns once every mirror of the scope has been filled.

@@ -10,6 +10,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 /// From the start of a pass to the start of the next one.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(200);
+/// A sample is stale after this time, which no sample reports.
+const LONGEST_LOOK: Duration = Duration::from_secs(15);
 /// First and longest pause after failed passes; jitter adds up to as much again. One step may fail for hours, and the pool is
 /// reconciled all the same.
 const FIRST_PAUSE: Duration = Duration::from_millis(150);
@@ -64,14 +66,26 @@ impl Pacer {
         wake.pending.store(false, Ordering::Relaxed);
     }
 
-    /// The pass succeeded: waits for a reason for another one.
-    pub(crate) async fn succeeded(&mut self, wake: &Wake, recheck: Duration) {
+    /// The pass succeeded: waits for a reason for another one. `is_due` decides whether new samples are one; it is called at least
+    /// every [`LONGEST_LOOK`], also when no sample arrives.
+    pub(crate) async fn succeeded(
+        &mut self,
+        wake: &Wake,
+        recheck: Duration,
+        mut is_due: impl FnMut() -> bool,
+    ) {
         self.pauses = pauses();
         let recheck = Instant::now() + recheck;
         sleep_until(self.began + SHORTEST_INTERVAL).await;
-        tokio::select! {
-            () = wake.notify.notified() => {}
-            () = sleep_until(recheck) => {}
+        while Instant::now() < recheck {
+            let look = recheck.min(Instant::now() + LONGEST_LOOK);
+            tokio::select! {
+                () = wake.notify.notified() => {}
+                () = sleep_until(look) => {}
+            }
+            if wake.is_pending() || is_due() {
+                return;
+            }
         }
     }
 
@@ -109,7 +123,7 @@ mod tests {
         loop {
             pacer.begin(&wake);
             began.lock().push(start.elapsed());
-            pacer.succeeded(&wake, HOUR).await;
+            pacer.succeeded(&wake, HOUR, || false).await;
         }
     }
 
@@ -144,6 +158,50 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn samples_alone_start_no_pass() {
+        let wake: Arc<Wake> = Arc::default();
+        let looks = Mutex::new(0);
+        let mut pacer = Pacer::default();
+        pacer.begin(&wake);
+        let sampler = tokio::spawn({
+            let wake = wake.clone();
+            async move {
+                loop {
+                    sleep(Duration::from_secs(5)).await;
+                    wake.sampled();
+                }
+            }
+        });
+        let began = Instant::now();
+        pacer
+            .succeeded(&wake, HOUR, || {
+                *looks.lock() += 1;
+                *looks.lock() == 100
+            })
+            .await;
+        assert_eq!(
+            began.elapsed(),
+            Duration::from_secs(500),
+            "one look per round of samples"
+        );
+        sampler.abort();
+        pacer.begin(&wake);
+        let began = Instant::now();
+        pacer
+            .succeeded(&wake, HOUR, || began.elapsed() > Duration::from_secs(20))
+            .await;
+        assert!(
+            began.elapsed() <= LONGEST_LOOK * 2 + SHORTEST_INTERVAL,
+            "it looks without samples, too"
+        );
+        pacer.begin(&wake);
+        wake.event();
+        let began = Instant::now();
+        pacer.succeeded(&wake, HOUR, || false).await;
+        assert!(began.elapsed() <= SHORTEST_INTERVAL, "an event starts a pass");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn failures_pause_longer_until_a_success() {
         let wake = Wake::default();
         let mut pacer = Pacer::default();
@@ -158,7 +216,7 @@ mod tests {
         assert!(total >= LONGEST_PAUSE * 5, "{total:?}");
         pacer.begin(&wake);
         wake.event();
-        pacer.succeeded(&wake, HOUR).await;
+        pacer.succeeded(&wake, HOUR, || false).await;
         let began = Instant::now();
         pacer.begin(&wake);
         pacer.failed().await;

@@ -66,6 +66,11 @@ pub(crate) fn burst(rate: f64) -> f64 {
 }
 
 impl Budget {
+    /// The whole rate is in use.
+    pub(crate) fn is_well(&self) -> bool {
+        self.health >= 1.0
+    }
+
     /// Halves the rate while Redis is down, and restores it step by step.
     pub(crate) fn update_health(&mut self, redis_healthy: bool, now: Timestamp) {
         let due = self.health_at.is_none_or(|at| since(at, now) >= HEALTH_EVERY);

@@ -1,11 +1,14 @@
 //! Which children are to be applied, and which are no longer wanted.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::jiff::SignedDuration;
 use serde_json::Value;
 use wsc_contract::{labels, names};
 use wsc_haproxy::RenderedConfig;
 
 use crate::draft::Draft;
+use crate::failures::ObjectName;
 use crate::numbers::since;
 use crate::observed::{ChildKey, ChildKind};
 use crate::plan::Child;
@@ -15,6 +18,10 @@ use crate::{backends, resources};
 
 /// After this downtime the Secret of the managed Redis may be missing; also the shortest interval of checks.
 const SECRET_DOUBT: SignedDuration = SignedDuration::from_secs(30);
+
+const SECRET: &str = "Secret";
+/// Kinds of objects that are written, and of which no [`Child`] is made.
+pub(crate) const OTHERS: [&str; 3] = [SECRET, "Pod", "ControllerRevision"];
 
 /// Plans the children. One whose name a foreign object has is waited for.
 pub(crate) fn plan(draft: &mut Draft<'_>, pool: &Pool<'_>, config: &RenderedConfig) {
@@ -36,16 +43,49 @@ pub(crate) fn plan(draft: &mut Draft<'_>, pool: &Pool<'_>, config: &RenderedConf
         .filter(|(key, view)| !view.terminating && !keys.contains(key) && !in_use(key))
         .map(|(key, _)| key.clone())
         .collect();
+    let apply: Vec<_> = wanted.into_iter().filter(|child| is_due(draft, child)).collect();
+    let planned: BTreeSet<_> = stale
+        .iter()
+        .cloned()
+        .chain(apply.iter().map(Child::key))
+        .collect();
+    let planned: BTreeSet<_> = planned.iter().map(object_name).collect();
+    draft
+        .memory
+        .failures
+        .retain(|object| OTHERS.contains(&object.kind.as_str()) || planned.contains(object));
     for key in stale {
+        if !is_attempted(draft, &key, None) {
+            continue;
+        }
         draft.line(format!(
             "delete {:?} {}: no longer part of the spec",
             key.kind, key.name
         ));
         draft.plan.remove.push(key);
     }
-    let apply: Vec<_> = wanted.into_iter().filter(|child| is_due(draft, child)).collect();
-    draft.plan.apply = apply;
+    draft.plan.apply = apply
+        .into_iter()
+        .filter(|child| is_attempted(draft, &child.key(), applied_hash(child)))
+        .collect();
+    draft.awaited_child = keys
+        .into_iter()
+        .find(|key| observed.children.get(key).is_some_and(|view| view.terminating));
     redis_secret(draft);
+}
+
+pub(crate) fn object_name(key: &ChildKey) -> ObjectName {
+    ObjectName::new(format!("{:?}", key.kind), key.name.as_str())
+}
+
+/// The write has not failed lately.
+fn is_attempted(draft: &Draft<'_>, key: &ChildKey, hash: Option<&String>) -> bool {
+    let failures = &draft.memory.failures;
+    failures.is_due(&object_name(key), hash, draft.now)
+}
+
+fn applied_hash(child: &Child) -> Option<&String> {
+    child.metadata().annotations.as_ref()?.get(labels::APPLIED_HASH)
 }
 
 /// A foreign object has the name.
@@ -63,8 +103,7 @@ fn is_due(draft: &Draft<'_>, child: &Child) -> bool {
     let Some(live) = draft.observed.children.get(&key) else {
         return true;
     };
-    let annotations = child.metadata().annotations.as_ref();
-    let wanted_hash = annotations.and_then(|annotations| annotations.get(labels::APPLIED_HASH));
+    let wanted_hash = applied_hash(child);
     // A child that is being deleted keeps its name until it is gone.
     if live.terminating {
         return false;
@@ -77,6 +116,7 @@ fn is_due(draft: &Draft<'_>, child: &Child) -> bool {
 /// operator cannot read it. Neither Redis nor the pods would learn another password under the same name.
 fn redis_secret(draft: &mut Draft<'_>) {
     if !matches!(draft.cluster.redis, RedisTarget::Managed(_)) {
+        draft.memory.failures.retain(|object| object.kind != SECRET);
         return;
     }
     let now = draft.now;
@@ -90,9 +130,10 @@ fn redis_secret(draft: &mut Draft<'_>) {
     let live = draft.observed.children.get(&deployment);
     // A Deployment that waits for its name does not need it yet.
     if !live.is_some_and(|live| mounts(&live.object, &name)) && !is_taken(draft, &deployment) {
-        draft.plan.create_redis_secret = Some(name);
+        create_redis_secret(draft, name, &deployment);
         return;
     }
+    draft.memory.failures.retain(|object| object.kind != SECRET);
     let missed =
         draft.observed.pods.values().any(|pod| {
             !pod.terminating && pod.waiting_reason.as_deref() == Some("CreateContainerConfigError")
@@ -108,6 +149,18 @@ fn redis_secret(draft: &mut Draft<'_>) {
     if (missed || suspected) && rested && live.is_some() {
         draft.memory.secret_checked_at = Some(now);
         draft.plan.check_redis_secret = true;
+    }
+}
+
+/// The Deployment waits for the Secret: without it Redis starts never, and a later check would find the Secret lost.
+fn create_redis_secret(draft: &mut Draft<'_>, name: String, deployment: &ChildKey) {
+    let secret = ObjectName::new(SECRET, name.as_str());
+    let failures = &mut draft.memory.failures;
+    failures.retain(|object| object.kind != SECRET || *object == secret);
+    if failures.is_due(&secret, None, draft.now) {
+        draft.plan.create_redis_secret = Some(name);
+    } else {
+        draft.plan.apply.retain(|child| child.key() != *deployment);
     }
 }
 

@@ -4,6 +4,7 @@ use wsc_contract::agent::ServerState;
 
 use crate::draft::Draft;
 use crate::drain::{self, Stage};
+use crate::failures::ObjectName;
 use crate::goal::{Control, Deletion, Goal};
 use crate::observed::{PodState, PodView, Sample};
 use crate::plan::{ControlCall, ControlVerb, EventKind, PodDelete, PodMark};
@@ -68,6 +69,11 @@ fn control(draft: &Draft<'_>, member: &Member<'_>, stage: Stage) -> Control {
     if draft.goals.is_unconfirmed(member) {
         (label, drain, delete) = (view.state, view.drain, None);
     }
+    if (label, drain) != (view.state, view.drain) && is_rejected(draft, view) {
+        // Without its mark a pod keeps its state: nothing else may be done to it.
+        (label, drain, delete) = (view.state, view.drain, None);
+        calls.clear();
+    }
     Control {
         label,
         drain,
@@ -75,6 +81,12 @@ fn control(draft: &Draft<'_>, member: &Member<'_>, stage: Stage) -> Control {
         calls,
         delete,
     }
+}
+
+/// The last write on the pod failed a moment ago.
+fn is_rejected(draft: &Draft<'_>, view: &PodView) -> bool {
+    let pod = ObjectName::new("Pod", view.name.as_str());
+    !draft.memory.failures.is_due(&pod, None, draft.now)
 }
 
 /// What the proxies run of it. Readiness is the kubelet's view; HAProxy checks the pod itself and routes nothing to one that does not

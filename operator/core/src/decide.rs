@@ -14,14 +14,16 @@ use crate::pool::{Member, Pool, Role};
 use crate::scale::Scale;
 use crate::validate::ValidCluster;
 use crate::{
-    assess, backends, children, conditions, control, expectations, outdated, resources, rollout, startup,
-    status, victim,
+    assess, backends, children, conditions, control, expectations, outdated, outlook, resources, rollout,
+    startup, status, victim,
 };
 
 /// While there are pods.
 const TICK: Duration = Duration::from_secs(5);
 /// While there are none, and nothing to create.
 const IDLE: Duration = Duration::from_mins(1);
+/// While nothing happens: everything that matters is an event, or changes the outlook.
+const QUIET: Duration = Duration::from_mins(30);
 /// Between two batches of new pods, if no pod says anything before.
 const NEXT_BATCH: Duration = Duration::from_secs(1);
 /// Creates are counted over this long.
@@ -53,6 +55,7 @@ pub fn decide(cluster: &ValidCluster, observed: &Observed, memory: &Memory, now:
     let config = backends::config(cluster, &pool, &draft);
     if observed.watches_fresh {
         children::plan(&mut draft, &pool, &config);
+        forget_failures(&mut draft, &pool);
     }
     let conditions = conditions::all(conditions::Facts {
         draft: &draft,
@@ -218,6 +221,13 @@ fn retire_broken(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Vec<I
         .collect()
 }
 
+/// Failed writes on pods that are gone are nothing to report.
+fn forget_failures(draft: &mut Draft<'_>, pool: &Pool<'_>) {
+    let is_there = |name: &str| pool.members.iter().any(|member| member.view.name == name);
+    let failures = &mut draft.memory.failures;
+    failures.retain(|object| object.kind != "Pod" || is_there(&object.name));
+}
+
 fn finish(mut draft: Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Plan {
     draft.plan.holds = scale.holds.by_reason();
     for conflict in draft.observed.conflicts.iter().filter(|c| !c.terminating) {
@@ -230,10 +240,14 @@ fn finish(mut draft: Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Plan {
     }
     report_rejected(&mut draft);
     let missing = scale.desired > scale.serving + scale.starting && draft.memory.starts.stall().is_none();
-    draft.plan.recheck_after = match (missing, pool.members.is_empty() && pool.reserved == 0) {
-        (true, _) => NEXT_BATCH,
-        (false, true) => IDLE,
-        (false, false) => TICK,
+    draft.plan.is_quiet = !missing && outlook::is_quiet(&draft, pool, scale);
+    let is_empty = pool.members.is_empty() && pool.reserved == 0;
+    draft.plan.recheck_after = match draft.plan.is_quiet {
+        _ if missing => NEXT_BATCH,
+        // Terminated pods are kept for a while.
+        _ if is_empty || (draft.plan.is_quiet && pool.count(Role::Dead) > 0) => IDLE,
+        true => QUIET,
+        false => TICK,
     };
     expectations::remember(&draft.plan, &mut draft.memory, draft.observed, draft.now);
     draft.plan.memory = draft.memory;

@@ -8,7 +8,7 @@ use wsc_api::v1alpha1::Decision;
 use crate::goal::{Control, Goals, Intent, NAMES, Report};
 use crate::memory::Memory;
 use crate::moves::Moves;
-use crate::observed::{Observed, Sample};
+use crate::observed::{ChildKey, Observed, Sample};
 use crate::plan::{Event, EventKind, Plan};
 use crate::pool::{Member, Pool};
 use crate::resources;
@@ -26,6 +26,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) goals: Goals,
     /// Why a rollout has no next step now.
     pub(crate) rollout_wait: Option<String>,
+    /// A wanted child that is being deleted: its name is not free yet.
+    pub(crate) awaited_child: Option<ChildKey>,
     /// By the place of the pod in the pool; empty until the goals are complete.
     pub(crate) controls: Vec<Control>,
     next_serial: i64,
@@ -47,6 +49,7 @@ impl<'a> Draft<'a> {
             decision: None,
             goals: Goals::default(),
             rollout_wait: None,
+            awaited_child: None,
             controls: Vec::new(),
             next_serial: serials::next(observed),
         }

@@ -4,6 +4,7 @@
 //! decides. It has no client, no clock, no environment and no random source; `now` is an argument. See `docs/architecture.md`.
 
 pub mod drift;
+pub mod failures;
 pub mod memory;
 pub mod observed;
 pub mod plan;
@@ -31,6 +32,7 @@ mod hold;
 mod moves;
 mod numbers;
 mod outdated;
+mod outlook;
 mod pool;
 mod quantity;
 mod reach;
@@ -45,3 +47,4 @@ mod testing;
 mod victim;
 
 pub use decide::decide;
+pub use outlook::{Outlook, outlook};

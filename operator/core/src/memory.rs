@@ -9,6 +9,7 @@ use wsc_contract::agent::WorkerCounters;
 
 use crate::budget::Budget;
 use crate::drift::AcceptedDrift;
+use crate::failures::{Failures, ObjectName, Problem};
 use crate::moves::{Counter, Moves};
 use crate::observed::{ChildKey, Drain, Observed, PodState};
 use crate::reach;
@@ -49,6 +50,10 @@ pub struct Memory {
     pub(crate) redis_down_since: Option<Timestamp>,
     /// Children that another field manager overrides.
     pub(crate) accepted_drift: AcceptedDrift,
+    /// Proxies whose agents have not applied what is published, by name, and since when.
+    pub(crate) unsynced: BTreeMap<String, Timestamp>,
+    /// Writes that did not succeed.
+    pub(crate) failures: Failures,
 }
 
 /// What is remembered of one pod.
@@ -111,14 +116,50 @@ impl Memory {
         self.secret_lost = true;
     }
 
-    /// The API server rejected pods, or did not accept them in time: one rejection, however many were planned.
-    pub fn creates_rejected(&mut self, reason: String, now: Timestamp) {
-        self.starts.rejected.fail(now, reason, now);
+    /// The API server rejected pods, this one the last, or did not accept them in time: one rejection, however many were planned.
+    pub fn creates_rejected(&mut self, name: &str, problem: Problem, now: Timestamp) {
+        self.starts.rejected.fail(now, problem.message.clone(), now);
+        self.failures
+            .create_failed(ObjectName::new("Pod", name), problem, now);
     }
 
     /// The API server accepted all pods that were planned.
     pub fn creates_accepted(&mut self) {
         self.starts.rejected = Row::default();
+        self.failures.create_succeeded();
+    }
+
+    /// The outlook has not changed until now, so the last recommendation was made until now.
+    pub fn still_recommended(&mut self, now: Timestamp) {
+        if let Some((at, _)) = self.wanted.last_mut() {
+            *at = now.max(*at);
+        }
+    }
+
+    /// A write on this object did not succeed. `hash`: of what was to be applied, if it was a child.
+    pub fn apply_failed(
+        &mut self,
+        kind: &str,
+        name: &str,
+        hash: Option<String>,
+        problem: Problem,
+        now: Timestamp,
+    ) {
+        let object = ObjectName::new(kind, name);
+        self.failures.failed(object, hash, problem, now);
+    }
+
+    /// A write on this object succeeded.
+    pub fn apply_succeeded(&mut self, kind: &str, name: &str) {
+        self.failures.succeeded(&ObjectName::new(kind, name));
+    }
+
+    /// Objects of this kind that are to be written now, of all that are wanted: others have failed lately, or are forgotten.
+    pub fn due(&mut self, kind: &str, wanted: &[String], now: Timestamp) -> Vec<String> {
+        let failures = &mut self.failures;
+        failures.retain(|object| object.kind != kind || wanted.contains(&object.name));
+        let is_due = |name: &&String| failures.is_due(&ObjectName::new(kind, name.as_str()), None, now);
+        wanted.iter().filter(is_due).cloned().collect()
     }
 
     /// The child still differs from what was just applied: applying it again would change nothing until it changes.
@@ -156,6 +197,16 @@ impl Memory {
             memory.unready_since = first(memory.unready_since, unready);
             self.pods.insert(pod.uid.clone(), memory);
         }
+        let unsynced = observed.proxies.iter().filter(|proxy| {
+            let agent = proxy.agent.as_ref();
+            !proxy.terminating && agent.is_some_and(|agent| !agent.synced)
+        });
+        self.unsynced = unsynced
+            .map(|proxy| {
+                let since = self.unsynced.get(&proxy.name);
+                (proxy.name.clone(), since.copied().unwrap_or(now))
+            })
+            .collect();
         self.starts.update(revision);
     }
 

@@ -55,6 +55,8 @@ pub struct Plan {
     pub memory: Memory,
     /// When to look again, if nothing happens before.
     pub recheck_after: Duration,
+    /// Nothing is under way: samples alone are a reason for another plan only when they change the [`crate::Outlook`].
+    pub is_quiet: bool,
 }
 
 /// A child object, typed.

@@ -13,8 +13,9 @@ use crate::observed::Observed;
 
 /// A created pod shows in the watch within milliseconds; when it does not, the API server is queried this often.
 const QUERY_EVERY: SignedDuration = SignedDuration::from_secs(5);
-/// After a start this many serials below the next one are queried: far more than an earlier process can have had in flight.
-const QUERIED_AFTER_START: i64 = 16;
+/// After a start this many serials below the next one are queried: an earlier process reserved at most as many at once as the
+/// largest pool has pods, and the creates that it had under way are anywhere among them.
+const QUERIED_AFTER_START: i64 = 2_000;
 
 /// Reserved serials of one cluster whose pods are not seen yet.
 #[derive(Clone, Debug, Default)]
@@ -150,12 +151,12 @@ mod tests {
     #[test]
     fn last_serials_are_queried_at_once_after_start() {
         let mut serials = Serials::default();
-        serials.observe(100, &seen([99]), start());
-        assert_eq!(serials.due(start()), (84..99).collect::<Vec<_>>());
-        for serial in 84..99 {
+        serials.observe(9_000, &seen([8_999]), start());
+        assert_eq!(serials.due(start()), (7_000..8_999).collect::<Vec<_>>());
+        for serial in 7_000..8_999 {
             serials.release(serial);
         }
-        serials.observe(100, &seen([]), start());
+        serials.observe(9_000, &seen([]), start());
         assert!(serials.pending().is_empty(), "only once");
     }
 

@@ -8,17 +8,18 @@ use wsc_contract::labels::{self, Component};
 
 use crate::conditions;
 use crate::draft::Draft;
+use crate::memory::Memory;
 use crate::moves::Counter;
 use crate::numbers::{count, since};
-use crate::observed::{PodState, Sample};
-use crate::plan::EventKind;
+use crate::observed::{Observed, PodState, Sample};
+use crate::plan::{EventKind, Plan};
 use crate::pool::{Member, Pool, Role};
 use crate::resources;
 use crate::scale::Scale;
 use crate::validate::Invalid;
 
 /// Numbers that change are written no more often than this.
-const NUMBERS_EVERY: SignedDuration = SignedDuration::from_secs(5);
+const NUMBERS_EVERY: SignedDuration = SignedDuration::from_secs(30);
 /// A smaller change of connections is not written at all.
 const NOTABLE_PERCENT: i64 = 1;
 /// Drains that the status lists; only these are granted moves.
@@ -33,6 +34,15 @@ pub fn update(
     let wanted = with_serials(wanted, live.map_or(0, |live| live.next_serial));
     let same = live.is_some_and(|live| timeless(live) == timeless(&wanted));
     (!same).then_some(wanted)
+}
+
+/// The status once the plan was applied as far as it could be: what failed was planned as done.
+pub fn applied(plan: &Plan, memory: &Memory, observed: &Observed, now: Timestamp) -> WebSocketClusterStatus {
+    let status = plan.status.clone();
+    let generation = status.observed_generation;
+    let conditions =
+        conditions::with_failures(status.conditions, &memory.failures, observed, generation, now);
+    WebSocketClusterStatus { conditions, ..status }
 }
 
 /// The status with the serials below `end` reserved.
@@ -56,6 +66,47 @@ pub fn invalid(
         conditions: conditions::invalid(&live.conditions, problem, generation, now),
         ..live
     }
+}
+
+/// Why a resource is not reconciled at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// It does not match the CRD that this operator knows, as after a downgrade.
+    Unreadable(String),
+    /// Objects of these kinds cannot be listed where it is.
+    NotListed(Vec<String>),
+}
+
+impl Obstacle {
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Unreadable(_) => "Unreadable",
+            Self::NotListed(_) => "WatchFailed",
+        }
+    }
+
+    fn message(&self) -> String {
+        match self {
+            Self::Unreadable(error) => format!(
+                "the operator cannot read this resource: {error}; the current state is kept. Change the field, or install the version of the operator that knows it"
+            ),
+            Self::NotListed(kinds) => format!(
+                "the operator cannot list objects in this namespace: {}; the current state is kept. See its log, and install the Role and the RoleBinding of the Helm chart in the namespace",
+                kinds.join(", ")
+            ),
+        }
+    }
+}
+
+/// The conditions that name the obstacle, or `None` if the live ones do so already.
+pub fn blocked(
+    live: &[Condition],
+    obstacle: &Obstacle,
+    generation: i64,
+    now: Timestamp,
+) -> Option<Vec<Condition>> {
+    let wanted = conditions::blocked(live, obstacle.reason(), &obstacle.message(), generation, now);
+    (wanted != live).then_some(wanted)
 }
 
 /// Without the times at which conditions changed and the decision was taken.
@@ -260,18 +311,34 @@ fn drains(draft: &Draft<'_>, draining: &[&Member<'_>]) -> Vec<DrainStatus> {
     entries.into_iter().map(|(_, entry)| entry).collect()
 }
 
+/// The number of connections is to be written, while nothing else changes.
+pub(crate) fn numbers_are_due(
+    observed: &Observed,
+    reported_at: Option<Timestamp>,
+    scale: &Scale,
+    now: Timestamp,
+) -> bool {
+    let old = &observed.status.connections;
+    let (current, capacity) = (scale.load.up, scale.capacity.offers.iter().sum::<i64>());
+    let is_known = !scale.unknown;
+    is_known && have_rested(reported_at, now) && (is_change(current, old.current) || capacity != old.capacity)
+}
+
+fn have_rested(reported_at: Option<Timestamp>, now: Timestamp) -> bool {
+    reported_at.is_none_or(|at| since(at, now) >= NUMBERS_EVERY)
+}
+
+fn is_change(new: i64, before: i64) -> bool {
+    (new - before).abs() * 100 > before * NOTABLE_PERCENT
+}
+
 /// Where only numbers differ, the old ones stay until it is time and worth it to write them.
 fn without_noise(draft: &mut Draft<'_>, fresh: WebSocketClusterStatus) -> WebSocketClusterStatus {
     let old = &draft.observed.status;
     let quiet = with_numbers_of(&fresh, old);
-    if quiet == *old {
-        let rested = draft
-            .memory
-            .connections_reported_at
-            .is_none_or(|at| since(at, draft.now) >= NUMBERS_EVERY);
-        if !rested || !is_notable(&fresh, old) {
-            return quiet;
-        }
+    let rested = have_rested(draft.memory.connections_reported_at, draft.now);
+    if quiet == *old && !(rested && is_notable(&fresh, old)) {
+        return quiet;
     }
     draft.memory.connections_reported_at = Some(draft.now);
     fresh
@@ -291,8 +358,7 @@ fn with_numbers_of(fresh: &WebSocketClusterStatus, old: &WebSocketClusterStatus)
 
 fn is_notable(fresh: &WebSocketClusterStatus, old: &WebSocketClusterStatus) -> bool {
     let (new, before) = (&fresh.connections, &old.connections);
-    let changed = (new.current - before.current).abs();
-    changed * 100 > before.current * NOTABLE_PERCENT
+    is_change(new.current, before.current)
         || new.moved_total != before.moved_total
         || new.capacity != before.capacity
         || fresh.drains != old.drains
@@ -324,6 +390,20 @@ mod tests {
     fn live_reservation_is_kept() {
         let live = with_serials(&WebSocketClusterStatus::default(), 9);
         assert_eq!(update(Some(&live), &WebSocketClusterStatus::default()), None);
+    }
+
+    #[test]
+    fn obstacle_is_named_once() {
+        let live = invalid(None, &problem(), 2, Timestamp::UNIX_EPOCH).conditions;
+        let obstacle = Obstacle::NotListed(vec!["NetworkPolicy".to_owned()]);
+        let wanted = blocked(&live, &obstacle, 3, Timestamp::UNIX_EPOCH).unwrap();
+        let stalled = wanted.iter().find(|c| c.type_ == "Stalled").unwrap();
+        assert_eq!(
+            (stalled.status.as_str(), stalled.reason.as_str()),
+            ("True", "WatchFailed")
+        );
+        assert!(stalled.message.contains("NetworkPolicy"), "{}", stalled.message);
+        assert_eq!(blocked(&wanted, &obstacle, 3, Timestamp::MAX), None);
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! What the tests of this crate start from.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
 use wsc_api::v1alpha1::WebSocketCluster;
 use wsc_contract::names;
 
 use crate::observed::{Listener, PodPhase, PodState, PodView, Sample};
+use crate::plan::Child;
 use crate::validate::{Images, ValidCluster, validate};
 
 /// Noon, where a test has no reason for another time.
@@ -36,6 +38,18 @@ pub(crate) fn resource(spec: &str) -> WebSocketCluster {
 
 pub(crate) fn cluster(spec: &str) -> ValidCluster {
     validate(&resource(spec), &images()).unwrap()
+}
+
+/// The child as the API server returns it; the pods of a Deployment are all of its template.
+pub(crate) fn live(child: &Child) -> Value {
+    let mut object = child.to_json();
+    if matches!(child, Child::Deployment(_)) {
+        let replicas = object["spec"]["replicas"].clone();
+        object["metadata"]["generation"] = 1.into();
+        object["status"] =
+            json!({"observedGeneration": 1, "replicas": replicas, "updatedReplicas": replicas});
+    }
+    object
 }
 
 /// A pod that has served for long.

@@ -23,22 +23,16 @@ use crate::identity::Uid;
 use crate::observe::live_meta;
 use crate::state::State;
 
-pub(super) async fn apply(
-    target: &Target<'_>,
-    child: &Child,
-    memory: &mut Memory,
-    state: &mut State,
-) -> Result<(), Error> {
-    let remembered = (memory, state);
+pub(super) async fn apply(target: &Target<'_>, child: &Child, state: &mut State) -> Result<(), Error> {
     let key = child.key();
     match child {
-        Child::ServiceAccount(object) => put(target, &key, &**object, remembered).await,
-        Child::Role(object) => put(target, &key, &**object, remembered).await,
-        Child::RoleBinding(object) => put(target, &key, &**object, remembered).await,
-        Child::NetworkPolicy(object) => put(target, &key, &**object, remembered).await,
-        Child::ConfigMap(object) => put(target, &key, &**object, remembered).await,
-        Child::Service(object) => put(target, &key, &**object, remembered).await,
-        Child::Deployment(object) => put(target, &key, &**object, remembered).await,
+        Child::ServiceAccount(object) => put(target, &key, &**object, state).await,
+        Child::Role(object) => put(target, &key, &**object, state).await,
+        Child::RoleBinding(object) => put(target, &key, &**object, state).await,
+        Child::NetworkPolicy(object) => put(target, &key, &**object, state).await,
+        Child::ConfigMap(object) => put(target, &key, &**object, state).await,
+        Child::Service(object) => put(target, &key, &**object, state).await,
+        Child::Deployment(object) => put(target, &key, &**object, state).await,
     }
 }
 
@@ -46,13 +40,13 @@ async fn put<K: Kind>(
     target: &Target<'_>,
     key: &ChildKey,
     wanted: &K,
-    (memory, state): (&mut Memory, &mut State),
+    state: &mut State,
 ) -> Result<(), Error> {
     match target.observed.children.get(key) {
         // It is being deleted; its name is not free yet.
         Some(live) if live.terminating => Ok(()),
-        Some(live) => patch(target, key, wanted, &live.uid, memory).await,
-        None => create(target, key, wanted, (memory, state)).await,
+        Some(live) => patch(target, key, wanted, &live.uid, state).await,
+        None => create(target, key, wanted, state).await,
     }
 }
 
@@ -60,7 +54,7 @@ async fn create<K: Kind>(
     target: &Target<'_>,
     key: &ChildKey,
     wanted: &K,
-    remembered: (&mut Memory, &mut State),
+    state: &mut State,
 ) -> Result<(), Error> {
     let api = target.context.api.objects::<K>(&target.key.namespace);
     let params = creating();
@@ -72,7 +66,7 @@ async fn create<K: Kind>(
         .await;
     match result {
         Ok(_) => Ok(()),
-        Err(error) if error.is_conflict() => taken(target, key, wanted, remembered).await,
+        Err(error) if error.is_conflict() => taken(target, key, wanted, state).await,
         Err(error) => Err(error),
     }
 }
@@ -82,7 +76,7 @@ async fn taken<K: Kind>(
     target: &Target<'_>,
     key: &ChildKey,
     wanted: &K,
-    (memory, state): (&mut Memory, &mut State),
+    state: &mut State,
 ) -> Result<(), Error> {
     let Some(meta) = live_meta(target.context, &target.key.namespace, key).await? else {
         return Ok(());
@@ -90,7 +84,7 @@ async fn taken<K: Kind>(
     let terminating = meta.deletion_timestamp.is_some();
     if target.owns(&meta) {
         return match Uid::of(&meta) {
-            Some(uid) if !terminating => patch(target, key, wanted, &uid, memory).await,
+            Some(uid) if !terminating => patch(target, key, wanted, &uid, state).await,
             _ => Ok(()),
         };
     }
@@ -108,7 +102,7 @@ async fn patch<K: Kind>(
     key: &ChildKey,
     wanted: &K,
     uid: &str,
-    memory: &mut Memory,
+    state: &mut State,
 ) -> Result<(), Error> {
     let json = serde_json::to_value(wanted).unwrap_or_default();
     let live = match apply_onto(target, key, wanted, uid).await {
@@ -121,11 +115,11 @@ async fn patch<K: Kind>(
         Err(error) => return Err(error),
     };
     if drift::contains(&json, &value(&live)) {
-        memory.forget_drift(key);
+        state.memory.forget_drift(key);
         return Ok(());
     }
     let live = prune(target, key, &json, Some(&live)).await?.unwrap_or(live);
-    accept(key, &json, &value(&live), memory);
+    accept(key, &json, &value(&live), &mut state.memory);
     Ok(())
 }
 

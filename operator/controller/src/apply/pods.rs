@@ -8,7 +8,6 @@ use std::time::Instant;
 use futures::StreamExt;
 use futures::stream;
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use wsc_api::v1alpha1::{WebSocketCluster, WebSocketClusterStatus};
 use wsc_contract::{labels, names};
@@ -16,6 +15,7 @@ use wsc_core::plan::{PodDelete, PodMark};
 use wsc_core::status::with_serials;
 
 use super::target::{Target, creating, identity};
+use crate::clock;
 use crate::error::Error;
 use crate::identity::PodName;
 use crate::state::State;
@@ -35,7 +35,7 @@ pub(super) async fn reserve(
     let first = target.observed.status.next_serial;
     let status = with_serials(wanted, end);
     // Before the write: its answer may get lost.
-    state.serials.reserve(first..end, Timestamp::now());
+    state.serials.reserve(first..end, clock::now());
     match status::put(target.context, target.key, resource, &status, state).await {
         Ok(written) => {
             state.serials.confirm(end);
@@ -52,7 +52,11 @@ pub(super) async fn reserve(
 }
 
 /// Creates pods, some at a time.
-pub(super) async fn create(target: &Target<'_>, pods: &[Pod], state: &mut State) -> Vec<Result<(), Error>> {
+pub(super) async fn create(
+    target: &Target<'_>,
+    pods: &[Pod],
+    state: &mut State,
+) -> Vec<(String, Result<(), Error>)> {
     let creates: Vec<_> = pods
         .iter()
         .filter_map(|pod| Some(create_one(target, PodName::of(&pod.metadata)?, pod)))
@@ -60,7 +64,7 @@ pub(super) async fn create(target: &Target<'_>, pods: &[Pod], state: &mut State)
     let results: Vec<(PodName, Created)> = stream::iter(creates).buffer_unordered(CREATES).collect().await;
     results
         .into_iter()
-        .map(|(name, created)| note(target, name, created, state))
+        .map(|(name, created)| (name.to_string(), note(target, name, created, state)))
         .collect()
 }
 

@@ -3,31 +3,40 @@
 use data_encoding::HEXLOWER;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::PostParams;
+use wsc_core::plan::Plan;
 use wsc_core::resources;
 
+use super::applied::Applied;
 use super::target::{Target, creating};
 use crate::error::Error;
+use crate::state::State;
 
 /// Bytes of randomness in the password.
 const PASSWORD_BYTES: usize = 24;
 
 /// Whether the Secret that was to be checked exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
+enum Found {
     Exists,
     Lost,
 }
 
-/// Creates or checks the Secret, or does nothing.
-pub(super) async fn step(target: &Target<'_>, name: Option<&str>, check: bool) -> Result<Found, Error> {
-    if let Some(name) = name {
-        create(target, name).await?;
+/// Creates or checks the Secret as planned; false where it is to be created and could not be.
+pub(super) async fn step(target: &Target<'_>, plan: &Plan, state: &mut State, applied: &mut Applied) -> bool {
+    let mut is_created = true;
+    if let Some(name) = &plan.create_redis_secret {
+        let result = create(target, name).await;
+        is_created = result.is_ok();
+        applied.object(state, "Secret", name, None, result);
     }
-    if check {
-        find(target).await
-    } else {
-        Ok(Found::Exists)
+    if plan.check_redis_secret {
+        match find(target).await {
+            Ok(Found::Lost) => state.memory.redis_secret_lost(),
+            Ok(Found::Exists) => {}
+            Err(error) => applied.errors.push(error),
+        }
     }
+    is_created
 }
 
 /// A conflict is success: an earlier pass created it.
@@ -44,7 +53,7 @@ async fn create(target: &Target<'_>, name: &str) -> Result<(), Error> {
     }
 }
 
-/// A creation without effect: the operator has no permission to read it.
+/// Checks it by a creation without effect: the operator has no permission to read it.
 async fn find(target: &Target<'_>) -> Result<Found, Error> {
     let secret = resources::redis_secret(target.cluster, "");
     let api = target.context.api.objects::<Secret>(&target.key.namespace);

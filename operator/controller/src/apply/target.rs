@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::api::apps::v1::ControllerRevision;
 use kube::api::{ObjectMeta, PostParams};
 use wsc_api::v1alpha1::WebSocketCluster;
 use wsc_contract::names;
@@ -18,6 +19,8 @@ pub(crate) struct Target<'a> {
     pub(crate) key: &'a ClusterKey,
     pub(crate) cluster: &'a ValidCluster,
     pub(crate) resource: Arc<WebSocketCluster>,
+    /// Recorded specs of the resource.
+    pub(crate) recorded: &'a [Arc<ControllerRevision>],
     pub(crate) observed: &'a Observed,
     pub(crate) samples: &'a Samples,
 }

@@ -1,17 +1,21 @@
 //! Events about resources (`events.k8s.io/v1`). A repetition is counted, at most every few minutes.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event as ApiEvent, EventType, Recorder, Reporter};
 use kube::{Client, Resource};
 use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use wsc_api::v1alpha1::WebSocketCluster;
 use wsc_contract::names;
 use wsc_core::plan::{Event, EventKind};
 
 use crate::api::ApiServer;
+use crate::error::clipped;
 use crate::identity::Uid;
 
 /// A repetition is published at most this often. The [`Recorder`] counts repetitions within 6 minutes as one series.
@@ -23,11 +27,20 @@ const REMEMBERED: usize = 10_000;
 /// The API server rejects longer notes.
 const NOTE_BYTES: usize = 1024;
 
-/// Publishes events.
+/// Events that wait to be published, over all clusters; beyond that new ones are dropped.
+const QUEUE: usize = 1_000;
+
+type Queued = (Arc<WebSocketCluster>, Event);
+
+/// Events to publish.
+pub(crate) type QueuedEvents = mpsc::Receiver<Queued>;
+
+/// Publishes events, apart from the passes that report them.
 pub(crate) struct Events {
     client: Client,
     reporter: Reporter,
     recent: Mutex<HashMap<Key, Recent>>,
+    queue: mpsc::Sender<Queued>,
 }
 
 /// What makes two events the same.
@@ -50,20 +63,41 @@ struct Recent {
 
 impl Events {
     /// `instance` is the operator's pod.
-    pub(crate) fn new(client: Client, instance: String) -> Self {
+    pub(crate) fn new(client: Client, instance: String) -> (Self, QueuedEvents) {
+        let (queue, queued) = mpsc::channel(QUEUE);
         let reporter = Reporter {
             controller: names::FIELD_MANAGER.to_owned(),
             instance: Some(instance),
         };
-        Self {
+        let events = Self {
             client,
             reporter,
             recent: Mutex::default(),
+            queue,
+        };
+        (events, queued)
+    }
+
+    /// Publishes an event later.
+    pub(crate) fn enqueue(&self, resource: &Arc<WebSocketCluster>, event: Event) {
+        if let Err(TrySendError::Full((_, event))) = self.queue.try_send((resource.clone(), event)) {
+            tracing::warn!(
+                reason = event.reason,
+                note = event.note,
+                "too many events; one is dropped"
+            );
+        }
+    }
+
+    /// Publishes what is queued, until the process ends.
+    pub(crate) async fn run(&self, api: &ApiServer, mut queued: QueuedEvents) {
+        while let Some((resource, event)) = queued.recv().await {
+            self.publish(api, &resource, &event).await;
         }
     }
 
     /// Publishes an event, unless it was published lately. A failure is logged: no decision depends on an event.
-    pub(crate) async fn publish(&self, api: &ApiServer, resource: &WebSocketCluster, event: &Event) {
+    async fn publish(&self, api: &ApiServer, resource: &WebSocketCluster, event: &Event) {
         let Some(uid) = Uid::of(resource.meta()) else {
             return;
         };
@@ -78,7 +112,7 @@ impl Events {
             warning: event.kind == EventKind::Warning,
             reason: event.reason.clone(),
             action: event.action.clone(),
-            note: clipped(&event.note),
+            note: clipped(&event.note, NOTE_BYTES),
         };
         let Some(recorder) = self.due(&key, Instant::now()) else {
             return;
@@ -130,29 +164,15 @@ impl Events {
     }
 }
 
-/// At most [`NOTE_BYTES`], cut between characters.
-fn clipped(note: &str) -> String {
-    let end = note
-        .char_indices()
-        .map(|(start, c)| start + c.len_utf8())
-        .take_while(|end| *end <= NOTE_BYTES)
-        .last()
-        .unwrap_or_default();
-    note.get(..end).unwrap_or_default().to_owned()
-}
-
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-    use std::sync::Arc;
-
     use http::{Request, Response};
     use http_body_util::BodyExt;
     use kube::client::Body;
     use serde_json::Value;
+    use std::convert::Infallible;
 
     use super::*;
-    use crate::report::metrics::Metrics;
     use crate::testing::resource;
 
     type Calls = Arc<Mutex<Vec<(String, Value)>>>;
@@ -186,7 +206,7 @@ mod tests {
 
     #[tokio::test]
     async fn repetitions_are_rate_limited() {
-        let events = Events::new(client().0, "pod".to_owned());
+        let events = Events::new(client().0, "pod".to_owned()).0;
         let start = Instant::now();
         assert!(events.due(&key("a"), start).is_some());
         for second in 1..300 {
@@ -202,7 +222,7 @@ mod tests {
 
     #[tokio::test]
     async fn oldest_event_is_forgotten_first() {
-        let events = Events::new(client().0, "pod".to_owned());
+        let events = Events::new(client().0, "pod".to_owned()).0;
         let start = Instant::now();
         for number in 0..REMEMBERED {
             let now = start + Duration::from_millis(u64::try_from(number).unwrap());
@@ -217,8 +237,8 @@ mod tests {
     #[tokio::test]
     async fn published_event_names_resource_and_reporter() {
         let (client, calls) = client();
-        let events = Events::new(client.clone(), "operator-0".to_owned());
-        let api = ApiServer::new(client, Arc::new(Metrics::default()));
+        let events = Events::new(client.clone(), "operator-0".to_owned()).0;
+        let api = ApiServer::new(client, Arc::default(), Arc::default());
         let event = |note: &str| Event {
             kind: EventKind::Warning,
             reason: "PodStartFailed".to_owned(),
@@ -249,8 +269,8 @@ mod tests {
     #[test]
     fn long_notes_are_cut_between_characters() {
         let note = "ä".repeat(NOTE_BYTES);
-        assert_eq!(clipped(&note).len(), NOTE_BYTES);
-        assert_eq!(clipped(&format!("x{note}")).len(), NOTE_BYTES - 1);
-        assert_eq!(clipped("short"), "short");
+        assert_eq!(clipped(&note, NOTE_BYTES).len(), NOTE_BYTES);
+        assert_eq!(clipped(&format!("x{note}"), NOTE_BYTES).len(), NOTE_BYTES - 1);
+        assert_eq!(clipped("short", NOTE_BYTES), "short");
     }
 }

@@ -51,6 +51,11 @@ struct OfHold {
     reason: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfScope {
+    namespace: String,
+}
+
 type PerCluster = Family<OfCluster, Gauge>;
 
 /// Every metric of the operator. Labels are words of the program and names of resources, never text of a user.
@@ -63,6 +68,7 @@ pub(crate) struct Metrics {
     errors: Family<OfError, Counter>,
     samples: Family<OfOutcome, Counter>,
     watch_age: Family<OfWatch, Gauge>,
+    synced: Family<OfScope, Gauge>,
     moves_granted: Family<OfCluster, Counter>,
     desired_pods: PerCluster,
     active_pods: PerCluster,
@@ -84,6 +90,7 @@ impl Default for Metrics {
             errors: Family::default(),
             samples: Family::default(),
             watch_age: Family::default(),
+            synced: Family::default(),
             moves_granted: Family::default(),
             desired_pods: Family::default(),
             active_pods: Family::default(),
@@ -133,6 +140,14 @@ impl Metrics {
         self.watch_age.get_or_create(&OfWatch { path }).set(seconds);
     }
 
+    /// Whether every kind was listed in a namespace.
+    pub(crate) fn synced(&self, namespace: &str, is_synced: bool) {
+        let labels = OfScope {
+            namespace: namespace.to_owned(),
+        };
+        self.synced.get_or_create(&labels).set(i64::from(is_synced));
+    }
+
     /// A plan was applied, and pods newly accepted to move `granted` connections.
     pub(crate) fn cluster(&self, key: &ClusterKey, plan: &Plan, granted: i64) {
         let labels = of(key);
@@ -153,6 +168,11 @@ impl Metrics {
         }
         let granted = u64::try_from(granted).unwrap_or(0);
         self.moves_granted.get_or_create(&labels).inc_by(granted);
+    }
+
+    /// Connections of a cluster that was sampled and needs no pass.
+    pub(crate) fn connections(&self, key: &ClusterKey, connections: i64) {
+        self.connections.get_or_create(&of(key)).set(connections);
     }
 
     /// The resource was deleted.
@@ -211,6 +231,11 @@ impl Metrics {
             "Time since the last progress of a watch",
             Unit::Seconds,
             self.watch_age.clone(),
+        );
+        registry.register(
+            "namespace_synced",
+            "1 once all kinds were listed in the namespace, so that its clusters are reconciled; 0 where a permission is missing",
+            self.synced.clone(),
         );
     }
 
@@ -276,7 +301,7 @@ pub fn example() -> String {
     for outcome in Outcome::ALL {
         metrics.reconciled(outcome.as_str(), Duration::ZERO);
     }
-    for verb in ["create", "apply", "prune", "delete", "publish"] {
+    for verb in ["create", "apply", "patch", "prune", "delete", "publish"] {
         metrics.api_write(verb, "Pod", "ok");
     }
     // A write neither samples a pod nor reads a resource.
@@ -293,6 +318,7 @@ pub fn example() -> String {
         metrics.sample(answered);
     }
     metrics.watch_age(String::new(), Duration::ZERO);
+    metrics.synced("", true);
     let key = ClusterKey::new("ns".to_owned().into(), "chat");
     let plan = Plan {
         holds: wsc_core::plan::holds().map(|reason| (reason, false)).collect(),

@@ -9,6 +9,8 @@ pub(crate) enum Outcome {
     Failed,
     /// The spec is invalid.
     Refused,
+    /// The resource does not match the CRD that this operator knows.
+    Unreadable,
     /// The resource does not exist, or is being deleted.
     Gone,
     /// It panicked or timed out.
@@ -16,10 +18,11 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Done,
         Self::Failed,
         Self::Refused,
+        Self::Unreadable,
         Self::Gone,
         Self::Abandoned,
     ];
@@ -29,6 +32,7 @@ impl Outcome {
             Self::Done => "done",
             Self::Failed => "failed",
             Self::Refused => "refused",
+            Self::Unreadable => "unreadable",
             Self::Gone => "gone",
             Self::Abandoned => "abandoned",
         }

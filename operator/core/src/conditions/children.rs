@@ -1,12 +1,19 @@
 //! Conditions about HAProxy and Redis.
 
+use k8s_openapi::jiff::SignedDuration;
+
 use super::finding::{Facts, Finding, Truth};
+use crate::numbers::since;
 use crate::observed::{AgentView, ProxyView};
 use crate::pool::Role;
 use crate::validate::RedisTarget;
 use wsc_contract::names;
 
-/// Whether every proxy runs the configuration that is published. Servers that come and go do not count: they never need a reload.
+/// An agent applies a changed list of servers within a second.
+const SYNCED_WITHIN: SignedDuration = SignedDuration::from_secs(30);
+
+/// Whether every proxy runs the configuration that is published. Servers that come and go do not count, unless an agent does not follow
+/// for long: they never need a reload.
 pub(super) fn proxy_configured(facts: Facts<'_>) -> Finding {
     let finding =
         |truth: Truth, reason: &str, message: String| Finding::new("ProxyConfigured", truth, reason, message);
@@ -43,7 +50,19 @@ pub(super) fn proxy_configured(facts: Facts<'_>) -> Finding {
     let behind = agents.iter().find(|(_, agent)| {
         agent.applied_structure != facts.structure || agent.applied_settings != facts.settings
     });
+    let unsynced = &facts.draft.memory.unsynced;
+    let late = unsynced
+        .iter()
+        .find(|(_, at)| since(**at, facts.draft.now) >= SYNCED_WITHIN);
     match behind {
+        None if let Some((proxy, _)) = late => finding(
+            Truth::Unknown,
+            "ServersNotApplied",
+            format!(
+                "{proxy} has not applied the list of server pods for more than {} s: new clients may not reach all server pods. See the log of its agent",
+                SYNCED_WITHIN.as_secs()
+            ),
+        ),
         Some((proxy, _)) => finding(
             Truth::Unknown,
             "Applying",

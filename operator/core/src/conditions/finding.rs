@@ -1,8 +1,10 @@
 //! What conditions are made from, and a condition before it has a time.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::Timestamp;
 
 use crate::draft::Draft;
+use crate::numbers::whole_second;
 use crate::pool::Pool;
 use crate::scale::Scale;
 
@@ -63,6 +65,23 @@ impl Finding {
             truth: truth.into(),
             reason: reason.into(),
             message: message.into(),
+        }
+    }
+
+    /// With its time: that of the last transition is kept while the status is the same.
+    pub(crate) fn condition(self, before: Option<&Condition>, generation: i64, now: Timestamp) -> Condition {
+        let status = self.truth.as_str();
+        let before = before.filter(|before| before.status == status);
+        Condition {
+            type_: self.type_.to_owned(),
+            status: status.to_owned(),
+            reason: self.reason,
+            message: self.message,
+            observed_generation: Some(generation),
+            last_transition_time: before.map_or_else(
+                || Time(whole_second(now)),
+                |before| before.last_transition_time.clone(),
+            ),
         }
     }
 }

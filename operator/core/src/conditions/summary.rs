@@ -1,5 +1,6 @@
 //! The summary conditions: `Ready` for `kubectl wait`, `Reconciling` and `Stalled` for kstatus.
 
+use super::deployments::Rollout;
 use super::finding::{Facts, Finding, Truth};
 use crate::observed::ChildConflict;
 use crate::outdated;
@@ -10,6 +11,13 @@ pub(super) fn ready(facts: Facts<'_>, parts: [&Finding; 3], stalled: &Finding) -
     let finding = |reason: &str, message: &str| Finding::new("Ready", false, reason, message);
     if let Some(conflict) = first_conflict(facts) {
         return finding("ChildConflict", &conflict_message(conflict));
+    }
+    if let Some(key) = &facts.draft.awaited_child {
+        let message = format!(
+            "the {:?} {} is being deleted; it is created again once it no longer exists",
+            key.kind, key.name
+        );
+        return finding("ChildTerminating", &message);
     }
     if facts.draft.observed.proxy_ready.unwrap_or(0) == 0 {
         return finding(
@@ -43,13 +51,16 @@ pub(super) fn ready(facts: Facts<'_>, parts: [&Finding; 3], stalled: &Finding) -
 }
 
 /// kstatus: the spec is not fully applied yet, and the operator is working on it.
-pub(super) fn reconciling(facts: Facts<'_>, ready: &Finding) -> Finding {
+pub(super) fn reconciling(facts: Facts<'_>, ready: &Finding, rollout: Option<&Rollout>) -> Finding {
     let reconciling = |reason: &str, message: &str| Finding::new("Reconciling", true, reason, message);
     if outdated::rollout_in_progress(facts.pool) || outdated::rollout_waits(facts.pool) {
         return reconciling(
             "RollingOut",
             "server pods of an outdated template are being replaced",
         );
+    }
+    if let Some(rollout) = rollout {
+        return reconciling("RollingOut", &rollout.message());
     }
     if ready.truth != Truth::True {
         return reconciling(&ready.reason, &ready.message);
@@ -58,7 +69,7 @@ pub(super) fn reconciling(facts: Facts<'_>, ready: &Finding) -> Finding {
 }
 
 /// kstatus: manual action is required.
-pub(super) fn stalled(facts: Facts<'_>, proxy: &Finding) -> Finding {
+pub(super) fn stalled(facts: Facts<'_>, proxy: &Finding, rollout: Option<&Rollout>) -> Finding {
     let stalled = |reason: &str, message: &str| Finding::new("Stalled", true, reason, message);
     let lasting = facts
         .draft
@@ -71,6 +82,9 @@ pub(super) fn stalled(facts: Facts<'_>, proxy: &Finding) -> Finding {
     }
     if let Some(stall) = facts.draft.memory.starts.stall() {
         return stalled(stall.reason, &stall.message);
+    }
+    if let Some(rollout) = rollout.filter(|rollout| rollout.problem.is_some()) {
+        return stalled("RolloutFailed", &rollout.message());
     }
     if proxy.truth == Truth::False {
         return stalled(&proxy.reason, &proxy.message);

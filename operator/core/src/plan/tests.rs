@@ -1,8 +1,10 @@
 mod capacity;
 mod cures;
 mod endpoints;
+mod failures;
 mod leaving;
 mod objects;
+mod quiet;
 mod refused;
 mod rejected;
 mod scene;

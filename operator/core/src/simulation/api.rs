@@ -143,7 +143,7 @@ impl Api {
         let view = ChildView {
             uid: format!("child-{version}"),
             applied_hash: annotations.get(labels::APPLIED_HASH).cloned(),
-            object: Arc::new(child.to_json()),
+            object: Arc::new(crate::testing::live(child)),
             terminating: false,
         };
         if let Child::ConfigMap(map) = child {

@@ -161,7 +161,7 @@ impl World {
         if self.operator.next_tick <= self.clock {
             self.operator.next_tick = self.clock + 4 + self.random.seconds(3);
             pass::sample(self);
-            self.operator.poked = true;
+            self.operator.poked |= pass::is_due(self);
         }
         if !std::mem::take(&mut self.operator.poked) {
             return;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::api::{Api, Event, Resource};
+use crate::Outlook;
 use crate::memory::Memory;
 use crate::observed::PodView;
 use crate::samples::ServerSamples;
@@ -19,6 +20,8 @@ pub(super) struct Operator {
     pub(super) started_at: i64,
     pub(super) next_tick: i64,
     pub(super) poked: bool,
+    /// What the last pass saw, while nothing is under way.
+    pub(super) quiet: Option<Outlook>,
     /// It crashes at this write from now: before it, or after it.
     pub(super) dies_in: Option<(u64, bool)>,
 }

@@ -5,10 +5,10 @@ use super::invariants;
 use super::server::Server;
 use super::settings::at;
 use super::world::World;
-use crate::decide;
 use crate::observed::{Observed, Sample};
 use crate::plan::{ControlCall, ControlVerb, Plan};
 use crate::status;
+use crate::{decide, outlook};
 use wsc_api::v1alpha1::WebSocketClusterStatus;
 use wsc_contract::names;
 
@@ -73,6 +73,22 @@ fn stats(world: &mut World, uid: &str) -> Option<Sample> {
     })
 }
 
+/// The samples are a reason for a pass, as the shell finds it out.
+pub(super) fn is_due(world: &mut World) -> bool {
+    let Some(before) = world.operator.quiet.take() else {
+        return true;
+    };
+    let observed = observe(world);
+    let now = at(world.clock);
+    let seen = outlook(&world.cluster, &observed, &world.operator.memory, now);
+    let is_due = !seen.is_same(&before);
+    if !is_due {
+        world.operator.memory.still_recommended(now);
+        world.operator.quiet = Some(before);
+    }
+    is_due
+}
+
 pub(super) fn observe(world: &mut World) -> Observed {
     let (api, clock) = (&world.api, world.clock);
     let operator = &mut world.operator;
@@ -119,6 +135,11 @@ pub(super) fn pass(world: &mut World) -> Result<u64, Dead> {
     );
     let before = world.writes;
     apply(world, &observed, &plan)?;
+    let quiet = plan.is_quiet.then(|| {
+        let memory = &world.operator.memory;
+        outlook(&world.cluster, &observed, memory, at(world.clock))
+    });
+    world.operator.quiet = quiet;
     Ok(world.writes - before)
 }
 

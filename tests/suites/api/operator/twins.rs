@@ -21,7 +21,8 @@ async fn a_stalled_pod_watch_in_a_scale_up_makes_no_twin() {
     let watched = gate.clone();
     let pods = format!("/api/v1/namespaces/{}/pods?", env.namespace());
     let verdict = move |call: &wsc_testing::faults::Call| {
-        let stalls = call.method == Method::GET && call.path.starts_with(&pods);
+        let stalls =
+            call.method == Method::GET && call.path.starts_with(&pods) && call.path.contains("watch=true");
         if stalls {
             Verdict::Through(watched.clone())
         } else {

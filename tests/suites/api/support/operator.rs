@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -82,13 +82,34 @@ impl Operator {
     /// Waits until it has seen everything and works.
     pub(crate) async fn until_ready(&self) -> Result<()> {
         eventually(SOON, "the operator is ready", || async {
-            let mut stream = TcpStream::connect(self.admin).await?;
-            stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").await?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await?;
+            let answer = self.get("/readyz").await?;
             Ok(answer.starts_with("HTTP/1.0 200").then_some(()))
         })
         .await
+    }
+
+    /// The sum of a metric over its labels.
+    pub(crate) async fn metric(&self, name: &str) -> Result<f64> {
+        let answer = self.get("/metrics").await?;
+        let samples = answer.lines().filter(|line| {
+            let rest = line.strip_prefix(name);
+            rest.is_some_and(|rest| rest.starts_with('{') || rest.starts_with(' '))
+        });
+        let values: Vec<f64> = samples
+            .map(|line| Ok(line.rsplit(' ').next().context("an empty line")?.parse()?))
+            .collect::<Result<_>>()?;
+        ensure!(!values.is_empty(), "there is no metric {name}");
+        Ok(values.into_iter().sum())
+    }
+
+    /// What the admin port answers.
+    async fn get(&self, path: &str) -> Result<String> {
+        let mut stream = TcpStream::connect(self.admin).await?;
+        let request = format!("GET {path} HTTP/1.0\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok(answer)
     }
 
     /// SIGKILL, and its end.

@@ -135,7 +135,7 @@ impl Scene {
             let view = ChildView {
                 uid: "child".to_owned(),
                 applied_hash: annotations.get(labels::APPLIED_HASH).cloned(),
-                object: std::sync::Arc::new(child.to_json()),
+                object: Arc::new(testing::live(child)),
                 terminating: false,
             };
             self.observed.children.insert(child.key(), view);

@@ -1,0 +1,127 @@
+//! Whether samples and time are a reason for another plan.
+
+use super::scene::{BOUNDS, Scene};
+use crate::observed::PodState;
+use crate::{Outlook, outlook};
+
+/// A cluster whose last plan had nothing to do.
+fn quiet(connections: &[i64]) -> (Scene, Outlook) {
+    let mut scene = Scene::running(BOUNDS, connections);
+    // A whole window of the same recommendation, and numbers that were written.
+    let mut plan = scene.tick(301);
+    for _ in 0..3 {
+        scene.adopt(&plan);
+        plan = scene.tick(5);
+    }
+    assert!(plan.is_quiet, "{plan:#?}");
+    assert!(plan.recheck_after.as_secs() >= 1_000);
+    let seen = look(&scene);
+    (scene, seen)
+}
+
+fn look(scene: &Scene) -> Outlook {
+    outlook(&scene.cluster, &scene.observed, &scene.memory, scene.now)
+}
+
+fn wait(scene: &mut Scene, seconds: i64) {
+    scene.now += k8s_openapi::jiff::SignedDuration::from_secs(seconds);
+    scene.sample();
+}
+
+#[test]
+fn equal_samples_are_no_reason_for_a_plan() {
+    let (mut scene, before) = quiet(&[40, 50, 40]);
+    for _ in 0..1_000 {
+        wait(&mut scene, 5);
+        assert!(look(&scene).is_same(&before), "after {}", scene.now);
+    }
+    // A difference that is not written either.
+    scene.said(0).connections = 41;
+    wait(&mut scene, 5);
+    assert!(look(&scene).is_same(&before));
+    assert_eq!(look(&scene).connections, 131);
+}
+
+#[test]
+fn what_samples_say_is_a_reason_for_a_plan() {
+    type Change = fn(&mut Scene);
+    let changes: [(&str, Change); 11] = [
+        ("more pods are needed", |scene| scene.said(0).connections = 99),
+        ("fewer pods would do", |scene| scene.said(0).connections = 1),
+        ("a pod is short of memory", |scene| scene.said(1).admits = false),
+        ("a pod was cordoned", |scene| scene.said(1).cordoned = true),
+        ("Redis is gone", |scene| scene.said(2).broker_up = false),
+        ("a server was restarted", |scene| {
+            scene.said(2).boot_id = "b".to_owned();
+        }),
+        ("a handshake was rejected", |scene| {
+            scene.said(2).refused_full += 1;
+        }),
+        ("a proxy does not follow", |scene| {
+            scene.agent(0).synced = false;
+        }),
+        ("HAProxy refused a client", |scene| scene.haproxy(0).refused += 1),
+        ("HAProxy was reloaded", |scene| {
+            scene.haproxy(0).id = "another".to_owned();
+        }),
+        ("the watches are stale", |scene| {
+            scene.observed.watches_fresh = false;
+        }),
+    ];
+    for (what, change) in changes {
+        let (mut scene, before) = quiet(&[40, 50, 40]);
+        change(&mut scene);
+        wait(&mut scene, 31);
+        assert!(!look(&scene).is_same(&before), "{what}");
+    }
+}
+
+#[test]
+fn missing_sample_is_a_reason_when_it_is_stale() {
+    let (mut scene, before) = quiet(&[40, 50, 40]);
+    let silent = scene.said(1).at;
+    for (seconds, same) in [(5, true), (10, true), (1, false)] {
+        wait(&mut scene, seconds);
+        scene.said(1).at = silent;
+        assert_eq!(look(&scene).is_same(&before), same, "after {seconds} s more");
+    }
+}
+
+#[test]
+fn nothing_is_quiet_while_something_is_under_way() {
+    let (mut scene, _) = quiet(&[40, 50, 40]);
+    scene.pod(1).state = PodState::Cordoned;
+    assert!(!scene.tick(5).is_quiet, "a pod drains");
+    let (mut scene, _) = quiet(&[40, 50, 40]);
+    scene.pod(1).ready = false;
+    assert!(!scene.tick(5).is_quiet, "a pod is not ready");
+    let (mut scene, _) = quiet(&[40, 50, 40]);
+    scene.observed.redis_ready = Some(0);
+    assert!(!scene.tick(5).is_quiet, "Redis has no ready pod");
+    let (mut scene, _) = quiet(&[40, 50, 40]);
+    scene.memory = crate::memory::Memory::default();
+    assert!(!scene.tick(5).is_quiet, "the operator has just started");
+}
+
+/// The window counts from the moment when fewer pods were enough, also when no plan was made for an hour before.
+#[test]
+fn recommendation_of_a_quiet_time_is_kept_for_the_window() {
+    let (mut scene, before) = quiet(&[40, 50, 40]);
+    for _ in 0..720 {
+        wait(&mut scene, 5);
+        assert!(look(&scene).is_same(&before));
+        let now = scene.now;
+        scene.memory.still_recommended(now);
+    }
+    for serial in 0..3 {
+        scene.said(serial).connections = 10;
+    }
+    let plan = scene.tick(5);
+    assert!(plan.mark_pods.is_empty(), "drained at once: {:?}", plan.mark_pods);
+    scene.adopt(&plan);
+    let plan = scene.tick(290);
+    assert!(plan.mark_pods.is_empty(), "drained early: {:?}", plan.mark_pods);
+    scene.adopt(&plan);
+    let plan = scene.tick(11);
+    assert_eq!(plan.mark_pods.len(), 1);
+}
