@@ -65,6 +65,15 @@ pub(crate) fn burst(rate: f64) -> f64 {
     (rate * BURST_SECONDS).max(1.0)
 }
 
+/// Rollouts before scale-down, then the nearest deadline, then the pod with the fewest moves left.
+pub(crate) fn in_order(mut needs: Vec<Need>) -> Vec<Need> {
+    needs.sort_by(|a, b| {
+        let key = |need: &Need| (need.reason, need.deadline, need.moves, need.pod.clone());
+        key(a).cmp(&key(b))
+    });
+    needs
+}
+
 impl Budget {
     /// The whole rate is in use.
     pub(crate) fn is_well(&self) -> bool {
@@ -92,21 +101,11 @@ impl Budget {
         self.tokens = (self.tokens + rate * elapsed).min(burst(rate));
     }
 
-    /// Spends whole moves: rollouts before scale-down, then the nearest deadline, then the pod with the fewest left.
-    pub(crate) fn grant(&mut self, mut needs: Vec<Need>) -> Vec<(usize, i64)> {
-        needs.sort_by(|a, b| {
-            let key = |need: &Need| (need.reason, need.deadline, need.moves, need.pod.clone());
-            key(a).cmp(&key(b))
-        });
-        let mut grants = Vec::new();
-        for need in needs {
-            let moves = whole(self.tokens).min(need.moves);
-            if moves > 0 {
-                self.tokens -= float(moves);
-                grants.push((need.index, moves));
-            }
-        }
-        grants
+    /// Spends whole moves, as many of these as there are; returns their number.
+    pub(crate) fn take(&mut self, moves: i64) -> i64 {
+        let taken = whole(self.tokens).clamp(0, moves.max(0));
+        self.tokens -= float(taken);
+        taken
     }
 
     /// A deadline takes what it needs, and later grants pay for it.
@@ -153,12 +152,16 @@ mod tests {
             tokens: 12.9,
             ..Budget::default()
         };
-        let grants = budget.grant(vec![
+        let needs = in_order(vec![
             need(3, DrainReason::ScaleDown, 5, 3),
             need(2, DrainReason::ScaleDown, 5, 2),
             need(1, DrainReason::ScaleDown, 1, 4),
             need(0, DrainReason::Rollout, 9, 5),
         ]);
+        let grants: Vec<_> = needs
+            .iter()
+            .map(|need| (need.index, budget.take(need.moves)))
+            .collect();
         assert_eq!(grants, [(0, 5), (1, 4), (2, 2), (3, 1)]);
         assert!((budget.tokens - 0.9).abs() < 1e-9);
     }

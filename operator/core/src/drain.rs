@@ -10,18 +10,15 @@ use wsc_contract::control::Notice;
 use crate::budget::{self, Need};
 use crate::draft::Draft;
 use crate::goal::Goal;
-use crate::numbers::{float, signed, since, whole};
+use crate::numbers::{signed, since, whole};
 use crate::observed::{Drain, DrainReason, PodState, PodView, Sample};
 use crate::plan::ControlVerb;
 use crate::pool::{Member, Pool, Role};
+use crate::rates::Rates;
 use crate::validate::ValidCluster;
 
 /// A rollout waits no longer for clients to disconnect on their own: it drains every pod.
 const ROLLOUT_NATURAL: SignedDuration = SignedDuration::from_secs(60);
-/// Granted moves are spread over a bit less than a tick, so that the next sample finds them done.
-const PACE_SECONDS: f64 = 4.0;
-/// The slowest rate: one move in five seconds.
-const LEAST_PER_SECOND: f64 = 0.2;
 /// Time for the last connection to close at the deadline.
 const LAST_CLOSE: SignedDuration = SignedDuration::from_secs(10);
 /// A pod without progress after its deadline is deleted after this time: on SIGTERM it closes all connections.
@@ -96,24 +93,37 @@ pub(crate) fn moves(
             .filter(move |(_, at)| **at == stage)
             .map(|(member, _)| member)
     };
-    let overdue: Vec<_> = at(Stage::Overdue).collect();
-    let mut calls = grant_remaining(draft, &overdue, rate);
-    let needs = at(Stage::Moving)
-        .filter_map(|member| need(draft, member))
-        .collect();
-    for (index, moves) in draft.memory.budget.grant(needs) {
-        let Some(member) = pool.members.get(index) else {
-            continue;
-        };
-        let Some(sample) = member.sample else {
-            continue;
-        };
-        let pending = draft.moves(sample).pending(sample);
-        let most = f64::from(draft.cluster.disruption.max_moves_per_second);
-        let per_second = (float(pending + moves) / PACE_SECONDS).clamp(LEAST_PER_SECOND.min(most), most);
-        calls.insert(index, grant(draft, member, sample, moves, per_second));
+    let (overdue, moving): (Vec<_>, Vec<_>) = (at(Stage::Overdue).collect(), at(Stage::Moving).collect());
+    let mut rates = Rates::new(draft, pool);
+    let mut calls = grant_remaining(draft, &overdue, &mut rates, rate);
+    let needs = moving.iter().filter_map(|member| need(draft, member));
+    for need in budget::in_order(needs.collect()) {
+        let granted = pool.members.get(need.index).and_then(|member| {
+            let call = grant_some(draft, member, &mut rates, need.moves)?;
+            Some((need.index, call))
+        });
+        calls.extend(granted);
     }
     calls
+}
+
+/// As many of these moves as the budget and the limit of a second allow now.
+fn grant_some(
+    draft: &mut Draft<'_>,
+    member: &Member<'_>,
+    rates: &mut Rates,
+    moves: i64,
+) -> Option<ControlVerb> {
+    let sample = member.sample?;
+    let moves = draft.memory.budget.take(rates.most(member.index, moves));
+    if moves == 0 {
+        return None;
+    }
+    let pending = draft.moves(sample).pending(sample).min(sample.connections);
+    let per_second = rates.take(member.index, pending + moves)?;
+    let verb = grant(draft, member, sample, moves, per_second);
+    rates.remember(draft, member, sample);
+    Some(verb)
 }
 
 fn natural(cluster: &ValidCluster, reason: DrainReason) -> SignedDuration {
@@ -264,39 +274,57 @@ fn shed(sample: &Sample, total: i64, per_second: f64, notice: Notice) -> Control
 fn grant_remaining(
     draft: &mut Draft<'_>,
     overdue: &[&Member<'_>],
+    rates: &mut Rates,
     rate: f64,
 ) -> BTreeMap<usize, ControlVerb> {
-    let pods = u32::try_from(overdue.len()).unwrap_or(u32::MAX).max(1);
-    let per_second = f64::from(draft.cluster.disruption.max_moves_per_second) / f64::from(pods);
-    let interval = SignedDuration::from_secs(whole(per_second.recip()).saturating_add(1));
-    let (now, notice) = (draft.now, draft.cluster.drain.notice());
     let mut calls = BTreeMap::new();
     for member in overdue {
         let (Some(sample), Some(drain)) = (member.sample, &member.view.drain) else {
             continue;
         };
-        let moves = &mut draft.memory.pod(&sample.pod_uid).moves;
-        let (pending, total) = (moves.pending(sample), moves.total(sample));
-        if moves.last(sample).is_some() {
-            moves.pace_last(sample, interval);
-            if pending > 0 {
-                // Repeated, because it may not have arrived, and because pods past their deadline share the rate.
-                calls.insert(member.index, shed(sample, total, per_second, notice));
-            }
-            continue;
-        }
+        let moves = draft.moves(sample);
+        let (pending, was_granted) = (moves.pending(sample), moves.last(sample).is_some());
         // While it accepts new connections, the grant would not cover them.
-        if !sample.cordoned && overdue_for(draft, drain) < FORCE_DELETE_AFTER {
+        let accepts = !sample.cordoned && overdue_for(draft, drain) < FORCE_DELETE_AFTER;
+        if (was_granted && pending == 0) || (!was_granted && accepts) {
             continue;
         }
-        let left = (sample.connections - pending).max(0);
-        draft.memory.budget.take_beyond(left, rate);
-        calls.insert(member.index, grant(draft, member, sample, left, per_second));
-        draft
-            .memory
-            .pod(&sample.pod_uid)
-            .moves
-            .make_last(sample, interval, now);
+        let due = if was_granted {
+            pending.min(sample.connections)
+        } else {
+            sample.connections
+        };
+        let Some(per_second) = rates.take(member.index, due) else {
+            continue;
+        };
+        let interval = SignedDuration::from_secs(whole(per_second.recip()).saturating_add(1));
+        let verb = if was_granted {
+            // Repeated, because it may not have arrived, and faster when other pods are done.
+            draft
+                .memory
+                .pod(&sample.pod_uid)
+                .moves
+                .pace_last(sample, interval);
+            shed(
+                sample,
+                moves.total(sample),
+                per_second,
+                draft.cluster.drain.notice(),
+            )
+        } else {
+            let left = (sample.connections - pending).max(0);
+            draft.memory.budget.take_beyond(left, rate);
+            let verb = grant(draft, member, sample, left, per_second);
+            let now = draft.now;
+            draft
+                .memory
+                .pod(&sample.pod_uid)
+                .moves
+                .make_last(sample, interval, now);
+            verb
+        };
+        rates.remember(draft, member, sample);
+        calls.insert(member.index, verb);
     }
     calls
 }

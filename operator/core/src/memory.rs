@@ -12,6 +12,7 @@ use crate::drift::AcceptedDrift;
 use crate::failures::{Failures, ObjectName, Problem};
 use crate::moves::{Counter, Moves};
 use crate::observed::{ChildKey, Drain, Observed, PodState};
+use crate::pace::Pace;
 use crate::reach;
 use crate::starts::{Row, Starts};
 
@@ -86,6 +87,8 @@ pub(crate) struct PodMemory {
     /// When it last rejected clients, or accepted none below its limit, though it was in rotation, and how many it had.
     pub(crate) full: Option<(Timestamp, i64)>,
     pub(crate) moves: Moves,
+    /// How fast its process makes them.
+    pub(crate) pace: Option<Pace>,
 }
 
 /// What a pod became by a write that the watch may not show yet.

@@ -34,6 +34,15 @@ pub(super) fn arrived(world: &World, uid: &str) {
     );
 }
 
+/// I2, as servers make the moves: no second has more than the limit, whatever number of pods drains, deadlines included.
+pub(super) fn moved(world: &World, moves: i64) {
+    assert!(
+        moves <= world.spec.moves_per_second,
+        "I2: {moves} moves in the second {}",
+        world.clock
+    );
+}
+
 /// Every plan, before it is applied.
 pub(super) fn check(world: &World, observed: &Observed, plan: &Plan) {
     nothing_on_stale_data(observed, plan);

@@ -44,9 +44,8 @@ impl World {
         for uid in arrivals {
             invariants::arrived(self, &uid);
         }
-        for uid in uids.values() {
-            self.shed(uid);
-        }
+        let moves = uids.values().map(|uid| self.shed(uid)).sum();
+        invariants::moved(self, moves);
         self.watch();
         self.operate();
         let conditions = &self.api.resource.status.conditions;
@@ -122,16 +121,20 @@ impl World {
         }
     }
 
-    fn shed(&mut self, uid: &str) {
+    /// How many clients are asked in this second.
+    fn shed(&mut self, uid: &str) -> i64 {
         let clock = self.clock;
         let Some(server) = self.servers.get_mut(uid).filter(|server| server.serves(clock)) else {
-            return;
+            return 0;
         };
+        let mut asked = 0;
         for _ in 0..server.due() {
             if self.crowd.ask_one(uid, clock, &mut self.random) {
                 server.asked();
+                asked += 1;
             }
         }
+        asked
     }
 
     /// Events arrive in order, sometimes late.

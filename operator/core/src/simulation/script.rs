@@ -159,9 +159,13 @@ impl World {
 pub(super) fn specs() -> impl Strategy<Value = Spec> {
     let mode = prop_oneof![4 => Just(ScalingMode::Connections), 1 => Just(ScalingMode::Replicas)];
     let on_deadline = prop_oneof![3 => Just(OnDeadline::Close), 1 => Just(OnDeadline::Wait)];
-    (mode, on_deadline, 2..8_i32, 4..9_i32).prop_map(|(mode, on_deadline, replicas, max_replicas)| {
-        Spec::new(mode, on_deadline, replicas, max_replicas)
-    })
+    let spec = (mode, on_deadline, 2..8_i32, 4..9_i32, 1..=3_i64);
+    spec.prop_map(
+        |(mode, on_deadline, replicas, max_replicas, moves_per_second)| Spec {
+            moves_per_second,
+            ..Spec::new(mode, on_deadline, replicas, max_replicas)
+        },
+    )
 }
 
 /// Clients come and go, people change the resource; nothing fails.

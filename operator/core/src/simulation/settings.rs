@@ -24,6 +24,8 @@ pub(super) const DEAD_REDIS: u8 = 2;
 pub(super) struct Spec {
     pub(super) mode: ScalingMode,
     pub(super) on_deadline: OnDeadline,
+    /// `maxMovesPerSecond`.
+    pub(super) moves_per_second: i64,
     pub(super) replicas: i32,
     pub(super) max_replicas: i32,
     pub(super) max_connections: i64,
@@ -39,6 +41,7 @@ impl Spec {
         Self {
             mode,
             on_deadline,
+            moves_per_second: 3,
             replicas,
             max_replicas,
             max_connections: 20,
@@ -85,7 +88,7 @@ server:
 proxy: {{origins: ['{}']}}
 redis: {{external: {{url: 'redis://redis-{}:6379'}}}}
 drain: {{naturalSeconds: 20, deadlineSeconds: 120, onDeadline: {:?}}}
-disruption: {{movesPerMinute: 60, maxMovesPerSecond: 3, maxConcurrentDrains: {MOST_DRAINS}}}
+disruption: {{movesPerMinute: 60, maxMovesPerSecond: {}, maxConcurrentDrains: {MOST_DRAINS}}}
 ",
             self.replicas,
             self.mode,
@@ -96,7 +99,8 @@ disruption: {{movesPerMinute: 60, maxMovesPerSecond: 3, maxConcurrentDrains: {MO
             self.template,
             self.origin,
             self.redis,
-            self.on_deadline
+            self.on_deadline,
+            self.moves_per_second
         );
         let mut cluster = testing::cluster(&yaml);
         cluster.generation = generation;

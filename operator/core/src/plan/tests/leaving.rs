@@ -5,7 +5,7 @@ use k8s_openapi::jiff::SignedDuration;
 use super::scene::{BOUNDS, Scene};
 use super::tell::{changes_no_pod, condition, marked, notes, tell, verbs};
 use crate::observed::{DrainReason, PodPhase, PodState};
-use crate::plan::ControlVerb;
+use crate::plan::{ControlVerb, Plan};
 use crate::testing;
 use wsc_contract::control::Notice;
 
@@ -109,6 +109,63 @@ fn no_drain_relies_on_a_pod_that_is_not_ready_at_the_moment() {
     scene.pod(0).ready = true;
     let plan = scene.tick(5);
     assert_eq!(marked(&plan).len(), 1);
+}
+
+/// Two pods are too many; pods move 10 connections a second together.
+fn two_drains() -> Scene {
+    Scene::running(
+        "scaling: {minReplicas: 1, maxReplicas: 20, buffer: 0}\ndrain: {naturalSeconds: 0}\n\
+         disruption: {movesPerMinute: 6000, maxMovesPerSecond: 10, maxConcurrentDrains: 2}",
+        &[60, 30, 30, 30, 30],
+    )
+}
+
+/// Moves a second that pods are asked for.
+fn rates(plan: &Plan) -> Vec<f64> {
+    let rate = |verb: &ControlVerb| match verb {
+        ControlVerb::Shed { per_second, .. } => Some(*per_second),
+        ControlVerb::Cordon | ControlVerb::Uncordon => None,
+    };
+    plan.calls.iter().filter_map(|call| rate(&call.verb)).collect()
+}
+
+#[test]
+fn pods_that_drain_together_share_the_rate() {
+    let mut scene = two_drains();
+    let mut together = 0;
+    for seconds in [301, 5, 5, 5] {
+        let plan = scene.tick(seconds);
+        let rates = rates(&plan);
+        let in_a_second: f64 = rates.iter().map(|rate| rate.ceil()).sum();
+        assert!(in_a_second <= 10.0, "{rates:?} moves a second");
+        together += usize::from(rates.len() == 2);
+        scene.adopt(&plan);
+        scene.obey(&plan);
+    }
+    assert!(together > 0, "the pods never moved clients at the same time");
+}
+
+#[test]
+fn moves_of_an_earlier_grant_take_part_of_the_rate() {
+    let mut scene = two_drains();
+    for seconds in [301, 5] {
+        let plan = scene.tick(seconds);
+        scene.adopt(&plan);
+        scene.obey(&plan);
+    }
+    // The process accepted the grant of all its connections, and has closed none yet.
+    let first = scene.said(3);
+    assert_eq!((first.connections, first.shed_target), (0, 30));
+    (first.connections, first.shed_total) = (30, 0);
+    scene.said(4).connections = 60;
+    let plan = scene.tick(5);
+    assert_eq!(rates(&plan), [2.0], "30 moves at 7.5 a second leave two");
+    let plan = scene.tick(20);
+    assert_eq!(
+        rates(&plan),
+        [10.0],
+        "a process that makes no moves takes no part"
+    );
 }
 
 #[test]
