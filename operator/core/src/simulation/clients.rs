@@ -1,15 +1,18 @@
 //! Clients and the proxies that they come through.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use wsc_contract::agent::ServerState;
+use wsc_contract::agent::{ServerState, WorkerCounters};
 use wsc_haproxy::BackendSet;
 
 use super::random::Random;
 use super::server::Server;
 use super::settings::at;
 use crate::observed::{AgentServer, AgentView, PodView, ProxyView};
+
+/// Between two checks of HAProxy.
+const CHECK_SECONDS: i64 = 2;
 
 /// One client that wants to be connected.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +38,10 @@ pub(super) struct Proxy {
     settings: String,
     /// The agent does nothing and answers nobody; HAProxy goes on.
     pub(super) stuck_until: i64,
+    /// Uids of pods that answered the last check with 404: they get no new clients.
+    rejects: BTreeSet<String>,
+    /// Clients that HAProxy refused.
+    refused: u64,
     /// The newest answer that the operator has got.
     heard: Option<Arc<AgentView>>,
 }
@@ -124,6 +131,9 @@ impl Crowd {
         }
         let mut arrivals = Vec::new();
         let mut loads = self.loads();
+        if clock % CHECK_SECONDS == 0 {
+            self.check(clock, &loads, servers);
+        }
         for index in 0..self.clients.len() {
             let client = &mut self.clients[index];
             let closed = client.home.as_ref().and_then(|home| home.closes_at);
@@ -157,9 +167,22 @@ impl Crowd {
         loads
     }
 
+    /// HAProxy checks the servers: one that accepts no more connections answers with 404.
+    fn check(&mut self, clock: i64, loads: &BTreeMap<String, i64>, servers: &BTreeMap<String, Server>) {
+        let rejects = servers.iter().filter(|(uid, server)| {
+            let is_full = loads.get(*uid).is_some_and(|load| *load >= server.limit());
+            let closed = is_full || server.cordoned || server.leaving_since.is_some();
+            server.serves(clock) && closed
+        });
+        let rejects: BTreeSet<String> = rejects.map(|(uid, _)| uid.clone()).collect();
+        for proxy in &mut self.proxies {
+            proxy.rejects.clone_from(&rejects);
+        }
+    }
+
     /// Fewest connections first, and the next one if it refuses.
     fn route(
-        &self,
+        &mut self,
         clock: i64,
         loads: &BTreeMap<String, i64>,
         servers: &mut BTreeMap<String, Server>,
@@ -167,8 +190,11 @@ impl Crowd {
         random: &mut Random,
     ) -> Result<Home, Rejection> {
         let proxy = random.below(self.proxies.len());
-        let applied = self.proxies[proxy].applied.as_ref();
-        let applied = applied.ok_or(Rejection::NoServer)?;
+        let Proxy { applied, rejects, .. } = &self.proxies[proxy];
+        let Some(applied) = applied else {
+            self.proxies[proxy].refused += 1;
+            return Err(Rejection::NoServer);
+        };
         let ready = applied
             .servers
             .iter()
@@ -189,6 +215,9 @@ impl Crowd {
                 continue;
             }
             any = true;
+            if rejects.contains(uid) {
+                continue;
+            }
             if on >= server.limit() {
                 server.refused_full += 1;
             } else {
@@ -200,6 +229,7 @@ impl Crowd {
                 });
             }
         }
+        self.proxies[proxy].refused += 1;
         Err(if any { Rejection::Full } else { Rejection::NoServer })
     }
 
@@ -240,7 +270,7 @@ impl Crowd {
                 sessions: uid.map_or(0, sessions),
                 maint: server.state == ServerState::Maint,
                 up: process.is_some_and(|process| process.serves(clock)),
-                rejects: false,
+                rejects: uid.is_some_and(|uid| self.proxies[index].rejects.contains(uid)),
             };
             (server.name.clone(), view)
         });
@@ -252,7 +282,11 @@ impl Crowd {
             applied_settings: self.proxies[index].settings.clone(),
             synced: true,
             refusal: None,
-            worker: None,
+            worker: Some(WorkerCounters {
+                id: "7-1".to_owned(),
+                refused: self.proxies[index].refused,
+                ..WorkerCounters::default()
+            }),
             servers: views.collect(),
         }
     }
