@@ -18,6 +18,8 @@ const CHECK_SECONDS: i64 = 2;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Client {
     pub(super) home: Option<Home>,
+    /// How often it was asked to reconnect elsewhere.
+    pub(super) moves: u32,
     retry_at: i64,
 }
 
@@ -93,11 +95,15 @@ impl Crowd {
 
     /// Asks the client that has been there longest. False if there is none.
     pub(super) fn ask_one(&mut self, uid: &str, clock: i64, random: &mut Random) -> bool {
-        let mut homes = self.clients.iter_mut().filter_map(|client| client.home.as_mut());
-        let Some(home) = homes.find(|home| home.uid == uid && home.closes_at.is_none()) else {
+        let asked = self.clients.iter_mut().find_map(|client| {
+            let home = client.home.as_mut()?;
+            (home.uid == uid && home.closes_at.is_none()).then_some((home, &mut client.moves))
+        });
+        let Some((home, moves)) = asked else {
             return false;
         };
         home.closes_at = Some(clock + random.seconds(4));
+        *moves += 1;
         true
     }
 

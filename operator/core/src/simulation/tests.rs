@@ -215,3 +215,36 @@ fn wherever_the_operator_ends_the_end_is_the_same() {
         assert_eq!(ends(Some((write, after))).0, wanted, "ended at write {write}");
     }
 }
+
+/// I12: all pods are replaced, while clients come and go.
+#[test]
+fn rollout_moves_each_client_at_most_once() {
+    let (mut clients, mut moves) = (0, 0);
+    for seed in 0..20 {
+        let mut world = World::new(seed, Spec::new(ScalingMode::Connections, OnDeadline::Close, 2, 8));
+        let crowd = 20 + usize::try_from(seed).unwrap() * 4;
+        world.play(&vec![(Action::Arrive(crowd), 300)]);
+        for client in &mut world.crowd.clients {
+            client.moves = 0;
+        }
+        let rollout = vec![
+            (Action::Template(1), 60),
+            (Action::Leave(5), 30),
+            (Action::Arrive(5), 30),
+        ];
+        live(&mut world, &rollout).unwrap_or_else(|failure| panic!("{seed}: {failure}"));
+        for client in &world.crowd.clients {
+            assert!(
+                client.moves <= 1,
+                "{seed}: a client was moved {} times\n{}",
+                client.moves,
+                tell(&world)
+            );
+            (clients, moves) = (clients + 1, moves + client.moves);
+        }
+    }
+    assert!(
+        moves * 2 > clients,
+        "{moves} moves of {clients} clients are no rollout"
+    );
+}

@@ -76,6 +76,56 @@ fn a_pool_is_not_shrunk_within_a_window_after_a_pod_was_short_of_memory() {
 }
 
 #[test]
+fn pod_that_is_merely_full_holds_nothing() {
+    let mut scene = Scene::running(BOUNDS, &[20; 6]);
+    let full = scene.said(0);
+    (full.connections, full.admits) = (100, false);
+    // 200 clients are the target of three pods, and the buffer is one.
+    let plan = scene.tick(301);
+    assert!(
+        !plan.holds.contains(&("ConnectionsRejected", true)),
+        "HAProxy sends clients to the others: {}",
+        tell(&plan, &scene.observed.status)
+    );
+    assert_eq!(plan.status.connections.capacity, 500, "one of six drains");
+    assert_eq!(marked(&plan).len(), 1);
+}
+
+#[test]
+fn rollout_counts_by_sessions_of_haproxy() {
+    const SPEC: &str = "replicas: 3\nscaling: {mode: Replicas, minReplicas: 3, maxReplicas: 20}\n\
+         disruption: {maxConcurrentDrains: 3, movesPerMinute: 600}";
+    let drained = |sessions: i64| {
+        let mut scene = Scene::running(SPEC, &[90, 90, 5]);
+        scene.cluster = testing::cluster(&format!(
+            "server: {{maxConnections: 100, image: registry.example.org/wsc-server:2}}\n{SPEC}"
+        ));
+        for (serial, connections) in [(3, 95), (4, 0)] {
+            let plan = scene.tick(5);
+            scene.adopt(&plan);
+            let mut pod = scene.pod(serial).clone();
+            (pod.ready, pod.ready_since) = (true, Some(scene.now));
+            scene.add(pod, connections);
+            let plan = scene.tick(5);
+            scene.adopt(&plan);
+            if serial == 3 {
+                let plan = scene.tick(10);
+                assert_eq!(marked(&plan), [("chat-2", PodState::Cordoned)]);
+                scene.adopt(&plan);
+            }
+        }
+        // The draining pod does not respond for longer than its last sample counts.
+        scene.observed.samples.remove("chat-2");
+        scene.agent(0).servers.get_mut("chat-2").unwrap().sessions = sessions;
+        let plan = scene.tick(10);
+        marked(&plan).len()
+    };
+    // 275 clients on the others, which offer 300 without one of the old pods.
+    assert_eq!(drained(5), 1, "its clients fit by HAProxy's count");
+    assert_eq!(drained(60), 0, "and these would not");
+}
+
+#[test]
 fn one_pod_with_few_files_does_not_count_for_all() {
     let mut scene = Scene::running(BOUNDS, &[50; 8]);
     let small = scene.said(0);
