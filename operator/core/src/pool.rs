@@ -267,10 +267,12 @@ fn role(view: &PodView, observed: &Observed, memory: &Memory, now: Timestamp) ->
     if view.state.is_draining() {
         return Role::Draining;
     }
-    if view.state == PodState::Starting && !view.ready {
+    let times = memory.pods.get(&view.uid);
+    // The write of its label may have failed while it served.
+    let served = times.is_some_and(|pod| pod.first_ready.is_some()) || reach::has_sessions(view, observed);
+    if view.state == PodState::Starting && !view.ready && !served {
         return Role::Starting;
     }
-    let times = memory.pods.get(&view.uid);
     if times.is_some_and(|pod| pod.is_lost) {
         return Role::Broken;
     }

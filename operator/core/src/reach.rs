@@ -23,6 +23,12 @@ pub(crate) fn sessions(view: &PodView, observed: &Observed) -> Option<i64> {
     counts.sum()
 }
 
+/// An agent reports connections to it.
+pub(crate) fn has_sessions(view: &PodView, observed: &Observed) -> bool {
+    let servers = agents(observed).filter_map(|agent| agent.servers.get(&view.name));
+    servers.map(|server| server.sessions).any(|sessions| sessions > 0)
+}
+
 /// An agent reports it up and in rotation.
 pub(crate) fn is_up(view: &PodView, observed: &Observed) -> bool {
     agents(observed)

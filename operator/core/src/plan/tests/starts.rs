@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::scene::{BOUNDS, Scene};
-use super::tell::condition;
+use super::tell::{condition, marked, tell};
 use crate::failures::Problem;
 use crate::observed::{PodState, PodView};
 use crate::plan::Plan;
@@ -324,4 +324,28 @@ fn pods_that_are_all_lost_come_back_at_once() {
     scene.observed.samples.clear();
     let plan = scene.tick(5);
     assert_eq!(plan.create_pods.len(), 13, "twelve, and the buffer");
+}
+
+#[test]
+fn pod_that_served_without_its_label_is_not_new() {
+    let mut scene = Scene::running(BOUNDS, &[40, 50]);
+    let new = scene.pod(1).clone();
+    let mut pod = testing::pod(2);
+    (pod.state, pod.template_hash) = (PodState::Starting, new.template_hash);
+    (pod.created, pod.ready_since) = (scene.now, Some(scene.now));
+    scene.add(pod, 10);
+    let plan = scene.tick(1);
+    assert_eq!(marked(&plan), [("chat-2", PodState::Active)]);
+    // The write is rejected, and the pod is not Ready any more.
+    let pod = scene.pod(2);
+    (pod.ready, pod.ready_since) = (false, None);
+    let uid = pod.uid.clone();
+    scene.memory.write_failed(&uid);
+    let plan = scene.tick(1);
+    assert_eq!(
+        marked(&plan),
+        [("chat-2", PodState::Active)],
+        "it may have clients: {}",
+        tell(&plan, &scene.observed.status)
+    );
 }
