@@ -23,6 +23,7 @@ described! {
     DRAIN_DEADLINE = "websocket-operator.io/drain-deadline", "on server pods: deadline of the drain, RFC 3339";
     PROTECT = "websocket-operator.io/protect", "set by a user on a server pod: excludes the pod from scale-downs and rollouts";
     RESTARTED_AT = "websocket-operator.io/restartedAt", "set by a user on the WebSocketCluster: a new value rolls the server pods";
+    ADOPT = "websocket-operator.io/adopt", "`true`, set by a user on an object that has the name of a child and no controller: the operator takes it over";
     APPLIED_HASH = "websocket-operator.io/applied-hash", "on children: hash of the object as it was last applied";
     SAFE_TO_EVICT = "cluster-autoscaler.kubernetes.io/safe-to-evict", "on pods: whether Cluster Autoscaler may evict it; `false` on server and proxy pods unless `podAnnotations` has it";
 }
@@ -53,9 +54,9 @@ mod tests {
     fn keys_carry_the_group() {
         for key in LABELS.iter().chain(ANNOTATIONS) {
             let (prefix, name) = key.name.split_once('/').unwrap();
-            assert!(key == &ANNOTATIONS[6] || prefix == GROUP, "{}", key.name);
+            assert!(key == &ANNOTATIONS[7] || prefix == GROUP, "{}", key.name);
             assert!(!name.is_empty() && name.len() <= 63, "{}", key.name);
         }
-        assert_eq!(ANNOTATIONS[6].name, SAFE_TO_EVICT);
+        assert_eq!(ANNOTATIONS[7].name, SAFE_TO_EVICT);
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Deref;
 
 use kube::api::ObjectMeta;
+use wsc_contract::labels;
 
 /// `metadata.uid`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -39,6 +40,15 @@ impl Uid {
     pub(crate) fn into_string(self) -> String {
         self.0
     }
+}
+
+/// It has no controller, and its annotation lets the resource whose child has its name take it over.
+pub(crate) fn is_adoptable(meta: &ObjectMeta) -> bool {
+    let annotations = meta.annotations.as_ref();
+    let adopt = annotations.and_then(|annotations| annotations.get(labels::ADOPT));
+    let mut owners = meta.owner_references.iter().flatten();
+    let is_controlled = owners.any(|owner| owner.controller == Some(true));
+    adopt.is_some_and(|adopt| adopt == "true") && !is_controlled && meta.deletion_timestamp.is_none()
 }
 
 impl Namespace {
@@ -104,7 +114,8 @@ fn not_empty(text: Option<&String>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
+    use k8s_openapi::jiff::Timestamp;
 
     use super::*;
 
@@ -143,5 +154,27 @@ mod tests {
             ..ObjectMeta::default()
         };
         assert_eq!(Uid::of_controller(&meta).as_deref(), Some("b"));
+    }
+
+    #[test]
+    fn only_an_annotated_orphan_is_adoptable() {
+        let object = |adopt: &str, controller: Option<bool>| ObjectMeta {
+            annotations: Some([(labels::ADOPT.to_owned(), adopt.to_owned())].into()),
+            owner_references: Some(vec![OwnerReference {
+                uid: "a".to_owned(),
+                controller,
+                ..OwnerReference::default()
+            }]),
+            ..ObjectMeta::default()
+        };
+        assert!(is_adoptable(&object("true", None)));
+        assert!(!is_adoptable(&object("false", None)));
+        assert!(!is_adoptable(&object("true", Some(true))), "it has a controller");
+        assert!(!is_adoptable(&ObjectMeta::default()), "it has no annotation");
+        let terminating = ObjectMeta {
+            deletion_timestamp: Some(Time(Timestamp::UNIX_EPOCH)),
+            ..object("true", None)
+        };
+        assert!(!is_adoptable(&terminating), "it is being deleted");
     }
 }

@@ -1,4 +1,4 @@
-//! Children: created if absent, applied if present and owned, never taken over from another owner.
+//! Children: created if absent, applied if present and owned, taken over only from no owner and only with the annotation for it.
 
 use std::fmt::Debug;
 use std::time::Instant;
@@ -19,7 +19,7 @@ use wsc_core::plan::Child;
 use super::target::{Target, creating};
 use crate::api::Kind;
 use crate::error::Error;
-use crate::identity::Uid;
+use crate::identity::{Uid, is_adoptable};
 use crate::observe::live_meta;
 use crate::state::State;
 
@@ -82,7 +82,11 @@ async fn taken<K: Kind>(
         return Ok(());
     };
     let terminating = meta.deletion_timestamp.is_some();
-    if target.owns(&meta) {
+    let adopts = is_adoptable(&meta);
+    if adopts {
+        tracing::info!(kind = ?key.kind, name = key.name, "adopting an annotated object without a controller");
+    }
+    if adopts || target.owns(&meta) {
         return match Uid::of(&meta) {
             Some(uid) if !terminating => patch(target, key, wanted, &uid, state).await,
             _ => Ok(()),

@@ -17,7 +17,7 @@ use wsc_core::validate::ValidCluster;
 use crate::api::Kind;
 use crate::context::Context;
 use crate::error::Error;
-use crate::identity::{ClusterKey, Namespace, Uid};
+use crate::identity::{ClusterKey, Namespace, Uid, is_adoptable};
 use crate::state::State;
 use crate::watch::Scope;
 
@@ -83,7 +83,7 @@ async fn query_foreign(context: &Context, key: &ClusterKey, state: &mut State) -
     let now = Instant::now();
     for child in state.conflicts.due(now) {
         match live_meta(context, &key.namespace, &child).await? {
-            Some(meta) if Uid::of_controller(&meta) != state.uid => {
+            Some(meta) if Uid::of_controller(&meta) != state.uid && !is_adoptable(&meta) => {
                 state
                     .conflicts
                     .child(child, meta.deletion_timestamp.is_some(), now);
@@ -114,7 +114,10 @@ impl Collect<'_> {
                 continue;
             };
             if Uid::of_controller(meta).as_deref() != Some(self.cluster.uid.as_str()) {
-                self.foreign(&key, terminating);
+                // An adoptable one is neither a child yet nor a conflict: it is found when the child is created.
+                if !is_adoptable(meta) {
+                    self.foreign(&key, terminating);
+                }
                 continue;
             }
             let view = ChildView {

@@ -1,5 +1,7 @@
 //! The summary conditions: `Ready` for `kubectl wait`, `Reconciling` and `Stalled` for kstatus.
 
+use wsc_contract::labels;
+
 use super::deployments::Rollout;
 use super::finding::{Facts, Finding, Truth};
 use crate::observed::ChildConflict;
@@ -106,7 +108,8 @@ pub(crate) fn conflict_message(conflict: &ChildConflict) -> String {
         format!("waiting for the deletion of the former {kind} {name}")
     } else {
         format!(
-            "the {kind} {name} exists and is not controlled by this resource; delete it, or create the WebSocketCluster under another name"
+            "the {kind} {name} exists and is not controlled by this resource; delete it, annotate it with {}=true if it has no controller, or create the WebSocketCluster under another name",
+            labels::ADOPT
         )
     }
 }

@@ -7,7 +7,8 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::small;
-use crate::support::environment::{TestEnv, condition, controller, find};
+use crate::support::environment::{TestEnv, condition, controller, find, uid};
+use crate::support::path;
 
 /// A child whose name is free again is created: a Service of a foreign owner is checked every 5 s.
 const RESTORED: Duration = Duration::from_secs(10);
@@ -72,6 +73,52 @@ async fn a_foreign_service_with_our_label_is_a_conflict() {
     conflict_is_told_and_resolved(&env, &json!({"websocket-operator.io/cluster": "chat"}))
         .await
         .unwrap();
+    env.judge();
+}
+
+/// Children that lost their owner, as after a restored backup.
+#[tokio::test]
+async fn annotated_orphans_are_adopted() {
+    let env = TestEnv::new("adopted").await;
+    let operator = env.operator();
+    env.create("chat", &small()).await.unwrap();
+    let before = env.settled("chat").await.unwrap();
+    let mut children = env.children(&before).await.unwrap();
+    drop(operator);
+    // Pods and records have names of their own for each resource; the Secret is never read.
+    let is_applied = |name: &String| {
+        let mut others = ["Pod/", "ControllerRevision/", "Secret/"].into_iter();
+        !others.any(|kind| name.starts_with(kind))
+    };
+    children.retain(|name, _| is_applied(name));
+    assert!(children.len() >= 10, "{:?}", children.keys());
+    let orphan = json!({"metadata": {"ownerReferences": null}});
+    let adopt = json!({"metadata": {"annotations": {"websocket-operator.io/adopt": "true"}}});
+    for name in children.keys() {
+        let (kind, name) = name.split_once('/').unwrap();
+        let place = env.place(kind, name);
+        env.ask(Method::PATCH, &place, Some(&orphan)).await.unwrap();
+    }
+    let chat = path(env.namespace(), "chat");
+    env.ask(Method::DELETE, &chat, None).await.unwrap();
+    env.create("chat", &small()).await.unwrap();
+    let _operator = env.operator();
+    env.until("chat", "the conflict is reported", |chat| {
+        find(chat, "Ready")["reason"] == "ChildConflict"
+    })
+    .await
+    .unwrap();
+    for name in children.keys() {
+        let (kind, name) = name.split_once('/').unwrap();
+        let place = env.place(kind, name);
+        env.ask(Method::PATCH, &place, Some(&adopt)).await.unwrap();
+    }
+    let chat = env.settled("chat").await.unwrap();
+    let adopted = env.children(&chat).await.unwrap();
+    for (name, child) in &children {
+        let is_same = adopted.get(name).map(uid) == Some(uid(child));
+        assert!(is_same, "{name} was not adopted: {:?}", adopted.get(name));
+    }
     env.judge();
 }
 
