@@ -21,6 +21,7 @@ use crate::observe::{self, Found};
 use crate::quiet::Quiet;
 use crate::report::{self, Outcome};
 use crate::sample::{self, Samples};
+use crate::slots::Slots;
 use crate::state::State;
 use crate::status;
 use crate::worker::{Pacer, Wake};
@@ -37,6 +38,7 @@ const SYNC_PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Controller {
     context: Arc<Context>,
     workers: Mutex<HashMap<ClusterKey, Arc<Wake>>>,
+    slots: Slots,
 }
 
 /// The result of a pass.
@@ -53,6 +55,7 @@ impl Controller {
         Arc::new(Self {
             context,
             workers: Mutex::default(),
+            slots: Slots::default(),
         })
     }
 
@@ -77,12 +80,15 @@ impl Controller {
             .context
             .sampler
             .subscribe(key.clone(), samples.clone(), wake.clone());
+        let queue = self.slots.queue(&key.namespace);
         let mut state = State::default();
         let mut pacer = Pacer::default();
         loop {
+            let slot = queue.slot().await;
             pacer.begin(&wake);
             let span = tracing::info_span!("reconcile", cluster = %key, generation = tracing::field::Empty);
             let pass = self.pass(&key, &samples, &mut state).instrument(span).await;
+            drop(slot);
             if pass.outcome == Outcome::Gone && self.retire(&key, &wake) {
                 return;
             }

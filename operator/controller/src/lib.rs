@@ -19,6 +19,7 @@ mod observe;
 mod quiet;
 mod report;
 mod sample;
+mod slots;
 mod state;
 mod status;
 mod watch;
