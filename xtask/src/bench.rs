@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: builds what is measured and the bench itself, and runs it.
 
+pub(crate) mod operator;
+
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -107,15 +109,20 @@ pub(crate) fn server(args: &BenchArgs) -> Result<ExitCode> {
     })
 }
 
-/// When and where the run was.
+/// When and where the run was, and with what.
 fn setting(others: &debian::Programs) -> Result<String> {
-    let said = |program: &str, args: &[&str]| -> Result<String> {
-        let mut command = Command::new(program);
-        command.args(args).current_dir(repository::root());
-        Ok(output(&mut command)?.trim().to_owned())
-    };
-    let redis = said(&others.path("redis-server").to_string_lossy(), &["--version"])?;
+    let redis = printed(&others.path("redis-server").to_string_lossy(), &["--version"])?;
     let redis = redis.split_whitespace().find_map(|word| word.strip_prefix("v="));
+    Ok(format!(
+        "{}; Redis {}. Peers: {}.\n",
+        place()?,
+        redis.unwrap_or("unknown"),
+        peers::versions()?,
+    ))
+}
+
+/// When and where the run was.
+fn place() -> Result<String> {
     let cpu = fs::read_to_string("/proc/cpuinfo")?;
     let model = cpu
         .lines()
@@ -123,16 +130,20 @@ fn setting(others: &debian::Programs) -> Result<String> {
         .map_or("an unknown CPU", |(_, model)| model);
     let load = fs::read_to_string("/proc/loadavg")?;
     Ok(format!(
-        "{}, {} CPUs of {model}, Linux {}, {}; Redis {}; commit {}; load average at the end {}. Peers: {}.\n",
-        said("date", &["--utc", "+%Y-%m-%d"])?,
+        "{}, {} CPUs of {model}, Linux {}, {}; commit {}; load average at the end {}",
+        printed("date", &["--utc", "+%Y-%m-%d"])?,
         std::thread::available_parallelism()?,
-        said("uname", &["-r"])?,
-        said("rustc", &["--version"])?,
-        redis.unwrap_or("unknown"),
-        said("git", &["rev-parse", "--short", "HEAD"])?,
+        printed("uname", &["-r"])?,
+        printed("rustc", &["--version"])?,
+        printed("git", &["rev-parse", "--short", "HEAD"])?,
         load.split_whitespace().next().unwrap_or("unknown"),
-        peers::versions()?,
     ))
+}
+
+fn printed(program: &str, args: &[&str]) -> Result<String> {
+    let mut command = Command::new(program);
+    command.args(args).current_dir(repository::root());
+    Ok(output(&mut command)?.trim().to_owned())
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
 
 use crate::audit;
+use crate::bench::operator::{self, OperatorArgs};
 use crate::bench::{self, BenchArgs};
 use crate::demo::{self, DemoArgs};
 use crate::release::{self, ReleaseArgs};
@@ -37,7 +38,7 @@ enum Command {
     Cluster(ClusterCommand),
     /// Build the images and load them into the local Kubernetes when it runs
     Images(ImagesArgs),
-    /// Run benchmarks beside a floor and peers
+    /// Run the benchmarks of the server or of the operator
     #[command(subcommand)]
     Bench(BenchCommand),
     /// Simulate a day of clients under the operator's decisions, beside the rules of the HPA
@@ -57,6 +58,8 @@ enum Command {
 enum BenchCommand {
     /// The server beside a floor and peers: memory, handshakes, broadcasts, echo, 100,000 connections, two processes on Redis, start
     Server(BenchArgs),
+    /// The operator with 1,000 clusters, and with one of 2,000 pods, of stand-in pods on an API server without nodes
+    Operator(OperatorArgs),
 }
 
 #[derive(Args)]
@@ -116,6 +119,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Cluster(command) => return cluster(command),
         Command::Images(args) => images::run(args.export.as_deref())?,
         Command::Bench(BenchCommand::Server(args)) => return bench::server(&args),
+        Command::Bench(BenchCommand::Operator(args)) => return operator::run(&args),
         Command::Sim(args) => return sim::run(&args),
         Command::Gen(args) => return generate(&args),
         Command::ReleaseSnapshot(args) => return release::run(&args),

@@ -44,7 +44,7 @@ mod tests {
     #[test]
     fn document_has_the_sections_that_are_published() {
         let document = fs::read_to_string(repository::path(DOCUMENT)).unwrap();
-        for name in ["server", "sim"] {
+        for name in ["server", "operator", "sim"] {
             assert!(with_section(&document, name, "").is_some(), "{name}");
         }
     }
