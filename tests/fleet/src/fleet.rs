@@ -54,7 +54,7 @@ pub(crate) fn number(cluster: &str) -> usize {
 }
 
 impl Fleet {
-    /// Namespaces for so many clusters, whose status is watched from now on.
+    /// Creates the namespaces for this number of clusters and watches their status.
     pub(crate) async fn new(client: &Client, clusters: usize) -> Result<Self> {
         for namespace in 0..clusters.div_ceil(PER_NAMESPACE) {
             let namespace = json!({"metadata": {"name": format!("fleet-{namespace}")}});

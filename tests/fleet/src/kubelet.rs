@@ -1,4 +1,4 @@
-//! Stands in for scheduler and kubelets: pods are bound, get an address, become Ready, and are removed after their deletion.
+//! Simulates the scheduler and the kubelets: pods are bound, get an address, become Ready, and are removed after their deletion.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -33,7 +33,7 @@ async fn until_quiet(env: &TestEnv) -> Result<()> {
     Ok(())
 }
 
-/// Waits until so many reconciles have ended since then.
+/// Waits until this number of reconciles has ended since then.
 async fn until_reconciled(env: &TestEnv, before: &Scrape, reconciles: f64) -> Result<Scrape> {
     let end = Instant::now() + LONGEST_WAIT;
     loop {

@@ -157,7 +157,7 @@ impl Svg {
         self.add(format_args!("<path class=\"{class}\" d=\"{path}H{RIGHT}\"/>"));
     }
 
-    /// A bar for each count that is not 0; each stands for the same time.
+    /// A bar for each count that is not 0; all cover equal times.
     pub fn bars(&mut self, class: &str, counts: &[usize], each: Duration, panel: &Panel, top: f64) {
         let mut start = Duration::ZERO;
         for count in counts {

@@ -52,7 +52,7 @@ wrong command line ends the program with exit code 2 and one line on standard er
 ";
 
 fn row(flag: Flag) -> [String; 5] {
-    // A default that depends on the machine stands at the end of the help, where clap prints the others.
+    // The help ends with a default that depends on the machine, where clap prints the others.
     let (meaning, computed) = match flag.meaning.rsplit_once(" (default: ") {
         Some((meaning, default)) => (meaning.to_owned(), default.trim_end_matches(')').to_owned()),
         None => (flag.meaning, "none".to_owned()),
