@@ -1,4 +1,4 @@
-//! Calls to the API server: each waits for its turn and has a deadline, each write is counted.
+//! Calls to the API server: each passes the limiter and has a deadline, each write is counted.
 
 pub(crate) mod limit;
 

@@ -29,8 +29,8 @@ pub(crate) use target::Target;
 /// Marks or deletes of one cluster that are under way at the same time.
 const POD_WRITES: usize = 8;
 
-/// Applies a plan. Some fields are those of a function that takes all of it; `events`, `holds`, `decisions`, `recheck_after` and
-/// `is_quiet` are the caller's. The memory is written first and corrected as each step ends: a pass that is given up remembers what it did.
+/// Applies a plan. Fields bound to `_` belong to a function that takes the whole plan, or to the caller (`events`, `holds`, `decisions`,
+/// `recheck_after`, `is_quiet`). The memory is stored first and corrected as each step ends, so an abandoned pass keeps what it did.
 pub(crate) async fn apply(target: &Target<'_>, plan: &Plan, state: &mut State) -> Applied {
     let Plan {
         apply: _,
@@ -78,7 +78,7 @@ pub(crate) async fn apply(target: &Target<'_>, plan: &Plan, state: &mut State) -
     let unmarked = mark(target, mark_pods, state, &mut applied).await;
     call(target, calls, &unmarked, &mut applied).await;
     delete(target, delete_pods, state, &mut applied).await;
-    // Last, because it reports what became of everything above.
+    // Last, because it reports the results of all steps above.
     let status = status_now(target, plan, state);
     if let Some(wanted) = wsc_core::status::update(resource.status.as_ref(), &status) {
         let written = status::put(target.context, target.key, &resource, &wanted, state).await;
@@ -166,7 +166,7 @@ async fn delete(target: &Target<'_>, pods: &[PodDelete], state: &mut State, appl
     }
 }
 
-/// Calls pods. One without its mark keeps its state, because the next operator reads only the mark.
+/// Calls pods, except those whose mark was not written: after a restart of the operator the mark is the only record of a drain.
 async fn call(
     target: &Target<'_>,
     calls: &[ControlCall],

@@ -111,7 +111,7 @@ impl Controller {
         }
     }
 
-    /// Waits until everything around the resource was listed, and says in its conditions what is not.
+    /// Waits until all kinds were listed in the namespace; meanwhile the conditions name the missing ones.
     async fn until_synced(&self, key: &ClusterKey) {
         let Some(scope) = self.context.world.scope(&key.namespace) else {
             return;

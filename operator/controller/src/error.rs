@@ -34,7 +34,7 @@ pub(crate) enum Error {
     Pod { what: String, source: PodError },
 }
 
-/// A condition is for people; what an API server or a webhook says may be as long as it likes.
+/// Longest message in a condition: those of the API server and of webhooks have no limit.
 const LONGEST_MESSAGE_BYTES: usize = 1024;
 
 /// A resource that does not match the CRD.

@@ -42,7 +42,7 @@ impl Uid {
     }
 }
 
-/// It has no controller, and its annotation lets the resource whose child has its name take it over.
+/// The object has the annotation for adoption and no controller.
 pub(crate) fn is_adoptable(meta: &ObjectMeta) -> bool {
     let annotations = meta.annotations.as_ref();
     let adopt = annotations.and_then(|annotations| annotations.get(labels::ADOPT));

@@ -33,7 +33,7 @@ const AGENT_FRESH: SignedDuration = SignedDuration::from_secs(15);
 /// The resource as it is now.
 pub(crate) enum Found {
     Resource(Arc<WebSocketCluster>),
-    /// It does not match the CRD that this operator knows, and why.
+    /// It does not match the CRD of this operator's version, with the error of the parser.
     Unreadable(String),
     /// There is none, or it is being deleted: its children are collected with it, and nothing is made for it any more.
     Gone,

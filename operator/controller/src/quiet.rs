@@ -1,4 +1,4 @@
-//! A cluster in which nothing is under way: its samples are looked at without a pass, until they are a reason for one.
+//! A quiet cluster: new samples are compared with the last outlook, and start a pass only when it changed.
 
 use wsc_core::observed::Observed;
 use wsc_core::validate::ValidCluster;
@@ -11,7 +11,7 @@ use crate::observe;
 use crate::sample::Samples;
 use crate::state::State;
 
-/// What the last pass saw and decided.
+/// Input of the last pass, and the outlook after it.
 pub(crate) struct Quiet {
     cluster: ValidCluster,
     observed: Observed,
@@ -29,7 +29,7 @@ impl Quiet {
         }
     }
 
-    /// The samples, or their absence, are a reason for a pass.
+    /// New samples, or missing ones, require a pass.
     pub(crate) fn is_over(
         &mut self,
         context: &Context,

@@ -20,14 +20,14 @@ pub(crate) struct Slots {
     by_namespace: Mutex<HashMap<Namespace, Weak<Semaphore>>>,
 }
 
-/// Where one worker gets its slots.
+/// The queue of one worker for slots.
 #[derive(Debug)]
 pub(crate) struct Queue {
     all: Arc<Semaphore>,
     of_namespace: Arc<Semaphore>,
 }
 
-/// A pass may be under way until this is dropped.
+/// Permission for one pass, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Slot(#[expect(dead_code, reason = "held")] [Option<OwnedSemaphorePermit>; 2]);
 

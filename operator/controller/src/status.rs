@@ -60,7 +60,7 @@ pub(crate) async fn put(
     Ok(written)
 }
 
-/// Names an obstacle in the conditions of a resource that may be unreadable: nothing else of it is looked at.
+/// Writes an obstacle into the conditions. The resource may be unreadable, so no other field is parsed.
 pub(crate) async fn put_obstacle(
     context: &Context,
     key: &ClusterKey,

@@ -79,7 +79,7 @@ pub(crate) fn client(answer: impl Fn(Call) -> Answer + Send + Sync + 'static) ->
     Client::new(service, "ns")
 }
 
-/// What the API server answers to a request that it rejects.
+/// The response to a rejected request.
 pub(crate) fn refusal(code: u16, reason: &str, message: &str) -> (u16, Value) {
     let status = json!({
         "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": message,
@@ -87,7 +87,7 @@ pub(crate) fn refusal(code: u16, reason: &str, message: &str) -> (u16, Value) {
     (code, status)
 }
 
-/// What passes need, with this API server and nothing watched.
+/// A context with this API server and empty caches.
 pub(crate) fn context(client: &Client) -> Context {
     let metrics: Arc<Metrics> = Arc::default();
     let pods = PodClient::default();

@@ -227,7 +227,7 @@ impl Scope {
         kinds.into_iter().flatten().collect()
     }
 
-    /// The namespace, or that there are all of them.
+    /// The namespace, or `all namespaces`.
     pub(crate) fn name(&self) -> &str {
         self.namespace.as_deref().unwrap_or("all namespaces")
     }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 /// From the start of a pass to the start of the next one.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(200);
-/// A sample is stale after this time, which no sample reports.
+/// A sample becomes stale after this time without an event, so it is checked as often.
 const LONGEST_LOOK: Duration = Duration::from_secs(15);
 /// First and longest pause after failed passes; jitter adds up to as much again. One step may fail for hours, and the pool is
 /// reconciled all the same.

@@ -152,7 +152,7 @@ fn redis_secret(draft: &mut Draft<'_>) {
     }
 }
 
-/// The Deployment waits for the Secret: without it Redis starts never, and a later check would find the Secret lost.
+/// Redis does not start without the Secret, and a later check would report the Secret as lost: the Deployment waits for it.
 fn create_redis_secret(draft: &mut Draft<'_>, name: String, deployment: &ChildKey) {
     let secret = ObjectName::new(SECRET, name.as_str());
     let failures = &mut draft.memory.failures;

@@ -53,7 +53,7 @@ pub(crate) fn all(facts: Facts<'_>) -> Vec<Condition> {
     with_failures(conditions, failures, facts.draft.observed, generation, now)
 }
 
-/// The summary of a resource that is not reconciled as its spec says before a person acts.
+/// The summary of a resource whose spec is not in force before a manual action.
 fn stopped(reason: &str, message: &str) -> [Finding; 3] {
     [("Ready", false), ("Stalled", true), ("Reconciling", false)]
         .map(|(type_, truth)| Finding::new(type_, truth, reason, message))
@@ -73,7 +73,7 @@ pub(crate) fn invalid(
     blocked(live, "InvalidSpec", &message, generation, now)
 }
 
-/// The conditions of a resource that cannot be reconciled before a person acts; all others are kept.
+/// The conditions of a resource that requires a manual action before it is reconciled; all others are kept.
 pub(crate) fn blocked(
     live: &[Condition],
     reason: &str,

@@ -22,9 +22,9 @@ use crate::{
 const TICK: Duration = Duration::from_secs(5);
 /// While there are none, and nothing to create.
 const IDLE: Duration = Duration::from_mins(1);
-/// While nothing happens: everything that matters is an event, or changes the outlook.
+/// In a quiet cluster: an event or another outlook starts a pass earlier.
 const QUIET: Duration = Duration::from_mins(30);
-/// Between two batches of new pods, if no pod says anything before.
+/// Between two batches of new pods, if no event comes before.
 const NEXT_BATCH: Duration = Duration::from_secs(1);
 /// Creates are counted over this long.
 const CREATE_WINDOW: SignedDuration = SignedDuration::from_secs(15);
@@ -221,7 +221,7 @@ fn retire_broken(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Vec<I
         .collect()
 }
 
-/// Failed writes on pods that are gone are nothing to report.
+/// Drops failed writes on pods that no longer exist.
 fn forget_failures(draft: &mut Draft<'_>, pool: &Pool<'_>) {
     let is_there = |name: &str| pool.members.iter().any(|member| member.view.name == name);
     let failures = &mut draft.memory.failures;

@@ -1,4 +1,4 @@
-//! Writes that did not succeed: what is remembered of them until they do, and when they are tried again.
+//! Failed writes: kept until they succeed, with the time of the next attempt.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ const LASTING_AFTER: u32 = 6;
 /// Why a write did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// In the words of the API server where it has answered.
+    /// Message of the API server, if it responded.
     pub message: String,
     /// The API server rejected the object itself: a quota, a policy, an invalid field.
     pub rejected: bool,
@@ -111,7 +111,7 @@ impl Failures {
         })
     }
 
-    /// Forgets failures of writes that are no longer wanted.
+    /// Keeps the failures of wanted writes only.
     pub(crate) fn retain(&mut self, is_wanted: impl Fn(&ObjectName) -> bool) {
         self.objects.retain(|object, _| is_wanted(object));
     }

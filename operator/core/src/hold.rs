@@ -92,7 +92,7 @@ impl Reason {
         }
     }
 
-    /// The hold does not forbid a drain of this pod: by the measure of the hold it is sick: there is no capacity to protect.
+    /// The hold does not forbid a drain of this pod: it is sick by the measure of the hold, so there is no capacity to protect.
     fn spares(self, member: &Member<'_>) -> bool {
         match self {
             Self::StaleWatch | Self::ChildConflict => false,

@@ -87,7 +87,7 @@ pub(crate) struct PodMemory {
     /// When it last rejected clients, or accepted none below its limit, though it was in rotation, and how many it had.
     pub(crate) full: Option<(Timestamp, i64)>,
     pub(crate) moves: Moves,
-    /// How fast its process makes them.
+    /// The rate at which its process makes them.
     pub(crate) pace: Option<Pace>,
 }
 
@@ -157,7 +157,7 @@ impl Memory {
         self.failures.succeeded(&ObjectName::new(kind, name));
     }
 
-    /// Objects of this kind that are to be written now, of all that are wanted: others have failed lately, or are forgotten.
+    /// Of the wanted objects of this kind, those whose write is due. Failures of other objects of the kind are dropped.
     pub fn due(&mut self, kind: &str, wanted: &[String], now: Timestamp) -> Vec<String> {
         let failures = &mut self.failures;
         failures.retain(|object| object.kind != kind || wanted.contains(&object.name));

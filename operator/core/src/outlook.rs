@@ -1,4 +1,4 @@
-//! What samples and time say about a cluster, as far as decisions depend on them: while it is the same, another plan would be the same.
+//! The part of samples and time that decisions depend on: while it is equal, another plan would be equal.
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -49,7 +49,7 @@ struct PodFacts {
     role: Role,
     late: bool,
     is_stale: bool,
-    /// Without what changes while nothing happens.
+    /// Without the fields that change in a quiet cluster.
     said: Option<Sample>,
 }
 
@@ -188,7 +188,7 @@ fn does_nothing(plan: &Plan) -> bool {
         && plan.delete_pods.is_empty()
 }
 
-/// The status is written, and says that all is well.
+/// The status is written, and its conditions are those of a settled cluster.
 fn is_reported(draft: &Draft<'_>) -> bool {
     let wanted = &draft.plan.status;
     let is = |type_: &str, status: &str| {

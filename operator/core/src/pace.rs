@@ -1,11 +1,11 @@
-//! How fast a process makes the moves that it was granted.
+//! The rate at which a server process makes its granted moves.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::numbers::{float, since, whole};
 use crate::observed::Sample;
 
-/// A call has arrived after this time, or never will.
+/// A call that has no effect after this time was lost.
 const ARRIVED: SignedDuration = SignedDuration::from_secs(3);
 /// A process that makes no move for this time longer than its rate explains makes none.
 pub(crate) const STUCK: SignedDuration = SignedDuration::from_secs(15);

@@ -36,7 +36,7 @@ pub fn update(
     (!same).then_some(wanted)
 }
 
-/// The status once the plan was applied as far as it could be: what failed was planned as done.
+/// The status after the plan was applied. The plan takes every write for done; failed ones are added here.
 pub fn applied(plan: &Plan, memory: &Memory, observed: &Observed, now: Timestamp) -> WebSocketClusterStatus {
     let status = plan.status.clone();
     let generation = status.observed_generation;
@@ -71,7 +71,7 @@ pub fn invalid(
 /// Why a resource is not reconciled at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Obstacle {
-    /// It does not match the CRD that this operator knows, as after a downgrade.
+    /// It does not match the CRD of this operator's version, as after a downgrade.
     Unreadable(String),
     /// Objects of these kinds cannot be listed where it is.
     NotListed(Vec<String>),

@@ -111,14 +111,14 @@ impl Fleet {
             .await
     }
 
-    /// Number of clusters that are at least so far.
+    /// Number of clusters with at least this progress.
     pub(crate) fn count(&self, wanted: Progress) -> usize {
         let seen = self.seen.lock();
         let far = |progress: &Progress| *progress == wanted || *progress == Progress::Settled;
         seen.values().filter(|progress| far(progress)).count()
     }
 
-    /// Waits until all are so far; without an answer when the deadline has passed.
+    /// Waits until all clusters have at least this progress; none if the deadline passes first.
     pub(crate) async fn until(&self, wanted: Progress, deadline: Instant) -> Option<Instant> {
         while Instant::now() < deadline {
             if self.count(wanted) == self.keys.len() {

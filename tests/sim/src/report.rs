@@ -18,7 +18,7 @@ pub(crate) struct Row {
     clients: i64,
     rules: &'static str,
     moves: i64,
-    /// Moves without a close frame that asks the client to reconnect.
+    /// Moves without a close frame that requests the client to reconnect.
     cut: i64,
     peak_moves_per_second: i64,
     peak_moves_per_second_over_a_tick: i64,

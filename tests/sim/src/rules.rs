@@ -1,4 +1,4 @@
-//! Who decides on the pods of a world: the operator, or the rules of the HPA.
+//! The rules that decide on the pods of a world: the operator, or the HPA.
 
 pub(crate) mod hpa;
 pub(crate) mod operator;

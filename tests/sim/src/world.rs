@@ -173,7 +173,7 @@ impl World {
         clients
     }
 
-    /// The pod is gone, and with it the connections that it still had.
+    /// Deletes the pod, which cuts its connections.
     pub(crate) fn remove(&mut self, serial: i64) {
         self.cut += self.move_clients(serial, i64::MAX);
         self.servers.remove(&serial);

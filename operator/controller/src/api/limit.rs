@@ -1,4 +1,4 @@
-//! A limit of the calls to the API server, over all clusters. What the API server asks for by `Retry-After` holds for all of them.
+//! Limits the calls to the API server over all clusters. A `Retry-After` pauses the calls of all of them.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -16,12 +16,12 @@ use tower::{Layer, Service};
 const CALLS_PER_SECOND: u32 = 200;
 /// Calls that may be made at once after a pause.
 const BURST: u32 = 200;
-/// Where a rejection for too many calls names no time.
+/// The pause after a 429 without `Retry-After`.
 const DEFAULT_PAUSE: Duration = Duration::from_secs(1);
-/// No answer stops the operator for longer.
+/// Upper bound of a pause: a wrong header must not stop the operator for hours.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
-/// Who calls next, in the order of the requests.
+/// Admits calls in the order of their arrival.
 #[derive(Debug, Default)]
 pub(crate) struct Limiter {
     schedule: Mutex<Schedule>,
@@ -61,7 +61,7 @@ impl Limiter {
         loop {
             let at = self.schedule.lock().reserve(Instant::now());
             sleep_until(at).await;
-            // The API server may have asked for a pause meanwhile.
+            // A pause may have begun meanwhile.
             if !self.schedule.lock().is_paused(Instant::now()) {
                 return;
             }
@@ -82,7 +82,7 @@ impl Limiter {
     }
 }
 
-/// The pause that a response asks for.
+/// The pause that a response requests.
 fn pause_of<B>(response: &Response<B>) -> Option<Duration> {
     let header = response.headers().get(RETRY_AFTER);
     let seconds = header.and_then(|value| value.to_str().ok()?.trim().parse().ok());

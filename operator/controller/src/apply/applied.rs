@@ -1,4 +1,4 @@
-//! What became of the steps of a plan.
+//! Results of the steps of a plan.
 
 use wsc_core::observed::ChildKey;
 
@@ -37,7 +37,7 @@ impl Applied {
         self.object(state, "Pod", name, None, result);
     }
 
-    /// Remembers what became of a write on an object.
+    /// Records the result of a write on an object.
     pub(super) fn object(
         &mut self,
         state: &mut State,

@@ -9,7 +9,7 @@ pub(crate) enum Outcome {
     Failed,
     /// The spec is invalid.
     Refused,
-    /// The resource does not match the CRD that this operator knows.
+    /// The resource does not match the CRD of this operator's version.
     Unreadable,
     /// The resource does not exist, or is being deleted.
     Gone,

@@ -9,7 +9,7 @@ use crate::observed::ChildKind;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Rollout {
     pub(super) name: String,
-    /// Why it does not get on, in the words of the Deployment controller.
+    /// Message of the Deployment controller, when the rollout makes no progress.
     pub(super) problem: Option<String>,
 }
 

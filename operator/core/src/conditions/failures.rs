@@ -1,4 +1,4 @@
-//! What could not be applied, in the conditions that depend on it.
+//! Failed writes in the conditions that depend on them.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
@@ -11,7 +11,7 @@ use crate::observed::Observed;
 /// Reasons that name a cause of their own; it is corrected first.
 const KNOWN: [&str; 2] = ["ChildConflict", "InvalidSpec"];
 
-/// The conditions, with what could not be applied: it is not in force yet, and without a child there may be no service.
+/// The conditions with the failed writes: `Reconciling` always, `Ready` where a child does not exist, `Stalled` where it lasts.
 pub(crate) fn with_failures(
     mut conditions: Vec<Condition>,
     failures: &Failures,

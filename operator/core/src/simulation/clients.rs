@@ -18,7 +18,7 @@ const CHECK_SECONDS: i64 = 2;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Client {
     pub(super) home: Option<Home>,
-    /// How often it was asked to reconnect elsewhere.
+    /// Number of requests to reconnect that it received.
     pub(super) moves: u32,
     retry_at: i64,
 }

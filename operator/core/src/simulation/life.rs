@@ -121,7 +121,7 @@ impl World {
         }
     }
 
-    /// How many clients are asked in this second.
+    /// Returns the number of clients that are requested to reconnect in this second.
     fn shed(&mut self, uid: &str) -> i64 {
         let clock = self.clock;
         let Some(server) = self.servers.get_mut(uid).filter(|server| server.serves(clock)) else {

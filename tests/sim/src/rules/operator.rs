@@ -90,7 +90,7 @@ impl Operator {
         })
     }
 
-    /// Kubelets: pods start, become Ready, and are gone a second after they were deleted.
+    /// Kubelets: pods start, become Ready, and are removed a second after their deletion.
     fn run_pods(&mut self, world: &mut World) {
         for (name, serial) in self.api.serials() {
             if self.api.is_terminating(&name) {

@@ -1,4 +1,4 @@
-//! Objects that the API server rejects: a condition names the object and the cause, and the cluster heals when the cause is gone.
+//! Objects that the API server rejects: a condition names the object and the cause, and the cluster heals when the cause ends.
 
 use anyhow::{Result, bail};
 use http::Method;

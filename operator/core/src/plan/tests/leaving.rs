@@ -120,7 +120,7 @@ fn two_drains() -> Scene {
     )
 }
 
-/// Moves a second that pods are asked for.
+/// Rates of the `/shed` calls, in moves a second.
 fn rates(plan: &Plan) -> Vec<f64> {
     let rate = |verb: &ControlVerb| match verb {
         ControlVerb::Shed { per_second, .. } => Some(*per_second),
