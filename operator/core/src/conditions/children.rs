@@ -39,12 +39,11 @@ pub(super) fn proxy_configured(facts: Facts<'_>) -> Finding {
         .filter_map(|proxy| Some((*proxy, proxy.agent.as_deref()?)))
         .collect();
     if agents.is_empty() {
-        // An operator that has just started has not asked yet; proxies that serve do not stop because of it.
         let ready = observed.proxy_ready.is_some_and(|ready| ready > 0);
-        if let Some(before) = facts.unchanged("ProxyConfigured").filter(|_| ready) {
+        if let Some(before) = facts.before_samples("ProxyConfigured").filter(|_| ready) {
             return before;
         }
-        let message = "no HAProxy pod has reported its status yet".to_owned();
+        let message = "no HAProxy pod reports its status".to_owned();
         return finding(Truth::Unknown, "StatusUnavailable", message);
     }
     let behind = agents.iter().find(|(_, agent)| {
@@ -91,8 +90,8 @@ pub(super) fn redis_reachable(facts: Facts<'_>) -> Finding {
             );
             return finding(Truth::False, "RedisNotReady", message);
         }
-        return facts.unchanged("RedisReachable").unwrap_or_else(|| {
-            let message = "no server pod has reported its status yet".to_owned();
+        return facts.before_samples("RedisReachable").unwrap_or_else(|| {
+            let message = "no server pod reports its status".to_owned();
             finding(Truth::Unknown, "StatsUnavailable", message)
         });
     }

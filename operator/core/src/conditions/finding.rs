@@ -4,8 +4,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
 use crate::draft::Draft;
-use crate::numbers::whole_second;
+use crate::numbers::{since, whole_second};
 use crate::pool::Pool;
+use crate::reach::FRESH;
 use crate::scale::Scale;
 
 /// `status` of a condition.
@@ -98,7 +99,15 @@ impl Facts<'_> {
             .is_some_and(|condition| condition.status == Truth::True.as_str())
     }
 
-    /// The condition as it was, for a moment in which nothing can be known yet.
+    /// The condition as it was, while the operator has just started and its first samples are under way.
+    pub(crate) fn before_samples(&self, type_: &'static str) -> Option<Finding> {
+        let started_at = self.draft.memory.started_at?;
+        (since(started_at, self.draft.now) <= FRESH)
+            .then(|| self.unchanged(type_))
+            .flatten()
+    }
+
+    /// The condition as it was.
     pub(crate) fn unchanged(&self, type_: &'static str) -> Option<Finding> {
         let before = self.before(type_)?;
         let truth = match before.status.as_str() {

@@ -3,10 +3,9 @@
 use wsc_contract::labels;
 
 use super::finding::{Facts, Finding};
-use crate::numbers::{since, whole_second};
+use crate::numbers::whole_second;
 use crate::outdated;
 use crate::pool::{Role, Wait};
-use crate::reach::FRESH;
 use crate::scale::Limit;
 use crate::validate::Mode;
 use crate::victim::{self, Obstacle, YOUNG};
@@ -150,15 +149,10 @@ pub(super) fn scaling_active(facts: Facts<'_>) -> Finding {
             "most server pods do not respond on their control port; the number of pods is kept. Check their logs and NetworkPolicies",
         );
     }
-    let just_started = draft
-        .memory
-        .started_at
-        .is_some_and(|at| since(at, draft.now) <= FRESH);
-    if facts.scale.unknown && just_started {
-        // The operator has just started, and its first samples are under way.
-        if let Some(before) = facts.unchanged("ScalingActive") {
-            return before;
-        }
+    if facts.scale.unknown
+        && let Some(before) = facts.before_samples("ScalingActive")
+    {
+        return before;
     }
     if let Some(hold) = facts.scale.held() {
         let message = format!(

@@ -22,13 +22,15 @@ const LIST: &str = "xtask/banned-words.tsv";
 const DOCUMENTS: [&str; 3] = ["docs/", "crds/", "charts/"];
 
 /// Of files of these, the texts that the programs show.
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 9] = [
     "operator/",
     "server/src/",
     "xtask/",
     "tests/bench/",
     "tests/demo/",
     "tests/environment/",
+    "tests/fleet/",
+    "tests/sim/",
     "tests/support/",
 ];
 

@@ -181,3 +181,26 @@ fn agent_that_does_not_follow_is_named() {
     let plan = scene.tick(5);
     assert_eq!(say(&plan.status.conditions, "ProxyConfigured").0, "True");
 }
+
+#[test]
+fn conditions_of_what_no_longer_reports_are_unknown() {
+    let mut scene = Scene::running(BOUNDS, &[10, 10]);
+    let truth = |plan: &Plan, type_: &str| say(&plan.status.conditions, type_).0.to_owned();
+    let plan = scene.tick(5);
+    assert_eq!(truth(&plan, "ProxyConfigured"), "True");
+    assert_eq!(truth(&plan, "RedisReachable"), "True");
+    for proxy in &mut scene.observed.proxies {
+        proxy.agent = None;
+    }
+    scene.observed.samples.clear();
+    // An operator that has just started keeps both until its first samples are due.
+    scene.memory.started_at = Some(scene.now);
+    let plan = scene.step(15);
+    assert_eq!(truth(&plan, "ProxyConfigured"), "True");
+    assert_eq!(truth(&plan, "RedisReachable"), "True");
+    let plan = scene.step(1);
+    let found = say(&plan.status.conditions, "ProxyConfigured");
+    assert_eq!((found.0, found.1), ("Unknown", "StatusUnavailable"));
+    let found = say(&plan.status.conditions, "RedisReachable");
+    assert_eq!((found.0, found.1), ("Unknown", "StatsUnavailable"));
+}
