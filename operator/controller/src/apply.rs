@@ -129,7 +129,7 @@ async fn create(target: &Target<'_>, pods: &[Pod], state: &mut State, applied: &
     }
     let now = clock::now();
     match refused {
-        Some((name, problem)) => state.memory.creates_rejected(&name, problem, now),
+        Some((name, problem)) => state.memory.creates_failed(&name, problem, now),
         None if created => state.memory.creates_accepted(),
         None => {}
     }

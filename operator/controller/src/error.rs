@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use wsc_core::failures::Problem;
+use wsc_core::failures::{Cause, Problem};
 
 use crate::sample::http::RequestError;
 use crate::sample::parse::AnswerError;
@@ -34,6 +34,8 @@ pub(crate) enum Error {
     Pod { what: String, source: PodError },
 }
 
+/// How the quota admission of the API server begins the message of its 403; the response has no other sign of it.
+const OVER_QUOTA: &str = "exceeded quota:";
 /// Longest message in a condition: those of the API server and of webhooks have no limit.
 const LONGEST_MESSAGE_BYTES: usize = 1024;
 
@@ -85,7 +87,11 @@ impl Error {
             "conflict" | "not_found" => None,
             category => Some(Problem {
                 message: clipped(&message, LONGEST_MESSAGE_BYTES),
-                rejected: matches!(category, "forbidden" | "invalid"),
+                cause: match category {
+                    "forbidden" if message.contains(OVER_QUOTA) => Cause::Quota,
+                    "forbidden" | "invalid" => Cause::Object,
+                    _ => Cause::Call,
+                },
             }),
         }
     }
@@ -175,21 +181,33 @@ mod tests {
                 Status::failure("because", "").with_code(code).boxed(),
             )),
         };
-        for (code, rejected) in [
-            (400, true),
-            (403, true),
-            (422, true),
-            (429, false),
-            (500, false),
-            (503, false),
+        for (code, cause) in [
+            (400, Cause::Object),
+            (403, Cause::Object),
+            (422, Cause::Object),
+            (429, Cause::Call),
+            (500, Cause::Call),
+            (503, Cause::Call),
         ] {
             let problem = error(code).problem().unwrap();
             assert_eq!(
-                (problem.message.as_str(), problem.rejected),
-                ("because", rejected),
+                (problem.message.as_str(), problem.cause),
+                ("because", cause),
                 "{code}"
             );
         }
+        let quota = Error::Api {
+            what: "create Pod chat-0".to_owned(),
+            source: Box::new(kube::Error::Api(
+                Status::failure(
+                    "pods \"chat-0\" is forbidden: exceeded quota: few, requested: pods=1, used: pods=2, limited: pods=2",
+                    "Forbidden",
+                )
+                .with_code(403)
+                .boxed(),
+            )),
+        };
+        assert_eq!(quota.problem().unwrap().cause, Cause::Quota);
         for code in [404, 409] {
             assert_eq!(error(code).problem(), None, "{code}");
         }

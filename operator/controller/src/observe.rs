@@ -129,7 +129,9 @@ async fn query_serials(context: &Context, key: &ClusterKey, state: &mut State) -
         .filter(|pod| Uid::of_controller(&pod.metadata) == state.uid);
     let ours: BTreeSet<&str> = ours.filter_map(|pod| pod.metadata.name.as_deref()).collect();
     for serial in due {
-        if !ours.contains(names::server_pod(&key.name, serial).as_str()) {
+        if ours.contains(names::server_pod(&key.name, serial).as_str()) {
+            state.serials.exists(serial, clock::now());
+        } else {
             state.serials.release(serial);
         }
     }

@@ -10,6 +10,7 @@ use crate::draft::Draft;
 use crate::hold::Holds;
 use crate::memory::Memory;
 use crate::numbers::{count, div_ceil, signed, since};
+use crate::outdated;
 use crate::pool::{Freshness, Member, Pool, Role};
 use crate::scale::{Limit, Load, Scale};
 use crate::validate::{Amount, Mode, ValidCluster};
@@ -53,11 +54,11 @@ pub(crate) fn assess(draft: &mut Draft<'_>, pool: &Pool<'_>) -> Scale {
     scale.holds = holds::all(draft, &scale);
     scale.free = desired(draft, &scale);
     scale.desired = scale.free;
-    if scale.shrink_hold().is_some() && scale.mode == Mode::Connections {
-        scale.desired = scale.desired.max(last_desired(draft, &scale));
+    if scale.shrink_hold().is_some() {
+        let least = last_desired(draft, &scale).max(unreplaced(pool).min(scale.max_replicas));
+        scale.desired = scale.desired.max(least);
     }
-    let serving = scale.serving;
-    if scale.mode != Mode::Connections && scale.desired < serving && !scale.fits(serving - 1) {
+    if scale.mode != Mode::Connections && scale.free > scale.want {
         scale.limit = Some(Limit::InsufficientCapacity);
     }
     scale
@@ -198,11 +199,16 @@ fn fresh_since(draft: &mut Draft<'_>, scale: &Scale) {
     draft.memory.fresh_since = fresh.then(|| draft.memory.fresh_since.unwrap_or(now));
 }
 
-/// The last number, unless more are needed or fewer are enough.
+/// Serving pods but those that a rollout added: a hold that begins in the middle of a scale-down keeps them all.
+fn unreplaced(pool: &Pool<'_>) -> i32 {
+    let rolls = outdated::rollout_in_progress(pool);
+    let serving = pool.of(Role::Serving);
+    count(serving.filter(|member| !rolls || !member.current).count())
+}
+
+/// The last number, unless more are needed or fewer are enough. In mode `Replicas`, too: the clients of a pool that is to be smaller
+/// find room first.
 fn desired(draft: &Draft<'_>, scale: &Scale) -> i32 {
-    if scale.mode != Mode::Connections {
-        return scale.want;
-    }
     let mut desired = last_desired(draft, scale);
     while desired > scale.stable && scale.fits(desired - 1) {
         desired -= 1;
@@ -253,6 +259,7 @@ pub(crate) fn to_cancel<'a, 'b>(draft: &Draft<'_>, pool: &'b Pool<'a>) -> Vec<&'
         .of(Role::Draining)
         .filter(|member| member.current && member.view.ready && member.view.node_ready)
         .filter(|member| !draft.goals.is_taken(member))
+        .filter(|member| !draft.memory.is_mark_delayed(member.view, draft.now))
         .collect();
     draining.sort_by_key(|member| (std::cmp::Reverse(member.connections()), member.view.serial));
     draining

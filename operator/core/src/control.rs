@@ -4,7 +4,6 @@ use wsc_contract::agent::ServerState;
 
 use crate::draft::Draft;
 use crate::drain::{self, Stage};
-use crate::failures::ObjectName;
 use crate::goal::{Control, Deletion, Goal};
 use crate::observed::{PodState, PodView, Sample};
 use crate::plan::{ControlCall, ControlVerb, EventKind, PodDelete, PodMark};
@@ -34,6 +33,7 @@ pub(crate) fn unchanged(draft: &mut Draft<'_>, pool: &Pool<'_>) {
         server: server(member, member.view.state, false),
         calls: Vec::new(),
         delete: None,
+        is_delayed: false,
     };
     draft.controls = pool.members.iter().map(still).collect();
 }
@@ -69,7 +69,9 @@ fn control(draft: &Draft<'_>, member: &Member<'_>, stage: Stage) -> Control {
     if draft.goals.is_unconfirmed(member) {
         (label, drain, delete) = (view.state, view.drain, None);
     }
-    if (label, drain) != (view.state, view.drain) && is_rejected(draft, view) {
+    let is_delayed =
+        (label, drain) != (view.state, view.drain) && draft.memory.is_mark_delayed(view, draft.now);
+    if is_delayed {
         // Without its mark a pod keeps its state: nothing else may be done to it.
         (label, drain, delete) = (view.state, view.drain, None);
         calls.clear();
@@ -80,13 +82,8 @@ fn control(draft: &Draft<'_>, member: &Member<'_>, stage: Stage) -> Control {
         server: server(member, label, delete.is_some()),
         calls,
         delete,
+        is_delayed,
     }
-}
-
-/// The last write on the pod failed a moment ago.
-fn is_rejected(draft: &Draft<'_>, view: &PodView) -> bool {
-    let pod = ObjectName::new("Pod", view.name.as_str());
-    !draft.memory.failures.is_due(&pod, None, draft.now)
 }
 
 /// What the proxies run of it. Readiness is the kubelet's view; HAProxy checks the pod itself and routes nothing to one that does not

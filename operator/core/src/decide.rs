@@ -1,5 +1,6 @@
 //! The steps of a plan, in their order.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -81,6 +82,7 @@ fn set_goals(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) {
         draft.resolve(scale, more);
         let broken = startup::make_room(draft, pool, scale);
         draft.resolve(scale, broken);
+        draft.rollout_wait = rollout::wait_for_missing(draft, pool);
     } else if kept == 0 {
         if !outdated::rollout_in_progress(pool) {
             // Nothing is to be created: what was rejected is no longer of interest.
@@ -221,11 +223,19 @@ fn retire_broken(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Vec<I
         .collect()
 }
 
-/// Drops failed writes on pods that no longer exist.
+/// Drops failed writes on pods of which nothing is wanted any more.
 fn forget_failures(draft: &mut Draft<'_>, pool: &Pool<'_>) {
-    let is_there = |name: &str| pool.members.iter().any(|member| member.view.name == name);
+    let plan = &draft.plan;
+    let marks = plan.mark_pods.iter().map(|mark| &mark.name);
+    let deletes = plan.delete_pods.iter().map(|delete| &delete.name);
+    let controls = pool.members.iter().zip(&draft.controls);
+    let delayed = controls.filter(|(_, control)| control.is_delayed);
+    let wanted: BTreeSet<&String> = marks
+        .chain(deletes)
+        .chain(delayed.map(|(member, _)| &member.view.name))
+        .collect();
     let failures = &mut draft.memory.failures;
-    failures.retain(|object| object.kind != "Pod" || is_there(&object.name));
+    failures.retain(|object| object.kind != "Pod" || wanted.contains(&object.name));
 }
 
 fn finish(mut draft: Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Plan {

@@ -16,8 +16,24 @@ const LASTING_AFTER: u32 = 6;
 pub struct Problem {
     /// Message of the API server, if it responded.
     pub message: String,
-    /// The API server rejected the object itself: a quota, a policy, an invalid field.
-    pub rejected: bool,
+    pub cause: Cause,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// A quota of the namespace is used up: another object of its kind has to go first.
+    Quota,
+    /// The API server rejected the object itself: a policy, an invalid field.
+    Object,
+    /// Everything else: no response in time, an overload, a webhook that fails.
+    Call,
+}
+
+impl Problem {
+    /// The API server rejected the write; the same one is rejected again.
+    pub(crate) fn is_rejection(&self) -> bool {
+        self.cause != Cause::Call
+    }
 }
 
 /// A write on one object that has failed.
@@ -73,7 +89,7 @@ impl Failure {
 
     /// Manual action is required.
     pub(crate) fn is_lasting(&self) -> bool {
-        self.problem.rejected || self.count >= LASTING_AFTER
+        self.problem.is_rejection() || self.count >= LASTING_AFTER
     }
 }
 
@@ -105,10 +121,7 @@ impl Failures {
     /// The write of this object, with this hash, is to be tried now.
     pub(crate) fn is_due(&self, object: &ObjectName, hash: Option<&String>, now: Timestamp) -> bool {
         let failure = self.objects.get(object);
-        failure.is_none_or(|failure| {
-            // A clock that was set back delays nothing.
-            failure.hash.as_ref() != hash || failure.next_try() <= now || failure.last_at > now
-        })
+        failure.is_none_or(|failure| failure.hash.as_ref() != hash || failure.next_try() <= now)
     }
 
     /// Keeps the failures of wanted writes only.
@@ -130,10 +143,10 @@ mod tests {
     use super::*;
     use crate::testing::after;
 
-    fn problem(rejected: bool) -> Problem {
+    fn problem(cause: Cause) -> Problem {
         Problem {
             message: "because".to_owned(),
-            rejected,
+            cause,
         }
     }
 
@@ -144,7 +157,7 @@ mod tests {
         let mut failures = Failures::default();
         let mut at = 0;
         for pause in [1, 2, 4, 8, 16, 32, 60, 60] {
-            failures.failed(service.clone(), one.clone(), problem(false), after(at));
+            failures.failed(service.clone(), one.clone(), problem(Cause::Call), after(at));
             assert!(
                 !failures.is_due(&service, one.as_ref(), after(at + pause - 1)),
                 "{pause}"
@@ -153,11 +166,7 @@ mod tests {
             at += pause;
             assert!(failures.is_due(&service, one.as_ref(), after(at)), "{pause}");
         }
-        assert!(
-            failures.is_due(&service, one.as_ref(), after(-3600)),
-            "a clock set back"
-        );
-        failures.failed(service.clone(), two.clone(), problem(false), after(at));
+        failures.failed(service.clone(), two.clone(), problem(Cause::Call), after(at));
         assert!(
             failures.is_due(&service, two.as_ref(), after(at + 1)),
             "a first failure again"
@@ -170,13 +179,14 @@ mod tests {
     fn a_rejection_is_lasting_and_an_outage_when_it_lasts() {
         let service = ObjectName::new("Service", "chat");
         let mut failures = Failures::default();
-        let mut is_lasting = |rejected| {
-            failures.failed(service.clone(), None, problem(rejected), after(0));
+        let mut is_lasting = |cause| {
+            failures.failed(service.clone(), None, problem(cause), after(0));
             failures.all()[0].1.is_lasting()
         };
-        let outage: Vec<bool> = (0..6).map(|_| is_lasting(false)).collect();
+        let outage: Vec<bool> = (0..6).map(|_| is_lasting(Cause::Call)).collect();
         assert_eq!(outage, [false, false, false, false, false, true]);
-        assert!(is_lasting(true));
+        assert!(is_lasting(Cause::Object));
+        assert!(is_lasting(Cause::Quota));
     }
 
     #[test]
@@ -184,7 +194,7 @@ mod tests {
         let mut failures = Failures::default();
         for serial in 0..3 {
             let pod = ObjectName::new("Pod", format!("chat-{serial}"));
-            failures.create_failed(pod, problem(true), after(serial));
+            failures.create_failed(pod, problem(Cause::Object), after(serial));
         }
         let names: Vec<_> = failures
             .all()

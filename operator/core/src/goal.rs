@@ -31,6 +31,8 @@ pub(crate) struct Control {
     pub(crate) calls: Vec<ControlVerb>,
     /// Deleted in this pass.
     pub(crate) delete: Option<Deletion>,
+    /// Its mark failed a moment ago and is written again later.
+    pub(crate) is_delayed: bool,
 }
 
 /// Why a pod is deleted.

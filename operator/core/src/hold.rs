@@ -87,7 +87,9 @@ impl Reason {
             Self::ConnectionsRejected => {
                 "it ends one stabilization window after the last refused client or full pod"
             }
-            Self::Panic => "it ends a minute after the number of connections stops growing that fast",
+            Self::Panic => {
+                "it ends a minute after its last cause; where the pool has scaling.maxReplicas pods, raise it or the capacity of a pod"
+            }
             Self::WindowIncomplete => "it ends after one stabilization window of recent samples",
         }
     }
@@ -100,7 +102,8 @@ impl Reason {
                 .sample
                 .map_or(member.is_stale(), |sample| !sample.broker_up),
             Self::StatsUnavailable => member.is_stale(),
-            Self::Panic => member.role == Role::Broken,
+            // A pod that accepts no connections has no room to protect.
+            Self::Panic => member.role == Role::Broken || member.sample.is_some_and(|sample| !sample.admits),
             // They forbid fewer pods, not the drain of one that is replaced.
             Self::SamplesMissing | Self::ConnectionsRejected | Self::WindowIncomplete => true,
         }

@@ -11,10 +11,10 @@ use crate::budget::Budget;
 use crate::drift::AcceptedDrift;
 use crate::failures::{Failures, ObjectName, Problem};
 use crate::moves::{Counter, Moves};
-use crate::observed::{ChildKey, Drain, Observed, PodState};
+use crate::observed::{ChildKey, Drain, Observed, PodState, PodView};
 use crate::pace::Pace;
 use crate::reach;
-use crate::starts::{Row, Starts};
+use crate::starts::Starts;
 
 /// Memory of one cluster. A plan contains the next one; the shell adds what became of its writes.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -119,16 +119,16 @@ impl Memory {
         self.secret_lost = true;
     }
 
-    /// The API server rejected pods, this one the last, or did not accept them in time: one rejection, however many were planned.
-    pub fn creates_rejected(&mut self, name: &str, problem: Problem, now: Timestamp) {
-        self.starts.rejected.fail(now, problem.message.clone(), now);
+    /// Pods were not created, this one the last: one failure, however many were planned.
+    pub fn creates_failed(&mut self, name: &str, problem: Problem, now: Timestamp) {
+        self.starts.create_failed(&problem, now);
         self.failures
             .create_failed(ObjectName::new("Pod", name), problem, now);
     }
 
     /// The API server accepted all pods that were planned.
     pub fn creates_accepted(&mut self) {
-        self.starts.rejected = Row::default();
+        self.starts.create_succeeded();
         self.failures.create_succeeded();
     }
 
@@ -150,6 +150,12 @@ impl Memory {
     ) {
         let object = ObjectName::new(kind, name);
         self.failures.failed(object, hash, problem, now);
+    }
+
+    /// The last write on the pod failed a moment ago: the next one is not due yet.
+    pub(crate) fn is_mark_delayed(&self, pod: &PodView, now: Timestamp) -> bool {
+        let object = ObjectName::new("Pod", pod.name.as_str());
+        !self.failures.is_due(&object, None, now)
     }
 
     /// A write on this object succeeded.

@@ -97,12 +97,13 @@ impl<'a> Pool<'a> {
         start_deadline: SignedDuration,
         now: Timestamp,
     ) -> Self {
+        let started_at = memory.started_at;
         let mut members: Vec<_> = observed
             .pods
             .values()
             .map(|view| {
                 let mut member = member(view, observed, memory, revision, now);
-                member.late = is_late(&member, memory.pod(&view.uid), start_deadline, now);
+                member.late = is_late(&member, memory.pod(&view.uid), start_deadline, started_at, now);
                 member
             })
             .collect();
@@ -225,11 +226,13 @@ fn wait(view: &PodView, sample: Option<&Sample>) -> Option<Wait> {
         .then_some(Wait::Redis)
 }
 
-/// The deadline runs from when the pod had a node and its server reached Redis.
+/// The deadline runs from when the pod had a node and its server reached Redis. What it waited for before the operator started is not
+/// known.
 fn is_late(
     member: &Member<'_>,
     memory: &mut PodMemory,
     start_deadline: SignedDuration,
+    started_at: Option<Timestamp>,
     now: Timestamp,
 ) -> bool {
     if member.wait == Some(Wait::Redis) {
@@ -238,7 +241,7 @@ fn is_late(
     if member.wait == Some(Wait::Node) {
         memory.unscheduled_at = Some(now);
     }
-    let waited = memory.redis_missing_at.max(memory.unscheduled_at);
+    let waited = memory.redis_missing_at.max(memory.unscheduled_at).max(started_at);
     let elapsed = since(
         waited.map_or(member.first_seen, |at| at.max(member.first_seen)),
         now,

@@ -42,12 +42,21 @@ pub fn in_force(
     records.sort_by_key(|record| Reverse(record.revision));
     let valid = records.into_iter().find_map(|record| {
         let data = Data::deserialize(&record.data.as_ref()?.0).ok()?;
-        let earlier = WebSocketCluster {
-            spec: data.spec,
-            ..resource.clone()
+        // An autoscaler goes on through the scale subresource.
+        let replicas = resource.spec.replicas.or(data.spec.replicas);
+        let with = |replicas| {
+            let spec = WebSocketClusterSpec {
+                replicas,
+                ..data.spec.clone()
+            };
+            let earlier = WebSocketCluster {
+                spec,
+                ..resource.clone()
+            };
+            validate(&earlier, images)
         };
         // Another version of the operator may have recorded it.
-        let cluster = validate(&earlier, images).ok()?;
+        let cluster = with(replicas).or_else(|_| with(data.spec.replicas)).ok()?;
         Some((cluster, record.revision))
     });
     let Some((cluster, in_force)) = valid else {
@@ -162,6 +171,19 @@ mod tests {
             ..cluster
         };
         assert_eq!(without, before, "of the present generation and metadata");
+    }
+
+    #[test]
+    fn replicas_of_invalid_spec_are_in_force() {
+        let spec = |replicas, path| {
+            format!(
+                "replicas: {replicas}\nserver: {{path: {path}}}\nscaling: {{mode: Replicas, maxReplicas: 9}}"
+            )
+        };
+        let now = chat(&spec(7, "'no slash'"), 3);
+        let cluster = in_force(&now, &[record(&spec(3, "/ws"), 1)], &images()).unwrap();
+        assert!(cluster.rejected.is_some());
+        assert_eq!(cluster.scaling.mode, crate::validate::Mode::Replicas(7));
     }
 
     #[test]

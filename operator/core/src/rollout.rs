@@ -22,7 +22,8 @@ const NO_ROOM: SignedDuration = SignedDuration::from_mins(2);
 pub(crate) fn roll_back(draft: &Draft<'_>, pool: &Pool<'_>) -> Vec<Intent> {
     let reverted = pool
         .draining_for(DrainReason::Rollout)
-        .filter(|member| member.current && member.view.ready && !draft.goals.is_taken(member));
+        .filter(|member| member.current && member.view.ready && !draft.goals.is_taken(member))
+        .filter(|member| !draft.memory.is_mark_delayed(member.view, draft.now));
     reverted
         .map(|member| {
             let what = format!(
@@ -72,9 +73,8 @@ pub(crate) fn step(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Vec
 
 /// Why a new pod cannot exist beside all old ones.
 fn no_room(draft: &Draft<'_>, pool: &Pool<'_>) -> Option<String> {
-    let rejected = &draft.memory.starts.rejected;
-    if rejected.count > 0 {
-        return Some(rejected.reason.clone());
+    if let Some(quota) = draft.memory.starts.used_up_quota() {
+        return Some(quota.to_owned());
     }
     let waits = |member: &&Member<'_>| {
         let long = since(member.first_seen, draft.now) >= NO_ROOM;
@@ -120,10 +120,8 @@ fn surge(
         return Err(Some(stall.message));
     }
     if starts.next_try().is_some_and(|at| draft.now < at) {
-        return Err(Some(format!(
-            "the API server rejected a new pod: {}",
-            starts.rejected.reason
-        )));
+        let why = starts.refusal().unwrap_or("it is tried again later");
+        return Err(Some(not_created(why)));
     }
     let most = if proven > 0 {
         startup::surge(scale.desired)
@@ -134,8 +132,7 @@ fn surge(
     let pods = usize::try_from((most - there).min(old - there)).unwrap_or(0);
     let pods = pods.min(startup::room(draft, pool));
     if pods == 0 {
-        let starting = scale.starting > 0;
-        return Err(starting.then(|| "waiting for new pods to be ready".to_owned()));
+        return Err((scale.starting > 0).then(|| starting(pool)));
     }
     let report = Report {
         action: "Replace",
@@ -143,6 +140,36 @@ fn surge(
         what: format!("create {NAMES} with the new template, outdated pods: {old}"),
     };
     Ok(Intent::Create { pods, report })
+}
+
+fn not_created(why: &str) -> String {
+    format!("a new pod was not created: {why}")
+}
+
+/// What the new pods wait for.
+fn starting(pool: &Pool<'_>) -> String {
+    let mut new = pool.of(Role::Starting).filter(|member| member.current);
+    if new.clone().any(|member| member.wait == Some(Wait::Redis)) {
+        return "new pods are not ready because they have no connection to Redis; check spec.redis and the network".to_owned();
+    }
+    let failing = new.find_map(|member| Some((member, member.view.waiting_reason.as_ref()?)));
+    failing.map_or_else(
+        || "waiting for new pods to be ready".to_owned(),
+        |(member, reason)| format!("waiting for {}, which is not ready: {reason}", member.view.name),
+    )
+}
+
+/// Why the rollout does not go on while pods are missing: they come first.
+pub(crate) fn wait_for_missing(draft: &Draft<'_>, pool: &Pool<'_>) -> Option<String> {
+    let starts = &draft.memory.starts;
+    if let Some(stall) = starts.stall().filter(|_| starts.pods_fail()) {
+        return Some(stall.message);
+    }
+    let waiting = || {
+        let starts = pool.of(Role::Starting).next().is_some();
+        starts.then(|| starting(pool))
+    };
+    starts.refusal().map(not_created).or_else(waiting)
 }
 
 /// Drains of old pods for which proven ones are there; why there is none.
@@ -180,7 +207,7 @@ fn drains(
         } else {
             room - offer(scale, member)
         };
-        if scale.load.by_proxies > rest {
+        if scale.load.by_proxies > rest && !is_cure(scale, member) {
             wait.get_or_insert_with(|| {
                 "the clients of one more pod would not fit into the others; more capacity is needed"
                     .to_owned()
@@ -191,6 +218,11 @@ fn drains(
         intents.push(drain(draft, member, old.len()));
     }
     (intents, wait)
+}
+
+/// The pool is full and cannot grow, and a new pod accepts more connections than this one: waiting would not make room.
+fn is_cure(scale: &Scale, member: &Member<'_>) -> bool {
+    scale.rejected && scale.desired >= scale.max_replicas && offer(scale, member) < scale.capacity.typical
 }
 
 fn offer(scale: &Scale, member: &Member<'_>) -> i64 {

@@ -3,10 +3,13 @@
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
+use crate::failures::{Cause, Problem};
 use crate::numbers::whole_second;
 
 /// This number of failures in a row is no accident.
 const STALLED_AFTER: u32 = 3;
+/// A quota that was used up for a moment, by a pod that was about to go, rejects no second attempt.
+const QUOTA_AFTER: u32 = 2;
 
 /// Failures of pods of one template.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,7 +20,11 @@ pub(crate) struct Starts {
     /// Servers that ended soon after their pod had become ready; ends when the template is proven.
     pub(crate) crashed: Row,
     /// Pods that the API server rejected; one that it accepts ends the row.
-    pub(crate) rejected: Row,
+    rejected: Row,
+    /// Creates that failed without a rejection; one that succeeds ends the row.
+    unanswered: Row,
+    /// Rejections in a row because a quota is used up.
+    over_quota: u32,
     /// A pod has been ready long enough that a crash is not caused by the template.
     pub(crate) proven: bool,
 }
@@ -82,11 +89,41 @@ impl Row {
 }
 
 impl Starts {
+    pub(crate) fn create_failed(&mut self, problem: &Problem, now: Timestamp) {
+        let row = match problem.cause {
+            Cause::Quota | Cause::Object => &mut self.rejected,
+            Cause::Call => &mut self.unanswered,
+        };
+        row.fail(now, problem.message.clone(), now);
+        self.over_quota = match problem.cause {
+            Cause::Quota => self.over_quota.saturating_add(1),
+            Cause::Object => 0,
+            Cause::Call => self.over_quota,
+        };
+    }
+
+    pub(crate) fn create_succeeded(&mut self) {
+        (self.rejected, self.unanswered) = (Row::default(), Row::default());
+        self.over_quota = 0;
+    }
+
+    /// Why the last pod was not created.
+    pub(crate) fn refusal(&self) -> Option<&str> {
+        let rows = [&self.rejected, &self.unanswered].into_iter();
+        let last = rows.filter(|row| row.count > 0).max_by_key(|row| row.last_at)?;
+        Some(&last.reason)
+    }
+
+    /// Why the quota allows no more pods, if it is used up.
+    pub(crate) fn used_up_quota(&self) -> Option<&str> {
+        (self.over_quota >= QUOTA_AFTER).then_some(&*self.rejected.reason)
+    }
+
     /// When the next pod may be created; `None`: at once.
     pub(crate) fn next_try(&self) -> Option<Timestamp> {
         let failures = [&self.failed, &self.crashed].map(|row| row.next_try(&AFTER_FAILURES));
-        let rejections = self.rejected.next_try(&AFTER_REJECTIONS);
-        failures.into_iter().flatten().chain(rejections).max()
+        let creates = [&self.rejected, &self.unanswered].map(|row| row.next_try(&AFTER_REJECTIONS));
+        failures.into_iter().chain(creates).flatten().max()
     }
 
     /// Pods that run fail; more of them would not help.

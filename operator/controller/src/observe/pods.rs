@@ -68,11 +68,13 @@ pub(crate) fn view(cluster: &str, pod: &Pod, node: Option<&Node>) -> Option<PodV
     })
 }
 
-/// A pod without a known label starts again: it becomes active once it is ready.
+/// A pod without the label starts again: it becomes active once it is ready. A word of another version may mean a drain, so the pod
+/// receives no new clients.
 fn state(meta: &ObjectMeta) -> PodState {
     let word = text(meta.labels.as_ref(), labels::STATE);
-    word.and_then(|word| PodState::parse(&word))
-        .unwrap_or(PodState::Starting)
+    word.map_or(PodState::Starting, |word| {
+        PodState::parse(&word).unwrap_or(PodState::Cordoned)
+    })
 }
 
 fn drain(meta: &ObjectMeta) -> Option<Drain> {
@@ -264,14 +266,21 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_label_or_annotation_is_no_drain() {
+    fn unknown_state_receives_no_clients() {
         let mut odd = pod();
         let labels = odd.metadata.labels.as_mut().unwrap();
         labels.insert(labels::STATE.to_owned(), "Confused".to_owned());
         let annotations = odd.metadata.annotations.as_mut().unwrap();
         annotations.insert(labels::DRAIN_DEADLINE.to_owned(), "soon".to_owned());
         let view = view("chat", &odd, None).unwrap();
-        assert_eq!((view.state, view.drain), (PodState::Starting, None));
+        assert_eq!(
+            (view.state, view.drain),
+            (PodState::Cordoned, None),
+            "a word of another version is never taken for Active"
+        );
+        let mut new = pod();
+        new.metadata.labels.as_mut().unwrap().remove(labels::STATE);
+        assert_eq!(super::view("chat", &new, None).unwrap().state, PodState::Starting);
     }
 
     #[test]

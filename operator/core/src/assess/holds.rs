@@ -85,7 +85,7 @@ fn panic(scale: &Scale) -> Option<Hold> {
     scale.panic.then(|| {
         Hold::new(
             Reason::Panic,
-            "panic mode: the number of connections grew too fast in the last minute",
+            "panic mode: within the last minute the connections needed twice the pods, or handshakes were rejected while the pool was full",
         )
     })
 }

@@ -80,8 +80,9 @@ pub(super) fn redis_reachable(facts: Facts<'_>) -> Finding {
     let finding =
         |truth: Truth, reason: &str, message: String| Finding::new("RedisReachable", truth, reason, message);
     let managed = matches!(facts.draft.cluster.redis, RedisTarget::Managed(_));
-    let samples = facts.pool.of(Role::Serving).filter_map(|member| member.sample);
-    let (up, down): (Vec<_>, Vec<_>) = samples.partition(|sample| sample.broker_up);
+    let serving = facts.pool.of(Role::Serving);
+    let samples = serving.filter_map(|member| Some((member.view.name.as_str(), member.sample?)));
+    let (up, down): (Vec<_>, Vec<_>) = samples.partition(|(_, sample)| sample.broker_up);
     if up.is_empty() && down.is_empty() {
         if managed && facts.draft.observed.redis_ready.unwrap_or(0) == 0 {
             let message = format!(
@@ -110,6 +111,19 @@ pub(super) fn redis_reachable(facts: Facts<'_>) -> Finding {
             "most server pods are not connected to Redis: clients stay connected, messages do not reach other pods; check {what}"
         );
         return finding(Truth::False, "RedisUnreachable", message);
+    }
+    if !down.is_empty() {
+        let message = format!(
+            "{} of {} server pods are not connected to Redis: messages do not reach their clients; see the logs of {}",
+            down.len(),
+            up.len() + down.len(),
+            down.iter()
+                .take(3)
+                .map(|(name, _)| *name)
+                .collect::<Vec<_>>()
+                .join(", ")
+        );
+        return finding(Truth::Unknown, "PartlyConnected", message);
     }
     let message = "server pods are connected to Redis".to_owned();
     finding(Truth::True, "Connected", message)

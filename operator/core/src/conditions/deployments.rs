@@ -42,7 +42,8 @@ pub(super) fn rollout(facts: Facts<'_>) -> Option<Rollout> {
     rollouts.max_by_key(|rollout| rollout.problem.is_some())
 }
 
-/// As `kubectl rollout status` decides it: the controller has seen the template, and no pod of an older one is left.
+/// The controller has seen the template, all pods of it exist, and none of an older one is left. A pod that is not available for a
+/// moment is no rollout.
 fn is_complete(deployment: &Value) -> bool {
     let number = |pointer: &str| deployment.pointer(pointer).and_then(Value::as_i64);
     let wanted = number("/spec/replicas").unwrap_or(1);

@@ -27,9 +27,11 @@ pub(crate) fn with_failures(
     let missing = all.iter().find(|(object, _)| is_missing(object, observed));
     findings.extend(missing.map(|failure| finding("Ready", false, failure, 1)));
     // Server pods that are rejected again and again stall the pool by a rule of their own.
+    let has_own_rule =
+        |object: &ObjectName, failure: &Failure| object.kind == "Pod" && failure.problem.is_rejection();
     let lasting = all
         .iter()
-        .find(|(object, failure)| failure.is_lasting() && object.kind != "Pod");
+        .find(|(object, failure)| failure.is_lasting() && !has_own_rule(object, failure));
     findings.extend(lasting.map(|failure| finding("Stalled", true, failure, 1)));
     for finding in findings {
         let Some(found) = conditions.iter_mut().find(|found| found.type_ == finding.type_) else {

@@ -1,3 +1,4 @@
+mod blocked;
 mod capacity;
 mod cures;
 mod endpoints;

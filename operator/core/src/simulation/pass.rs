@@ -97,7 +97,9 @@ pub(super) fn observe(world: &mut World) -> Observed {
     status.next_serial = operator.serials.observe(status.next_serial, &seen, at(clock));
     for serial in operator.serials.due(at(clock)) {
         let name = names::server_pod(&world.cluster.name, serial);
-        if !api.pods.contains_key(&name) {
+        if api.pods.contains_key(&name) {
+            operator.serials.exists(serial, at(clock));
+        } else {
             operator.serials.release(serial);
         }
     }

@@ -7,7 +7,7 @@ use k8s_openapi::jiff::SignedDuration;
 use wsc_contract::labels;
 
 use super::scene::{BOUNDS, Scene};
-use crate::failures::Problem;
+use crate::failures::{Cause, Problem};
 use crate::observed::{ChildKey, ChildKind, PodState};
 use crate::plan::{Child, Plan};
 use crate::status;
@@ -15,7 +15,7 @@ use crate::status;
 fn problem() -> Problem {
     Problem {
         message: "exceeded quota".to_owned(),
-        rejected: true,
+        cause: Cause::Quota,
     }
 }
 
@@ -133,7 +133,7 @@ fn failed_creates_are_named_while_pods_are_missing() {
     scene.observed.pods.remove("chat-2");
     scene.observed.samples.remove("chat-2");
     let now = scene.now;
-    scene.memory.creates_rejected("chat-7", problem(), now);
+    scene.memory.creates_failed("chat-7", problem(), now);
     let plan = scene.tick(6);
     assert!(
         say(&plan.status.conditions, "Reconciling")

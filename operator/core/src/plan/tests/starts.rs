@@ -6,7 +6,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::scene::{BOUNDS, Scene};
 use super::tell::{condition, marked, tell};
-use crate::failures::Problem;
+use crate::failures::{Cause, Problem};
 use crate::observed::{PodState, PodView};
 use crate::plan::Plan;
 use crate::testing;
@@ -67,7 +67,7 @@ fn active(scene: &Scene) -> usize {
 fn few() -> Problem {
     Problem {
         message: "exceeded quota: few".to_owned(),
-        rejected: true,
+        cause: Cause::Quota,
     }
 }
 
@@ -215,7 +215,7 @@ fn rejected(scene: &mut Scene, seconds: i64) -> i64 {
             longest = longest.max(scene.now.duration_since(last));
             last = scene.now;
             plan.create_pods.clear();
-            scene.memory.creates_rejected("chat-9", few(), scene.now);
+            scene.memory.creates_failed("chat-9", few(), scene.now);
         }
         scene.adopt(&plan);
         scene.obey(&plan);
@@ -285,7 +285,7 @@ fn rollout_that_a_quota_forbids_drains_first() {
             let leave = plan.delete_pods.len();
             if scene.observed.pods.len() - leave >= 3 {
                 plan.create_pods.clear();
-                scene.memory.creates_rejected("chat-9", few(), scene.now);
+                scene.memory.creates_failed("chat-9", few(), scene.now);
             } else {
                 scene.memory.creates_accepted();
             }
