@@ -11,7 +11,7 @@ use crate::plan::Plan;
 use crate::pool::{Member, Pool, Role};
 use crate::scale::{Limit, Scale};
 use crate::validate::ValidCluster;
-use crate::{outdated, resources, status};
+use crate::{outdated, resources, startup, status};
 
 /// The outlook of a cluster at one moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +39,8 @@ struct Facts {
     holds: Vec<(&'static str, bool)>,
     pods: Vec<PodFacts>,
     agents: Vec<AgentFacts>,
+    /// If all pods are lost, those of a proven template are replaced at once.
+    proves_template: bool,
     /// Numbers of the status are to be written.
     numbers_due: bool,
 }
@@ -99,6 +101,7 @@ pub fn outlook(cluster: &ValidCluster, observed: &Observed, memory: &Memory, now
         holds: scale.holds.by_reason(),
         pods: pool.members.iter().map(pod_facts).collect(),
         agents: agents(observed),
+        proves_template: startup::proves_template(&draft, &pool),
         numbers_due: status::numbers_are_due(observed, numbers, &scale, now),
     };
     Outlook {

@@ -37,12 +37,7 @@ pub(crate) fn count_starts(draft: &mut Draft<'_>, pool: &Pool<'_>) {
     if serving.clone().any(is_new) {
         draft.memory.starts.failed = Row::default();
     }
-    let is_proof = |member: &Member<'_>| {
-        member
-            .ready_since
-            .is_some_and(|at| since(at, draft.now) >= PROVEN_AFTER)
-    };
-    if serving.any(is_proof) {
+    if serving.any(|member| is_proof(member, draft.now)) {
         draft.memory.starts.crashed = Row::default();
         draft.memory.starts.proven = true;
     }
@@ -52,6 +47,19 @@ pub(crate) fn count_starts(draft: &mut Draft<'_>, pool: &Pool<'_>) {
     if let Some(stall) = draft.memory.starts.stall().filter(|_| !was_stalled) {
         draft.event(EventKind::Warning, stall.reason, "Create", stall.message);
     }
+}
+
+/// It has been Ready long enough to prove its template.
+fn is_proof(member: &Member<'_>, now: Timestamp) -> bool {
+    member
+        .ready_since
+        .is_some_and(|at| since(at, now) >= PROVEN_AFTER)
+}
+
+/// The template is proven now, and no plan has noted it.
+pub(crate) fn proves_template(draft: &Draft<'_>, pool: &Pool<'_>) -> bool {
+    let mut serving = pool.of(Role::Serving).filter(|member| member.current);
+    !draft.memory.starts.proven && serving.any(|member| is_proof(member, draft.now))
 }
 
 /// Counts the end of a server process, and a missed deadline.
