@@ -8,6 +8,7 @@ mod idle;
 mod invalid;
 mod namespaces;
 mod ownership;
+mod redis;
 mod rejected;
 mod restarts;
 mod restored;

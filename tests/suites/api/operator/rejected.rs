@@ -62,6 +62,10 @@ async fn pods_beyond_a_limit_range_are_named_and_made_later() {
     let most = json!({"limits": [{"type": "Container", "max": {"memory": "3Gi"}}]});
     let limit = json!({"metadata": {"name": "most"}, "spec": most});
     env.ask(Method::POST, &limits, Some(&limit)).await.unwrap();
+    let container = json!({"name": "a", "image": "a", "resources": {"limits": {"memory": "4Gi"}}});
+    let probe = json!({"metadata": {"name": "probe"}, "spec": {"containers": [container]}});
+    let pods = format!("/api/v1/namespaces/{}/pods?dryRun=All", env.namespace());
+    until_rejected(&env, Method::POST, &pods, &probe).await;
     let _operator = env.operator();
     let mut spec = small();
     spec["server"] = json!({"resources": {"limits": {"memory": "4Gi"}}});

@@ -7,7 +7,7 @@ mod stub;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -20,11 +20,15 @@ use kube::runtime::{WatchStreamExt, watcher};
 use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
+use wsc_contract::labels::{self, Component};
 use wsc_testing::cluster::Cluster;
 
 use super::send;
 pub(crate) use stub::Server;
 use stub::Stub;
+
+/// Pause of a process that waits.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// The pods of one namespace, all on one node of its own.
 pub(crate) struct StandIn {
@@ -37,6 +41,8 @@ struct Shared {
     namespace: String,
     pods: Mutex<HashMap<String, Running>>,
     crash: Mutex<Option<Crash>>,
+    /// Servers reach Redis.
+    redis: AtomicBool,
 }
 
 /// An image whose server ends this long after each start.
@@ -62,6 +68,7 @@ impl StandIn {
             namespace: namespace.to_owned(),
             pods: Mutex::default(),
             crash: Mutex::default(),
+            redis: AtomicBool::new(true),
         });
         node::create(cluster, namespace).await?;
         let mut tasks = JoinSet::new();
@@ -85,6 +92,11 @@ impl StandIn {
         *self.shared.crash.lock() = Some(crash);
     }
 
+    /// Servers reach Redis, or not. One that never did is not ready; the others stay it.
+    pub(crate) fn redis(&self, is_up: bool) {
+        self.shared.redis.store(is_up, Ordering::Relaxed);
+    }
+
     /// How often server pods were asked how they are.
     pub(crate) fn asked(&self) -> u64 {
         let mut asked = 0;
@@ -96,6 +108,17 @@ impl StandIn {
 impl Shared {
     fn running(&self) -> MutexGuard<'_, HashMap<String, Running>> {
         self.pods.lock()
+    }
+
+    fn reaches_redis(&self) -> bool {
+        self.redis.load(Ordering::Relaxed)
+    }
+
+    /// It is a server pod, and Redis is away.
+    fn waits(&self, pod: &Pod) -> bool {
+        let labels = pod.metadata.labels.as_ref();
+        let component = labels.and_then(|labels| labels.get(labels::COMPONENT));
+        component.is_some_and(|component| component == Component::Server.as_str()) && !self.reaches_redis()
     }
 
     fn crash_of(&self, pod: &Pod) -> Option<Crash> {
@@ -172,8 +195,16 @@ async fn look_after(shared: &Arc<Shared>, pod: &Pod) -> Result<()> {
         _stub: stub::start(shared, pod, address, server).await?,
     };
     shared.running().insert(uid.to_owned(), running);
-    if !report(shared, pod, address, Process::first()).await? {
+    let waits = shared.waits(pod);
+    let first = if waits {
+        Process::waiting()
+    } else {
+        Process::first()
+    };
+    if !report(shared, pod, address, first).await? {
         shared.running().remove(uid);
+    } else if waits {
+        tokio::spawn(wait_for_redis(shared.clone(), pod.clone(), address));
     } else if let Some(crash) = shared.crash_of(pod) {
         tokio::spawn(keep_crashing(shared.clone(), pod.clone(), address, crash));
     }
@@ -185,6 +216,7 @@ async fn look_after(shared: &Arc<Shared>, pod: &Pod) -> Result<()> {
 struct Process {
     restarts: u32,
     runs: bool,
+    ready: bool,
 }
 
 impl Process {
@@ -192,6 +224,14 @@ impl Process {
         Self {
             restarts: 0,
             runs: true,
+            ready: true,
+        }
+    }
+
+    const fn waiting() -> Self {
+        Self {
+            ready: false,
+            ..Self::first()
         }
     }
 }
@@ -203,6 +243,21 @@ async fn report(shared: &Shared, pod: &Pod, address: IpAddr, process: Process) -
     let path = shared.pod_path(name, "/status");
     let answer = send(&shared.cluster, Method::PATCH, &path, Some(&status)).await?;
     Ok(answer.is_ok())
+}
+
+/// Its pod becomes ready when Redis is back.
+async fn wait_for_redis(shared: Arc<Shared>, pod: Pod, address: IpAddr) {
+    let uid = pod.metadata.uid.clone().unwrap_or_default();
+    while shared.running().contains_key(&uid) {
+        tokio::time::sleep(LOOK).await;
+        let reported = shared.reaches_redis()
+            && report(&shared, &pod, address, Process::first())
+                .await
+                .unwrap_or(false);
+        if reported {
+            return;
+        }
+    }
 }
 
 /// Ends with the pod.
@@ -219,6 +274,7 @@ async fn keep_crashing(shared: Arc<Shared>, pod: Pod, address: IpAddr, crash: Cr
         process = Process {
             restarts,
             runs: !process.runs,
+            ready: !process.runs,
         };
         match shared.running().get(&uid) {
             Some(running) => running.server.lock().restart(process.runs),
@@ -229,10 +285,10 @@ async fn keep_crashing(shared: Arc<Shared>, pod: Pod, address: IpAddr, crash: Cr
     }
 }
 
-/// All is well with the pod while its process runs.
+/// All is well with the pod while its process is ready.
 fn status(pod: &Pod, address: IpAddr, process: Process) -> Value {
     let now = Timestamp::now().to_string();
-    let ready = if process.runs { "True" } else { "False" };
+    let ready = if process.ready { "True" } else { "False" };
     let types = [
         ("PodReadyToStartContainers", "True"),
         ("Initialized", "True"),
@@ -250,7 +306,7 @@ fn status(pod: &Pod, address: IpAddr, process: Process) -> Value {
     let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
     let containers = containers.map(|container| {
         json!({
-            "name": container.name, "image": container.image, "imageID": "stand-in", "ready": process.runs, "started": process.runs,
+            "name": container.name, "image": container.image, "imageID": "stand-in", "ready": process.ready, "started": process.runs,
             "restartCount": process.restarts, "state": state,
         })
     });

@@ -75,7 +75,7 @@ impl Server {
         (self.asked, self.runs) = (asked, runs);
     }
 
-    fn stats(&self) -> Stats {
+    fn stats(&self, redis: bool) -> Stats {
         Stats {
             boot_id: self.boot_id.clone(),
             pod: Some(self.pod.clone()),
@@ -88,15 +88,15 @@ impl Server {
             shed_total: self.shed_total,
             shed_target: self.shed_total,
             broker: Broker {
-                kind: "memory".to_owned(),
-                up: true,
+                kind: "redis".to_owned(),
+                up: redis,
             },
             ..Stats::default()
         }
     }
 
     /// The control port; a client whose close is requested disconnects at once.
-    fn control(&mut self, method: &Method, path: &str, body: &[u8]) -> Answer<Stats> {
+    fn control(&mut self, method: &Method, path: &str, body: &[u8], redis: bool) -> Answer<Stats> {
         match (method.as_str(), path) {
             _ if !self.runs => {
                 return Err(error(
@@ -111,7 +111,7 @@ impl Server {
             ("PUT", paths::SHED) => self.shed(body)?,
             _ => return Err(error(StatusCode::NOT_FOUND, "not_found", path)),
         }
-        Ok(self.stats())
+        Ok(self.stats(redis))
     }
 
     fn shed(&mut self, body: &[u8]) -> Answer<()> {
@@ -170,8 +170,13 @@ pub(super) async fn start(
     let component = label(labels::COMPONENT);
     let is = |wanted: Component| component.as_deref() == Some(wanted.as_str());
     if is(Component::Server) {
+        let shared = shared.clone();
         let answer = move |method: Method, path: String, body: Bytes| {
-            let answer = sent(server.lock().control(&method, &path, &body));
+            let answer = sent(
+                server
+                    .lock()
+                    .control(&method, &path, &body, shared.reaches_redis()),
+            );
             async move { answer }
         };
         return serve((address, ports::CONTROL.number).into(), answer)
