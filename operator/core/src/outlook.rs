@@ -191,12 +191,16 @@ fn does_nothing(plan: &Plan) -> bool {
         && plan.delete_pods.is_empty()
 }
 
-/// The status is written, and its conditions are those of a settled cluster.
+/// The status is written, and its conditions are those of a settled cluster, or the spec is invalid: only a change of the resource ends
+/// that.
 fn is_reported(draft: &Draft<'_>) -> bool {
     let wanted = &draft.plan.status;
+    let is_rejected = |reason: &str| draft.cluster.rejected.is_some() && reason == "InvalidSpec";
     let is = |type_: &str, status: &str| {
         let mut conditions = wanted.conditions.iter();
-        conditions.any(|condition| condition.type_ == type_ && condition.status == status)
+        conditions.any(|condition| {
+            condition.type_ == type_ && (condition.status == status || is_rejected(&condition.reason))
+        })
     };
     let well = ["Ready", "Available", "ProxyConfigured", "RedisReachable"];
     well.iter().all(|type_| is(type_, "True"))

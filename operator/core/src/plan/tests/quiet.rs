@@ -2,6 +2,7 @@
 
 use super::scene::{BOUNDS, Scene};
 use crate::observed::PodState;
+use crate::validate::{Invalid, Rejected};
 use crate::{Outlook, outlook};
 
 /// A cluster whose last plan had nothing to do.
@@ -101,6 +102,24 @@ fn nothing_is_quiet_while_something_is_under_way() {
     let (mut scene, _) = quiet(&[40, 50, 40]);
     scene.memory = crate::memory::Memory::default();
     assert!(!scene.tick(5).is_quiet, "the operator has just started");
+}
+
+/// Only a change of the resource corrects its spec.
+#[test]
+fn a_rejected_spec_is_quiet_once_it_is_reported() {
+    let (mut scene, _) = quiet(&[40, 50, 40]);
+    let problem = Invalid {
+        field: "redis.managed.nodeSelector[a]".to_owned(),
+        problem: "must be short".to_owned(),
+    };
+    scene.cluster.rejected = Some(Rejected { problem, in_force: 1 });
+    let plan = scene.tick(5);
+    assert!(!plan.is_quiet, "it is not written yet");
+    scene.adopt(&plan);
+    let plan = scene.tick(5);
+    assert!(plan.is_quiet, "{plan:#?}");
+    scene.cluster.rejected = None;
+    assert!(!scene.tick(5).is_quiet, "the correction is not written yet");
 }
 
 /// The window counts from the moment when fewer pods were enough, also when no plan was made for an hour before.
