@@ -1,6 +1,7 @@
 //! Calls to the API server: each passes the limiter and has a deadline, each write is counted.
 
 pub(crate) mod limit;
+pub(crate) mod skew;
 
 use std::sync::Arc;
 use std::time::Duration;

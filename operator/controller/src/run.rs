@@ -13,6 +13,7 @@ use wsc_runtime::signals::{SignalError, Signals};
 use crate::admin;
 use crate::api::ApiServer;
 use crate::api::limit::{Limiter, RetryAfterLayer};
+use crate::api::skew::ClockSkewLayer;
 use crate::args::RunArgs;
 use crate::context::Context;
 use crate::control::ControlLane;
@@ -61,7 +62,7 @@ async fn run(args: RunArgs) -> Result<(), RunError> {
     let metrics = Arc::new(Metrics::default());
     let liveness = Arc::new(WatchLiveness::default());
     let limiter: Arc<Limiter> = Arc::default();
-    let client = client(&liveness, &limiter).await?;
+    let client = client(&liveness, &limiter, &metrics).await?;
     let listener = bind(args.admin_address).await?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -113,8 +114,12 @@ async fn publish(context: Arc<Context>, queued: QueuedEvents) {
     context.events.run(&context.api, queued).await;
 }
 
-/// A client that stamps its watches and does not retry: the next pass does.
-async fn client(liveness: &Arc<WatchLiveness>, limiter: &Arc<Limiter>) -> Result<Client, RunError> {
+/// A client that stamps its watches, compares clocks and does not retry: the next pass does.
+async fn client(
+    liveness: &Arc<WatchLiveness>,
+    limiter: &Arc<Limiter>,
+    metrics: &Arc<Metrics>,
+) -> Result<Client, RunError> {
     let mut config = Config::infer()
         .await
         .map_err(|error| RunError::Config(Box::new(error)))?;
@@ -122,5 +127,6 @@ async fn client(liveness: &Arc<WatchLiveness>, limiter: &Arc<Limiter>) -> Result
     config.default_retry = false;
     let builder = ClientBuilder::try_from(config).map_err(|error| RunError::Client(Box::new(error)))?;
     let builder = builder.with_layer(&RetryAfterLayer(limiter.clone()));
+    let builder = builder.with_layer(&ClockSkewLayer::new(metrics.clone()));
     Ok(builder.with_layer(&LivenessLayer(liveness.clone())).build())
 }

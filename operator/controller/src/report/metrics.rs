@@ -69,6 +69,7 @@ pub(crate) struct Metrics {
     samples: Family<OfOutcome, Counter>,
     watch_age: Family<OfWatch, Gauge>,
     synced: Family<OfScope, Gauge>,
+    clock_skew: Gauge,
     moves_granted: Family<OfCluster, Counter>,
     desired_pods: PerCluster,
     active_pods: PerCluster,
@@ -91,6 +92,7 @@ impl Default for Metrics {
             samples: Family::default(),
             watch_age: Family::default(),
             synced: Family::default(),
+            clock_skew: Gauge::default(),
             moves_granted: Family::default(),
             desired_pods: Family::default(),
             active_pods: Family::default(),
@@ -146,6 +148,11 @@ impl Metrics {
             namespace: namespace.to_owned(),
         };
         self.synced.get_or_create(&labels).set(i64::from(is_synced));
+    }
+
+    /// Seconds that the clock of the API server is ahead.
+    pub(crate) fn clock_skew(&self, seconds: i64) {
+        self.clock_skew.set(seconds);
     }
 
     /// A plan was applied, and pods newly accepted to move `granted` connections.
@@ -236,6 +243,12 @@ impl Metrics {
             "namespace_synced",
             "1 once all kinds were listed in the namespace, so that its clusters are reconciled; 0 where a permission is missing",
             self.synced.clone(),
+        );
+        registry.register_with_unit(
+            "clock_skew",
+            "Time that the clock of the API server is ahead of the operator's at least, negative if it is behind",
+            Unit::Seconds,
+            self.clock_skew.clone(),
         );
     }
 

@@ -1,0 +1,174 @@
+//! The difference between the clocks of the API server and of the operator, by the header `Date` of responses. Deadlines of drains are
+//! written by one clock and read by another when the operator moves to another node.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures::future::BoxFuture;
+use http::header::DATE;
+use http::{Request, Response};
+use k8s_openapi::jiff::fmt::rfc2822::DateTimeParser;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::client::Body;
+use parking_lot::Mutex;
+use tower::{Layer, Service};
+
+use crate::report::metrics::Metrics;
+
+/// A larger difference is logged.
+const NOTABLE: SignedDuration = SignedDuration::from_secs(5);
+/// Resolution of the header.
+const SECOND: SignedDuration = SignedDuration::from_secs(1);
+
+/// Puts the comparison below a client.
+#[derive(Clone)]
+pub(crate) struct ClockSkewLayer(Arc<ClockSkew>);
+
+/// The newest difference.
+#[derive(Debug)]
+struct ClockSkew {
+    metrics: Arc<Metrics>,
+    is_logged: Mutex<bool>,
+}
+
+impl ClockSkewLayer {
+    pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
+        Self(Arc::new(ClockSkew {
+            metrics,
+            is_logged: Mutex::default(),
+        }))
+    }
+}
+
+impl ClockSkew {
+    fn note(&self, skew: SignedDuration) {
+        let seconds = skew.as_secs();
+        self.metrics.clock_skew(seconds);
+        let is_notable = skew.abs() > NOTABLE;
+        let was_logged = std::mem::replace(&mut *self.is_logged.lock(), is_notable);
+        match (is_notable, was_logged) {
+            (true, false) => tracing::warn!(
+                seconds,
+                "clock of the API server differs from that of the operator: synchronize the clocks of their nodes"
+            ),
+            (false, true) => tracing::info!("clocks of the API server and of the operator agree again"),
+            _ => {}
+        }
+    }
+}
+
+/// How much the other clock is ahead at least, if its `date` was written between these times of ours.
+fn skew(date: Timestamp, sent: Timestamp, received: Timestamp) -> SignedDuration {
+    let (least, most) = (
+        date.duration_since(received),
+        date.duration_since(sent) + SECOND,
+    );
+    least.max(SignedDuration::ZERO) + most.min(SignedDuration::ZERO)
+}
+
+fn date_of<B>(response: &Response<B>) -> Option<Timestamp> {
+    let date = response.headers().get(DATE)?;
+    DateTimeParser::new().parse_timestamp(date.as_bytes()).ok()
+}
+
+impl<S> Layer<S> for ClockSkewLayer {
+    type Service = Compared<S>;
+
+    fn layer(&self, inner: S) -> Compared<S> {
+        Compared {
+            inner,
+            skew: self.0.clone(),
+        }
+    }
+}
+
+/// Passes everything on, and compares the clocks.
+#[derive(Clone)]
+pub(crate) struct Compared<S> {
+    inner: S,
+    skew: Arc<ClockSkew>,
+}
+
+impl<S, B> Service<Request<Body>> for Compared<S>
+where
+    S: Service<Request<Body>, Response = Response<B>>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<B>;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Self::Response, S::Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let clocks = self.skew.clone();
+        let sent = Timestamp::now();
+        let response = self.inner.call(request);
+        Box::pin(async move {
+            let response = response.await?;
+            if let Some(date) = date_of(&response) {
+                clocks.note(skew(date, sent, Timestamp::now()));
+            }
+            Ok(response)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use k8s_openapi::jiff::fmt::rfc2822::DateTimePrinter;
+    use tower::ServiceExt;
+    use wsc_runtime::admin::metrics_text;
+
+    use super::*;
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::UNIX_EPOCH + SignedDuration::from_millis(1_000_000_000 + millis)
+    }
+
+    #[test]
+    fn only_what_the_header_proves_is_a_difference() {
+        let seconds = |date, sent, received| skew(at(date), at(sent), at(received)).as_millis();
+        // Equal clocks; the header has whole seconds, and the response may take long.
+        assert_eq!(seconds(5_000, 5_000, 5_010), 0);
+        assert_eq!(seconds(5_000, 5_990, 5_999), 0);
+        assert_eq!(seconds(5_000, 1_000, 9_000), 0);
+        // 60 s ahead, and 60 s behind.
+        assert_eq!(seconds(65_000, 5_000, 5_100), 59_900);
+        assert_eq!(seconds(5_000, 65_000, 65_100), -59_000);
+    }
+
+    async fn answer(layer: &ClockSkewLayer, ahead: SignedDuration) {
+        let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&(Timestamp::now() + ahead));
+        let date = date.unwrap();
+        let inner = tower::service_fn(move |_: Request<Body>| {
+            let response = Response::builder().header(DATE, &date).body(());
+            std::future::ready(Ok::<_, Infallible>(response.unwrap()))
+        });
+        let request = Request::new(Body::empty());
+        layer.layer(inner).oneshot(request).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn metric_is_the_newest_difference() {
+        let metrics: Arc<Metrics> = Arc::default();
+        let layer = ClockSkewLayer::new(metrics.clone());
+        let found = || {
+            let text = metrics_text(metrics.registry());
+            let line = text.lines().find_map(|line| line.strip_prefix("wsc_operator_clock_skew_seconds "));
+            line.unwrap().parse::<i64>().unwrap()
+        };
+        answer(&layer, SignedDuration::from_secs(100)).await;
+        assert!((98..=100).contains(&found()), "{}", found());
+        assert!(*layer.0.is_logged.lock());
+        answer(&layer, SignedDuration::from_secs(-100)).await;
+        assert!((-100..=-98).contains(&found()), "{}", found());
+        answer(&layer, SignedDuration::ZERO).await;
+        assert_eq!(found(), 0);
+        assert!(!*layer.0.is_logged.lock());
+    }
+}
