@@ -24,15 +24,13 @@ use crate::sample::{self, Samples};
 use crate::slots::Slots;
 use crate::state::State;
 use crate::status;
+use crate::watch::SYNC_PATIENCE;
 use crate::worker::{Pacer, Wake};
 
 /// Deadline of a pass; every call in it has a shorter one.
 const PASS_DEADLINE: Duration = Duration::from_mins(2);
 /// An invalid resource is reconciled again when it changes.
 const REFUSED_PAUSE: Duration = Duration::from_mins(10);
-
-/// A large cluster is listed within seconds; what takes longer lacks a permission.
-const SYNC_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs a worker for each resource with events.
 pub(crate) struct Controller {

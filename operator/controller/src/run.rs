@@ -78,6 +78,8 @@ async fn run(args: RunArgs) -> Result<(), RunError> {
     let controller = Controller::new(context.clone());
     let touch: Touch = Arc::new(move |keys| controller.enqueue(keys));
     context.world.start(&client, &metrics, &touch);
+    let world = context.world.clone();
+    tokio::spawn(async move { world.report_unlisted().await });
     let serve = axum::serve(listener, admin::router(context)).into_future();
     tokio::select! {
         result = serve => result.map_err(RunError::Admin)?,

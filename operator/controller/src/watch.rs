@@ -9,12 +9,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::core::DeserializeGuard;
 use kube::{Client, Resource};
+use tokio::time::timeout;
 use wsc_api::v1alpha1::WebSocketCluster;
 
 use crate::identity::ClusterKey;
@@ -27,6 +29,8 @@ use stream::Watch;
 
 /// Nothing is deleted on older watch data; bookmarks arrive about once a minute.
 const FRESH: Duration = Duration::from_secs(150);
+/// A large namespace is listed within seconds; what takes longer lacks a permission.
+pub(crate) const SYNC_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Everything that is watched.
 pub(crate) struct World {
@@ -102,6 +106,11 @@ impl World {
             }),
             metrics: metrics.clone(),
         }
+    }
+
+    /// Logs the namespaces that cannot be listed. Without the permission to see a resource, no condition of it can tell.
+    pub(crate) async fn report_unlisted(&self) {
+        join_all(self.scopes.iter().map(Scope::report_unlisted)).await;
     }
 
     /// The mirrors that a namespace is seen through.
@@ -230,6 +239,19 @@ impl Scope {
     /// The namespace, or `all namespaces`.
     pub(crate) fn name(&self) -> &str {
         self.namespace.as_deref().unwrap_or("all namespaces")
+    }
+
+    async fn report_unlisted(&self) {
+        if timeout(SYNC_PATIENCE, self.until_synced()).await.is_ok() {
+            return;
+        }
+        tracing::warn!(
+            namespace = self.name(),
+            kinds = self.missing().join(", "),
+            "namespace cannot be listed, its resources are not reconciled; install the chart's Role and RoleBinding in it, or remove it from watchNamespaces"
+        );
+        self.until_synced().await;
+        tracing::info!(namespace = self.name(), "namespace was listed");
     }
 
     /// Returns once every mirror of the scope has been filled.

@@ -30,7 +30,7 @@ async fn missing_role_leaves_other_namespace_served() {
     let roles = roles(&env, &second).await;
     let both = format!("{},{}", env.namespace(), second.name());
     let kubeconfig = env.identity.kubeconfig().unwrap();
-    let _operator = Operator::start(&env.cluster, &both, env.namespace(), &kubeconfig).unwrap();
+    let operator = Operator::start(&env.cluster, &both, env.namespace(), &kubeconfig).unwrap();
     let chat = resource(second.name(), "chat", &small());
     env.ask(http::Method::POST, &path(second.name(), ""), Some(&chat))
         .await
@@ -57,6 +57,16 @@ async fn missing_role_leaves_other_namespace_served() {
     };
     let unseen = status().await.unwrap();
     assert_eq!(unseen["observedGeneration"], -1, "nothing is permitted there");
+    let warning = "namespace cannot be listed";
+    eventually(READY, "the log names the namespace", async || {
+        let log = operator.log();
+        let named = log.lines().filter(|line| line.contains(warning));
+        let named: Vec<_> = named.collect();
+        let is_second = |line: &&str| line.contains(second.name());
+        Ok(named.iter().any(is_second).then(|| assert_eq!(named.len(), 1, "{named:?}")))
+    })
+    .await
+    .unwrap();
 
     let list = json!({"apiVersion": "v1", "kind": "List", "items": roles});
     let apply = ["apply", "--server-side", "-f", "-"];
