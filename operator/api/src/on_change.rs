@@ -31,6 +31,8 @@ pub enum OnChange {
     RestartsRedis,
     /// Replaces the pods of the section that the field belongs to.
     RollsOwnPods,
+    /// Updates all objects and the server pods in place; the pods of Deployments are replaced.
+    UpdatesAllObjects,
 }
 
 impl OnChange {
@@ -48,6 +50,9 @@ impl OnChange {
             Self::RollsProxies => "rolls the HAProxy pods; their clients reconnect",
             Self::RestartsRedis => "restarts Redis; messages published meanwhile are lost",
             Self::RollsOwnPods => "rolls the pods",
+            Self::UpdatesAllObjects => {
+                "updates all objects, and the server pods in place; rolls the HAProxy pods (their clients reconnect) and restarts Redis"
+            }
         }
     }
 

@@ -24,6 +24,9 @@ pub const SUBDOMAIN_LENGTH: u32 = 253;
 pub const KEY_LENGTH: u32 = SUBDOMAIN_LENGTH + 1 + LABEL_LENGTH;
 /// Annotations of an object may have 256 KiB in all: 16 entries of this length are below it with their keys.
 pub const ANNOTATION_LENGTH: u32 = 15_000;
+/// Those of all objects come on top, and fit with all keys into what 16 others of an object leave.
+pub const COMMON_ANNOTATIONS: u32 = 8;
+pub const COMMON_ANNOTATION_LENGTH: u32 = 800;
 
 /// The grammars in words, for messages.
 pub const LABEL_VALUE_RULE: &str =
@@ -79,9 +82,9 @@ pub(crate) fn label_values() -> Value {
     json!({"type": "string", "maxLength": LABEL_LENGTH, "pattern": LABEL_VALUE})
 }
 
-/// The schema of the values of a map of annotations with this many entries.
-pub(crate) fn annotation_values(entries: u32) -> Value {
-    json!({"type": "string", "maxLength": ANNOTATION_LENGTH * 16 / entries})
+/// The schema of the values of a map of annotations.
+pub(crate) fn annotation_values(length: u32) -> Value {
+    json!({"type": "string", "maxLength": length})
 }
 
 fn is_key(text: &str, is_prefix: impl Fn(&str) -> bool) -> bool {

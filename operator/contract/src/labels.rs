@@ -25,7 +25,8 @@ described! {
     RESTARTED_AT = "websocket-operator.io/restartedAt", "set by a user on the WebSocketCluster: a new value rolls the server pods";
     ADOPT = "websocket-operator.io/adopt", "`true`, set by a user on an object that has the name of a child and no controller: the operator takes it over";
     APPLIED_HASH = "websocket-operator.io/applied-hash", "on children: hash of the object as it was last applied";
-    SAFE_TO_EVICT = "cluster-autoscaler.kubernetes.io/safe-to-evict", "on pods: whether Cluster Autoscaler may evict it; `false` on server and proxy pods unless `podAnnotations` has it";
+    COMMON_METADATA = "websocket-operator.io/common-metadata", "on server pods: keys of `spec.labels` and `spec.annotations` that the pod has, as JSON";
+    SAFE_TO_EVICT = "cluster-autoscaler.kubernetes.io/safe-to-evict", "on pods: whether Cluster Autoscaler may evict it; `false` on server and proxy pods unless `podAnnotations` or `spec.annotations` has it";
 }
 
 /// The kinds of pods of a cluster: the values of [`COMPONENT`].
@@ -54,9 +55,8 @@ mod tests {
     fn keys_carry_the_group() {
         for key in LABELS.iter().chain(ANNOTATIONS) {
             let (prefix, name) = key.name.split_once('/').unwrap();
-            assert!(key == &ANNOTATIONS[7] || prefix == GROUP, "{}", key.name);
+            assert!(key.name == SAFE_TO_EVICT || prefix == GROUP, "{}", key.name);
             assert!(!name.is_empty() && name.len() <= 63, "{}", key.name);
         }
-        assert_eq!(ANNOTATIONS[7].name, SAFE_TO_EVICT);
     }
 }

@@ -17,8 +17,9 @@ use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::Pod;
 use wsc_api::v1alpha1::WebSocketClusterStatus;
 use wsc_contract::{labels, names};
+use wsc_core::common;
 use wsc_core::observed::{ChildKey, ChildKind};
-use wsc_core::plan::{ControlCall, ControlVerb, Plan, PodDelete, PodMark};
+use wsc_core::plan::{ControlCall, ControlVerb, Plan, PodDelete, PodMark, PodMetadata};
 
 use crate::clock;
 use crate::state::State;
@@ -40,6 +41,7 @@ pub(crate) async fn apply(target: &Target<'_>, plan: &Plan, state: &mut State) -
         reserve_serials,
         create_pods,
         mark_pods,
+        update_pods,
         calls,
         delete_pods,
         status: _,
@@ -52,7 +54,10 @@ pub(crate) async fn apply(target: &Target<'_>, plan: &Plan, state: &mut State) -
     } = plan;
     let mut applied = Applied::default();
     let marked = mark_pods.iter().map(|mark| mark.uid.clone());
-    let written = marked.chain(delete_pods.iter().map(|pod| pod.uid.clone()));
+    let updated = update_pods.iter().map(|update| update.uid.clone());
+    let written = marked
+        .chain(updated)
+        .chain(delete_pods.iter().map(|pod| pod.uid.clone()));
     state.begin(memory.clone(), written);
     // First: a settled resource has its record.
     revision::record(target, state, &mut applied).await;
@@ -78,6 +83,7 @@ pub(crate) async fn apply(target: &Target<'_>, plan: &Plan, state: &mut State) -
     let unmarked = mark(target, mark_pods, state, &mut applied).await;
     call(target, calls, &unmarked, &mut applied).await;
     delete(target, delete_pods, state, &mut applied).await;
+    update(target, update_pods, state, &mut applied).await;
     // Last, because it reports the results of all steps above.
     let status = status_now(target, plan, state);
     if let Some(wanted) = wsc_core::status::update(resource.status.as_ref(), &status) {
@@ -163,6 +169,18 @@ async fn delete(target: &Target<'_>, pods: &[PodDelete], state: &mut State, appl
     let mut writes = stream::iter(writes.collect::<Vec<_>>()).buffer_unordered(POD_WRITES);
     while let Some((pod, result)) = writes.next().await {
         applied.pod(state, &pod.name, &pod.uid, result);
+    }
+}
+
+/// Writes labels and annotations of the spec on pods, after everything that clients depend on.
+async fn update(target: &Target<'_>, updates: &[PodMetadata], state: &mut State, applied: &mut Applied) {
+    let writes = updates
+        .iter()
+        .map(|update| async move { (update, pods::update(target, update).await) });
+    let mut writes = stream::iter(writes.collect::<Vec<_>>()).buffer_unordered(POD_WRITES);
+    while let Some((update, result)) = writes.next().await {
+        state.written(&update.uid, result.is_ok());
+        applied.object(state, common::KIND, &update.name, Some(&update.hash), result);
     }
 }
 

@@ -32,6 +32,9 @@ pub(crate) enum Error {
     /// A pod did not answer, or not as the contract says.
     #[error("{what}: {source}")]
     Pod { what: String, source: PodError },
+    /// The API server accepted the write and the object is another one.
+    #[error("{what}: an admission webhook overrides labels or annotations of the spec")]
+    Overridden { what: String },
 }
 
 /// How the quota admission of the API server begins the message of its 403; the response has no other sign of it.
@@ -43,7 +46,7 @@ const LONGEST_MESSAGE_BYTES: usize = 1024;
 pub(crate) const UNREADABLE: &str = "unreadable";
 
 /// Every value of the metrics' label `category`.
-pub(crate) const CATEGORIES: [&str; 11] = [
+pub(crate) const CATEGORIES: [&str; 12] = [
     "forbidden",
     "not_found",
     "conflict",
@@ -54,6 +57,7 @@ pub(crate) const CATEGORIES: [&str; 11] = [
     "transport",
     "deadline",
     "pod",
+    "overridden",
     UNREADABLE,
 ];
 
@@ -63,6 +67,7 @@ impl Error {
         match self {
             Self::Deadline { .. } => "deadline",
             Self::Pod { .. } => "pod",
+            Self::Overridden { .. } => "overridden",
             Self::Api { source, .. } => category(source),
         }
     }
@@ -80,7 +85,7 @@ impl Error {
     pub(crate) fn problem(&self) -> Option<Problem> {
         let message = match self {
             Self::Api { source, .. } => describe(source),
-            Self::Deadline { .. } => self.to_string(),
+            Self::Deadline { .. } | Self::Overridden { .. } => self.to_string(),
             Self::Pod { .. } => return None,
         };
         match self.category() {
@@ -89,7 +94,7 @@ impl Error {
                 message: clipped(&message, LONGEST_MESSAGE_BYTES),
                 cause: match category {
                     "forbidden" if message.contains(OVER_QUOTA) => Cause::Quota,
-                    "forbidden" | "invalid" => Cause::Object,
+                    "forbidden" | "invalid" | "overridden" => Cause::Object,
                     _ => Cause::Call,
                 },
             }),
@@ -102,7 +107,7 @@ impl Error {
             Self::Api { source, .. } => {
                 matches!(&**source, kube::Error::Api(status) if (400..500).contains(&status.code))
             }
-            Self::Deadline { .. } | Self::Pod { .. } => false,
+            Self::Deadline { .. } | Self::Pod { .. } | Self::Overridden { .. } => false,
         }
     }
 }
@@ -169,7 +174,9 @@ mod tests {
             what: String::new(),
             source: PodError::Request(RequestError::Deadline),
         };
-        found.extend([deadline.category(), pod.category(), UNREADABLE]);
+        let overridden = Error::Overridden { what: String::new() };
+        let others = [&deadline, &pod, &overridden].map(Error::category);
+        found.extend(others.into_iter().chain([UNREADABLE]));
         assert_eq!(found, CATEGORIES.into());
     }
 

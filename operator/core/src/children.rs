@@ -14,14 +14,14 @@ use crate::observed::{ChildKey, ChildKind};
 use crate::plan::Child;
 use crate::pool::Pool;
 use crate::validate::RedisTarget;
-use crate::{backends, resources};
+use crate::{backends, common, resources};
 
 /// After this downtime the Secret of the managed Redis may be missing; also the shortest interval of checks.
 const SECRET_DOUBT: SignedDuration = SignedDuration::from_secs(30);
 
 const SECRET: &str = "Secret";
 /// Kinds of objects that are written, and of which no [`Child`] is made.
-pub(crate) const OTHERS: [&str; 3] = [SECRET, "Pod", "ControllerRevision"];
+pub(crate) const OTHERS: [&str; 4] = [SECRET, "Pod", common::KIND, "ControllerRevision"];
 
 /// Plans the children. One whose name a foreign object has is waited for.
 pub(crate) fn plan(draft: &mut Draft<'_>, pool: &Pool<'_>, config: &RenderedConfig) {

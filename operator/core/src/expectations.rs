@@ -30,8 +30,9 @@ pub(crate) fn apply_pending_writes<'a>(
             continue;
         };
         behind.insert(name.clone());
-        match written.change {
-            Change::Marked(state, drain) => (pod.state, pod.drain) = (state, drain),
+        match &written.change {
+            Change::Marked(state, drain) => (pod.state, pod.drain) = (*state, *drain),
+            Change::Updated(common) => pod.common.clone_from(common),
             Change::Deleted => pod.terminating = true,
         }
     }
@@ -55,11 +56,15 @@ pub(crate) fn remember(plan: &Plan, memory: &mut Memory, observed: &Observed, no
         let change = Change::Marked(mark.state, mark.drain);
         (&mark.uid, &mark.resource_version, change)
     });
+    let updates = plan.update_pods.iter().map(|update| {
+        let change = Change::Updated(update.common.clone());
+        (&update.uid, &update.resource_version, change)
+    });
     let deletes = plan
         .delete_pods
         .iter()
         .map(|delete| (&delete.uid, &delete.resource_version, Change::Deleted));
-    for (uid, resource_version, change) in marks.chain(deletes) {
+    for (uid, resource_version, change) in marks.chain(updates).chain(deletes) {
         memory.pod(uid).written = Some(Written {
             resource_version: resource_version.clone(),
             at: now,

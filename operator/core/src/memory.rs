@@ -8,6 +8,7 @@ use serde_json::Value;
 use wsc_contract::agent::WorkerCounters;
 
 use crate::budget::Budget;
+use crate::common::CommonMetadata;
 use crate::drift::AcceptedDrift;
 use crate::failures::{Failures, ObjectName, Problem};
 use crate::moves::{Counter, Moves};
@@ -103,6 +104,7 @@ pub(crate) struct Written {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     Marked(PodState, Option<Drain>),
+    Updated(CommonMetadata),
     Deleted,
 }
 
@@ -139,7 +141,7 @@ impl Memory {
         }
     }
 
-    /// A write on this object did not succeed. `hash`: of what was to be applied, if it was a child.
+    /// A write on this object did not succeed. `hash`: of what was to be applied, where a failed write delays only the same one.
     pub fn apply_failed(
         &mut self,
         kind: &str,

@@ -11,6 +11,7 @@ use wsc_api::v1alpha1::WebSocketClusterStatus;
 use wsc_contract::agent::{Refusal, WorkerCounters};
 use wsc_contract::paths::ClientPath;
 
+use crate::common::CommonMetadata;
 use crate::validate::ValidCluster;
 
 /// Everything that a plan is made of, besides the validated spec.
@@ -83,6 +84,8 @@ pub struct PodView {
     pub template_hash: String,
     pub state: PodState,
     pub drain: Option<Drain>,
+    /// What it has of the labels and annotations that the spec has for all objects.
+    pub common: CommonMetadata,
     /// `websocket-operator.io/protect` is set.
     pub protected: bool,
     pub phase: PodPhase,

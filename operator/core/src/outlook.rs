@@ -187,6 +187,7 @@ fn does_nothing(plan: &Plan) -> bool {
         && !plan.check_redis_secret
         && plan.create_pods.is_empty()
         && plan.mark_pods.is_empty()
+        && plan.update_pods.is_empty()
         && plan.calls.is_empty()
         && plan.delete_pods.is_empty()
 }

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
@@ -14,6 +15,7 @@ use serde_json::Value;
 use wsc_api::v1alpha1::WebSocketClusterStatus;
 use wsc_contract::control::Notice;
 
+use crate::common::CommonMetadata;
 use crate::hold::Reason;
 use crate::memory::Memory;
 use crate::observed::{ChildKey, ChildKind, PodState};
@@ -40,6 +42,8 @@ pub struct Plan {
     pub create_pods: Vec<Pod>,
     /// State label and drain annotations to write on server pods, with uid and resource version.
     pub mark_pods: Vec<PodMark>,
+    /// Labels and annotations of the spec to write on server pods, with uid and resource version.
+    pub update_pods: Vec<PodMetadata>,
     /// Calls to control ports of server pods.
     pub calls: Vec<ControlCall>,
     /// Server pods to delete, with uid and resource version as preconditions.
@@ -79,6 +83,26 @@ pub struct PodMark {
     pub resource_version: String,
     pub state: PodState,
     pub drain: Option<crate::observed::Drain>,
+}
+
+/// Labels and annotations to set on a server pod, or to remove where there is no value. Others stay.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PodMetadata {
+    pub name: String,
+    pub uid: String,
+    pub resource_version: String,
+    pub labels: BTreeMap<String, Option<String>>,
+    pub annotations: BTreeMap<String, Option<String>>,
+    /// What the pod has of the spec's then, and its hash.
+    pub(crate) common: CommonMetadata,
+    pub hash: String,
+}
+
+impl PodMetadata {
+    /// The pod has what was to be written.
+    pub fn is_in(&self, live: &ObjectMeta) -> bool {
+        CommonMetadata::of(live) == self.common
+    }
 }
 
 /// A call to the control port of a server pod. All are idempotent.

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use wsc_api::v1alpha1::WebSocketCluster;
 use wsc_contract::names;
 
+use crate::common::CommonMetadata;
 use crate::observed::{Listener, PodPhase, PodState, PodView, Sample};
 use crate::plan::Child;
 use crate::validate::{Images, ValidCluster, validate};
@@ -63,6 +64,7 @@ pub(crate) fn pod(serial: i64) -> PodView {
         template_hash: String::new(),
         state: PodState::Active,
         drain: None,
+        common: CommonMetadata::default(),
         protected: false,
         phase: PodPhase::Running,
         ready: true,

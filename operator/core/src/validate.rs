@@ -7,6 +7,7 @@ mod pods;
 mod tests;
 mod values;
 
+use wsc_api::syntax;
 use wsc_api::v1alpha1::{
     DisruptionSpec, DrainSpec, ProxySpec, RedisSpec, ScalingMode, ScalingSpec, ServerSpec, WebSocketCluster,
     WebSocketClusterSpec,
@@ -14,6 +15,8 @@ use wsc_api::v1alpha1::{
 use wsc_contract::origin::OriginError;
 use wsc_contract::{labels, ports};
 use wsc_haproxy::{CookieName, SameSite, Sticky, Timeouts};
+
+use crate::common::CommonMetadata;
 
 pub(crate) use values::{
     Amount, Disruption, DrainSettings, Mode, Proxy, RedisTarget, Rejected, Scaling, Server,
@@ -42,6 +45,7 @@ pub fn validate(resource: &WebSocketCluster, images: &Images) -> Result<ValidClu
             .as_ref()
             .and_then(|annotations| annotations.get(labels::RESTARTED_AT).cloned()),
         images,
+        common: common(spec)?,
         scaling: scaling(mode(spec)?, &spec.scaling)?,
         server: server(&spec.server)?,
         redis: redis(&spec.redis)?,
@@ -53,6 +57,20 @@ pub fn validate(resource: &WebSocketCluster, images: &Images) -> Result<ValidClu
             .as_ref()
             .map_or(0, |status| status.redis_secret_replacements),
         rejected: None,
+    })
+}
+
+fn common(spec: &WebSocketClusterSpec) -> Result<CommonMetadata, Invalid> {
+    let WebSocketClusterSpec {
+        labels, annotations, ..
+    } = spec;
+    checks::at_most("labels", labels.len(), 16)?;
+    pods::added_labels("labels", labels)?;
+    let (most, length) = (syntax::COMMON_ANNOTATIONS, syntax::COMMON_ANNOTATION_LENGTH);
+    pods::annotations("annotations", annotations, most, length)?;
+    Ok(CommonMetadata {
+        labels: labels.clone(),
+        annotations: annotations.clone(),
     })
 }
 
@@ -167,7 +185,8 @@ fn proxy(spec: &ProxySpec) -> Result<Proxy, Invalid> {
     pods::settings("proxy", &spec.pod)?;
     checks::range("proxy.service.port", spec.service.port, 1, 65_535)?;
     let annotations = &spec.service.annotations;
-    pods::annotations("proxy.service.annotations", annotations, 32)?;
+    let length = syntax::ANNOTATION_LENGTH / 2;
+    pods::annotations("proxy.service.annotations", annotations, 32, length)?;
     checks::at_most("proxy.origins", spec.origins.len(), 64)?;
     let origins = spec.origins.iter().enumerate();
     let origins = origins

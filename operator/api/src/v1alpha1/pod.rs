@@ -69,7 +69,7 @@ pub struct PodSettings {
     /// Additional annotations of the pods.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(
-        extend("maxProperties" = 16, "additionalProperties" = syntax::annotation_values(16)),
+        extend("maxProperties" = 16, "additionalProperties" = syntax::annotation_values(syntax::ANNOTATION_LENGTH)),
         extend("x-on-change" = OnChange::RollsOwnPods)
     )]
     #[x_kube(validation = Rule::new("self.all(key, !key.startsWith('websocket-operator.io/'))")

@@ -65,7 +65,7 @@ pub struct ServiceSpec {
     /// Annotations of the Service, for example those of a cloud load balancer.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(
-        extend("maxProperties" = 32, "additionalProperties" = syntax::annotation_values(32)),
+        extend("maxProperties" = 32, "additionalProperties" = syntax::annotation_values(syntax::ANNOTATION_LENGTH / 2)),
         extend("x-on-change" = OnChange::UpdatesService)
     )]
     #[x_kube(validation = Rule::new("self.all(key, !key.startsWith('websocket-operator.io/'))")

@@ -1,5 +1,7 @@
 //! The resource and `spec`.
 
+use std::collections::BTreeMap;
+
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +13,7 @@ use super::scaling::ScalingSpec;
 use super::server::ServerSpec;
 use super::status::WebSocketClusterStatus;
 use crate::on_change::OnChange;
+use crate::syntax;
 
 /// A pool of WebSocket server pods behind HAProxy, scaled by the number of connections. Removed pods are drained, and a message to a room
 /// is delivered on every pod, at most once.
@@ -60,6 +63,30 @@ pub struct WebSocketClusterSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 2000), extend("x-on-change" = OnChange::ScalesServers))]
     pub replicas: Option<i32>,
+
+    /// Labels of all objects and pods of the resource, as an admission policy may require them. `podLabels` have precedence.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(
+        extend("maxProperties" = 16, "additionalProperties" = syntax::label_values()),
+        extend("x-on-change" = OnChange::UpdatesAllObjects)
+    )]
+    #[x_kube(validation = Rule::new("self.all(key, !key.startsWith('websocket-operator.io/') && !key.startsWith('app.kubernetes.io/'))")
+        .message("labels must not set labels of websocket-operator.io/ or app.kubernetes.io/"))]
+    #[x_kube(validation = Rule::new(syntax::keys_rule(syntax::QUALIFIED_NAME))
+        .message(format!("labels: each key must be {}", syntax::KEY_RULE).as_str()))]
+    pub labels: BTreeMap<String, String>,
+
+    /// Annotations of all objects and pods of the resource. `podAnnotations` and `proxy.service.annotations` have precedence.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(
+        extend("maxProperties" = syntax::COMMON_ANNOTATIONS, "additionalProperties" = syntax::annotation_values(syntax::COMMON_ANNOTATION_LENGTH)),
+        extend("x-on-change" = OnChange::UpdatesAllObjects)
+    )]
+    #[x_kube(validation = Rule::new("self.all(key, !key.startsWith('websocket-operator.io/'))")
+        .message("annotations must not set annotations of websocket-operator.io/"))]
+    #[x_kube(validation = Rule::new(syntax::keys_rule(syntax::ANNOTATION_KEY))
+        .message(format!("annotations: each key must be {}", syntax::KEY_RULE).as_str()))]
+    pub annotations: BTreeMap<String, String>,
 
     /// Limits and rules of the number of server pods.
     pub scaling: ScalingSpec,

@@ -59,10 +59,7 @@ impl ClockSkew {
 
 /// How much the other clock is ahead at least, if its `date` was written between these times of ours.
 fn skew(date: Timestamp, sent: Timestamp, received: Timestamp) -> SignedDuration {
-    let (least, most) = (
-        date.duration_since(received),
-        date.duration_since(sent) + SECOND,
-    );
+    let (least, most) = (date.duration_since(received), date.duration_since(sent) + SECOND);
     least.max(SignedDuration::ZERO) + most.min(SignedDuration::ZERO)
 }
 
@@ -159,7 +156,9 @@ mod tests {
         let layer = ClockSkewLayer::new(metrics.clone());
         let found = || {
             let text = metrics_text(metrics.registry());
-            let line = text.lines().find_map(|line| line.strip_prefix("wsc_operator_clock_skew_seconds "));
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix("wsc_operator_clock_skew_seconds "));
             line.unwrap().parse::<i64>().unwrap()
         };
         answer(&layer, SignedDuration::from_secs(100)).await;

@@ -9,9 +9,10 @@ use futures::StreamExt;
 use futures::stream;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use serde_json::json;
 use wsc_api::v1alpha1::{WebSocketCluster, WebSocketClusterStatus};
 use wsc_contract::{labels, names};
-use wsc_core::plan::{PodDelete, PodMark};
+use wsc_core::plan::{PodDelete, PodMark, PodMetadata};
 use wsc_core::status::with_serials;
 
 use super::target::{Target, creating, identity};
@@ -157,6 +158,34 @@ pub(super) async fn mark(target: &Target<'_>, mark: &PodMark) -> Result<(), Erro
         .write("apply", "Pod", &mark.name, call)
         .await
         .map(|_| ())
+}
+
+/// Writes labels and annotations of the spec on a pod, and removes those that are no longer in it, whoever wrote them.
+pub(super) async fn update(target: &Target<'_>, update: &PodMetadata) -> Result<(), Error> {
+    let patch = json!({"metadata": {
+        "uid": update.uid,
+        "resourceVersion": update.resource_version,
+        "labels": update.labels,
+        "annotations": update.annotations,
+    }});
+    let api = target.context.api.objects::<Pod>(&target.key.namespace);
+    let params = PatchParams {
+        field_manager: Some(names::FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    let call = Patch::Merge(&patch);
+    let call = api.patch_metadata(&update.name, &params, &call);
+    let live = target
+        .context
+        .api
+        .write("patch", "Pod", &update.name, call)
+        .await?;
+    if update.is_in(&live.metadata) {
+        return Ok(());
+    }
+    Err(Error::Overridden {
+        what: format!("patch Pod {}", update.name),
+    })
 }
 
 /// Deletes exactly the pod that was looked at, as it was looked at, with its own grace period.

@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use wsc_contract::labels::{self, Component};
 use wsc_contract::names;
+use wsc_core::common::CommonMetadata;
 use wsc_core::observed::{Drain, DrainReason, PodPhase, PodState, PodView};
 use wsc_core::resources;
 
@@ -48,6 +49,7 @@ pub(crate) fn view(cluster: &str, pod: &Pod, node: Option<&Node>) -> Option<PodV
         template_hash: text(meta.labels.as_ref(), labels::TEMPLATE_HASH).unwrap_or_default(),
         state: state(meta),
         drain: drain(meta),
+        common: CommonMetadata::of(meta),
         protected: text(meta.annotations.as_ref(), labels::PROTECT).is_some(),
         phase: phase(pod),
         ready: ready_since(pod).is_some(),

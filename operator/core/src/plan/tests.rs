@@ -4,6 +4,7 @@ mod cures;
 mod endpoints;
 mod failures;
 mod leaving;
+mod metadata;
 mod objects;
 mod quiet;
 mod refused;

@@ -26,7 +26,7 @@ pub(super) fn selector(cluster: &ValidCluster, component: Component) -> LabelSel
     }
 }
 
-/// Labels of a child. The resource's own labels are not copied: tools that track what they deployed would claim the children.
+/// Our labels of a child. The resource's own labels are not copied: tools that track what they deployed would claim the children.
 pub(super) fn labels(cluster: &ValidCluster, component: Component) -> BTreeMap<String, String> {
     let mut labels = selector_labels(cluster, component);
     for (key, value) in [
@@ -50,24 +50,24 @@ pub(crate) fn plain_meta(cluster: &ValidCluster, name: String) -> ObjectMeta {
         ("app.kubernetes.io/managed-by", names::FIELD_MANAGER),
     ];
     let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
-    ObjectMeta {
-        name: Some(name),
-        namespace: Some(cluster.namespace.clone()),
-        labels: Some(labels.into()),
-        owner_references: Some(vec![owner_reference(cluster)]),
-        ..Default::default()
-    }
+    meta(cluster, name, labels.into())
 }
 
 /// Metadata of a child, owned by its cluster.
 pub(super) fn object_meta(cluster: &ValidCluster, component: Component, name: String) -> ObjectMeta {
-    ObjectMeta {
+    meta(cluster, name, labels(cluster, component))
+}
+
+fn meta(cluster: &ValidCluster, name: String, ours: BTreeMap<String, String>) -> ObjectMeta {
+    let mut meta = ObjectMeta {
         name: Some(name),
         namespace: Some(cluster.namespace.clone()),
-        labels: Some(labels(cluster, component)),
+        labels: Some(ours),
         owner_references: Some(vec![owner_reference(cluster)]),
         ..Default::default()
-    }
+    };
+    cluster.common.clone().add_to(&mut meta);
+    meta
 }
 
 /// Writes the hash of the object into it, so that the next pass knows whether there is anything to apply.

@@ -41,6 +41,17 @@ pub(super) fn pod_meta(cluster: &ValidCluster, component: Component, settings: &
     }
 }
 
+/// The same, with those of the spec for all objects: a change of them replaces the pods of a Deployment.
+pub(super) fn deployed_pod_meta(
+    cluster: &ValidCluster,
+    component: Component,
+    settings: &PodSettings,
+) -> ObjectMeta {
+    let mut meta = pod_meta(cluster, component, settings);
+    cluster.common.of_new_pod(settings).add_to(&mut meta);
+    meta
+}
+
 /// A pod that the Restricted Pod Security Standard admits, with the user's allow-listed settings and no containers yet.
 pub(super) fn pod_spec(cluster: &ValidCluster, component: Component, settings: &PodSettings) -> PodSpec {
     PodSpec {
@@ -148,7 +159,7 @@ pub(super) fn from_secret(name: &str, reference: &SecretKeyReference) -> EnvVar 
     }
 }
 
-pub(super) fn none_if_empty(map: BTreeMap<String, String>) -> Option<BTreeMap<String, String>> {
+fn none_if_empty(map: BTreeMap<String, String>) -> Option<BTreeMap<String, String>> {
     (!map.is_empty()).then_some(map)
 }
 

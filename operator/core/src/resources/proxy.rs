@@ -20,7 +20,7 @@ use wsc_contract::{names, paths, ports};
 use wsc_haproxy::RenderedConfig;
 
 use super::metadata::{object_meta, selector, selector_labels, stamp};
-use super::pod::{container, from_field, http_probe, none_if_empty, pod_meta, pod_spec, sysctls, value};
+use super::pod::{container, deployed_pod_meta, from_field, http_probe, pod_spec, sysctls, value};
 use crate::quantity::{Defaults, with_defaults};
 use crate::validate::ValidCluster;
 
@@ -106,7 +106,10 @@ pub(crate) fn config_map(cluster: &ValidCluster, rendered: &RenderedConfig) -> C
 pub(super) fn service(cluster: &ValidCluster) -> Service {
     let settings = &cluster.proxy.service;
     let mut metadata = meta(cluster, names::client_service(&cluster.name));
-    metadata.annotations = none_if_empty(settings.annotations.clone());
+    if !settings.annotations.is_empty() {
+        let annotations = metadata.annotations.get_or_insert_default();
+        annotations.extend(settings.annotations.clone());
+    }
     stamp(Service {
         metadata,
         spec: Some(ServiceSpec {
@@ -143,7 +146,7 @@ pub(super) fn deployment(cluster: &ValidCluster) -> Deployment {
                 }),
             }),
             template: PodTemplateSpec {
-                metadata: Some(pod_meta(cluster, Component::Proxy, &cluster.proxy.pod)),
+                metadata: Some(deployed_pod_meta(cluster, Component::Proxy, &cluster.proxy.pod)),
                 spec: Some(pod(cluster)),
             },
             ..Default::default()

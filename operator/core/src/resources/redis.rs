@@ -14,7 +14,7 @@ use wsc_contract::labels::Component;
 use wsc_contract::{names, ports};
 
 use super::metadata::{object_meta, selector, selector_labels, stamp};
-use super::pod::{container, pod_meta, pod_spec};
+use super::pod::{container, deployed_pod_meta, pod_spec};
 use crate::hash::short_hex;
 use crate::quantity::{Defaults, memory_limit_bytes, with_defaults};
 use crate::validate::ValidCluster;
@@ -113,7 +113,7 @@ pub(super) fn deployment(cluster: &ValidCluster, settings: &PodSettings) -> Depl
                 ..Default::default()
             }),
             template: PodTemplateSpec {
-                metadata: Some(pod_meta(cluster, Component::Redis, settings)),
+                metadata: Some(deployed_pod_meta(cluster, Component::Redis, settings)),
                 spec: Some(pod(cluster, settings)),
             },
             ..Default::default()

@@ -1,6 +1,7 @@
 //! Server pods, made directly and not by a Deployment: so that the operator chooses which one drains.
 
 use k8s_openapi::api::core::v1::{Container, ContainerPort, EnvVar, Pod, Probe};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use wsc_api::v1alpha1::PodSettings;
 use wsc_contract::env::server as env;
 use wsc_contract::labels::{self, Component};
@@ -10,6 +11,7 @@ use wsc_contract::{names, paths, ports};
 use super::metadata::{hash_of, object_meta};
 use super::pod::{container, from_field, from_secret, http_probe, pod_meta, pod_spec, sysctls, value};
 use super::redis;
+use crate::common;
 use crate::observed::Listener;
 use crate::quantity::{Defaults, mebibytes, with_defaults};
 use crate::validate::{RedisTarget, ValidCluster};
@@ -50,6 +52,7 @@ pub(crate) fn server_pod(cluster: &ValidCluster, serial: i64, path: &str) -> Pod
     pod.metadata.name = owned.name;
     pod.metadata.namespace = owned.namespace;
     pod.metadata.owner_references = owned.owner_references;
+    common::add_to_server(cluster, &mut pod.metadata);
     let labels = pod.metadata.labels.get_or_insert_default();
     labels.insert(labels::TEMPLATE_HASH.to_owned(), hash);
     labels.insert(labels::SERIAL.to_owned(), serial.to_string());
@@ -78,14 +81,19 @@ pub(crate) fn template_hash(cluster: &ValidCluster) -> String {
     hash_of(&template(cluster))
 }
 
-/// A server pod without what differs from pod to pod.
-fn template(cluster: &ValidCluster) -> Pod {
-    let settings = &cluster.server.pod;
-    let mut metadata = pod_meta(cluster, Component::Server, settings);
+/// Metadata of a server pod without what differs from pod to pod, and without what is written on live pods.
+pub(crate) fn template_meta(cluster: &ValidCluster) -> ObjectMeta {
+    let mut metadata = pod_meta(cluster, Component::Server, &cluster.server.pod);
     if let Some(at) = &cluster.restarted_at {
         let annotations = metadata.annotations.get_or_insert_default();
         annotations.insert(labels::RESTARTED_AT.to_owned(), at.clone());
     }
+    metadata
+}
+
+/// A server pod without what differs from pod to pod.
+fn template(cluster: &ValidCluster) -> Pod {
+    let settings = &cluster.server.pod;
     let mut spec = pod_spec(cluster, Component::Server, settings);
     spec.termination_grace_period_seconds = Some(cluster.server.termination_grace_period_seconds);
     if let Some(security) = spec.security_context.as_mut() {
@@ -93,7 +101,7 @@ fn template(cluster: &ValidCluster) -> Pod {
     }
     spec.containers = vec![server(cluster, settings)];
     Pod {
-        metadata,
+        metadata: template_meta(cluster),
         spec: Some(spec),
         ..Default::default()
     }

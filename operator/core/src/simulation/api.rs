@@ -10,8 +10,9 @@ use wsc_haproxy::{BackendSet, Settings};
 
 use super::server::Made;
 use super::settings::at;
+use crate::common::CommonMetadata;
 use crate::observed::{ChildKey, ChildView, PodPhase, PodState, PodView};
-use crate::plan::{Child, PodDelete, PodMark};
+use crate::plan::{Child, PodDelete, PodMark, PodMetadata};
 use crate::resources;
 
 /// A pod right after its creation.
@@ -106,6 +107,7 @@ impl Api {
             resource_version: version.to_string(),
             template_hash: labels[labels::TEMPLATE_HASH].clone(),
             created: at(clock),
+            common: CommonMetadata::of(&pod.metadata),
             listener: resources::listener(pod),
             ..new_pod(&name, serial)
         };
@@ -128,6 +130,12 @@ impl Api {
         self.touch(&mark.name, |pod| {
             (pod.state, pod.drain) = (mark.state, mark.drain);
         });
+        Ok(())
+    }
+
+    pub(super) fn update(&mut self, update: &PodMetadata) -> Result<(), Refusal> {
+        self.checked(&update.name, &update.uid, &update.resource_version)?;
+        self.touch(&update.name, |pod| pod.common.clone_from(&update.common));
         Ok(())
     }
 

@@ -58,6 +58,7 @@ pub(super) fn check(world: &World, observed: &Observed, plan: &Plan) {
 fn nothing_on_stale_data(observed: &Observed, plan: &Plan) {
     let touches = !plan.create_pods.is_empty()
         || !plan.mark_pods.is_empty()
+        || !plan.update_pods.is_empty()
         || !plan.delete_pods.is_empty()
         || !plan.calls.is_empty()
         || !plan.apply.is_empty();
@@ -69,7 +70,8 @@ fn one_operation_per_pod(plan: &Plan) {
     let marked = plan.mark_pods.iter().map(|mark| &mark.name);
     let deleted = plan.delete_pods.iter().map(|delete| &delete.name);
     let mut seen = BTreeSet::new();
-    for name in marked.chain(deleted) {
+    let updated = plan.update_pods.iter().map(|update| &update.name);
+    for name in marked.chain(deleted).chain(updated) {
         assert!(seen.insert(name), "I4: two operations on {name}");
     }
     for call in &plan.calls {

@@ -175,6 +175,11 @@ fn apply(world: &mut World, observed: &Observed, plan: &Plan) -> Result<(), Dead
             memory.write_failed(&delete.uid);
         }
     }
+    for update in &plan.update_pods {
+        if write(world, |world| world.api.update(update))?.is_err() {
+            memory.write_failed(&update.uid);
+        }
+    }
     if let Some(wanted) = status::update(Some(&world.operator.resource.status), &plan.status) {
         put_status(world, from, &wanted)?.ok();
     }

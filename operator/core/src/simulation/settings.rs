@@ -3,6 +3,7 @@
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use wsc_api::v1alpha1::{OnDeadline, ScalingMode};
 
+use crate::observed::PodView;
 use crate::testing;
 use crate::validate::ValidCluster;
 
@@ -69,10 +70,19 @@ impl Spec {
         self.template != SICK && self.redis != DEAD_REDIS
     }
 
+    /// The pod has the labels of the spec, and no earlier ones.
+    pub(super) fn has_labels(&self, pod: &PodView) -> bool {
+        let cluster = self.cluster(0);
+        pod.common == cluster.common
+    }
+
     pub(super) fn cluster(&self, generation: i64) -> ValidCluster {
+        // In place, while everything else happens.
+        let origin = self.origin.len();
         let yaml = format!(
             "
 replicas: {}
+labels: {{origin: '{origin}', 'origin-{origin}': ''}}
 scaling:
   mode: {:?}
   minReplicas: 2

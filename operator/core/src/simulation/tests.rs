@@ -65,6 +65,7 @@ fn check_settled(world: &mut World) {
         assert_eq!(pod.state, PodState::Active, "{} of {pods:?}", pod.name);
         assert!(pod.drain.is_none() && pod.ready && !pod.terminating, "{pod:?}");
         assert_eq!(Some(&pod.template_hash), status.update_revision.as_ref());
+        assert!(world.spec.has_labels(pod), "{pod:?}");
         assert!(
             !server.cordoned && server.target <= server.done,
             "{} is left in a half-done drain: {server:?}",

@@ -30,10 +30,9 @@ pub(super) fn settings(field: &str, settings: &PodSettings) -> Result<(), Invali
         at_most(&format!("{field}.{name}"), length, most)?;
     }
     labelled(&format!("{field}.nodeSelector"), node_selector)?;
-    let labels_field = format!("{field}.podLabels");
-    not_ours(&labels_field, pod_labels, &[labels::GROUP, "app.kubernetes.io"])?;
-    labelled(&labels_field, pod_labels)?;
-    annotations(&format!("{field}.podAnnotations"), pod_annotations, 16)?;
+    added_labels(&format!("{field}.podLabels"), pod_labels)?;
+    let length = syntax::ANNOTATION_LENGTH;
+    annotations(&format!("{field}.podAnnotations"), pod_annotations, 16, length)?;
     if let Some(name) = priority_class_name {
         priority_class(&format!("{field}.priorityClassName"), name)?;
     }
@@ -49,15 +48,21 @@ pub(super) fn settings(field: &str, settings: &PodSettings) -> Result<(), Invali
     amounts.as_ref().map_or(Ok(()), |given| resources(field, given))
 }
 
-/// Annotations that are not the operator's, of which an object has this many.
+/// Labels that are not the operator's.
+pub(super) fn added_labels(field: &str, added: &BTreeMap<String, String>) -> Result<(), Invalid> {
+    not_ours(field, added, &[labels::GROUP, "app.kubernetes.io"])?;
+    labelled(field, added)
+}
+
+/// Annotations that are not the operator's: at most this many, each of this length.
 pub(super) fn annotations(
     field: &str,
     annotations: &BTreeMap<String, String>,
     most: u32,
+    length: u32,
 ) -> Result<(), Invalid> {
     at_most(field, annotations.len(), most as usize)?;
     not_ours(field, annotations, &[labels::GROUP])?;
-    let length = syntax::ANNOTATION_LENGTH * 16 / most;
     for (key, value) in annotations {
         if !syntax::is_annotation_key(key) {
             return Err(invalid(

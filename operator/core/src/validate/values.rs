@@ -8,6 +8,8 @@ use wsc_contract::control::Notice;
 use wsc_contract::origin::OriginPattern;
 use wsc_haproxy::{Sticky, Timeouts};
 
+use crate::common::CommonMetadata;
+
 /// Images and surroundings that the operator was installed with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Images {
@@ -29,6 +31,8 @@ pub struct ValidCluster {
     pub(crate) restarted_at: Option<String>,
     /// With the resource's own server image in place of the installed one, if it has one.
     pub(crate) images: Images,
+    /// Labels and annotations of all objects and pods.
+    pub(crate) common: CommonMetadata,
     pub(crate) scaling: Scaling,
     pub(crate) server: Server,
     pub(crate) redis: RedisTarget,

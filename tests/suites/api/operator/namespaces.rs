@@ -63,7 +63,10 @@ async fn missing_role_leaves_other_namespace_served() {
         let named = log.lines().filter(|line| line.contains(warning));
         let named: Vec<_> = named.collect();
         let is_second = |line: &&str| line.contains(second.name());
-        Ok(named.iter().any(is_second).then(|| assert_eq!(named.len(), 1, "{named:?}")))
+        Ok(named
+            .iter()
+            .any(is_second)
+            .then(|| assert_eq!(named.len(), 1, "{named:?}")))
     })
     .await
     .unwrap();

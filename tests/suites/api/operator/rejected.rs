@@ -1,12 +1,14 @@
 //! Objects that the API server rejects: a condition names the object and the cause, and the cluster heals when the cause ends.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Result, bail};
 use http::Method;
 use serde_json::{Value, json};
 use wsc_testing::cluster::eventually;
 
 use super::small;
-use crate::support::environment::{TestEnv, find};
+use crate::support::environment::{READY, TestEnv, find};
 use crate::support::{SOON, send};
 
 const POLICIES: &str = "/apis/admissionregistration.k8s.io/v1";
@@ -115,34 +117,10 @@ async fn a_policy_for_labels_is_named_and_harms_no_pod() {
     let _operator = env.operator();
     env.create("chat", &small()).await.unwrap();
     env.settled("chat").await.unwrap();
-    let name = env.namespace();
     let rule =
         json!({"apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["pods"]});
-    let policy = json!({
-        "metadata": {"name": name},
-        "spec": {
-            "failurePolicy": "Fail",
-            "matchConstraints": {"resourceRules": [rule]},
-            "validations": [{
-                "expression": "object.metadata.labels == oldObject.metadata.labels",
-                "message": "labels of pods are frozen",
-            }],
-        },
-    });
-    let binding = json!({
-        "metadata": {"name": name},
-        "spec": {
-            "policyName": name,
-            "validationActions": ["Deny"],
-            "matchResources": {"namespaceSelector": here(&env)},
-        },
-    });
-    let (policies, bindings) = (
-        format!("{POLICIES}/validatingadmissionpolicies"),
-        format!("{POLICIES}/validatingadmissionpolicybindings"),
-    );
-    env.ask(Method::POST, &policies, Some(&policy)).await.unwrap();
-    env.ask(Method::POST, &bindings, Some(&binding)).await.unwrap();
+    let frozen = "object.metadata.labels == oldObject.metadata.labels";
+    let policy = deny(&env, &json!([rule]), frozen, "labels of pods are frozen").await;
     let pod = format!("{}?dryRun=All", env.place("Pod", "chat-0"));
     let change = json!({"metadata": {"labels": {"probe": "1"}}});
     until_rejected(&env, Method::PATCH, &pod, &change).await;
@@ -155,11 +133,107 @@ async fn a_policy_for_labels_is_named_and_harms_no_pod() {
     env.pods.each(|name, server| {
         assert!(!server.cordoned, "{name} is cordoned without its mark");
     });
-    for place in [format!("{bindings}/{name}"), format!("{policies}/{name}")] {
-        env.ask(Method::DELETE, &place, None).await.unwrap();
-    }
+    allow(&env, policy).await;
     let chat = env.settled("chat").await.unwrap();
     assert_eq!(chat["status"]["updatedReplicas"], 2, "{}", chat["status"]);
+}
+
+#[tokio::test]
+async fn policy_for_a_label_is_met_by_spec() {
+    let env = TestEnv::new("required").await;
+    let rule = |group: &str, resources: &[&str]| json!({"apiGroups": [group], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": resources});
+    let rules = json!([
+        rule(
+            "",
+            &["configmaps", "pods", "secrets", "serviceaccounts", "services"]
+        ),
+        rule("apps", &["controllerrevisions", "deployments", "replicasets"]),
+        rule("networking.k8s.io", &["networkpolicies"]),
+        rule("rbac.authorization.k8s.io", &["rolebindings", "roles"]),
+    ]);
+    let has_team = "has(object.metadata.labels) && 'team' in object.metadata.labels";
+    let policy = deny(&env, &rules, has_team, "each object needs the label team").await;
+    let map = json!({"metadata": {"name": "probe"}});
+    let maps = format!("/api/v1/namespaces/{}/configmaps?dryRun=All", env.namespace());
+    until_rejected(&env, Method::POST, &maps, &map).await;
+    let _operator = env.operator();
+    env.create("chat", &small()).await.unwrap();
+    let chat = until_named(&env, "ConfigMap chat-haproxy", "each object needs the label team").await;
+    for (type_, status) in [("Ready", "False"), ("Stalled", "True")] {
+        let condition = find(&chat, type_);
+        assert_eq!(condition["status"], status, "{condition}");
+        assert_eq!(condition["reason"], "ApplyFailed", "{condition}");
+    }
+
+    let extra = json!({"labels": {"team": "chat"}, "annotations": {"example.org/contact": "chat"}});
+    env.change("chat", &extra).await.unwrap();
+    let chat = env.settled("chat").await.unwrap();
+    let children = env.children(&chat).await.unwrap();
+    assert!(children.len() >= 13, "{:?}", children.keys());
+    for (name, child) in &children {
+        let metadata = &child["metadata"];
+        assert_eq!(metadata["labels"]["team"], "chat", "{name}: {metadata}");
+        let contact = &metadata["annotations"]["example.org/contact"];
+        assert_eq!(contact, "chat", "{name}: {metadata}");
+    }
+
+    let other = json!({"labels": {"team": "games"}, "annotations": {"example.org/contact": null}});
+    env.change("chat", &other).await.unwrap();
+    let after = eventually(READY, "the pods are updated", async || {
+        let children = env.children(&chat).await?;
+        let mut pods = pods(&children);
+        let is_updated = |pod: &Value| {
+            let metadata = &pod["metadata"];
+            metadata["labels"]["team"] == "games" && metadata["annotations"]["example.org/contact"].is_null()
+        };
+        Ok(pods.all(is_updated).then_some(children))
+    });
+    let after = after.await.unwrap();
+    let uids = |children| pods(children).map(|pod| pod["metadata"]["uid"].clone());
+    let [before, after] = [&children, &after].map(|children| uids(children).collect::<Vec<_>>());
+    assert_eq!((before.len(), &after), (2, &before), "a server pod was replaced");
+    allow(&env, policy).await;
+}
+
+/// The server pods of all children.
+fn pods(children: &BTreeMap<String, Value>) -> impl Iterator<Item = &Value> {
+    let pods = children.iter().filter(|(name, _)| name.starts_with("Pod/"));
+    pods.map(|(_, pod)| pod)
+}
+
+/// A policy for objects of this namespace, and what it consists of.
+async fn deny(env: &TestEnv, rules: &Value, expression: &str, message: &str) -> [String; 2] {
+    let name = env.namespace();
+    let policy = json!({
+        "metadata": {"name": name},
+        "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": {"resourceRules": rules},
+            "validations": [{"expression": expression, "message": message}],
+        },
+    });
+    let binding = json!({
+        "metadata": {"name": name},
+        "spec": {
+            "policyName": name,
+            "validationActions": ["Deny"],
+            "matchResources": {"namespaceSelector": here(env)},
+        },
+    });
+    let objects = [
+        (format!("{POLICIES}/validatingadmissionpolicies"), policy),
+        (format!("{POLICIES}/validatingadmissionpolicybindings"), binding),
+    ];
+    for (path, object) in &objects {
+        env.ask(Method::POST, path, Some(object)).await.unwrap();
+    }
+    objects.map(|(path, _)| format!("{path}/{name}"))
+}
+
+async fn allow(env: &TestEnv, policy: [String; 2]) {
+    for place in policy.iter().rev() {
+        env.ask(Method::DELETE, place, None).await.unwrap();
+    }
 }
 
 /// Admission rules take effect some seconds after they were written.

@@ -14,6 +14,8 @@ fn bad_values() -> BTreeMap<String, Vec<Value>> {
     // More than a field takes.
     let map: Value = (0..17).map(|i| (format!("key{i}"), json!("v"))).collect();
     for field in [
+        "labels",
+        "annotations",
         "server.nodeSelector",
         "proxy.podLabels",
         "redis.managed.podAnnotations",

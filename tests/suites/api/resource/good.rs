@@ -64,6 +64,8 @@ fn everything() -> Value {
     };
     json!({
         "replicas": 3,
+        "labels": {"team": "chat"},
+        "annotations": {"example.org/contact": "chat"},
         "scaling": {
             "mode": "Replicas",
             "minReplicas": 1,

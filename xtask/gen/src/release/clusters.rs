@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 use wsc_api::v1alpha1::{WebSocketCluster, WebSocketClusterStatus};
 use wsc_contract::{labels, names};
+use wsc_core::common::CommonMetadata;
 use wsc_core::decide;
 use wsc_core::memory::Memory;
 use wsc_core::observed::{Drain, DrainReason, Observed, PodPhase, PodState, PodView};
@@ -131,6 +132,7 @@ fn view(cluster: &ValidCluster, pod: &Pod, serial: i64, state: PodState, now: Ti
             since: now,
             deadline: now + SignedDuration::from_mins(10),
         }),
+        common: CommonMetadata::of(&pod.metadata),
         protected: false,
         phase: PodPhase::Running,
         ready: true,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
+use crate::common::CommonMetadata;
 use crate::decide;
 use crate::memory::Memory;
 use crate::observed::{AgentServer, AgentView, ChildView, Observed, PodState, PodView, ProxyView, Sample};
@@ -148,6 +149,7 @@ impl Scene {
                 ready: false,
                 ready_since: None,
                 created: self.now,
+                common: CommonMetadata::of(&created.metadata),
                 listener: resources::listener(created),
                 template_hash: resources::template_hash(&self.cluster),
                 ..testing::pod(serial)
@@ -157,6 +159,11 @@ impl Scene {
         for mark in &plan.mark_pods {
             let pod = self.observed.pods.get_mut(&mark.name).unwrap();
             (pod.state, pod.drain) = (mark.state, mark.drain);
+            pod.resource_version = next(&pod.resource_version);
+        }
+        for update in &plan.update_pods {
+            let pod = self.observed.pods.get_mut(&update.name).unwrap();
+            pod.common.clone_from(&update.common);
             pod.resource_version = next(&pod.resource_version);
         }
         for delete in &plan.delete_pods {

@@ -37,6 +37,9 @@ pub(super) fn tell(plan: &Plan, before: &WebSocketClusterStatus) -> String {
         });
         line(format!("mark Pod {} {}{drain}", mark.name, mark.state.as_str()));
     }
+    for update in &plan.update_pods {
+        line(format!("update Pod {}", update.name));
+    }
     for call in &plan.calls {
         line(format!("call {} {}", call.pod, told_verb(&call.verb)));
     }
@@ -144,6 +147,7 @@ pub(super) fn is_quiet(scene: &Scene, plan: &Plan) -> bool {
         && plan.remove.is_empty()
         && plan.create_redis_secret.is_none()
         && changes_no_pod(plan)
+        && plan.update_pods.is_empty()
         && plan.calls.is_empty()
         && plan.events.is_empty()
         && plan.status == scene.observed.status

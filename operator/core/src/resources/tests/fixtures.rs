@@ -7,6 +7,8 @@ pub(super) const SIX_LINES: &str = "scaling: {minReplicas: 2, maxReplicas: 20}";
 
 pub(super) const FULL: &str = "
 scaling: {minReplicas: 3, maxReplicas: 40}
+labels: {example.org/owner: messaging, team: all}
+annotations: {example.org/contact: messaging}
 server:
   image: registry.example.org/chat@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
   port: 8000

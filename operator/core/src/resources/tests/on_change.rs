@@ -30,7 +30,7 @@ fn spec(redis: &Value) -> Value {
         .is_object()
         .then(|| json!({"managed": with_pod(json!({}))}));
     json!({
-        "replicas": 5,
+        "replicas": 5, "labels": {"c": "b"}, "annotations": {"c": "b"},
         "scaling": {"maxReplicas": 200},
         "server": with_pod(json!({"image": "a", "env": [
             {"name": "A", "value": "a"}, {"name": "B", "valueFrom": {"secretKeyRef": {"name": "a", "key": "a"}}},
@@ -67,7 +67,7 @@ fn other_value(path: &str) -> Value {
         "affinity" => json!({"podAntiAffinity": {}}),
         "resources" => json!({"limits": {"memory": "640Mi"}}),
         "tolerations" => json!([{"key": "b"}]),
-        "annotations" | "nodeSelector" | "podLabels" | "podAnnotations" => json!({"a": "c"}),
+        "annotations" | "labels" | "nodeSelector" | "podLabels" | "podAnnotations" => json!({"a": "c"}),
         "cookieName" | "image" | "key" | "name" | "priorityClassName" | "value" => json!("z"),
         "port" if path == "spec.server.port" => json!(9000),
         "deadlineSeconds" => json!(900),
@@ -121,7 +121,10 @@ fn facts(cluster: &ValidCluster) -> Vec<(&'static str, Value)> {
         ("rolls servers", json!(template_hash(cluster))),
         ("reloads proxies", json!(servers.structure)),
         ("updates proxies", json!(config["settings.json"])),
-        ("updates service", json!([service["spec"], annotations])),
+        (
+            "updates service",
+            json!([service["spec"], service["metadata"]["labels"], annotations]),
+        ),
         ("scales proxies", proxy["spec"]["replicas"].clone()),
         ("rolls proxies", proxy["spec"]["template"].clone()),
         (
@@ -141,6 +144,7 @@ fn documented(effect: OnChange) -> &'static [&'static str] {
         OnChange::RollsServers => &["rolls servers"],
         OnChange::RollsProxies => &["rolls proxies"],
         OnChange::RestartsRedis => &["restarts Redis"],
+        OnChange::UpdatesAllObjects => &["updates service", "rolls proxies", "restarts Redis"],
         OnChange::RollsOwnPods => panic!("no owner"),
     }
 }
