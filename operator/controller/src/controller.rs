@@ -72,7 +72,7 @@ impl Controller {
     }
 
     async fn run_worker(self: Arc<Self>, key: ClusterKey, wake: Arc<Wake>) {
-        self.until_synced(&key).await;
+        Box::pin(self.until_synced(&key)).await;
         let samples = Arc::new(Samples::default());
         let sampling = self
             .context
@@ -85,7 +85,10 @@ impl Controller {
             let slot = queue.slot().await;
             pacer.begin(&wake);
             let span = tracing::info_span!("reconcile", cluster = %key, generation = tracing::field::Empty);
-            let pass = self.pass(&key, &samples, &mut state).instrument(span).await;
+            // On the heap: a worker waits most of its time, and a pass holds every call that it may make.
+            let pass = Box::pin(self.pass(&key, &samples, &mut state))
+                .instrument(span)
+                .await;
             drop(slot);
             if pass.outcome == Outcome::Gone && self.retire(&key, &wake) {
                 return;
@@ -185,7 +188,8 @@ async fn reconcile(context: &Context, key: &ClusterKey, samples: &Samples, state
             return Pass::of(Outcome::Failed);
         }
     };
-    let plan = wsc_core::decide(&cluster, &observed, &state.memory, clock::now());
+    let now = clock::now();
+    let plan = wsc_core::decide(&cluster, &observed, &state.memory, now);
     let target = Target {
         context,
         key,
@@ -201,7 +205,7 @@ async fn reconcile(context: &Context, key: &ClusterKey, samples: &Samples, state
     Pass {
         outcome: if is_done { Outcome::Done } else { Outcome::Failed },
         recheck: plan.recheck_after,
-        quiet: (is_done && plan.is_quiet).then(|| Box::new(Quiet::new(cluster, observed, state))),
+        quiet: (is_done && plan.is_quiet).then(|| Box::new(Quiet::new(cluster, observed, now))),
     }
 }
 

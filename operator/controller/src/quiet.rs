@@ -1,6 +1,8 @@
 //! A quiet cluster: new samples are compared with the last outlook, and start a pass only when it changed.
 
+use k8s_openapi::jiff::Timestamp;
 use wsc_core::observed::Observed;
+use wsc_core::resources::template_hash;
 use wsc_core::validate::ValidCluster;
 use wsc_core::{Outlook, outlook};
 
@@ -14,19 +16,28 @@ use crate::state::State;
 /// Input of the last pass, and the outlook after it.
 pub(crate) struct Quiet {
     cluster: ValidCluster,
+    /// Of its template.
+    revision: String,
     observed: Observed,
-    outlook: Outlook,
+    planned_at: Timestamp,
+    /// As the pass left it; made when samples arrive, since an event may come first.
+    outlook: Option<Outlook>,
 }
 
 impl Quiet {
-    /// The memory is the one that the pass has left.
-    pub(crate) fn new(cluster: ValidCluster, observed: Observed, state: &State) -> Self {
-        let outlook = outlook(&cluster, &observed, &state.memory, clock::now());
+    pub(crate) fn new(cluster: ValidCluster, observed: Observed, planned_at: Timestamp) -> Self {
         Self {
+            revision: template_hash(&cluster),
             cluster,
             observed,
-            outlook,
+            planned_at,
+            outlook: None,
         }
+    }
+
+    /// The memory is the one that the pass has left.
+    fn look(&self, state: &State, at: Timestamp) -> Outlook {
+        outlook(&self.cluster, &self.revision, &self.observed, &state.memory, at)
     }
 
     /// New samples, or missing ones, require a pass.
@@ -37,12 +48,17 @@ impl Quiet {
         samples: &Samples,
         state: &mut State,
     ) -> bool {
+        let before = match self.outlook.take() {
+            Some(outlook) => outlook,
+            None => self.look(state, self.planned_at),
+        };
         observe::refresh(context, key, samples, &mut self.observed);
         let now = clock::now();
-        let seen = outlook(&self.cluster, &self.observed, &state.memory, now);
-        if !seen.is_same(&self.outlook) {
+        let seen = self.look(state, now);
+        if !seen.is_same(&before) {
             return true;
         }
+        self.outlook = Some(before);
         state.memory.still_recommended(now);
         context.metrics.connections(key, seen.connections);
         false

@@ -23,18 +23,19 @@ pub(crate) fn ports(cluster: &ValidCluster, pool: &Pool<'_>) -> BTreeSet<u16> {
 
 /// HAProxy's configuration with the servers as they are once the draft is done.
 pub(crate) fn config(cluster: &ValidCluster, pool: &Pool<'_>, draft: &Draft<'_>) -> RenderedConfig {
+    let server_path = draft.observed.server_path();
     let servers: Vec<Server> = pool
         .members
         .iter()
         .filter_map(|member| {
             let state = draft.control(member)?.server?;
             // A pod behind another path would return 404.
-            let fits = member.view.path() == draft.observed.server_path();
+            let fits = member.view.path() == server_path;
             let state = if fits { state } else { ServerState::Maint };
             server(cluster, member.view, state)
         })
         .collect();
-    render(&settings(cluster, draft.observed.server_path()), &servers)
+    render(&settings(cluster, server_path), &servers)
 }
 
 fn server(cluster: &ValidCluster, view: &PodView, state: ServerState) -> Option<Server> {

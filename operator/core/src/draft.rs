@@ -116,9 +116,10 @@ impl<'a> Draft<'a> {
     /// Creates pods under serials that are reserved first.
     fn create(&mut self, pods: usize) -> Vec<String> {
         let serials = serials::take(self.observed, &self.cluster.name, self.next_serial, pods);
+        let path = self.observed.server_path();
         let mut names = Vec::new();
         for serial in serials {
-            let pod = resources::server_pod(self.cluster, serial, self.observed.server_path());
+            let pod = resources::server_pod(self.cluster, serial, path);
             names.extend(pod.metadata.name.clone());
             self.plan.create_pods.push(pod);
             self.memory.created_at.push(self.now);

@@ -138,6 +138,12 @@ impl Holds {
         all.map(|reason| (reason.as_str(), holds(reason))).collect()
     }
 
+    /// The end of one depends on samples or objects.
+    pub(crate) fn wait_for_more_than_time(&self) -> bool {
+        let mut reasons = self.0.iter().map(|hold| hold.reason);
+        reasons.any(|reason| !matches!(reason, Reason::WindowIncomplete | Reason::Panic))
+    }
+
     /// The first hold that forbids this.
     pub(crate) fn forbids(&self, what: Forbids) -> Option<&Hold> {
         self.0.iter().find(|hold| what <= hold.reason.forbids())

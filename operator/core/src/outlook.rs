@@ -1,6 +1,8 @@
 //! The part of samples and time that decisions depend on: while it is equal, another plan would be equal.
 
-use k8s_openapi::jiff::Timestamp;
+use std::time::Duration;
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::assess;
 use crate::draft::Draft;
@@ -11,7 +13,10 @@ use crate::plan::Plan;
 use crate::pool::{Member, Pool, Role};
 use crate::scale::{Limit, Scale};
 use crate::validate::ValidCluster;
-use crate::{outdated, resources, startup, status};
+use crate::{outdated, startup, status};
+
+/// After the last moment of the window.
+const MOMENT: SignedDuration = SignedDuration::from_millis(1);
 
 /// The outlook of a cluster at one moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,13 +84,18 @@ impl Outlook {
     }
 }
 
-/// The outlook now, with what the last plan remembers.
-pub fn outlook(cluster: &ValidCluster, observed: &Observed, memory: &Memory, now: Timestamp) -> Outlook {
-    let revision = resources::template_hash(cluster);
+/// The outlook now, with what the last plan remembers. `revision`: of the template of the cluster.
+pub fn outlook(
+    cluster: &ValidCluster,
+    revision: &str,
+    observed: &Observed,
+    memory: &Memory,
+    now: Timestamp,
+) -> Outlook {
     let mut draft = Draft::new(cluster, observed, memory.clone(), now);
-    draft.memory.look(observed, &revision, now);
+    draft.memory.look(observed, revision, now);
     let deadline = signed(cluster.server.start_deadline);
-    let pool = Pool::new(observed, &mut draft.memory, &revision, deadline, now);
+    let pool = Pool::new(observed, &mut draft.memory, revision, deadline, now);
     let numbers = draft.memory.connections_reported_at;
     let scale = assess::assess(&mut draft, &pool);
     let facts = Facts {
@@ -158,26 +168,35 @@ pub(crate) fn is_quiet(draft: &Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> boo
     let changes_pool = scale.desired != scale.serving || pool.reserved > 0;
     let rolls = outdated::rollout_in_progress(pool);
     let memory = &draft.memory;
-    let remembers = memory.wanted.len() > 1
-        || !memory.unsynced.is_empty()
-        || !memory.failures.all().is_empty()
-        || !memory.budget.is_well();
-    let is_held = scale
-        .holds
-        .by_reason()
-        .iter()
-        .any(|(_, is_in_force)| *is_in_force);
+    let remembers =
+        !memory.unsynced.is_empty() || !memory.failures.all().is_empty() || !memory.budget.is_well();
     pool.members.iter().all(is_settled)
         && are_fresh
         && are_well
         && !changes_pool
         && !rolls
         && !remembers
-        && !is_held
+        && !scale.holds.wait_for_more_than_time()
         && draft.observed.conflicts.is_empty()
         && draft.observed.redis_ready != Some(0)
         && does_nothing(&draft.plan)
         && is_reported(draft)
+}
+
+/// The time until a recommendation leaves the stabilization window, the window is complete or a panic ends: the next plan of a quiet
+/// cluster is due then.
+pub(crate) fn until_time_decides(draft: &Draft<'_>) -> Option<Duration> {
+    let (memory, now) = (&draft.memory, draft.now);
+    let leaves = memory.wanted.first().filter(|_| memory.wanted.len() > 1);
+    let window = signed(draft.cluster.scaling.stabilization_window);
+    let of_window = [leaves.map(|(at, _)| *at), memory.fresh_since];
+    let ends = of_window.into_iter().flatten().map(|began| began + window);
+    // A recommendation counts to the end of the window.
+    let left = ends
+        .chain(memory.panic_until)
+        .filter(|end| *end >= now)
+        .map(|end| end.duration_since(now) + MOMENT);
+    left.min().and_then(|left| Duration::try_from(left).ok())
 }
 
 fn does_nothing(plan: &Plan) -> bool {

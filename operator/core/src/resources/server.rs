@@ -77,7 +77,7 @@ pub fn listener(pod: &Pod) -> Listener {
 }
 
 /// Hash of what a server pod is made of, out of the spec alone: what admission adds to a live pod never counts.
-pub(crate) fn template_hash(cluster: &ValidCluster) -> String {
+pub fn template_hash(cluster: &ValidCluster) -> String {
     hash_of(&template(cluster))
 }
 

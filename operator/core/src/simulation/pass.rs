@@ -8,7 +8,7 @@ use super::world::World;
 use crate::observed::{Observed, Sample};
 use crate::plan::{ControlCall, ControlVerb, Plan};
 use crate::status;
-use crate::{decide, outlook};
+use crate::{decide, outlook, resources};
 use wsc_api::v1alpha1::WebSocketClusterStatus;
 use wsc_contract::names;
 
@@ -80,7 +80,8 @@ pub(super) fn is_due(world: &mut World) -> bool {
     };
     let observed = observe(world);
     let now = at(world.clock);
-    let seen = outlook(&world.cluster, &observed, &world.operator.memory, now);
+    let revision = resources::template_hash(&world.cluster);
+    let seen = outlook(&world.cluster, &revision, &observed, &world.operator.memory, now);
     let is_due = !seen.is_same(&before);
     if !is_due {
         world.operator.memory.still_recommended(now);
@@ -139,7 +140,8 @@ pub(super) fn pass(world: &mut World) -> Result<u64, Dead> {
     apply(world, &observed, &plan)?;
     let quiet = plan.is_quiet.then(|| {
         let memory = &world.operator.memory;
-        outlook(&world.cluster, &observed, memory, at(world.clock))
+        let revision = resources::template_hash(&world.cluster);
+        outlook(&world.cluster, &revision, &observed, memory, at(world.clock))
     });
     world.operator.quiet = quiet;
     Ok(world.writes - before)

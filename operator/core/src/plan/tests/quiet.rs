@@ -2,8 +2,9 @@
 
 use super::scene::{BOUNDS, Scene};
 use crate::observed::PodState;
+use crate::plan::Plan;
 use crate::validate::{Invalid, Rejected};
-use crate::{Outlook, outlook};
+use crate::{Outlook, outlook, resources};
 
 /// A cluster whose last plan had nothing to do.
 fn quiet(connections: &[i64]) -> (Scene, Outlook) {
@@ -21,7 +22,14 @@ fn quiet(connections: &[i64]) -> (Scene, Outlook) {
 }
 
 fn look(scene: &Scene) -> Outlook {
-    outlook(&scene.cluster, &scene.observed, &scene.memory, scene.now)
+    let revision = resources::template_hash(&scene.cluster);
+    outlook(
+        &scene.cluster,
+        &revision,
+        &scene.observed,
+        &scene.memory,
+        scene.now,
+    )
 }
 
 fn wait(scene: &mut Scene, seconds: i64) {
@@ -99,9 +107,73 @@ fn nothing_is_quiet_while_something_is_under_way() {
     let (mut scene, _) = quiet(&[40, 50, 40]);
     scene.observed.redis_ready = Some(0);
     assert!(!scene.tick(5).is_quiet, "Redis has no ready pod");
+}
+
+/// Seconds at which plans were made, and the last one: samples arrive every 5 s, and each plan succeeds.
+fn plans(scene: &mut Scene, mut plan: Plan, seconds: usize) -> (Vec<usize>, Plan) {
+    let mut times = Vec::new();
+    scene.adopt(&plan);
+    let (mut before, mut planned_at) = (look(scene), scene.now);
+    for second in 1..=seconds {
+        scene.now += k8s_openapi::jiff::SignedDuration::from_secs(1);
+        let is_round = second % 5 == 0;
+        if is_round {
+            scene.sample();
+        }
+        let waited = std::time::Duration::try_from(scene.now.duration_since(planned_at)).unwrap();
+        let is_news = is_round && (!plan.is_quiet || !look(scene).is_same(&before));
+        if is_news || waited >= plan.recheck_after {
+            times.push(second);
+            plan = scene.step(0);
+            scene.adopt(&plan);
+            (before, planned_at) = (look(scene), scene.now);
+        }
+        let now = scene.now;
+        scene.memory.still_recommended(now);
+    }
+    (times, plan)
+}
+
+#[test]
+fn samples_in_the_window_are_no_reason() {
     let (mut scene, _) = quiet(&[40, 50, 40]);
     scene.memory = crate::memory::Memory::default();
-    assert!(!scene.tick(5).is_quiet, "the operator has just started");
+    let start = scene.tick(0);
+    let (times, last) = plans(&mut scene, start, 1_200);
+    assert!(last.is_quiet, "{last:#?}");
+    let during: Vec<_> = times.iter().filter(|at| (10..300).contains(*at)).collect();
+    assert!(during.is_empty(), "the window is {times:?}");
+    assert!(times.contains(&301), "its end is noticed: {times:?}");
+    assert!(times.len() <= 6, "{times:?}");
+}
+
+#[test]
+fn samples_in_a_panic_are_no_reason() {
+    let (mut scene, _) = quiet(&[40, 50, 40]);
+    scene.memory.panic_until = Some(scene.now + k8s_openapi::jiff::SignedDuration::from_secs(60));
+    let start = scene.tick(0);
+    let (times, last) = plans(&mut scene, start, 300);
+    assert!(last.is_quiet, "{last:#?}");
+    let during: Vec<_> = times.iter().filter(|at| (10..60).contains(*at)).collect();
+    assert!(
+        during.is_empty() && times.contains(&61),
+        "its end alone is noticed: {times:?}"
+    );
+}
+
+#[test]
+fn scale_down_begins_when_the_window_ends() {
+    let (mut scene, _) = quiet(&[40, 50, 40]);
+    for serial in 0..3 {
+        scene.said(serial).connections = 10;
+    }
+    let fewer = scene.tick(2);
+    assert!(fewer.mark_pods.is_empty());
+    let (times, last) = plans(&mut scene, fewer, 290);
+    assert!(last.is_quiet && last.mark_pods.is_empty(), "{last:#?}");
+    assert!(times.iter().all(|at| *at <= 30), "plans in the window: {times:?}");
+    let (times, last) = plans(&mut scene, last, 11);
+    assert_eq!((times.len(), last.mark_pods.len()), (1, 1), "{times:?}");
 }
 
 /// Only a change of the resource corrects its spec.
