@@ -64,6 +64,10 @@ impl From<String> for Namespace {
 }
 
 impl PodName {
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        (!name.is_empty()).then(|| Self(name.to_owned()))
+    }
+
     pub(crate) fn of(meta: &ObjectMeta) -> Option<Self> {
         not_empty(meta.name.as_ref()).map(Self)
     }

@@ -14,7 +14,7 @@ use kube::api::ListParams;
 use wsc_api::v1alpha1::WebSocketCluster;
 use wsc_contract::labels::{self, Component};
 use wsc_contract::names;
-use wsc_core::observed::{Observed, PodView, ProxyView};
+use wsc_core::observed::{ChildKind, Observed, ProxyView, SharedPod};
 use wsc_core::validate::ValidCluster;
 
 use crate::clock;
@@ -23,7 +23,7 @@ use crate::error::Error;
 use crate::identity::{ClusterKey, Uid};
 use crate::sample::Samples;
 use crate::state::State;
-use crate::watch::Scope;
+use crate::watch::{Nodes, Scope, SeenPod};
 
 pub(crate) use children::live_meta;
 
@@ -64,7 +64,10 @@ pub(crate) fn resource(context: &Context, key: &ClusterKey, state: &mut State) -
 pub(crate) fn recorded(context: &Context, key: &ClusterKey) -> Vec<Arc<ControllerRevision>> {
     let scope = context.world.scope(&key.namespace);
     let revisions = scope.map(|scope| scope.revisions.of(key));
-    revisions.into_iter().flat_map(BTreeMap::into_values).collect()
+    revisions
+        .iter()
+        .flat_map(|revisions| revisions.values().cloned())
+        .collect()
 }
 
 /// Everything around a valid resource.
@@ -141,46 +144,41 @@ async fn query_serials(context: &Context, key: &ClusterKey, state: &mut State) -
 fn server_pods(
     context: &Context,
     cluster: &ValidCluster,
-    live: &BTreeMap<String, Arc<Pod>>,
-) -> BTreeMap<String, PodView> {
-    let ours = live.values().filter(|pod| {
-        pods::component(pod) == Some(Component::Server)
-            && Uid::of_controller(&pod.metadata).as_deref() == Some(cluster.uid.as_str())
-    });
-    ours.filter_map(|pod| {
-        let node = pods::node_name(pod).and_then(|name| context.world.node(name));
-        let view = pods::view(&cluster.name, pod, node.as_deref())?;
-        Some((view.name.clone(), view))
-    })
-    .collect()
+    live: &BTreeMap<String, Arc<SeenPod>>,
+) -> BTreeMap<String, SharedPod> {
+    let mut nodes = Nodes::new(&context.world);
+    let ours = live
+        .iter()
+        .filter(|(_, pod)| pod.controller.as_deref() == Some(cluster.uid.as_str()));
+    ours.filter_map(|(name, pod)| Some((name.clone(), pod.view(nodes.of(pod))?)))
+        .collect()
 }
 
-fn proxies(live: &BTreeMap<String, Arc<Pod>>, samples: &Samples, now: Timestamp) -> Vec<ProxyView> {
+fn proxies(live: &BTreeMap<String, Arc<SeenPod>>, samples: &Samples, now: Timestamp) -> Vec<ProxyView> {
     let proxies = live
         .iter()
-        .filter(|(_, pod)| pods::component(pod) == Some(Component::Proxy));
+        .filter(|(_, pod)| pod.component == Some(Component::Proxy));
     proxies
         .map(|(name, pod)| ProxyView {
             name: name.clone(),
-            ready: pods::ready_since(pod).is_some(),
-            terminating: pod.metadata.deletion_timestamp.is_some(),
-            agent: Uid::of(&pod.metadata)
-                .and_then(|uid| samples.agent(&uid))
+            ready: pod.ready,
+            terminating: pod.terminating,
+            agent: pod
+                .uid
+                .as_ref()
+                .and_then(|uid| samples.agent(uid))
                 .filter(|agent| now.duration_since(agent.at) <= AGENT_FRESH),
         })
         .collect()
 }
 
 fn ready_replicas(scope: &Scope, key: &ClusterKey, name: &str) -> Option<i32> {
-    let deployments = scope.deployments.of(key);
-    let status = deployments.get(name)?.status.as_ref();
-    Some(status.and_then(|status| status.ready_replicas).unwrap_or(0))
+    let deployments = scope.children(ChildKind::Deployment, key);
+    Some(deployments.get(name)?.ready_replicas)
 }
 
 /// The first address of the client Service's load balancer.
 fn load_balancer(scope: &Scope, key: &ClusterKey, cluster: &str) -> Option<String> {
-    let services = scope.services.of(key);
-    let status = services.get(&names::client_service(cluster))?.status.as_ref()?;
-    let ingress = status.load_balancer.as_ref()?.ingress.as_ref()?.first()?;
-    ingress.hostname.clone().or_else(|| ingress.ip.clone())
+    let services = scope.children(ChildKind::Service, key);
+    services.get(&names::client_service(cluster))?.address.clone()
 }

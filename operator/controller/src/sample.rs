@@ -10,21 +10,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::Node;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use wsc_contract::labels::Component;
 use wsc_contract::{paths, ports};
-use wsc_core::observed::{AgentView, PodView, Sample};
+use wsc_core::observed::{AgentView, Sample, SharedPod};
 use wsc_core::samples::ServerSamples;
 
 use crate::clock;
 use crate::error::{Error, PodError};
-use crate::identity::{ClusterKey, PodName, Uid};
-use crate::observe::pods;
+use crate::identity::{ClusterKey, Uid};
 use crate::report::metrics::Metrics;
-use crate::watch::World;
+use crate::watch::{Nodes, SeenPod, World};
 use crate::worker::Wake;
 use http::{PodClient, PodRequest};
 use schedule::{ClusterId, Question, SLOTS, Schedule, Target};
@@ -80,7 +79,7 @@ pub(crate) struct Subscription {
 
 impl Samples {
     /// The newest sample of each of these pods, by pod name.
-    pub(crate) fn servers(&self, pods: &BTreeMap<String, PodView>) -> BTreeMap<String, Sample> {
+    pub(crate) fn servers(&self, pods: &BTreeMap<String, SharedPod>) -> BTreeMap<String, Sample> {
         let content = self.content.lock();
         let samples = pods
             .iter()
@@ -223,24 +222,23 @@ pub(crate) fn targets(world: &World, key: &ClusterKey) -> Vec<Target> {
         return Vec::new();
     };
     let pods = scope.pods.of(key);
-    pods.values().filter_map(|pod| target(pod, world)).collect()
+    let mut nodes = Nodes::new(world);
+    let targets = pods.values().filter_map(|pod| target(pod, nodes.of(pod)));
+    targets.collect()
 }
 
-fn target(pod: &Pod, world: &World) -> Option<Target> {
-    let component = pods::component(pod)?;
-    let status = pod.status.as_ref()?;
-    let running = status.phase.as_deref() == Some("Running");
-    if component == Component::Redis || !running {
+fn target(pod: &SeenPod, node: Option<&Node>) -> Option<Target> {
+    let component = pod.component?;
+    if component == Component::Redis || !pod.running {
         return None;
     }
-    let node = pods::node_name(pod).and_then(|name| world.node(name));
     Some(Target {
-        uid: Uid::of(&pod.metadata)?,
-        name: PodName::of(&pod.metadata)?,
-        ip: status.pod_ip.as_ref()?.parse().ok()?,
+        uid: pod.uid.clone()?,
+        name: pod.name()?,
+        ip: pod.ip?,
         component,
-        ready: pods::ready_since(pod).is_some(),
-        node_ready: pods::node_ready(pod, node.as_deref()),
+        ready: pod.ready,
+        node_ready: pod.node_ready(node),
     })
 }
 

@@ -1,7 +1,6 @@
 //! What the operator remembers of one cluster while it runs. Nothing of it is needed after a restart.
 
 mod conflicts;
-mod live;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,7 +11,6 @@ use wsc_core::serials::Serials;
 
 use crate::identity::Uid;
 use conflicts::Conflicts;
-use live::LiveObjects;
 
 #[derive(Default)]
 pub(crate) struct State {
@@ -23,7 +21,6 @@ pub(crate) struct State {
     unconfirmed: BTreeSet<String>,
     pub(crate) serials: Serials,
     pub(crate) conflicts: Conflicts,
-    pub(crate) live: LiveObjects,
     /// The resource as our own last write left it: the watch may be behind.
     pub(crate) latest: Option<Arc<WebSocketCluster>>,
     /// The last problem of the resource itself, logged once.

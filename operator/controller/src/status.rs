@@ -51,10 +51,11 @@ pub(crate) async fn put(
     let params = PatchParams::apply(names::STATUS_FIELD_MANAGER).force();
     let call = Patch::Apply(&body);
     let call = api.patch_status(&key.name, &params, &call);
-    let written = context
+    let mut written = context
         .api
         .write("apply", "WebSocketCluster/status", &key.name, call)
         .await?;
+    written.metadata.managed_fields = None;
     let written = Arc::new(written);
     state.latest = Some(written.clone());
     Ok(written)

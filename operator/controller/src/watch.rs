@@ -1,11 +1,14 @@
 //! What the API server holds, mirrored by watches: one mirror per kind and namespace scope, shared by all clusters.
 
+mod child;
 pub(crate) mod liveness;
 mod mirror;
+mod pod;
 mod prune;
 mod stream;
 
-use std::collections::BTreeSet;
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,12 +21,17 @@ use kube::core::DeserializeGuard;
 use kube::{Client, Resource};
 use tokio::time::timeout;
 use wsc_api::v1alpha1::WebSocketCluster;
+use wsc_contract::labels;
+use wsc_core::observed::ChildKind;
 
+use crate::api::Kind;
 use crate::identity::ClusterKey;
-use crate::observe::pods;
 use crate::report::metrics::Metrics;
+pub(crate) use child::ChildObject;
 use liveness::WatchLiveness;
-pub(crate) use mirror::Mirror;
+use mirror::Cached;
+pub(crate) use mirror::{Group, Mirror};
+pub(crate) use pod::SeenPod;
 pub(crate) use stream::Touch;
 use stream::Watch;
 
@@ -47,15 +55,47 @@ pub(crate) struct Scope {
     /// Where the watches of this scope are, for their liveness.
     paths: Vec<String>,
     pub(crate) clusters: Arc<Mirror<DeserializeGuard<WebSocketCluster>>>,
-    pub(crate) pods: Arc<Mirror<Pod>>,
-    pub(crate) deployments: Arc<Mirror<Deployment>>,
-    pub(crate) services: Arc<Mirror<Service>>,
-    pub(crate) config_maps: Arc<Mirror<ConfigMap>>,
-    pub(crate) network_policies: Arc<Mirror<NetworkPolicy>>,
-    pub(crate) service_accounts: Arc<Mirror<ServiceAccount>>,
-    pub(crate) roles: Arc<Mirror<Role>>,
-    pub(crate) role_bindings: Arc<Mirror<RoleBinding>>,
+    pub(crate) pods: Arc<Mirror<SeenPod>>,
     pub(crate) revisions: Arc<Mirror<ControllerRevision>>,
+    children: Vec<Children>,
+}
+
+/// The children of one kind.
+struct Children {
+    kind: ChildKind,
+    /// As it is written in manifests.
+    name: Cow<'static, str>,
+    path: String,
+    start: fn(&Starter<'_>, &Arc<Mirror<ChildObject>>),
+    mirror: Arc<Mirror<ChildObject>>,
+}
+
+impl Children {
+    fn of_all_kinds(namespace: Option<&str>) -> Vec<Self> {
+        vec![
+            Self::new::<ServiceAccount>(ChildKind::ServiceAccount, namespace),
+            Self::new::<Role>(ChildKind::Role, namespace),
+            Self::new::<RoleBinding>(ChildKind::RoleBinding, namespace),
+            Self::new::<NetworkPolicy>(ChildKind::NetworkPolicy, namespace),
+            Self::new::<ConfigMap>(ChildKind::ConfigMap, namespace),
+            Self::new::<Service>(ChildKind::Service, namespace),
+            Self::new::<Deployment>(ChildKind::Deployment, namespace),
+        ]
+    }
+
+    fn new<K: Kind>(kind: ChildKind, namespace: Option<&str>) -> Self {
+        Self {
+            kind,
+            name: K::kind(&()),
+            path: K::url_path(&(), namespace),
+            start: |starter, mirror| {
+                starter.watch(mirror, Some(labels::CLUSTER), |object: K| {
+                    ChildObject::new(&object)
+                });
+            },
+            mirror: Arc::new(Mirror::new(ChildObject::cluster)),
+        }
+    }
 }
 
 impl World {
@@ -85,7 +125,12 @@ impl World {
     }
 
     /// A changed node touches the clusters with pods on it.
-    fn node_watch(&self, client: &Client, metrics: &Arc<Metrics>, touch: &Touch) -> Watch<Node, String> {
+    fn node_watch(
+        &self,
+        client: &Client,
+        metrics: &Arc<Metrics>,
+        touch: &Touch,
+    ) -> Watch<Node, Node, String> {
         let pods: Vec<_> = self.scopes.iter().map(|scope| scope.pods.clone()).collect();
         let touch = touch.clone();
         Watch {
@@ -94,7 +139,7 @@ impl World {
             labels: None,
             required: false,
             mirror: self.nodes.clone(),
-            prune: prune::node,
+            keep: prune::node,
             touch: Arc::new(move |nodes: &[String]| {
                 let clusters = nodes
                     .iter()
@@ -125,19 +170,12 @@ impl World {
 
     /// A node by name. Without the permission to see nodes, or before they were listed, none is known.
     pub(crate) fn node(&self, name: &str) -> Option<Arc<Node>> {
-        let nodes = self.nodes.of(&name.to_owned());
-        nodes.into_values().next()
+        self.nodes.first(&name.to_owned())
     }
 
     /// The resource as it was last seen.
     pub(crate) fn cluster(&self, key: &ClusterKey) -> Option<Arc<DeserializeGuard<WebSocketCluster>>> {
-        let scope = self.scope(&key.namespace)?;
-        scope
-            .clusters
-            .of(key)
-            .into_iter()
-            .next()
-            .map(|(_, object)| object)
+        self.scope(&key.namespace)?.clusters.first(key)
     }
 
     pub(crate) fn scopes(&self) -> &[Scope] {
@@ -155,44 +193,51 @@ impl World {
     }
 }
 
+/// Looks up nodes, each once.
+pub(crate) struct Nodes<'a> {
+    world: &'a World,
+    known: HashMap<&'a str, Option<Arc<Node>>>,
+}
+
+impl<'a> Nodes<'a> {
+    pub(crate) fn new(world: &'a World) -> Self {
+        Self {
+            world,
+            known: HashMap::new(),
+        }
+    }
+
+    /// The node that the pod runs on.
+    pub(crate) fn of(&mut self, pod: &'a SeenPod) -> Option<&Node> {
+        let name = pod.node.as_deref()?;
+        let node = self.known.entry(name).or_insert_with(|| self.world.node(name));
+        node.as_deref()
+    }
+}
+
 fn node_name(node: &Node) -> Option<String> {
     node.metadata.name.clone()
 }
 
 impl Scope {
     fn new(namespace: Option<String>) -> Self {
-        Self {
-            namespace,
-            paths: Vec::new(),
-            clusters: Arc::new(Mirror::new(mirror::key_from_cluster)),
-            pods: Arc::new(Mirror::new(mirror::by_label).indexed(pods::node_name)),
-            deployments: Arc::new(Mirror::new(mirror::by_label)),
-            services: Arc::new(Mirror::new(mirror::by_label)),
-            config_maps: Arc::new(Mirror::new(mirror::by_label)),
-            network_policies: Arc::new(Mirror::new(mirror::by_label)),
-            service_accounts: Arc::new(Mirror::new(mirror::by_label)),
-            roles: Arc::new(Mirror::new(mirror::by_label)),
-            role_bindings: Arc::new(Mirror::new(mirror::by_label)),
-            revisions: Arc::new(Mirror::new(mirror::by_label)),
-        }
-        .with_paths()
-    }
-
-    fn with_paths(mut self) -> Self {
-        let namespace = self.namespace.as_deref();
-        self.paths = vec![
-            WebSocketCluster::url_path(&(), namespace),
-            Pod::url_path(&(), namespace),
-            Deployment::url_path(&(), namespace),
-            Service::url_path(&(), namespace),
-            ConfigMap::url_path(&(), namespace),
-            NetworkPolicy::url_path(&(), namespace),
-            ServiceAccount::url_path(&(), namespace),
-            Role::url_path(&(), namespace),
-            RoleBinding::url_path(&(), namespace),
-            ControllerRevision::url_path(&(), namespace),
+        let children = Children::of_all_kinds(namespace.as_deref());
+        let own = [
+            WebSocketCluster::url_path(&(), namespace.as_deref()),
+            Pod::url_path(&(), namespace.as_deref()),
+            ControllerRevision::url_path(&(), namespace.as_deref()),
         ];
-        self
+        let paths = own
+            .into_iter()
+            .chain(children.iter().map(|kind| kind.path.clone()));
+        Self {
+            paths: paths.collect(),
+            namespace,
+            clusters: Arc::new(Mirror::new(mirror::key_from_cluster)),
+            pods: Arc::new(Mirror::new(SeenPod::cluster).indexed(SeenPod::place)),
+            revisions: Arc::new(Mirror::new(mirror::by_label)),
+            children,
+        }
     }
 
     fn start(&self, client: &Client, metrics: &Arc<Metrics>, liveness: &Arc<WatchLiveness>, touch: &Touch) {
@@ -203,37 +248,35 @@ impl Scope {
             touch,
             namespace: self.namespace.as_deref(),
         };
-        start.watch(&self.clusters, None, |_| {});
-        start.children(&self.pods, prune::pod);
-        start.children(&self.deployments, |_| {});
-        start.children(&self.services, |_| {});
-        start.children(&self.config_maps, |_| {});
-        start.children(&self.network_policies, |_| {});
-        start.children(&self.service_accounts, |_| {});
-        start.children(&self.roles, |_| {});
-        start.children(&self.role_bindings, |_| {});
-        start.children(&self.revisions, |_| {});
+        start.watch(&self.clusters, None, |cluster| cluster);
+        start.watch(&self.pods, Some(labels::CLUSTER), |pod: Pod| SeenPod::new(&pod));
+        start.watch(&self.revisions, Some(labels::CLUSTER), |revision| revision);
+        for kind in &self.children {
+            (kind.start)(&start, &kind.mirror);
+        }
+    }
+
+    /// The children of a resource that are of this kind, by name.
+    pub(crate) fn children(&self, kind: ChildKind, key: &ClusterKey) -> Group<ChildObject> {
+        let children = self.children.iter().find(|children| children.kind == kind);
+        children
+            .map(|children| children.mirror.of(key))
+            .unwrap_or_default()
     }
 
     /// Kinds that were not listed yet.
     pub(crate) fn missing(&self) -> Vec<String> {
-        fn missing<K: Resource<DynamicType = ()>>(mirror: &Mirror<K>) -> Option<String> {
-            (!mirror.synced()).then(|| K::kind(&()).into_owned())
-        }
-        let clusters = (!self.clusters.synced()).then(|| WebSocketCluster::kind(&()).into_owned());
-        let kinds = [
-            clusters,
-            missing(&self.pods),
-            missing(&self.deployments),
-            missing(&self.services),
-            missing(&self.config_maps),
-            missing(&self.network_policies),
-            missing(&self.service_accounts),
-            missing(&self.roles),
-            missing(&self.role_bindings),
-            missing(&self.revisions),
+        let own = [
+            (self.clusters.synced(), WebSocketCluster::kind(&())),
+            (self.pods.synced(), Pod::kind(&())),
+            (self.revisions.synced(), ControllerRevision::kind(&())),
         ];
-        kinds.into_iter().flatten().collect()
+        let children = self.children.iter();
+        let kinds = own
+            .into_iter()
+            .chain(children.map(|kind| (kind.mirror.synced(), kind.name.clone())));
+        let missing = kinds.filter(|(is_synced, _)| !is_synced);
+        missing.map(|(_, name)| name.into_owned()).collect()
     }
 
     /// The namespace, or `all namespaces`.
@@ -258,14 +301,10 @@ impl Scope {
     pub(crate) async fn until_synced(&self) {
         self.clusters.until_synced().await;
         self.pods.until_synced().await;
-        self.deployments.until_synced().await;
-        self.services.until_synced().await;
-        self.config_maps.until_synced().await;
-        self.network_policies.until_synced().await;
-        self.service_accounts.until_synced().await;
-        self.roles.until_synced().await;
-        self.role_bindings.until_synced().await;
         self.revisions.until_synced().await;
+        for kind in &self.children {
+            kind.mirror.until_synced().await;
+        }
     }
 }
 
@@ -279,15 +318,11 @@ struct Starter<'a> {
 }
 
 impl Starter<'_> {
-    fn children<K: stream::Watched>(&self, mirror: &Arc<Mirror<K>>, prune: fn(&mut K)) {
-        self.watch(mirror, Some(wsc_contract::labels::CLUSTER), prune);
-    }
-
-    fn watch<K: stream::Watched>(
+    fn watch<K: stream::Watched, S: Cached + Send + Sync + 'static>(
         &self,
-        mirror: &Arc<Mirror<K>>,
+        mirror: &Arc<Mirror<S>>,
         labels: Option<&'static str>,
-        prune: fn(&mut K),
+        keep: fn(K) -> S,
     ) {
         let api = match self.namespace {
             Some(namespace) => kube::Api::namespaced(self.client.clone(), namespace),
@@ -299,7 +334,7 @@ impl Starter<'_> {
             labels,
             required: true,
             mirror: mirror.clone(),
-            prune,
+            keep,
             touch: self.touch.clone(),
             metrics: self.metrics.clone(),
         }
@@ -346,7 +381,9 @@ mod tests {
         let client = Client::new(service, "ns");
         let world = World::new(&[], Arc::default());
         for (cluster, on) in [("chat", "n1"), ("game", "n2")] {
-            world.scopes[0].pods.take(Event::Apply(pod(cluster, on)));
+            world.scopes[0]
+                .pods
+                .take(Event::Apply(SeenPod::new(&pod(cluster, on))));
         }
         let touches: Arc<Mutex<Vec<Vec<ClusterKey>>>> = Arc::default();
         let touch: Touch = {

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::jiff::SignedDuration;
-use serde_json::Value;
 use wsc_contract::{labels, names};
 use wsc_haproxy::RenderedConfig;
 
@@ -95,7 +94,7 @@ fn is_taken(draft: &Draft<'_>, key: &ChildKey) -> bool {
     conflicts.any(|conflict| conflict.name == key.name && conflict.kind == kind)
 }
 
-fn is_due(draft: &Draft<'_>, child: &Child) -> bool {
+fn is_due(draft: &mut Draft<'_>, child: &Child) -> bool {
     let key = child.key();
     if is_taken(draft, &key) {
         return false;
@@ -108,8 +107,7 @@ fn is_due(draft: &Draft<'_>, child: &Child) -> bool {
     if live.terminating {
         return false;
     }
-    let accepted = &draft.memory.accepted_drift;
-    live.applied_hash.as_ref() != wanted_hash || accepted.has_drifted(&key, &child.to_json(), &live.object)
+    live.applied_hash.as_ref() != wanted_hash || draft.memory.drift.has_drifted(child, &live.object)
 }
 
 /// Creates the Secret before the Deployment that uses it, and checks it when the state of pods suggests that it is missing: the
@@ -129,7 +127,7 @@ fn redis_secret(draft: &mut Draft<'_>) {
     let name = resources::redis_secret_name(draft.cluster);
     let live = draft.observed.children.get(&deployment);
     // A Deployment that waits for its name does not need it yet.
-    if !live.is_some_and(|live| mounts(&live.object, &name)) && !is_taken(draft, &deployment) {
+    if !live.is_some_and(|live| live.object.mounts(&name)) && !is_taken(draft, &deployment) {
         create_redis_secret(draft, name, &deployment);
         return;
     }
@@ -162,11 +160,4 @@ fn create_redis_secret(draft: &mut Draft<'_>, name: String, deployment: &ChildKe
     } else {
         draft.plan.apply.retain(|child| child.key() != *deployment);
     }
-}
-
-/// The Deployment uses the Secret with this name.
-fn mounts(deployment: &Value, secret: &str) -> bool {
-    let volumes = deployment.pointer("/spec/template/spec/volumes");
-    let mut volumes = volumes.and_then(Value::as_array).into_iter().flatten();
-    volumes.any(|volume| volume["secret"]["secretName"] == secret)
 }

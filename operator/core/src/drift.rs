@@ -6,7 +6,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::{Map, Value};
 
+use crate::live::LiveChild;
 use crate::observed::ChildKey;
+use crate::plan::Child;
 use crate::quantity;
 
 /// Maps of which the operator owns every key: another one changes what is selected or published.
@@ -94,26 +96,47 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// Live children that do not contain what was applied right after it was: another field manager (an admission webhook, say)
-/// overrides them, and applying them again would change nothing. By child, the hash of what it looked like.
+/// What was found by comparing live children, by child.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct AcceptedDrift {
-    hashes: BTreeMap<ChildKey, u64>,
+pub(crate) struct Drift {
+    /// Live children that do not contain what was applied right after it was: another field manager (an admission webhook, say)
+    /// overrides them, and applying them again would change nothing. The hash of what each looked like.
+    accepted: BTreeMap<ChildKey, u64>,
+    /// The live object that was found to contain what is wanted, and what that was: neither is compared again.
+    contained: BTreeMap<ChildKey, u64>,
 }
 
-impl AcceptedDrift {
+impl Drift {
     pub(crate) fn accept(&mut self, key: &ChildKey, live: &Value) {
-        self.hashes.insert(key.clone(), content_hash(live));
+        self.accepted.insert(key.clone(), content_hash(live));
     }
 
     pub(crate) fn forget(&mut self, key: &ChildKey) {
-        self.hashes.remove(key);
+        self.accepted.remove(key);
     }
 
     /// The live object differs from what is wanted, and not only in what was accepted.
-    pub(crate) fn has_drifted(&self, key: &ChildKey, wanted: &Value, live: &Value) -> bool {
-        !contains(wanted, live) && self.hashes.get(key) != Some(&content_hash(live))
+    pub(crate) fn has_drifted(&mut self, wanted: &Child, live: &LiveChild) -> bool {
+        let key = wanted.key();
+        let pair = pair_hash(wanted, live);
+        if self.contained.get(&key) == Some(&pair) {
+            return false;
+        }
+        let object = live.object();
+        if contains(&wanted.to_json(), &object) {
+            self.contained.insert(key, pair);
+            return false;
+        }
+        self.accepted.get(&key) != Some(&content_hash(&object))
     }
+}
+
+/// Another number for another live object, and for another wanted one, whose own hash is in its annotations.
+fn pair_hash(wanted: &Child, live: &LiveChild) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    live.digest.hash(&mut hasher);
+    wanted.metadata().annotations.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// A number that changes whenever the live object does, apart from its status and what is counted in its metadata.

@@ -6,6 +6,7 @@
 pub mod common;
 pub mod drift;
 pub mod failures;
+pub mod live;
 pub mod memory;
 pub mod observed;
 pub mod plan;

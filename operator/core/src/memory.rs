@@ -1,7 +1,7 @@
 //! What the operator remembers of one cluster between two plans, in memory only. Losing it is always safe: nothing shrinks
 //! before one full window of fresh samples, and the move budget starts empty.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
@@ -9,7 +9,7 @@ use wsc_contract::agent::WorkerCounters;
 
 use crate::budget::Budget;
 use crate::common::CommonMetadata;
-use crate::drift::AcceptedDrift;
+use crate::drift::Drift;
 use crate::failures::{Failures, ObjectName, Problem};
 use crate::moves::{Counter, Moves};
 use crate::observed::{ChildKey, Drain, Observed, PodState, PodView};
@@ -32,8 +32,8 @@ pub struct Memory {
     pub(crate) workers: BTreeMap<String, WorkerCounters>,
     /// When HAProxy last refused a client for want of a server.
     pub(crate) refused_at: Option<Timestamp>,
-    /// By pod uid.
-    pub(crate) pods: BTreeMap<String, PodMemory>,
+    /// By pod uid. In boxes: a node of the map has room for eleven.
+    pub(crate) pods: BTreeMap<String, Box<PodMemory>>,
     /// Connections moved since the resource was created, as far as it is not in the status yet.
     pub(crate) moved_total: i64,
     /// Until when a panic forbids scale-down and rollout.
@@ -50,8 +50,8 @@ pub struct Memory {
     pub(crate) secret_lost: bool,
     /// Since when the managed Redis has had no ready pod.
     pub(crate) redis_down_since: Option<Timestamp>,
-    /// Children that another field manager overrides.
-    pub(crate) accepted_drift: AcceptedDrift,
+    /// What was found by comparing children.
+    pub(crate) drift: Drift,
     /// Proxies whose agents have not applied what is published, by name, and since when.
     pub(crate) unsynced: BTreeMap<String, Timestamp>,
     /// Writes that did not succeed.
@@ -175,21 +175,24 @@ impl Memory {
 
     /// The child still differs from what was just applied: applying it again would change nothing until it changes.
     pub fn accept_drift(&mut self, key: &ChildKey, live: &Value) {
-        self.accepted_drift.accept(key, live);
+        self.drift.accept(key, live);
     }
 
     /// The child contains what was applied.
     pub fn forget_drift(&mut self, key: &ChildKey) {
-        self.accepted_drift.forget(key);
+        self.drift.forget(key);
     }
 
     /// Records which pods exist and which of them are unready or terminated.
     pub(crate) fn look(&mut self, observed: &Observed, revision: &str, now: Timestamp) {
         let is_start = self.started_at.is_none();
         self.started_at.get_or_insert(now);
-        let mut before = std::mem::take(&mut self.pods);
+        let started_at = self.started_at;
         for pod in observed.pods.values() {
-            let mut memory = before.remove(&pod.uid).unwrap_or_default();
+            let memory = match self.pods.get_mut(&pod.uid) {
+                Some(memory) => memory,
+                None => self.pods.entry(pod.uid.clone()).or_default(),
+            };
             let first = |since: Option<Timestamp>, is: bool| is.then(|| since.unwrap_or(now));
             memory.ended_since = first(memory.ended_since, pod.has_ended());
             let by_our_clock = |theirs: Timestamp| if is_start { theirs.min(now) } else { now };
@@ -202,11 +205,14 @@ impl Memory {
                 .ready_since
                 .map(|at| if was_restarted { pod.created } else { at });
             memory.first_ready = memory.first_ready.or(first_ready);
-            memory.is_lost = !reach::is_awaited(self.started_at, memory.ready_since, now)
-                && reach::is_lost(pod, observed, now);
+            memory.is_lost =
+                !reach::is_awaited(started_at, memory.ready_since, now) && reach::is_lost(pod, observed, now);
             let unready = pod.state == PodState::Active && (!pod.ready || memory.is_lost);
             memory.unready_since = first(memory.unready_since, unready);
-            self.pods.insert(pod.uid.clone(), memory);
+        }
+        if self.pods.len() > observed.pods.len() {
+            let there: BTreeSet<&str> = observed.pods.values().map(|pod| pod.uid.as_str()).collect();
+            self.pods.retain(|uid, _| there.contains(uid.as_str()));
         }
         let unsynced = observed.proxies.iter().filter(|proxy| {
             let agent = proxy.agent.as_ref();

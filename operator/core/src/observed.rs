@@ -3,15 +3,16 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use k8s_openapi::jiff::Timestamp;
-use serde_json::Value;
 use wsc_api::v1alpha1::WebSocketClusterStatus;
 use wsc_contract::agent::{Refusal, WorkerCounters};
 use wsc_contract::paths::ClientPath;
 
 use crate::common::CommonMetadata;
+use crate::live::LiveChild;
 use crate::validate::ValidCluster;
 
 /// Everything that a plan is made of, besides the validated spec.
@@ -22,7 +23,7 @@ pub struct Observed {
     /// `metadata.generation` of the spec.
     pub generation: i64,
     /// Server pods that are controlled by this resource's uid, by name.
-    pub pods: BTreeMap<String, PodView>,
+    pub pods: BTreeMap<String, SharedPod>,
     /// Names of live objects of ours by kind, that exist but are not controlled by this resource.
     pub conflicts: Vec<ChildConflict>,
     /// Children other than server pods, by kind and name.
@@ -51,17 +52,17 @@ impl Observed {
             .pods
             .values()
             .filter(|view| !view.has_ended() && !view.terminating);
-        let is_serving = |view: &&PodView| view.ready && !view.state.is_draining();
+        let is_serving = |view: &PodView| view.ready && !view.state.is_draining();
         let mut paths: BTreeMap<&str, (bool, usize, Reverse<i64>)> = BTreeMap::new();
         for view in alive {
             let (serves, count, oldest) =
                 paths
                     .entry(view.path())
                     .or_insert((false, 0, Reverse(view.serial)));
-            if is_serving(&view) && !*serves {
+            if is_serving(view) && !*serves {
                 (*serves, *count) = (true, 0);
             }
-            *count += usize::from(is_serving(&view) == *serves);
+            *count += usize::from(is_serving(view) == *serves);
             *oldest = (*oldest).max(Reverse(view.serial));
         }
         let most = paths.into_iter().max_by_key(|(_, weight)| *weight);
@@ -111,6 +112,30 @@ pub struct PodView {
     pub restarts: i32,
     /// How its server ended last: `OOMKilled`, or `Error` with the exit code.
     pub last_exit: Option<String>,
+}
+
+/// A view that is made once per change of the pod: a copy shares it until one of both is changed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SharedPod(Arc<PodView>);
+
+impl From<PodView> for SharedPod {
+    fn from(view: PodView) -> Self {
+        Self(Arc::new(view))
+    }
+}
+
+impl Deref for SharedPod {
+    type Target = PodView;
+
+    fn deref(&self) -> &PodView {
+        &self.0
+    }
+}
+
+impl DerefMut for SharedPod {
+    fn deref_mut(&mut self) -> &mut PodView {
+        Arc::make_mut(&mut self.0)
+    }
 }
 
 impl PodView {
@@ -296,14 +321,25 @@ pub enum ChildKind {
     Deployment,
 }
 
+impl ChildKind {
+    pub const ALL: [Self; 7] = [
+        Self::ServiceAccount,
+        Self::Role,
+        Self::RoleBinding,
+        Self::NetworkPolicy,
+        Self::ConfigMap,
+        Self::Service,
+        Self::Deployment,
+    ];
+}
+
 /// A live child that is controlled by this resource.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChildView {
     pub uid: String,
     /// `websocket-operator.io/applied-hash`.
     pub applied_hash: Option<String>,
-    /// The whole live object, to find drift.
-    pub object: Arc<Value>,
+    pub object: Arc<LiveChild>,
     pub terminating: bool,
 }
 

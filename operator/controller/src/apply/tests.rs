@@ -14,9 +14,9 @@ use wsc_core::validate::{ValidCluster, validate};
 use super::*;
 use crate::context::Context;
 use crate::identity::{ClusterKey, Uid};
-use crate::observe::pods;
 use crate::sample::Samples;
 use crate::testing::{Answer, Call, client, context, images, refusal, resource};
+use crate::watch::SeenPod;
 
 /// Nothing listens there, so that a call to it fails at once and names its pod.
 const NOWHERE: [u8; 4] = [127, 77, 0, 1];
@@ -51,14 +51,15 @@ impl Scene {
 
     /// A pod that is ready and has not been marked so yet.
     fn add_pod(&mut self, name: &str) {
+        let labels = json!({labels::CLUSTER: "chat", labels::COMPONENT: "server"});
         let pod = serde_json::from_value(json!({
-            "metadata": {"name": name, "uid": name, "resourceVersion": "5", "creationTimestamp": "2026-01-01T00:00:00Z"},
+            "metadata": {"name": name, "namespace": "ns", "uid": name, "labels": labels, "resourceVersion": "5", "creationTimestamp": "2026-01-01T00:00:00Z"},
             "status": {
                 "phase": "Running", "podIP": "10.0.0.9",
                 "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:05Z"}],
             },
         }));
-        let view = pods::view("chat", &pod.unwrap(), None).unwrap();
+        let view = SeenPod::new(&pod.unwrap()).view(None).unwrap();
         self.observed.pods.insert(name.to_owned(), view);
     }
 

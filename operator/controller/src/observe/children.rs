@@ -9,7 +9,6 @@ use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::ObjectMeta;
-use wsc_contract::labels;
 use wsc_core::observed::{ChildConflict, ChildKey, ChildKind, ChildView, Observed};
 use wsc_core::resources;
 use wsc_core::validate::ValidCluster;
@@ -19,7 +18,7 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::identity::{ClusterKey, Namespace, Uid, is_adoptable};
 use crate::state::State;
-use crate::watch::Scope;
+use crate::watch::{ChildObject, Scope};
 
 /// Fills in children and conflicts.
 pub(super) async fn observe(
@@ -35,16 +34,11 @@ pub(super) async fn observe(
     query_foreign(context, key, state).await?;
     let mut collect = Collect {
         cluster,
-        state,
-        observed,
+        observed: &mut *observed,
     };
-    collect.kind(ChildKind::ServiceAccount, scope.service_accounts.of(key));
-    collect.kind(ChildKind::Role, scope.roles.of(key));
-    collect.kind(ChildKind::RoleBinding, scope.role_bindings.of(key));
-    collect.kind(ChildKind::NetworkPolicy, scope.network_policies.of(key));
-    collect.kind(ChildKind::ConfigMap, scope.config_maps.of(key));
-    collect.kind(ChildKind::Service, scope.services.of(key));
-    collect.kind(ChildKind::Deployment, scope.deployments.of(key));
+    for kind in ChildKind::ALL {
+        collect.kind(kind, &scope.children(kind, key));
+    }
     observed.conflicts.extend(state.conflicts.list());
     observed.conflicts.dedup();
     Ok(())
@@ -94,37 +88,33 @@ async fn query_foreign(context: &Context, key: &ClusterKey, state: &mut State) -
     Ok(())
 }
 
-fn stamped(meta: &ObjectMeta) -> Option<String> {
-    meta.annotations.as_ref()?.get(labels::APPLIED_HASH).cloned()
-}
-
 struct Collect<'a> {
     cluster: &'a ValidCluster,
-    state: &'a mut State,
     observed: &'a mut Observed,
 }
 
 impl Collect<'_> {
-    fn kind<K: Kind>(&mut self, kind: ChildKind, live: BTreeMap<String, Arc<K>>) {
-        for (name, object) in live {
-            let key = ChildKey { kind, name };
-            let meta = object.meta();
-            let terminating = meta.deletion_timestamp.is_some();
-            let Some(uid) = Uid::of(meta) else {
+    fn kind(&mut self, kind: ChildKind, live: &BTreeMap<String, Arc<ChildObject>>) {
+        for (name, child) in live {
+            let key = ChildKey {
+                kind,
+                name: name.clone(),
+            };
+            let Some(uid) = &child.uid else {
                 continue;
             };
-            if Uid::of_controller(meta).as_deref() != Some(self.cluster.uid.as_str()) {
+            if child.controller.as_deref() != Some(self.cluster.uid.as_str()) {
                 // An adoptable one is neither a child yet nor a conflict: it is found when the child is created.
-                if !is_adoptable(meta) {
-                    self.foreign(&key, terminating);
+                if !child.is_adoptable {
+                    self.foreign(&key, child.terminating);
                 }
                 continue;
             }
             let view = ChildView {
-                uid: uid.into_string(),
-                applied_hash: stamped(meta),
-                object: self.state.live.json(&key, &*object),
-                terminating,
+                uid: uid.to_string(),
+                applied_hash: child.applied_hash.clone(),
+                object: child.object.clone(),
+                terminating: child.terminating,
             };
             self.observed.children.insert(key, view);
         }

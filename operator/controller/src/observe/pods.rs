@@ -36,11 +36,10 @@ pub(crate) fn ready_since(pod: &Pod) -> Option<Timestamp> {
     since.or_else(|| created(&pod.metadata))
 }
 
-/// The view of a server pod of this cluster; `None` for a pod whose name has no serial.
-pub(crate) fn view(cluster: &str, pod: &Pod, node: Option<&Node>) -> Option<PodView> {
+/// The view of a server pod of this cluster, on a node that is ready and in no zone; `None` for a pod whose name has no serial.
+pub(crate) fn view(cluster: &str, pod: &Pod) -> Option<PodView> {
     let meta = &pod.metadata;
     let name = meta.name.clone()?;
-    let status = pod.status.as_ref();
     Some(PodView {
         serial: names::serial_of(cluster, &name)?,
         name,
@@ -56,13 +55,11 @@ pub(crate) fn view(cluster: &str, pod: &Pod, node: Option<&Node>) -> Option<PodV
         ready_since: ready_since(pod),
         created: created(meta).unwrap_or_default(),
         terminating: meta.deletion_timestamp.is_some(),
-        ip: status
-            .and_then(|status| status.pod_ip.as_deref())
-            .and_then(|ip| ip.parse::<IpAddr>().ok()),
+        ip: ip(pod),
         listener: resources::listener(pod),
         node: node_name(pod).map(str::to_owned),
-        node_ready: node_ready(pod, node),
-        zone: node.and_then(|node| text(node.metadata.labels.as_ref(), ZONE_LABEL)),
+        node_ready: !is_node_lost(pod),
+        zone: None,
         scheduled: node_name(pod).is_some(),
         waiting_reason: waiting_reason(pod),
         restarts: server_status(pod).map_or(0, |server| server.restart_count),
@@ -99,20 +96,31 @@ fn phase(pod: &Pod) -> PodPhase {
     }
 }
 
-/// A node that is not known is ready: the permission to see nodes may be missing, or the watch of pods may be ahead.
-pub(crate) fn node_ready(pod: &Pod, node: Option<&Node>) -> bool {
-    let lost = pod
-        .status
-        .as_ref()
-        .is_some_and(|status| status.reason.as_deref() == Some("NodeLost"));
-    let conditions = node
-        .and_then(|node| node.status.as_ref())
-        .and_then(|status| status.conditions.as_deref());
-    let not_ready = conditions
-        .into_iter()
-        .flatten()
-        .any(|condition| condition.type_ == "Ready" && condition.status != "True");
-    !lost && !not_ready
+/// The pod is marked so by the node controller.
+pub(crate) fn is_node_lost(pod: &Pod) -> bool {
+    let status = pod.status.as_ref();
+    status.is_some_and(|status| status.reason.as_deref() == Some("NodeLost"))
+}
+
+pub(crate) fn is_node_ready(node: &Node) -> bool {
+    let status = node.status.as_ref();
+    let conditions = status.and_then(|status| status.conditions.as_deref());
+    let mut conditions = conditions.into_iter().flatten();
+    !conditions.any(|condition| condition.type_ == "Ready" && condition.status != "True")
+}
+
+pub(crate) fn zone(node: &Node) -> Option<&str> {
+    let zone = node.metadata.labels.as_ref()?.get(ZONE_LABEL)?;
+    Some(zone)
+}
+
+pub(crate) fn ip(pod: &Pod) -> Option<IpAddr> {
+    pod.status.as_ref()?.pod_ip.as_deref()?.parse().ok()
+}
+
+pub(crate) fn is_running(pod: &Pod) -> bool {
+    let status = pod.status.as_ref();
+    status.is_some_and(|status| status.phase.as_deref() == Some("Running"))
 }
 
 fn server_status(pod: &Pod) -> Option<&ContainerStatus> {
@@ -206,7 +214,7 @@ mod tests {
 
     #[test]
     fn everything_that_decisions_need_is_read_from_the_pod() {
-        let view = view("chat", &pod(), Some(&node("True"))).unwrap();
+        let view = view("chat", &pod()).unwrap();
         assert_eq!(
             (view.serial, view.state, view.phase),
             (17, PodState::Cordoned, PodPhase::Running)
@@ -214,10 +222,8 @@ mod tests {
         assert_eq!(view.ip, Some([10, 0, 0, 9].into()));
         let Listener { port, path } = view.listener;
         assert_eq!((port, path.as_deref()), (Some(8081), Some("/chat")));
-        assert_eq!(
-            (view.node.as_deref(), view.zone.as_deref()),
-            (Some("n1"), Some("z"))
-        );
+        assert_eq!(view.node.as_deref(), Some("n1"));
+        assert_eq!(zone(&node("True")), Some("z"));
         assert!(view.ready && view.node_ready && !view.terminating && !view.protected);
         assert_eq!(view.ready_since, Some("2026-01-01T00:00:05Z".parse().unwrap()));
         assert_eq!(
@@ -235,7 +241,7 @@ mod tests {
         let with_status = |status: serde_json::Value| {
             let mut pod = serde_json::to_value(pod()).unwrap();
             pod["status"]["containerStatuses"] = status;
-            view("chat", &serde_json::from_value(pod).unwrap(), None).unwrap()
+            view("chat", &serde_json::from_value(pod).unwrap()).unwrap()
         };
         let ended = |reason: &str| json!({"terminated": {"exitCode": 3, "reason": reason}});
         let server = |last: serde_json::Value| {
@@ -256,15 +262,15 @@ mod tests {
         assert_eq!((view.restarts, view.last_exit), (2, None));
         let mut waiting = pod();
         waiting.spec.as_mut().unwrap().node_name = None;
-        assert!(!super::view("chat", &waiting, None).unwrap().scheduled);
+        assert!(!super::view("chat", &waiting).unwrap().scheduled);
     }
 
     #[test]
     fn a_node_counts_as_ready_unless_it_says_otherwise() {
-        let ready = |node: Option<&Node>| view("chat", &pod(), node).unwrap().node_ready;
-        assert!(ready(None));
-        assert!(!ready(Some(&node("Unknown"))));
-        assert!(!ready(Some(&node("False"))));
+        assert!(is_node_ready(&Node::default()));
+        assert!(is_node_ready(&node("True")));
+        assert!(!is_node_ready(&node("Unknown")));
+        assert!(!is_node_ready(&node("False")));
     }
 
     #[test]
@@ -274,7 +280,7 @@ mod tests {
         labels.insert(labels::STATE.to_owned(), "Confused".to_owned());
         let annotations = odd.metadata.annotations.as_mut().unwrap();
         annotations.insert(labels::DRAIN_DEADLINE.to_owned(), "soon".to_owned());
-        let view = view("chat", &odd, None).unwrap();
+        let view = view("chat", &odd).unwrap();
         assert_eq!(
             (view.state, view.drain),
             (PodState::Cordoned, None),
@@ -282,12 +288,12 @@ mod tests {
         );
         let mut new = pod();
         new.metadata.labels.as_mut().unwrap().remove(labels::STATE);
-        assert_eq!(super::view("chat", &new, None).unwrap().state, PodState::Starting);
+        assert_eq!(super::view("chat", &new).unwrap().state, PodState::Starting);
     }
 
     #[test]
     fn only_names_of_this_cluster_have_serials() {
-        assert!(view("cha", &pod(), None).is_none());
+        assert!(view("cha", &pod()).is_none());
     }
 
     #[test]
@@ -300,7 +306,7 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(
-            view("chat", &waiting, None).unwrap().waiting_reason.as_deref(),
+            view("chat", &waiting).unwrap().waiting_reason.as_deref(),
             Some("ImagePullBackOff")
         );
         waiting.status = serde_json::from_value(json!({
@@ -309,7 +315,7 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(
-            view("chat", &waiting, None).unwrap().waiting_reason.as_deref(),
+            view("chat", &waiting).unwrap().waiting_reason.as_deref(),
             Some("Unschedulable")
         );
     }

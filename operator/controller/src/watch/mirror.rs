@@ -15,6 +15,9 @@ use wsc_contract::labels;
 
 use crate::identity::{ClusterKey, Namespace};
 
+/// The objects of a group, by name.
+pub(crate) type Group<K> = Arc<BTreeMap<String, Arc<K>>>;
+
 /// Objects of one kind, by the group that each belongs to. Readers never see half a list.
 pub(crate) struct Mirror<K, G = ClusterKey> {
     group: fn(&K) -> Option<G>,
@@ -33,7 +36,7 @@ struct Content<K, G> {
 }
 
 struct Objects<K, G> {
-    by_group: HashMap<G, BTreeMap<String, Arc<K>>>,
+    by_group: HashMap<G, Group<K>>,
     /// The number of objects of each group at each place.
     by_place: HashMap<String, BTreeMap<G, usize>>,
     /// The group of each object, since a label can change.
@@ -42,14 +45,31 @@ struct Objects<K, G> {
 
 /// Namespace, if there is one, and name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct ObjectId {
+pub(crate) struct ObjectId {
     namespace: Option<Namespace>,
     name: String,
 }
 
-fn same_version<K: Resource>(a: &K, b: &K) -> bool {
-    let version = a.meta().resource_version.as_ref();
-    version.is_some() && version == b.meta().resource_version.as_ref()
+/// What is cached of an object of the API server.
+pub(crate) trait Cached {
+    fn id(&self) -> Option<ObjectId>;
+
+    fn version(&self) -> Option<&str>;
+}
+
+impl<K: Resource> Cached for K {
+    fn id(&self) -> Option<ObjectId> {
+        ObjectId::of(self.meta())
+    }
+
+    fn version(&self) -> Option<&str> {
+        self.meta().resource_version.as_deref()
+    }
+}
+
+fn same_version<K: Cached>(a: &K, b: &K) -> bool {
+    let version = a.version();
+    version.is_some() && version == b.version()
 }
 
 /// The cluster that a child's label names.
@@ -65,7 +85,7 @@ pub(super) fn key_from_cluster(object: &DeserializeGuard<WebSocketCluster>) -> O
     Some(ClusterKey::new(Namespace::of(meta)?, meta.name.clone()?))
 }
 
-impl<K: Resource, G: Clone + Eq + Hash + Ord> Mirror<K, G> {
+impl<K: Cached, G: Clone + Eq + Hash + Ord> Mirror<K, G> {
     pub(crate) fn new(group: fn(&K) -> Option<G>) -> Self {
         Self {
             group,
@@ -99,9 +119,15 @@ impl<K: Resource, G: Clone + Eq + Hash + Ord> Mirror<K, G> {
     }
 
     /// The objects of a group, by name.
-    pub(crate) fn of(&self, key: &G) -> BTreeMap<String, Arc<K>> {
+    pub(crate) fn of(&self, key: &G) -> Group<K> {
         let content = self.content.lock();
         content.current.by_group.get(key).cloned().unwrap_or_default()
+    }
+
+    /// The first object of a group.
+    pub(crate) fn first(&self, key: &G) -> Option<Arc<K>> {
+        let content = self.content.lock();
+        content.current.by_group.get(key)?.values().next().cloned()
     }
 
     /// True once it was listed.
@@ -119,12 +145,12 @@ impl<K: Resource, G: Clone + Eq + Hash + Ord> Mirror<K, G> {
         let mut content = self.content.lock();
         match event {
             Event::Apply(object) => {
-                let known = content.current.get(object.meta());
+                let known = object.id().and_then(|id| content.current.get(&id));
                 let idle = known.is_some_and(|known| (self.unchanged)(known, &object));
                 let touched = self.insert(&mut content.current, object);
                 if idle { BTreeSet::new() } else { touched }
             }
-            Event::Delete(object) => content.current.remove(object.meta(), self.place),
+            Event::Delete(object) => content.current.remove(&object, self.place),
             Event::Init => {
                 content.incoming = Some(Objects::default());
                 BTreeSet::new()
@@ -144,9 +170,9 @@ impl<K: Resource, G: Clone + Eq + Hash + Ord> Mirror<K, G> {
     }
 
     fn insert(&self, objects: &mut Objects<K, G>, object: K) -> BTreeSet<G> {
-        let mut touched = objects.remove(object.meta(), self.place);
+        let mut touched = objects.remove(&object, self.place);
         let group = (self.group)(&object);
-        if let (Some(group), Some(id)) = (group, ObjectId::of(object.meta())) {
+        if let (Some(group), Some(id)) = (group, object.id()) {
             objects.put(
                 id,
                 group.clone(),
@@ -186,7 +212,7 @@ impl<K, G> Default for Objects<K, G> {
     }
 }
 
-impl<K: Resource, G: Clone + Eq + Hash + Ord> Objects<K, G> {
+impl<K: Cached, G: Clone + Eq + Hash + Ord> Objects<K, G> {
     fn put(&mut self, id: ObjectId, group: G, place: Option<String>, object: K) {
         if let Some(place) = place {
             let at = self.by_place.entry(place).or_default();
@@ -194,25 +220,24 @@ impl<K: Resource, G: Clone + Eq + Hash + Ord> Objects<K, G> {
         }
         self.group_of.insert(id.clone(), group.clone());
         let objects = self.by_group.entry(group).or_default();
-        objects.insert(id.name, Arc::new(object));
+        Arc::make_mut(objects).insert(id.name, Arc::new(object));
     }
 
-    fn get(&self, meta: &ObjectMeta) -> Option<&K> {
-        let id = ObjectId::of(meta)?;
-        let group = self.group_of.get(&id)?;
+    fn get(&self, id: &ObjectId) -> Option<&K> {
+        let group = self.group_of.get(id)?;
         let object = self.by_group.get(group)?.get(&id.name)?;
         Some(object)
     }
 
-    fn remove(&mut self, meta: &ObjectMeta, place: fn(&K) -> Option<&str>) -> BTreeSet<G> {
-        let Some(id) = ObjectId::of(meta) else {
+    fn remove(&mut self, object: &K, place: fn(&K) -> Option<&str>) -> BTreeSet<G> {
+        let Some(id) = object.id() else {
             return BTreeSet::new();
         };
         let Some(group) = self.group_of.remove(&id) else {
             return BTreeSet::new();
         };
         if let Some(objects) = self.by_group.get_mut(&group) {
-            let object = objects.remove(&id.name);
+            let object = Arc::make_mut(objects).remove(&id.name);
             if objects.is_empty() {
                 self.by_group.remove(&group);
             }
@@ -239,6 +264,10 @@ impl<K: Resource, G: Clone + Eq + Hash + Ord> Objects<K, G> {
 }
 
 impl ObjectId {
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     fn of(meta: &ObjectMeta) -> Option<Self> {
         Some(Self {
             namespace: Namespace::of(meta),

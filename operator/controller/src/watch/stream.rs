@@ -11,7 +11,7 @@ use kube::runtime::watcher::ExponentialBackoff;
 use kube::runtime::{WatchStreamExt, watcher};
 
 use super::liveness::WatchLiveness;
-use super::mirror::Mirror;
+use super::mirror::{Cached, Mirror};
 use crate::error::{category, describe};
 use crate::identity::ClusterKey;
 use crate::report::metrics::Metrics;
@@ -49,21 +49,23 @@ impl<K> Watched for K where
 {
 }
 
-pub(super) struct Watch<K, G = ClusterKey> {
+/// Objects `K` of the API server, of which `S` is kept, in groups `G`.
+pub(super) struct Watch<K, S = K, G = ClusterKey> {
     pub(super) api: Api<K>,
     pub(super) path: String,
     /// A label that objects must have.
     pub(super) labels: Option<&'static str>,
     /// The operator does not work without it: its liveness is that of the operator.
     pub(super) required: bool,
-    pub(super) mirror: Arc<Mirror<K, G>>,
-    pub(super) prune: fn(&mut K),
+    pub(super) mirror: Arc<Mirror<S, G>>,
+    pub(super) keep: fn(K) -> S,
     pub(super) touch: Touch<G>,
     pub(super) metrics: Arc<Metrics>,
 }
 
-impl<K, G> Watch<K, G>
+impl<K, S, G> Watch<K, S, G>
 where
+    S: Cached + Send + Sync + 'static,
     G: Clone + Eq + Hash + Ord + Send + Sync + 'static,
     K: kube::Resource<DynamicType = ()>
         + Clone
@@ -113,10 +115,17 @@ where
 
     /// Takes in one event, and touches what it concerns.
     pub(super) fn accept(&self, event: watcher::Event<K>) {
-        let event = event.modify(|object| {
+        let keep = |mut object: K| {
             object.meta_mut().managed_fields = None;
-            (self.prune)(object);
-        });
+            (self.keep)(object)
+        };
+        let event = match event {
+            watcher::Event::Apply(object) => watcher::Event::Apply(keep(object)),
+            watcher::Event::Delete(object) => watcher::Event::Delete(keep(object)),
+            watcher::Event::Init => watcher::Event::Init,
+            watcher::Event::InitApply(object) => watcher::Event::InitApply(keep(object)),
+            watcher::Event::InitDone => watcher::Event::InitDone,
+        };
         let touched: Vec<_> = self.mirror.take(event).into_iter().collect();
         if !touched.is_empty() {
             (self.touch)(&touched);

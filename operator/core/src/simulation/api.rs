@@ -11,6 +11,7 @@ use wsc_haproxy::{BackendSet, Settings};
 use super::server::Made;
 use super::settings::at;
 use crate::common::CommonMetadata;
+use crate::live::LiveChild;
 use crate::observed::{ChildKey, ChildView, PodPhase, PodState, PodView};
 use crate::plan::{Child, PodDelete, PodMark, PodMetadata};
 use crate::resources;
@@ -151,7 +152,7 @@ impl Api {
         let view = ChildView {
             uid: format!("child-{version}"),
             applied_hash: annotations.get(labels::APPLIED_HASH).cloned(),
-            object: Arc::new(crate::testing::live(child)),
+            object: Arc::new(LiveChild::new(&crate::testing::live(child))),
             terminating: false,
         };
         if let Child::ConfigMap(map) = child {

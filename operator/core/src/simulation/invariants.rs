@@ -7,7 +7,7 @@ use wsc_api::v1alpha1::{OnDeadline, ScalingMode};
 use super::server::Server;
 use super::settings::{MOST_DRAINS, TARGET_PERCENT, at};
 use super::world::World;
-use crate::observed::{Observed, PodPhase, PodState, PodView};
+use crate::observed::{Observed, PodPhase, PodState, PodView, SharedPod};
 use crate::plan::{ControlVerb, Plan};
 
 /// After so long without a word from a pod, the deadline deletes it all the same.
@@ -141,7 +141,7 @@ fn shrinks_on_fresh_data_only(world: &World, observed: &Observed, plan: &Plan) {
         return;
     }
     // The operator may know that a pod is gone before the watch shows it: it deleted it.
-    let exists = |pod: &&PodView| {
+    let exists = |pod: &&SharedPod| {
         let there = world.api.pods.get(&pod.name);
         there.is_some_and(|there| there.uid == pod.uid && !there.terminating)
     };

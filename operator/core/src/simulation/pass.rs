@@ -1,11 +1,14 @@
 //! One pass of the operator, as `operator/controller` makes it: writes may be lost or their answers, and it may crash between them.
 
+use std::collections::BTreeMap;
+
 use super::api::Refusal;
 use super::invariants;
+use super::operator::Operator;
 use super::server::Server;
 use super::settings::at;
 use super::world::World;
-use crate::observed::{Observed, Sample};
+use crate::observed::{Observed, Sample, SharedPod};
 use crate::plan::{ControlCall, ControlVerb, Plan};
 use crate::status;
 use crate::{decide, outlook, resources};
@@ -90,6 +93,12 @@ pub(super) fn is_due(world: &mut World) -> bool {
     is_due
 }
 
+fn views(operator: &Operator) -> BTreeMap<String, SharedPod> {
+    let pods = operator.pods.iter();
+    pods.map(|(name, pod)| (name.clone(), pod.clone().into()))
+        .collect()
+}
+
 pub(super) fn observe(world: &mut World) -> Observed {
     let (api, clock) = (&world.api, world.clock);
     let operator = &mut world.operator;
@@ -107,7 +116,7 @@ pub(super) fn observe(world: &mut World) -> Observed {
     Observed {
         status,
         generation: world.cluster.generation,
-        pods: operator.pods.clone(),
+        pods: views(operator),
         children: api.children.clone(),
         proxies: world.crowd.proxy_views(clock),
         samples: operator

@@ -203,10 +203,11 @@ impl Operator {
             agent: self.agent.clone(),
         };
         let sample = |pod: &PodView| Some((pod.name.clone(), self.samples.get(&pod.uid)?.clone()));
+        let view = |(name, pod): (&String, &PodView)| (name.clone(), pod.clone().into());
         Observed {
             status,
             generation: self.cluster.generation,
-            pods: self.api.pods().clone(),
+            pods: self.api.pods().iter().map(view).collect(),
             children: self.api.children().clone(),
             proxies: (0..PROXIES).map(proxy).collect(),
             samples: self.api.pods().values().filter_map(sample).collect(),

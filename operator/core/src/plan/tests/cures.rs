@@ -3,7 +3,7 @@
 use k8s_openapi::jiff::SignedDuration;
 
 use super::scene::Scene;
-use crate::observed::{PodState, PodView};
+use crate::observed::{PodState, PodView, SharedPod};
 use crate::testing;
 
 const SPEC: &str = "scaling: {minReplicas: 3, maxReplicas: 20}\ndisruption: {movesPerMinute: 600}";
@@ -26,12 +26,12 @@ fn live(scene: &mut Scene, seconds: i64) {
         scene.obey(&plan);
         let (now, pods) = (scene.now, scene.observed.pods.clone());
         let starts =
-            |pod: &&PodView| pod.state == PodState::Starting && now.duration_since(pod.created) >= START;
+            |pod: &&SharedPod| pod.state == PodState::Starting && now.duration_since(pod.created) >= START;
         for pod in pods.values().filter(starts) {
             let ready = PodView {
                 ready: true,
                 ready_since: Some(now),
-                ..pod.clone()
+                ..(**pod).clone()
             };
             scene.add(ready, 0);
         }

@@ -18,7 +18,7 @@ fn published(scene: &Scene, data: &str) -> String {
         kind: ChildKind::ConfigMap,
         name: "chat-haproxy".to_owned(),
     };
-    let object = &scene.observed.children[&key].object;
+    let object = scene.observed.children[&key].object.object();
     object["data"][data].as_str().unwrap().to_owned()
 }
 

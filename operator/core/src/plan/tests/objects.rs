@@ -4,6 +4,7 @@ use wsc_contract::names;
 
 use super::scene::{BOUNDS, Scene};
 use super::tell::{changes_no_pod, condition, tell};
+use crate::live::LiveChild;
 use crate::observed::{ChildConflict, ChildKey, ChildKind};
 use crate::plan::Child;
 use crate::{resources, testing};
@@ -135,7 +136,9 @@ fn children_that_are_gone_edited_or_old_are_applied_and_unwanted_ones_removed() 
     let policy = key(ChildKind::NetworkPolicy, "chat");
     scene.observed.children.remove(&service);
     let live = &mut scene.observed.children.get_mut(&deployment).unwrap().object;
-    std::sync::Arc::make_mut(live)["spec"]["replicas"] = 7.into();
+    let mut edited = live.object();
+    edited["spec"]["replicas"] = 7.into();
+    *live = std::sync::Arc::new(LiveChild::new(&edited));
     scene.observed.children.get_mut(&policy).unwrap().applied_hash = Some("of an older operator".to_owned());
     let plan = scene.tick(5);
     let applied: Vec<_> = plan.apply.iter().map(crate::plan::Child::key).collect();

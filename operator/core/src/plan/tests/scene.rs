@@ -6,6 +6,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::common::CommonMetadata;
 use crate::decide;
+use crate::live::LiveChild;
 use crate::memory::Memory;
 use crate::observed::{AgentServer, AgentView, ChildView, Observed, PodState, PodView, ProxyView, Sample};
 use crate::plan::Plan;
@@ -74,7 +75,7 @@ impl Scene {
         let mut sample = testing::sample(&pod, connections);
         sample.at = self.now;
         self.observed.samples.insert(pod.name.clone(), sample);
-        self.observed.pods.insert(pod.name.clone(), pod);
+        self.observed.pods.insert(pod.name.clone(), pod.into());
     }
 
     pub(super) fn pod(&mut self, serial: i64) -> &mut PodView {
@@ -136,7 +137,7 @@ impl Scene {
             let view = ChildView {
                 uid: "child".to_owned(),
                 applied_hash: annotations.get(labels::APPLIED_HASH).cloned(),
-                object: Arc::new(testing::live(child)),
+                object: Arc::new(LiveChild::new(&testing::live(child))),
                 terminating: false,
             };
             self.observed.children.insert(child.key(), view);
@@ -154,7 +155,7 @@ impl Scene {
                 template_hash: resources::template_hash(&self.cluster),
                 ..testing::pod(serial)
             };
-            self.observed.pods.insert(pod.name.clone(), pod);
+            self.observed.pods.insert(pod.name.clone(), pod.into());
         }
         for mark in &plan.mark_pods {
             let pod = self.observed.pods.get_mut(&mark.name).unwrap();

@@ -26,7 +26,7 @@ fn live(scene: &mut Scene, seconds: i64, mut then: impl FnMut(&mut Scene, &Plan)
 fn starting(scene: &Scene) -> Vec<PodView> {
     let pods = scene.observed.pods.values();
     pods.filter(|pod| pod.state == PodState::Starting && !pod.ready)
-        .cloned()
+        .map(|pod| (**pod).clone())
         .collect()
 }
 
@@ -49,7 +49,7 @@ fn without_nodes(scene: &mut Scene) {
             waiting_reason: Some("Unschedulable".to_owned()),
             ..pod
         };
-        scene.observed.pods.insert(waits.name.clone(), waits);
+        scene.observed.pods.insert(waits.name.clone(), waits.into());
     }
 }
 
@@ -126,7 +126,7 @@ fn pods_without_redis_wait_for_it() {
 /// The kubelet's part in a server that ends 30 s after it became ready: it starts it again after 10 s, 20 s, 40 s and so on.
 fn crash(scene: &mut Scene, ended: &mut BTreeMap<String, Timestamp>) {
     let now = scene.now;
-    for pod in scene.observed.pods.clone().into_values() {
+    for pod in scene.observed.pods.clone().values() {
         let name = pod.name.clone();
         let ready_for = pod.ready_since.map(|at| now.duration_since(at).as_secs());
         if pod.ready && ready_for >= Some(30) {
@@ -137,14 +137,14 @@ fn crash(scene: &mut Scene, ended: &mut BTreeMap<String, Timestamp>) {
                 waiting_reason: Some("CrashLoopBackOff".to_owned()),
                 restarts: pod.restarts + 1,
                 last_exit: Some("its server exited with code 1".to_owned()),
-                ..pod
+                ..(**pod).clone()
             };
-            scene.observed.pods.insert(name, pod);
+            scene.observed.pods.insert(name, pod.into());
         } else if !pod.ready {
             let pause = 5 << pod.restarts.min(6);
             let ended = ended.get(&name).copied().unwrap_or(pod.created);
             if now.duration_since(ended).as_secs() >= pause {
-                become_ready(scene, pod);
+                become_ready(scene, (**pod).clone());
             }
         }
     }

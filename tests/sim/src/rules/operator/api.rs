@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use wsc_contract::{files, labels, names};
+use wsc_core::live::LiveChild;
 use wsc_core::observed::{ChildKey, ChildView, PodPhase, PodState, PodView};
 use wsc_core::plan::{Child, PodDelete, PodMark};
 use wsc_core::resources;
@@ -150,7 +151,7 @@ impl Api {
         let view = ChildView {
             uid: format!("child-{}", self.next_version()),
             applied_hash: applied_hash.cloned(),
-            object: Arc::new(child.to_json()),
+            object: Arc::new(LiveChild::new(&child.to_json())),
             terminating: false,
         };
         self.children.insert(child.key(), view);
