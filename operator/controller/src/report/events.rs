@@ -10,6 +10,7 @@ use kube::{Client, Resource};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::time::timeout;
 use wsc_api::v1alpha1::WebSocketCluster;
 use wsc_contract::names;
 use wsc_core::plan::{Event, EventKind};
@@ -20,8 +21,10 @@ use crate::identity::Uid;
 
 /// A repetition is published at most this often. The [`Recorder`] counts repetitions within 6 minutes as one series.
 const REPEAT_EVERY: Duration = Duration::from_mins(5);
-/// An event without a repetition for this long is forgotten.
-const FORGET_AFTER: Duration = Duration::from_mins(30);
+/// An event without a repetition for this long is forgotten: its recorder would count no series any more, and takes 6 KiB.
+const FORGET_AFTER: Duration = Duration::from_mins(6);
+/// Events are forgotten this often, also while none is reported.
+const FORGET_EVERY: Duration = Duration::from_mins(1);
 /// Remembered events over all clusters; beyond that the oldest is forgotten early.
 const REMEMBERED: usize = 10_000;
 /// The API server rejects longer notes.
@@ -91,9 +94,19 @@ impl Events {
 
     /// Publishes what is queued, until the process ends.
     pub(crate) async fn run(&self, api: &ApiServer, mut queued: QueuedEvents) {
-        while let Some((resource, event)) = queued.recv().await {
-            self.publish(api, &resource, &event).await;
+        loop {
+            match timeout(FORGET_EVERY, queued.recv()).await {
+                Ok(Some((resource, event))) => self.publish(api, &resource, &event).await,
+                Ok(None) => return,
+                Err(_) => self.forget(Instant::now()),
+            }
         }
+    }
+
+    fn forget(&self, now: Instant) {
+        let mut recent = self.recent.lock();
+        recent.retain(|_, known| now.saturating_duration_since(known.last) < FORGET_AFTER);
+        recent.shrink_to_fit();
     }
 
     /// Publishes an event, unless it was published lately. A failure is logged: no decision depends on an event.
@@ -217,6 +230,20 @@ mod tests {
         assert!(
             events.due(&key("b"), start).is_some(),
             "another note is another event"
+        );
+    }
+
+    #[tokio::test]
+    async fn event_without_repetition_is_forgotten() {
+        let events = Events::new(client().0, "pod".to_owned()).0;
+        let start = Instant::now();
+        events.due(&key("a"), start);
+        events.due(&key("b"), start + Duration::from_secs(1));
+        events.forget(start + FORGET_AFTER);
+        let recent = events.recent.lock();
+        assert_eq!(
+            recent.keys().map(|key| key.note.as_str()).collect::<Vec<_>>(),
+            ["b"]
         );
     }
 

@@ -22,8 +22,8 @@ const KEPT_ALIVE: Duration = Duration::from_secs(8);
 pub(crate) const STATS_BYTES: usize = 64 << 10;
 /// An agent's `/status` has a line for each of up to 4000 servers.
 pub(crate) const AGENT_BYTES: usize = 1 << 20;
-/// Room for the head of a response and one piece of its body.
-const BUFFER_BYTES: usize = 64 << 10;
+/// Room for the head of a response, or one piece of its body: a kept connection holds as much.
+const BUFFER_BYTES: usize = 4 << 10;
 
 /// Why a request to a pod has no result.
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +86,7 @@ impl Default for PodClient {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(KEPT_ALIVE)
             .pool_max_idle_per_host(1)
-            .http1_max_buf_size(BUFFER_BYTES)
+            .http1_read_buf_exact_size(BUFFER_BYTES)
             .build(connector);
         Self { client }
     }
