@@ -13,6 +13,8 @@ pub(crate) struct Scrape {
     /// Upper limits in seconds, with the number of reconciles up to each.
     buckets: Vec<(f64, f64)>,
     pub(crate) writes: f64,
+    /// Holds in force now, of all clusters.
+    pub(crate) holds: f64,
 }
 
 impl Scrape {
@@ -29,6 +31,7 @@ impl Scrape {
                     scrape.buckets.push((limit(labels)?, value));
                 }
                 "wsc_operator_api_writes_total" => scrape.writes += value,
+                "wsc_operator_hold" => scrape.holds += value,
                 _ => {}
             }
         }
@@ -45,6 +48,7 @@ impl Scrape {
             seconds: self.seconds - before.seconds,
             buckets: buckets.collect(),
             writes: self.writes - before.writes,
+            holds: self.holds,
         }
     }
 
@@ -94,6 +98,9 @@ wsc_operator_reconcile_duration_seconds_bucket{le=\"0.002\"} 100
 wsc_operator_reconcile_duration_seconds_bucket{le=\"+Inf\"} 105
 wsc_operator_api_writes_total{verb=\"create\",kind=\"Pod\",outcome=\"ok\"} 8
 wsc_operator_api_writes_total{verb=\"apply\",kind=\"Service\",outcome=\"ok\"} 2
+wsc_operator_hold{namespace=\"ns\",cluster=\"a\",reason=\"WindowIncomplete\"} 1
+wsc_operator_hold{namespace=\"ns\",cluster=\"b\",reason=\"WindowIncomplete\"} 0
+wsc_operator_hold{namespace=\"ns\",cluster=\"b\",reason=\"Panic\"} 1
 ";
 
     #[test]
@@ -101,6 +108,7 @@ wsc_operator_api_writes_total{verb=\"apply\",kind=\"Service\",outcome=\"ok\"} 2
         let (before, after) = (Scrape::parse(BEFORE).unwrap(), Scrape::parse(AFTER).unwrap());
         let between = after.since(&before);
         assert_eq!((between.reconciles, between.writes), (100.0, 3.0));
+        assert_eq!(between.holds, 2.0, "as they are now");
         assert_eq!(between.mean().unwrap().as_micros(), 1_500);
         assert_eq!(between.at_most(0.9), Some(0.001));
         assert_eq!(between.at_most(0.99), Some(0.002));

@@ -9,7 +9,7 @@ use wsc_bench::real;
 use wsc_bench::report::Row;
 use wsc_testing::cluster::audit::Mark;
 
-use super::{POLL, milliseconds, progress, quantile, until_quiet, until_reconciled};
+use super::{POLL, milliseconds, progress, quantile, until_free, until_quiet, until_reconciled};
 use crate::environment::TestEnv;
 use crate::fleet::{self, Progress};
 use crate::nodes::{Nodes, PER_ZONE};
@@ -106,6 +106,7 @@ async fn creation(env: &TestEnv) -> Result<Vec<Row>> {
 }
 
 async fn idle(env: &TestEnv) -> Result<Vec<Row>> {
+    until_free(env).await?;
     until_quiet(env).await?;
     progress("an idle minute");
     let (mark, cpu, before) = (
