@@ -18,4 +18,4 @@ pub use redis::{ExternalRedis, ManagedRedis, RedisSpec};
 pub use scaling::{BehaviorSpec, ScaleDownSpec, ScalingMode, ScalingSpec};
 pub use server::{EnvVar, EnvVarSource, ServerSpec};
 pub use spec::{WebSocketCluster, WebSocketClusterSpec};
-pub use status::{ConnectionsStatus, Decision, DrainStatus, WebSocketClusterStatus};
+pub use status::{ConnectionsStatus, Decision, DrainStatus, Pins, WebSocketClusterStatus};

@@ -9,8 +9,8 @@ use futures::FutureExt;
 use parking_lot::Mutex;
 use tokio::time::timeout;
 use tracing::Instrument;
-use wsc_core::revision;
 use wsc_core::status::Obstacle;
+use wsc_core::{pins, revision};
 
 use crate::apply::{self, Target};
 use crate::clock;
@@ -188,6 +188,7 @@ async fn reconcile(context: &Context, key: &ClusterKey, samples: &Samples, state
             return Pass::of(Outcome::Failed);
         }
     };
+    let cluster = pins::resolve(cluster, &observed, &context.images);
     let now = clock::now();
     let plan = wsc_core::decide(&cluster, &observed, &state.memory, now);
     let target = Target {

@@ -9,6 +9,7 @@ pub mod failures;
 pub mod live;
 pub mod memory;
 pub mod observed;
+pub mod pins;
 pub mod plan;
 pub mod resources;
 pub mod revision;

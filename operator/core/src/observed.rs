@@ -100,6 +100,8 @@ pub struct PodView {
     pub ip: Option<IpAddr>,
     /// Client port and path of its own spec, which may be of an older template.
     pub listener: Listener,
+    /// Image of its server.
+    pub image: Option<String>,
     pub node: Option<String>,
     /// False where the node's Ready condition is not True, or the pod is marked so by the node controller.
     pub node_ready: bool,

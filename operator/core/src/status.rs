@@ -159,6 +159,7 @@ pub(crate) fn write(
         update_revision: Some(revision.to_owned()),
         next_serial: draft.next_serial(),
         redis_secret_replacements: redis_secret_replacements(draft),
+        pins: Some(draft.cluster.pins.clone()),
         connections: connections(&observed.status.connections, pool, scale, &draining, moved_total),
         drains: drains(draft, &draining),
         last_decision: draft

@@ -82,6 +82,7 @@ pub(crate) fn pod(serial: i64) -> PodView {
         scheduled: true,
         waiting_reason: None,
         restarts: 0,
+        image: None,
         last_exit: None,
     }
 }

@@ -28,13 +28,6 @@ pub fn validate(resource: &WebSocketCluster, images: &Images) -> Result<ValidClu
     let metadata = &resource.metadata;
     let spec = &resource.spec;
     let name = checks::cluster_name(metadata.name.as_deref().unwrap_or_default())?;
-    let images = Images {
-        server: match &spec.server.image {
-            Some(image) => checks::image("server.image", image)?,
-            None => images.server.clone(),
-        },
-        ..images.clone()
-    };
     Ok(ValidCluster {
         name,
         namespace: checks::present("metadata.namespace", metadata.namespace.as_deref())?,
@@ -44,7 +37,8 @@ pub fn validate(resource: &WebSocketCluster, images: &Images) -> Result<ValidClu
             .annotations
             .as_ref()
             .and_then(|annotations| annotations.get(labels::RESTARTED_AT).cloned()),
-        images,
+        operator_namespace: images.operator_namespace.clone(),
+        pins: images.pins(),
         common: common(spec)?,
         scaling: scaling(mode(spec)?, &spec.scaling)?,
         server: server(&spec.server)?,
@@ -118,6 +112,10 @@ fn scaling(mode: Mode, spec: &ScalingSpec) -> Result<Scaling, Invalid> {
 }
 
 fn server(spec: &ServerSpec) -> Result<Server, Invalid> {
+    let image = spec.image.as_deref();
+    let image = image
+        .map(|image| checks::image("server.image", image))
+        .transpose()?;
     let port: u16 = checks::number("server.port", spec.port, 1024, 65_535)?;
     if port == ports::CONTROL.number {
         return Err(checks::invalid(
@@ -131,6 +129,7 @@ fn server(spec: &ServerSpec) -> Result<Server, Invalid> {
     }
     pods::settings("server", &spec.pod)?;
     Ok(Server {
+        image,
         port,
         path: checks::path(&spec.path)?,
         max_connections: i64::from(checks::range(

@@ -8,6 +8,7 @@ mod idle;
 mod invalid;
 mod namespaces;
 mod ownership;
+mod pins;
 mod redis;
 mod rejected;
 mod restarts;

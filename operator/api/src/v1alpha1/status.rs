@@ -48,6 +48,10 @@ pub struct WebSocketClusterStatus {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub redis_secret_replacements: i64,
 
+    /// Images and template version by which the pods are rendered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pins: Option<Pins>,
+
     /// Connections of the pool.
     #[serde(default)]
     pub connections: ConnectionsStatus,
@@ -73,6 +77,23 @@ pub struct WebSocketClusterStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
+}
+
+/// Images and template version by which the pods of a resource are rendered.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Pins {
+    /// Image of the server pods; `spec.server.image` takes precedence.
+    pub server: String,
+
+    /// Image of the proxy pods.
+    pub proxy: String,
+
+    /// Image of the managed Redis.
+    pub redis: String,
+
+    /// Version of the operator's pod templates.
+    pub template: i64,
 }
 
 /// Connections of the pool.

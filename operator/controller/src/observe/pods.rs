@@ -57,6 +57,7 @@ pub(crate) fn view(cluster: &str, pod: &Pod) -> Option<PodView> {
         terminating: meta.deletion_timestamp.is_some(),
         ip: ip(pod),
         listener: resources::listener(pod),
+        image: resources::image(pod).map(str::to_owned),
         node: node_name(pod).map(str::to_owned),
         node_ready: !is_node_lost(pod),
         zone: None,

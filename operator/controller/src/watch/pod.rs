@@ -12,6 +12,10 @@ use super::mirror::{self, Cached, ObjectId};
 use crate::identity::{ClusterKey, PodName, Uid};
 use crate::observe::pods;
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each with its own meaning"
+)]
 pub(crate) struct SeenPod {
     id: Option<ObjectId>,
     version: Option<String>,

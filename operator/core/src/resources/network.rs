@@ -105,7 +105,7 @@ fn operator(cluster: &ValidCluster) -> NetworkPolicyPeer {
         })
     };
     NetworkPolicyPeer {
-        namespace_selector: labels("kubernetes.io/metadata.name", &cluster.images.operator_namespace),
+        namespace_selector: labels("kubernetes.io/metadata.name", &cluster.operator_namespace),
         pod_selector: labels(labels::COMPONENT, "operator"),
         ..Default::default()
     }

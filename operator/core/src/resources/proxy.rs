@@ -197,7 +197,7 @@ fn init(cluster: &ValidCluster) -> Container {
         env: Some(agent_environment(cluster)),
         resources: Some(with_defaults(None, &AGENT_DEFAULTS)),
         volume_mounts: Some(folders()),
-        ..container("init", &cluster.images.proxy)
+        ..container("init", &cluster.pins.proxy)
     }
 }
 
@@ -224,7 +224,7 @@ fn haproxy(cluster: &ValidCluster) -> Container {
             ..Default::default()
         }),
         volume_mounts: Some(folders()),
-        ..container("haproxy", &cluster.images.proxy)
+        ..container("haproxy", &cluster.pins.proxy)
     }
 }
 
@@ -255,7 +255,7 @@ fn agent(cluster: &ValidCluster) -> Container {
             ..http_probe(paths::LIVEZ, ports::AGENT.name)
         }),
         volume_mounts: Some(mounts),
-        ..container("agent", &cluster.images.proxy)
+        ..container("agent", &cluster.pins.proxy)
     }
 }
 

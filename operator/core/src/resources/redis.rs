@@ -199,7 +199,7 @@ fn redis(cluster: &ValidCluster, settings: &PodSettings) -> Container {
                 ..Default::default()
             },
         ]),
-        ..container("redis", &cluster.images.redis)
+        ..container("redis", &cluster.pins.redis)
     }
 }
 

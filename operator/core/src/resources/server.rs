@@ -60,10 +60,14 @@ pub(crate) fn server_pod(cluster: &ValidCluster, serial: i64, path: &str) -> Pod
     pod
 }
 
+/// Image of a live server pod.
+pub fn image(pod: &Pod) -> Option<&str> {
+    container_of(pod)?.image.as_deref()
+}
+
 /// Client port and path of a live server pod.
 pub fn listener(pod: &Pod) -> Listener {
-    let mut containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-    let Some(server) = containers.find(|container| container.name == CONTAINER) else {
+    let Some(server) = container_of(pod) else {
         return Listener::default();
     };
     let mut ports = server.ports.iter().flatten();
@@ -76,7 +80,12 @@ pub fn listener(pod: &Pod) -> Listener {
     }
 }
 
-/// Hash of what a server pod is made of, out of the spec alone: what admission adds to a live pod never counts.
+fn container_of(pod: &Pod) -> Option<&Container> {
+    let mut containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    containers.find(|container| container.name == CONTAINER)
+}
+
+/// Hash of what a server pod is made of, out of spec and pins alone: what admission adds to a live pod never counts.
 pub fn template_hash(cluster: &ValidCluster) -> String {
     hash_of(&template(cluster))
 }
@@ -135,7 +144,7 @@ fn server(cluster: &ValidCluster, settings: &PodSettings) -> Container {
             termination_grace_period_seconds: Some(HUNG_GRACE_SECONDS),
             ..http_probe(paths::LIVEZ, ports::CONTROL.name)
         }),
-        ..container(CONTAINER, &cluster.images.server)
+        ..container(CONTAINER, cluster.server_image())
     }
 }
 

@@ -110,6 +110,7 @@ impl Api {
             created: at(clock),
             common: CommonMetadata::of(&pod.metadata),
             listener: resources::listener(pod),
+            image: resources::image(pod).map(str::to_owned),
             ..new_pod(&name, serial)
         };
         self.events.push(Event::Pod(Box::new(view.clone())));

@@ -6,12 +6,12 @@ use super::api::Refusal;
 use super::invariants;
 use super::operator::Operator;
 use super::server::Server;
-use super::settings::at;
+use super::settings::{at, images};
 use super::world::World;
 use crate::observed::{Observed, Sample, SharedPod};
 use crate::plan::{ControlCall, ControlVerb, Plan};
-use crate::status;
-use crate::{decide, outlook, resources};
+use crate::validate::ValidCluster;
+use crate::{decide, outlook, pins, resources, status};
 use wsc_api::v1alpha1::WebSocketClusterStatus;
 use wsc_contract::names;
 
@@ -82,9 +82,10 @@ pub(super) fn is_due(world: &mut World) -> bool {
         return true;
     };
     let observed = observe(world);
+    let cluster = pinned(world, &observed);
     let now = at(world.clock);
-    let revision = resources::template_hash(&world.cluster);
-    let seen = outlook(&world.cluster, &revision, &observed, &world.operator.memory, now);
+    let revision = resources::template_hash(&cluster);
+    let seen = outlook(&cluster, &revision, &observed, &world.operator.memory, now);
     let is_due = !seen.is_same(&before);
     if !is_due {
         world.operator.memory.still_recommended(now);
@@ -97,6 +98,10 @@ fn views(operator: &Operator) -> BTreeMap<String, SharedPod> {
     let pods = operator.pods.iter();
     pods.map(|(name, pod)| (name.clone(), pod.clone().into()))
         .collect()
+}
+
+fn pinned(world: &World, observed: &Observed) -> ValidCluster {
+    pins::resolve(world.cluster.clone(), observed, &images(world.release))
 }
 
 pub(super) fn observe(world: &mut World) -> Observed {
@@ -138,7 +143,8 @@ pub(super) fn observe(world: &mut World) -> Observed {
 /// One pass. Returns how many writes the API server has seen.
 pub(super) fn pass(world: &mut World) -> Result<u64, Dead> {
     let observed = observe(world);
-    let plan = decide(&world.cluster, &observed, &world.operator.memory, at(world.clock));
+    let cluster = pinned(world, &observed);
+    let plan = decide(&cluster, &observed, &world.operator.memory, at(world.clock));
     invariants::check(world, &observed, &plan);
     world.log.extend(
         plan.decisions
@@ -149,8 +155,8 @@ pub(super) fn pass(world: &mut World) -> Result<u64, Dead> {
     apply(world, &observed, &plan)?;
     let quiet = plan.is_quiet.then(|| {
         let memory = &world.operator.memory;
-        let revision = resources::template_hash(&world.cluster);
-        outlook(&world.cluster, &revision, &observed, memory, at(world.clock))
+        let revision = resources::template_hash(&cluster);
+        outlook(&cluster, &revision, &observed, memory, at(world.clock))
     });
     world.operator.quiet = quiet;
     Ok(world.writes - before)

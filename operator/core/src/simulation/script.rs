@@ -38,6 +38,8 @@ pub(super) enum Action {
     StartsFail(i64),
     OperatorEnds,
     OperatorEndsAtWrite(u64, bool),
+    /// The operator of this release, with other images.
+    Upgrade(u8),
 }
 
 /// What happens, and how long nothing else does.
@@ -98,6 +100,10 @@ impl World {
             Action::StartsFail(seconds) => self.fail(seconds, |faults| faults.starts_fail = true),
             Action::OperatorEnds => self.crash(),
             Action::OperatorEndsAtWrite(write, after) => self.operator.dies_in = Some((write, after)),
+            Action::Upgrade(release) => {
+                self.release = release;
+                self.crash();
+            }
         }
     }
 
@@ -223,6 +229,12 @@ fn faults() -> impl Strategy<Value = Action> {
 /// Only what people and clients do.
 pub(super) fn ordinary_scripts() -> impl Strategy<Value = Script> {
     lives(ordinary().boxed())
+}
+
+/// The operator is upgraded, too, and back.
+pub(super) fn scripts_with_upgrades() -> impl Strategy<Value = Script> {
+    let upgrade = (0..3_u8).prop_map(Action::Upgrade);
+    lives(prop_oneof![5 => ordinary(), 1 => upgrade].boxed())
 }
 
 /// Many ordinary things and some faults, close together and far apart.

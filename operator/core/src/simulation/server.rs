@@ -18,6 +18,7 @@ pub(super) struct Made {
     pub(super) has_redis: bool,
     /// Its template is the sick one.
     pub(super) is_sick: bool,
+    pub(super) image: String,
 }
 
 impl Made {
@@ -33,6 +34,7 @@ impl Made {
             capacity: value(env::MAX_CONNECTIONS).parse().unwrap(),
             has_redis: !value(env::REDIS_URL).contains(&format!("redis-{DEAD_REDIS}:")),
             is_sick: value("TEMPLATE") == SICK.to_string(),
+            image: resources::image(pod).unwrap().to_owned(),
         }
     }
 }

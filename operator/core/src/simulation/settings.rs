@@ -5,7 +5,7 @@ use wsc_api::v1alpha1::{OnDeadline, ScalingMode};
 
 use crate::observed::PodView;
 use crate::testing;
-use crate::validate::ValidCluster;
+use crate::validate::{Images, ValidCluster};
 
 pub(super) const TARGET_PERCENT: i64 = 75;
 pub(super) const MOVES_PER_SECOND: f64 = 1.0;
@@ -19,6 +19,18 @@ pub(super) fn at(clock: i64) -> Timestamp {
 pub(super) const SICK: u8 = 3;
 /// The Redis that is never there.
 pub(super) const DEAD_REDIS: u8 = 2;
+
+/// What this release of the operator is installed with.
+pub(super) fn images(release: u8) -> Images {
+    let of_release = |image: String| format!("{image}.{release}");
+    let images = testing::images();
+    Images {
+        server: of_release(images.server),
+        proxy: of_release(images.proxy),
+        redis: of_release(images.redis),
+        ..images
+    }
+}
 
 /// What the resource says.
 #[derive(Clone, Debug)]

@@ -1,9 +1,9 @@
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestCaseError};
 
-use super::script::{Action, Script, ordinary_scripts, scripts, specs};
+use super::script::{Action, Script, ordinary_scripts, scripts, scripts_with_upgrades, specs};
 use super::server::Server;
-use super::settings::Spec;
+use super::settings::{Spec, images};
 use super::world::World;
 use crate::observed::PodState;
 use wsc_api::v1alpha1::{OnDeadline, ScalingMode};
@@ -152,6 +152,17 @@ fn live(world: &mut World, script: &Script) -> Result<(), TestCaseError> {
     })
 }
 
+/// [`live`], where nothing fails.
+fn live_without_loss(world: &mut World, script: &Script) -> Result<(), TestCaseError> {
+    live(world, script)?;
+    prop_assert_eq!(world.ledger.cut, 0, "clients were cut\n{}", tell(world));
+    prop_assert_eq!(world.ledger.ready_lost, 0, "Ready turned\n{}", tell(world));
+    // I9. The first clients come before the first pod.
+    let unserved = world.crowd.unserved - world.ledger.unserved_at_first;
+    prop_assert_eq!(unserved, 0, "no server accepted a client\n{}", tell(world));
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(config())]
 
@@ -170,13 +181,26 @@ proptest! {
         spec in specs(),
         script in ordinary_scripts(),
     ) {
+        live_without_loss(&mut World::new(seed, spec), &script)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: config().cases.div_ceil(4), ..config() })]
+
+    #[test]
+    fn upgrades_of_operator_cut_no_client(
+        seed in any::<u64>(),
+        spec in specs(),
+        script in scripts_with_upgrades(),
+    ) {
         let mut world = World::new(seed, spec);
-        live(&mut world, &script)?;
-        prop_assert_eq!(world.ledger.cut, 0, "clients were cut\n{}", tell(&world));
-        prop_assert_eq!(world.ledger.ready_lost, 0, "Ready turned\n{}", tell(&world));
-        // I9. The first clients come before the first pod.
-        let unserved = world.crowd.unserved - world.ledger.unserved_at_first;
-        prop_assert_eq!(unserved, 0, "no server accepted a client\n{}", tell(&world));
+        live_without_loss(&mut world, &script)?;
+        let installed = images(world.release).pins();
+        prop_assert_eq!(world.api.resource.status.pins.as_ref(), Some(&installed));
+        let mut pods = world.api.pods.values().map(|pod| &world.api.made[&pod.uid]);
+        let other = pods.find(|made| made.image != installed.server);
+        prop_assert_eq!(other, None, "a pod of another release\n{}", tell(&world));
     }
 }
 

@@ -22,6 +22,8 @@ pub(super) struct World {
     pub(super) servers: BTreeMap<String, Server>,
     pub(super) crowd: Crowd,
     pub(super) operator: Operator,
+    /// Of the operator that is installed.
+    pub(super) release: u8,
     /// No operator runs before this.
     pub(super) operator_down_until: Option<i64>,
     pub(super) faults: Faults,
@@ -60,6 +62,7 @@ impl World {
             servers: BTreeMap::new(),
             crowd: Crowd::default(),
             operator: Operator::default(),
+            release: 0,
             operator_down_until: Some(0),
             faults: Faults::default(),
             sickness,

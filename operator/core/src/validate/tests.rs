@@ -28,7 +28,7 @@ fn the_six_lines_hold_with_the_documented_defaults() {
     assert_eq!(cluster.scaling.buffer, Amount::Count(1));
     assert_eq!(cluster.server.max_connections, 10_000);
     assert_eq!(cluster.disruption.moves_per_minute, Amount::Percent(20));
-    assert_eq!(cluster.images, images());
+    assert_eq!(cluster.pins, images().pins());
     assert!(matches!(cluster.redis, RedisTarget::Managed(_)));
 }
 
@@ -36,8 +36,8 @@ fn the_six_lines_hold_with_the_documented_defaults() {
 fn an_image_of_the_resource_replaces_the_installed_one() {
     let spec = "{scaling: {maxReplicas: 2}, server: {image: 'registry.example.org/chat:2'}}";
     let cluster = validate(&resource("chat", spec), &images()).unwrap();
-    assert_eq!(cluster.images.server, "registry.example.org/chat:2");
-    assert_eq!(cluster.images.proxy, "wsc-proxy:1");
+    assert_eq!(cluster.server_image(), "registry.example.org/chat:2");
+    assert_eq!(cluster.pins.proxy, "wsc-proxy:1");
 }
 
 #[test]

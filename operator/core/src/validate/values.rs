@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use wsc_api::v1alpha1::{EnvVar, OnDeadline, PodSettings, SecretKeyReference, ServiceSpec};
+use wsc_api::v1alpha1::{EnvVar, OnDeadline, Pins, PodSettings, SecretKeyReference, ServiceSpec};
 use wsc_contract::close::CloseCode;
 use wsc_contract::control::Notice;
 use wsc_contract::origin::OriginPattern;
@@ -10,14 +10,29 @@ use wsc_haproxy::{Sticky, Timeouts};
 
 use crate::common::CommonMetadata;
 
+/// Version of the pod templates: raised when one of them changes for another reason than the spec or an image.
+const TEMPLATE: i64 = 1;
+
 /// Images and surroundings that the operator was installed with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Images {
     pub server: String,
     pub proxy: String,
     pub redis: String,
-    /// The operator's own namespace: `NetworkPolicies` let its pods reach control ports.
+    /// The operator's own namespace.
     pub operator_namespace: String,
+}
+
+impl Images {
+    /// Pins of a resource that follows them.
+    pub(crate) fn pins(&self) -> Pins {
+        Pins {
+            server: self.server.clone(),
+            proxy: self.proxy.clone(),
+            redis: self.redis.clone(),
+            template: TEMPLATE,
+        }
+    }
 }
 
 /// A `WebSocketCluster` with names checked, numbers in range and strings parsed.
@@ -29,8 +44,10 @@ pub struct ValidCluster {
     pub generation: i64,
     /// The annotation that rolls the server pods.
     pub(crate) restarted_at: Option<String>,
-    /// With the resource's own server image in place of the installed one, if it has one.
-    pub(crate) images: Images,
+    /// The operator's own namespace: `NetworkPolicies` let its pods reach control ports.
+    pub(crate) operator_namespace: String,
+    /// The installed ones, until [`crate::pins::resolve`].
+    pub(crate) pins: Pins,
     /// Labels and annotations of all objects and pods.
     pub(crate) common: CommonMetadata,
     pub(crate) scaling: Scaling,
@@ -43,6 +60,13 @@ pub struct ValidCluster {
     pub(crate) redis_secret_replacements: i64,
     /// The newest spec, if it is invalid and this is an earlier one.
     pub(crate) rejected: Option<Rejected>,
+}
+
+impl ValidCluster {
+    /// Image of the server pods.
+    pub(crate) fn server_image(&self) -> &str {
+        self.server.image.as_deref().unwrap_or(&self.pins.server)
+    }
 }
 
 /// An invalid spec while an earlier one is in force.
@@ -85,6 +109,8 @@ pub(crate) enum Amount {
 /// The server pods.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Server {
+    /// Of the resource itself.
+    pub(crate) image: Option<String>,
     pub(crate) port: u16,
     pub(crate) path: String,
     pub(crate) max_connections: i64,

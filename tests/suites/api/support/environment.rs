@@ -71,6 +71,19 @@ impl TestEnv {
         Operator::start(&self.cluster, self.namespace(), self.namespace(), &kubeconfig).unwrap()
     }
 
+    /// One that is installed with images of this tag.
+    pub(crate) fn operator_with_images(&self, tag: &str) -> Operator {
+        let kubeconfig = self.identity.kubeconfig().unwrap();
+        Operator::with_images(
+            &self.cluster,
+            self.namespace(),
+            self.namespace(),
+            &kubeconfig,
+            tag,
+        )
+        .unwrap()
+    }
+
     /// Creates the resource.
     pub(crate) async fn create(&self, name: &str, spec: &Value) -> Result<Value> {
         self.ask(

@@ -37,6 +37,17 @@ impl Operator {
         namespace: &str,
         kubeconfig: &Path,
     ) -> Result<Self> {
+        Self::with_images(cluster, watched, namespace, kubeconfig, "")
+    }
+
+    /// One that is installed with images of this tag: `:2`, or nothing.
+    pub(crate) fn with_images(
+        cluster: &Cluster,
+        watched: &str,
+        namespace: &str,
+        kubeconfig: &Path,
+        tag: &str,
+    ) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let log = folder.path().join("log");
         let output = File::create(&log)?;
@@ -50,14 +61,9 @@ impl Operator {
                 "--admin-address",
                 &admin.to_string(),
             ])
-            .args([
-                "--server-image",
-                "wsc-server",
-                "--proxy-image",
-                "wsc-proxy",
-                "--redis-image",
-                "wsc-redis",
-            ])
+            .args(["--server-image", &format!("wsc-server{tag}")])
+            .args(["--proxy-image", &format!("wsc-proxy{tag}")])
+            .args(["--redis-image", &format!("wsc-redis{tag}")])
             .args(["--watch-namespaces", watched, "--pod-namespace", namespace])
             .env("KUBECONFIG", kubeconfig)
             .env("NO_COLOR", "1")

@@ -196,7 +196,7 @@ fn victims_are_the_emptiest_that_are_neither_young_nor_protected() {
 fn a_template_that_is_reverted_keeps_its_pods() {
     let mut scene = Scene::running(BOUNDS, &[10, 20]);
     let (before, mut changed) = (scene.cluster.clone(), scene.cluster.clone());
-    changed.images.server = "registry.example.org/wsc-server:2".to_owned();
+    changed.pins.server = "registry.example.org/wsc-server:2".to_owned();
     scene.cluster = changed;
     let plan = scene.tick(5);
     scene.adopt(&plan);

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use wsc_contract::{files, labels, names};
+use wsc_core::common::CommonMetadata;
 use wsc_core::live::LiveChild;
 use wsc_core::observed::{ChildKey, ChildView, PodPhase, PodState, PodView};
 use wsc_core::plan::{Child, PodDelete, PodMark};
@@ -108,6 +109,7 @@ impl Api {
             template_hash: template_hash.cloned().unwrap_or_default(),
             state: PodState::Starting,
             drain: None,
+            common: CommonMetadata::of(&pod.metadata),
             protected: false,
             phase: PodPhase::Pending,
             ready: false,
@@ -116,6 +118,7 @@ impl Api {
             terminating: false,
             ip: None,
             listener: resources::listener(pod),
+            image: resources::image(pod).map(str::to_owned),
             node: None,
             node_ready: true,
             zone: None,
