@@ -34,6 +34,7 @@ pub(crate) fn assess(draft: &mut Draft<'_>, pool: &Pool<'_>) -> Scale {
         serving: count(pool.count(Role::Serving)),
         in_grace: count(pool.of(Role::Serving).filter(|member| member.in_grace).count()),
         starting: count(pool.starting(draft.memory.starts.pods_fail())),
+        needed: 0,
         asked: 0,
         want: 0,
         stable: 0,
@@ -131,6 +132,7 @@ fn want(scale: &mut Scale, draft: &mut Draft<'_>, none_admits: bool) {
         Mode::Connections if scale.blind || scale.unknown => i64::from(before),
         Mode::Connections => {
             let needed = scale.capacity.pods_for(scale.load.up);
+            scale.needed = needed;
             let more = if none_admits { scale.serving + 1 } else { 0 };
             with_buffer(needed, scaling.buffer).max(i64::from(more))
         }
@@ -174,9 +176,9 @@ fn remember(memory: &mut Memory, want: i32, window: SignedDuration, now: Timesta
 /// Twice the pods are needed, or handshakes are rejected while the pool is full.
 fn panic(draft: &mut Draft<'_>, rejected: i64, scale: &Scale) -> bool {
     let full = rejected > 0 && scale.load.up * 100 >= scale.capacity.total() * FULL_PERCENT;
-    // A minimum that does not exist yet is no growth of connections.
-    let asked = scale.asked.min(i64::from(draft.cluster.scaling.max_replicas));
-    let doubled = scale.serving > 0 && asked >= 2 * i64::from(scale.serving);
+    // The minimum, the buffer and pods that accept none yet are no growth of connections.
+    let needed = scale.needed.min(i64::from(draft.cluster.scaling.max_replicas));
+    let doubled = scale.serving > 0 && needed >= 2 * i64::from(scale.serving);
     let now = draft.now;
     if scale.mode == Mode::Connections && !scale.blind && (full || doubled) {
         if draft.memory.panic_until.is_none_or(|until| until <= now) {

@@ -257,7 +257,7 @@ fn finish(mut draft: Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Plan {
         _ if missing => NEXT_BATCH,
         // Terminated pods are kept for a while.
         _ if is_empty || (draft.plan.is_quiet && pool.count(Role::Dead) > 0) => IDLE,
-        true => outlook::until_time_decides(&draft).map_or(QUIET, |left| left.min(QUIET)),
+        true => outlook::until_window_moves(&draft).map_or(QUIET, |left| left.min(QUIET)),
         false => TICK,
     };
     expectations::remember(&draft.plan, &mut draft.memory, draft.observed, draft.now);

@@ -141,7 +141,7 @@ impl Holds {
     /// The end of one depends on samples or objects.
     pub(crate) fn wait_for_more_than_time(&self) -> bool {
         let mut reasons = self.0.iter().map(|hold| hold.reason);
-        reasons.any(|reason| !matches!(reason, Reason::WindowIncomplete | Reason::Panic))
+        reasons.any(|reason| reason != Reason::WindowIncomplete)
     }
 
     /// The first hold that forbids this.

@@ -183,9 +183,9 @@ pub(crate) fn is_quiet(draft: &Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> boo
         && is_reported(draft)
 }
 
-/// The time until a recommendation leaves the stabilization window, the window is complete or a panic ends: the next plan of a quiet
-/// cluster is due then.
-pub(crate) fn until_time_decides(draft: &Draft<'_>) -> Option<Duration> {
+/// The time until a recommendation leaves the stabilization window, or the window is complete: the next plan of a quiet cluster is
+/// due then.
+pub(crate) fn until_window_moves(draft: &Draft<'_>) -> Option<Duration> {
     let (memory, now) = (&draft.memory, draft.now);
     let leaves = memory.wanted.first().filter(|_| memory.wanted.len() > 1);
     let window = signed(draft.cluster.scaling.stabilization_window);
@@ -193,7 +193,6 @@ pub(crate) fn until_time_decides(draft: &Draft<'_>) -> Option<Duration> {
     let ends = of_window.into_iter().flatten().map(|began| began + window);
     // A recommendation counts to the end of the window.
     let left = ends
-        .chain(memory.panic_until)
         .filter(|end| *end >= now)
         .map(|end| end.duration_since(now) + MOMENT);
     left.min().and_then(|left| Duration::try_from(left).ok())

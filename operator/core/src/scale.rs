@@ -54,6 +54,8 @@ pub(crate) struct Scale {
     /// Of these, pods that are not Ready at the moment.
     pub(crate) in_grace: i32,
     pub(crate) starting: i32,
+    /// Pods whose target is the connections there are now; 0 where they are not known or do not decide.
+    pub(crate) needed: i64,
     /// Asked for now, unclamped.
     pub(crate) asked: i64,
     /// Wanted now.

@@ -107,8 +107,8 @@ wsc_operator_hold{namespace=\"ns\",cluster=\"b\",reason=\"Panic\"} 1
     fn difference_has_only_what_happened_between() {
         let (before, after) = (Scrape::parse(BEFORE).unwrap(), Scrape::parse(AFTER).unwrap());
         let between = after.since(&before);
-        assert_eq!((between.reconciles, between.writes), (100.0, 3.0));
-        assert_eq!(between.holds, 2.0, "as they are now");
+        let counts = (between.reconciles, between.writes, between.holds);
+        assert_eq!(counts, (100.0, 3.0, 2.0), "holds are those in force now");
         assert_eq!(between.mean().unwrap().as_micros(), 1_500);
         assert_eq!(between.at_most(0.9), Some(0.001));
         assert_eq!(between.at_most(0.99), Some(0.002));

@@ -44,18 +44,18 @@ fn lost(spec: &str, pods: &[Pins]) -> Observed {
         if serial == 0 {
             for child in resources::children(&rendered, &BTreeSet::new()) {
                 let live = testing::live(&child);
-                observed.children.insert(child.key(), view(live));
+                observed.children.insert(child.key(), view(&live));
             }
         }
     }
     observed
 }
 
-fn view(object: Value) -> ChildView {
+fn view(object: &Value) -> ChildView {
     ChildView {
         uid: "uid".to_owned(),
         applied_hash: None,
-        object: Arc::new(LiveChild::new(&object)),
+        object: Arc::new(LiveChild::new(object)),
         terminating: false,
     }
 }
@@ -114,7 +114,7 @@ fn lost_status_of_rollout_pins_installed() {
     assert_eq!(pins.server, installed().server, "it had followed");
     let mut reverted = observed;
     let pod = reverted.pods.get_mut("chat-2").unwrap();
-    Arc::make_mut(pod).phase = PodPhase::Failed;
+    pod.phase = PodPhase::Failed;
     assert_eq!(recovered_of(SPEC, &reverted).server, former().server);
 }
 
@@ -122,7 +122,7 @@ fn lost_status_of_rollout_pins_installed() {
 fn replaced_pods_get_installed_images() {
     let mut edited = lost(SPEC, &[former()]);
     let pod = edited.pods.get_mut("chat-0").unwrap();
-    Arc::make_mut(pod).image = Some("registry.example.org/debug:1".to_owned());
+    pod.image = Some("registry.example.org/debug:1".to_owned());
     assert_eq!(recovered_of(SPEC, &edited).server, installed().server);
 
     let other = "scaling: {maxReplicas: 4}\nserver: {port: 8081}\nproxy: {podLabels: {a: b}}";
@@ -168,7 +168,7 @@ fn release_0_1_0_keeps_only_redis() {
         let child = Value::deserialize(document).unwrap();
         if child["kind"] == "Deployment" {
             let key = deployment(child["metadata"]["name"].as_str().unwrap());
-            observed.children.insert(key, view(child));
+            observed.children.insert(key, view(&child));
         }
     }
     assert_eq!(observed.children.len(), 2);

@@ -186,7 +186,9 @@ async fn policy_for_a_label_is_met_by_spec() {
             let metadata = &pod["metadata"];
             metadata["labels"]["team"] == "games" && metadata["annotations"]["example.org/contact"].is_null()
         };
-        Ok(pods.all(is_updated).then_some(children))
+        let all = pods.all(is_updated);
+        drop(pods);
+        Ok(all.then_some(children))
     });
     let after = after.await.unwrap();
     let uids = |children| pods(children).map(|pod| pod["metadata"]["uid"].clone());

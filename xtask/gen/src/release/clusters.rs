@@ -69,7 +69,7 @@ pub(crate) fn render(resource: &WebSocketCluster, version: &str) -> Result<Rende
     let new = first_pod(&first)?;
     for serial in 0..wanted {
         let pod = view(&cluster, &new, serial, PodState::Active, now);
-        observed.pods.insert(pod.name.clone(), pod);
+        observed.pods.insert(pod.name.clone(), pod.into());
     }
     observed.status.next_serial = wanted;
     let next = Observed {
@@ -80,7 +80,7 @@ pub(crate) fn render(resource: &WebSocketCluster, version: &str) -> Result<Rende
     let leaving = view(&cluster, &draining, wanted, PodState::Shedding, now);
     mark(&mut draining, &leaving);
     draining.spec = None;
-    observed.pods.insert(leaving.name.clone(), leaving);
+    observed.pods.insert(leaving.name.clone(), leaving.into());
     observed.status = WebSocketClusterStatus {
         next_serial: wanted + 1,
         ..first.status
@@ -141,6 +141,7 @@ fn view(cluster: &ValidCluster, pod: &Pod, serial: i64, state: PodState, now: Ti
         terminating: false,
         ip: Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, host))),
         listener: resources::listener(pod),
+        image: resources::image(pod).map(str::to_owned),
         node: None,
         node_ready: true,
         zone: None,

@@ -117,7 +117,7 @@ fn live(scene: &mut Scene, seconds: i64) {
                 let ready = PodView {
                     ready: true,
                     ready_since: Some(now),
-                    ..pod.clone()
+                    ..(**pod).clone()
                 };
                 scene.add(ready, 0);
             }

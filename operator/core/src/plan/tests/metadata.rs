@@ -8,7 +8,7 @@ use wsc_contract::labels;
 use super::scene::{BOUNDS, Scene};
 use super::tell::{changes_no_pod, condition, marked};
 use crate::common::{self, CommonMetadata};
-use crate::failures::Problem;
+use crate::failures::{Cause, Problem};
 use crate::observed::PodState;
 use crate::plan::{Plan, PodMetadata};
 use crate::{resources, status, testing};
@@ -181,7 +181,7 @@ fn rejected_update_is_named_and_delays_no_state() {
     for update in &plan.update_pods {
         let problem = Problem {
             message: "labels are frozen".to_owned(),
-            rejected: true,
+            cause: Cause::Object,
         };
         let hash = Some(update.hash.clone());
         scene.memory.write_failed(&update.uid);
@@ -225,7 +225,7 @@ fn failure_is_forgotten_with_its_cause() {
     let now = scene.now;
     let problem = Problem {
         message: "labels are frozen".to_owned(),
-        rejected: true,
+        cause: Cause::Object,
     };
     scene
         .memory

@@ -148,20 +148,6 @@ fn samples_in_the_window_are_no_reason() {
 }
 
 #[test]
-fn samples_in_a_panic_are_no_reason() {
-    let (mut scene, _) = quiet(&[40, 50, 40]);
-    scene.memory.panic_until = Some(scene.now + k8s_openapi::jiff::SignedDuration::from_secs(60));
-    let start = scene.tick(0);
-    let (times, last) = plans(&mut scene, start, 300);
-    assert!(last.is_quiet, "{last:#?}");
-    let during: Vec<_> = times.iter().filter(|at| (10..60).contains(*at)).collect();
-    assert!(
-        during.is_empty() && times.contains(&61),
-        "its end alone is noticed: {times:?}"
-    );
-}
-
-#[test]
 fn scale_down_begins_when_the_window_ends() {
     let (mut scene, _) = quiet(&[40, 50, 40]);
     for serial in 0..3 {

@@ -128,6 +128,29 @@ fn one_silent_pod_counts_as_full_on_the_way_down_and_two_hold_the_pool() {
 }
 
 #[test]
+fn first_pod_of_a_small_pool_is_no_panic() {
+    for admits in [false, true] {
+        let mut scene = Scene::running("scaling: {minReplicas: 2, maxReplicas: 20}", &[5]);
+        scene.said(0).admits = admits;
+        for _ in 0..3 {
+            let plan = scene.tick(5);
+            let is_in_force = |name: &str| plan.holds.iter().any(|(reason, is)| *reason == name && *is);
+            assert!(!is_in_force("Panic"), "one pod with 5 connections, {admits}");
+            scene.adopt(&plan);
+        }
+    }
+    let mut scene = Scene::running(BOUNDS, &[75, 75]);
+    scene.said(0).connections = 200;
+    scene.said(1).connections = 101;
+    let plan = scene.tick(5);
+    let mut holds = plan.holds.iter();
+    assert!(
+        holds.any(|(reason, is)| *reason == "Panic" && *is),
+        "twice the pods"
+    );
+}
+
+#[test]
 fn a_silent_watch_stops_everything_but_the_status() {
     let mut scene = Scene::running(BOUNDS, &[10, 10, 10, 10, 10]);
     for serial in 0..5 {
