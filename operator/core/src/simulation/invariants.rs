@@ -7,7 +7,7 @@ use wsc_api::v1alpha1::{OnDeadline, ScalingMode};
 use super::server::Server;
 use super::settings::{MOST_DRAINS, TARGET_PERCENT, at};
 use super::world::World;
-use crate::observed::{Observed, PodPhase, PodState, PodView, SharedPod};
+use crate::observed::{Observed, PodPhase, PodState, PodView, Sample, SharedPod};
 use crate::plan::{ControlVerb, Plan};
 
 /// After so long without a word from a pod, the deadline deletes it all the same.
@@ -192,7 +192,13 @@ fn leaves_enough(world: &World, observed: &Observed, plan: &Plan) {
     let stay = i64::try_from(staying.len()).unwrap();
     let server = |pod: &&PodView| world.servers.get(&pod.uid);
     let capacity: i64 = staying.iter().filter_map(server).map(Server::capacity).sum();
-    let sampled: i64 = observed.samples.values().map(|sample| sample.connections).sum();
+    // A server that is down has no clients: they are counted where they reconnect.
+    let lives = |sample: &&Sample| {
+        let server = world.servers.get(&sample.pod_uid);
+        server.is_some_and(|server| server.serves(world.clock))
+    };
+    let sampled = observed.samples.values().filter(lives);
+    let sampled: i64 = sampled.map(|sample| sample.connections).sum();
     let demand = sampled.min(world.crowd.connected());
     // Above the maximum the person who set it has decided.
     let above = stay >= i64::from(world.spec.max_replicas);

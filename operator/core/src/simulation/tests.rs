@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestCaseError};
 
 use super::script::{Action, Script, ordinary_scripts, scripts, scripts_with_upgrades, specs};
-use super::server::Server;
+use super::server::{Server, Trait};
 use super::settings::{Spec, images};
 use super::world::World;
 use crate::observed::PodState;
@@ -272,4 +272,30 @@ fn rollout_moves_each_client_at_most_once() {
         moves * 2 > clients,
         "{moves} moves of {clients} clients are no rollout"
     );
+}
+
+/// I3, with a sample of a pod from before its crash.
+#[test]
+fn clients_of_crashed_pod_count_once() {
+    let spec = Spec {
+        moves_per_second: 1,
+        ..Spec::new(ScalingMode::Replicas, OnDeadline::Close, 2, 4)
+    };
+    let script = vec![
+        (Action::Arrive(44), 40),
+        (Action::Sicken(0, Trait::NoRedis), 14),
+        (Action::LoseKubelet(1, 230), 12),
+        (Action::Arrive(23), 31),
+        (Action::Leave(34), 82),
+        (Action::Template(3), 45),
+        (Action::Origin("https://example.org"), 40),
+        (Action::DeletePod(0), 20),
+        (Action::Sicken(3, Trait::NeverSampled), 30),
+        (Action::MaxReplicas(3), 22),
+        (Action::Arrive(28), 9),
+        (Action::MaxConnections(20), 16),
+        (Action::Template(0), 6),
+    ];
+    let mut world = World::new(15_728_529_171_642_498_432, spec);
+    live(&mut world, &script).unwrap_or_else(|failure| panic!("{failure}"));
 }

@@ -129,13 +129,13 @@ fn one_silent_pod_counts_as_full_on_the_way_down_and_two_hold_the_pool() {
 
 #[test]
 fn first_pod_of_a_small_pool_is_no_panic() {
-    for admits in [false, true] {
-        let mut scene = Scene::running("scaling: {minReplicas: 2, maxReplicas: 20}", &[5]);
+    for (admits, connections) in [(false, 0), (true, 5)] {
+        let mut scene = Scene::running(BOUNDS, &[connections]);
         scene.said(0).admits = admits;
         for _ in 0..3 {
             let plan = scene.tick(5);
             let is_in_force = |name: &str| plan.holds.iter().any(|(reason, is)| *reason == name && *is);
-            assert!(!is_in_force("Panic"), "one pod with 5 connections, {admits}");
+            assert!(!is_in_force("Panic"), "one pod with {connections} connections");
             scene.adopt(&plan);
         }
     }
