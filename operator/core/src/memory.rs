@@ -83,6 +83,8 @@ pub(crate) struct PodMemory {
     pub(crate) failure_counted: bool,
     /// The last write on it, which the watch may not show yet.
     pub(crate) written: Option<Written>,
+    /// Resource version on which a drain was decided, by a write that failed or whose result is unknown.
+    pub(crate) unconfirmed_drain: Option<String>,
     /// Handshakes that its process rejected because it was full.
     pub(crate) rejected: Option<Counter>,
     /// When it last rejected clients, or accepted none below its limit, though it was in rotation, and how many it had.
@@ -111,8 +113,17 @@ pub(crate) enum Change {
 impl Memory {
     /// The last plan's write on this pod failed, or its result is unknown: it is to be planned again.
     pub fn write_failed(&mut self, pod_uid: &str) {
-        if let Some(pod) = self.pods.get_mut(pod_uid) {
-            pod.written = None;
+        let Some(pod) = self.pods.get_mut(pod_uid) else {
+            return;
+        };
+        if let Some(Written {
+            change: Change::Marked(state, _),
+            resource_version,
+            ..
+        }) = pod.written.take()
+            && state.is_draining()
+        {
+            pod.unconfirmed_drain = Some(resource_version);
         }
     }
 

@@ -52,6 +52,10 @@ pub(crate) enum Freshness {
 }
 
 /// One server pod.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each seen on its own"
+)]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Member<'a> {
     /// Its place in the pool.
@@ -74,6 +78,8 @@ pub(crate) struct Member<'a> {
     pub(crate) current: bool,
     /// It counts as serving although it is not Ready, since it has not been so for long: no drain may rely on it.
     pub(crate) in_grace: bool,
+    /// The API server may have marked it as draining: the watch does not show whether it has.
+    pub(crate) may_drain: bool,
     /// What it waits for, while it starts.
     pub(crate) wait: Option<Wait>,
     /// It has failed to start: its deadline is over.
@@ -212,6 +218,7 @@ fn member<'a>(
         ready_since,
         current: view.template_hash == revision,
         in_grace: role == Role::Serving && !view.ready && (view.node_ready || !reach::is_up(view, observed)),
+        may_drain: times.and_then(|pod| pod.unconfirmed_drain.as_ref()) == Some(&view.resource_version),
         wait: (role == Role::Starting).then(|| wait(view, sample)).flatten(),
         late: false,
     }

@@ -103,6 +103,8 @@ impl<'a> Order<'a> {
         };
         let view = member.view;
         (
+            // Another pod instead could be one drain too many.
+            !member.may_drain,
             member.current,
             member.connections() / self.step,
             Reverse(crowd(&self.zones, &view.zone)),

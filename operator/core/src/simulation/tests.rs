@@ -299,3 +299,31 @@ fn clients_of_crashed_pod_count_once() {
     let mut world = World::new(15_728_529_171_642_498_432, spec);
     live(&mut world, &script).unwrap_or_else(|failure| panic!("{failure}"));
 }
+
+/// `maxConcurrentDrains`, where the answer to a mark is lost and the watch is late.
+#[test]
+fn unconfirmed_drain_is_not_replaced_by_another() {
+    let spec = Spec {
+        moves_per_second: 1,
+        ..Spec::new(ScalingMode::Connections, OnDeadline::Close, 2, 4)
+    };
+    let script = vec![
+        (Action::Arrive(46), 40),
+        (Action::SkewClock(0, 0), 47),
+        (Action::Arrive(28), 88),
+        (Action::SamplesLost(10, 5), 48),
+        (Action::StickAgent(1, 139), 70),
+        (Action::Template(1), 10),
+        (Action::Wait, 54),
+        (Action::Wait, 12),
+        (Action::Upgrade(1), 33),
+        (Action::Leave(18), 79),
+        (Action::Leave(26), 6),
+        (Action::Template(1), 3),
+        (Action::Leave(30), 44),
+        (Action::WritesLost(12, 14), 12),
+        (Action::Template(3), 1),
+    ];
+    let mut world = World::new(12_914_362_692_477_681_705, spec);
+    live(&mut world, &script).unwrap_or_else(|failure| panic!("{failure}"));
+}
