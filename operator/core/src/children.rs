@@ -107,7 +107,11 @@ fn is_due(draft: &mut Draft<'_>, child: &Child) -> bool {
     if live.terminating {
         return false;
     }
-    live.applied_hash.as_ref() != wanted_hash || draft.memory.drift.has_drifted(child, &live.object)
+    let memory = &mut draft.memory;
+    live.applied_hash.as_ref() != wanted_hash
+        || memory
+            .drift
+            .has_drifted(key, wanted_hash, || child.to_json(), &live.object)
 }
 
 /// Creates the Secret before the Deployment that uses it, and checks it when the state of pods suggests that it is missing: the

@@ -15,8 +15,8 @@ use crate::pool::{Member, Pool, Role};
 use crate::scale::Scale;
 use crate::validate::ValidCluster;
 use crate::{
-    assess, backends, children, common, conditions, control, expectations, outdated, outlook, resources,
-    rollout, startup, status, victim,
+    assess, backends, children, conditions, control, expectations, outdated, outlook, pod_metadata,
+    resources, rollout, startup, status, victim,
 };
 
 /// While there are pods.
@@ -50,7 +50,7 @@ pub fn decide(cluster: &ValidCluster, observed: &Observed, memory: &Memory, now:
     if observed.watches_fresh {
         set_goals(&mut draft, &pool, &scale);
         control::apply(&mut draft, &pool, scale.load.up);
-        common::plan(&mut draft, &pool);
+        pod_metadata::plan(&mut draft, &pool);
     } else {
         control::unchanged(&mut draft, &pool);
     }

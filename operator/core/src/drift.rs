@@ -8,7 +8,6 @@ use serde_json::{Map, Value};
 
 use crate::live::LiveChild;
 use crate::observed::ChildKey;
-use crate::plan::Child;
 use crate::quantity;
 
 /// Maps of which the operator owns every key: another one changes what is selected or published.
@@ -115,15 +114,21 @@ impl Drift {
         self.accepted.remove(key);
     }
 
-    /// The live object differs from what is wanted, and not only in what was accepted.
-    pub(crate) fn has_drifted(&mut self, wanted: &Child, live: &LiveChild) -> bool {
-        let key = wanted.key();
-        let pair = pair_hash(wanted, live);
+    /// The live object differs from what is wanted, and not only in what was accepted. `wanted` is made for a comparison only;
+    /// `wanted_hash` is another one whenever it would be.
+    pub(crate) fn has_drifted(
+        &mut self,
+        key: ChildKey,
+        wanted_hash: Option<&String>,
+        wanted: impl FnOnce() -> Value,
+        live: &LiveChild,
+    ) -> bool {
+        let pair = pair_hash(wanted_hash, live);
         if self.contained.get(&key) == Some(&pair) {
             return false;
         }
         let object = live.object();
-        if contains(&wanted.to_json(), &object) {
+        if contains(&wanted(), &object) {
             self.contained.insert(key, pair);
             return false;
         }
@@ -131,11 +136,11 @@ impl Drift {
     }
 }
 
-/// Another number for another live object, and for another wanted one, whose own hash is in its annotations.
-fn pair_hash(wanted: &Child, live: &LiveChild) -> u64 {
+/// Another number for another live object, and for another wanted one.
+fn pair_hash(wanted_hash: Option<&String>, live: &LiveChild) -> u64 {
     let mut hasher = DefaultHasher::new();
     live.digest.hash(&mut hasher);
-    wanted.metadata().annotations.hash(&mut hasher);
+    wanted_hash.hash(&mut hasher);
     hasher.finish()
 }
 

@@ -37,6 +37,7 @@ mod numbers;
 mod outdated;
 mod outlook;
 mod pace;
+mod pod_metadata;
 mod pool;
 mod quantity;
 mod rates;

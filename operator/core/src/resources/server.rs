@@ -11,7 +11,6 @@ use wsc_contract::{names, paths, ports};
 use super::metadata::{hash_of, object_meta};
 use super::pod::{container, from_field, from_secret, http_probe, pod_meta, pod_spec, sysctls, value};
 use super::redis;
-use crate::common;
 use crate::observed::Listener;
 use crate::quantity::{Defaults, mebibytes, with_defaults};
 use crate::validate::{RedisTarget, ValidCluster};
@@ -30,6 +29,15 @@ const BASE_LIMIT_MEBIBYTES: u64 = 128;
 /// What a connection needs: mostly idle ones at the request, ones with full kernel buffers and messages on the way at the limit.
 const REQUEST_BYTES_PER_CONNECTION: u64 = 8 << 10;
 const LIMIT_BYTES_PER_CONNECTION: u64 = 64 << 10;
+
+/// Labels and annotations of the spec, with the annotation that lists their keys.
+fn add_common(cluster: &ValidCluster, meta: &mut ObjectMeta) {
+    let mut common = cluster.common.of_new_pod(&cluster.server.pod);
+    let keys = common.keys();
+    let keys = keys.map(|keys| (labels::COMMON_METADATA.to_owned(), keys));
+    common.annotations.extend(keys);
+    common.add_to(meta);
+}
 
 /// The server pod with this serial, as it is created. `path` is that of the pods that are there.
 pub(crate) fn server_pod(cluster: &ValidCluster, serial: i64, path: &str) -> Pod {
@@ -52,7 +60,7 @@ pub(crate) fn server_pod(cluster: &ValidCluster, serial: i64, path: &str) -> Pod
     pod.metadata.name = owned.name;
     pod.metadata.namespace = owned.namespace;
     pod.metadata.owner_references = owned.owner_references;
-    common::add_to_server(cluster, &mut pod.metadata);
+    add_common(cluster, &mut pod.metadata);
     let labels = pod.metadata.labels.get_or_insert_default();
     labels.insert(labels::TEMPLATE_HASH.to_owned(), hash);
     labels.insert(labels::SERIAL.to_owned(), serial.to_string());

@@ -25,8 +25,8 @@ fn templates_change_with_their_version_only() {
     chat-proxy cfe65c1a8c
     server 0446407cfb
     version 1
-    chat-redis c7c63f4250
-    chat-proxy 4288dcbb11
+    chat-redis 21117d473f
+    chat-proxy a50863cb32
     server ca34971b72
     ");
 }
