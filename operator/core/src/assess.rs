@@ -99,8 +99,9 @@ fn load(pool: &Pool<'_>, capacity_per_pod: i64) -> Load {
         let fresh = member.freshness == Freshness::Fresh;
         let (up, down) = match member.role {
             Role::Dead | Role::Starting => (0, 0),
-            // Its clients reconnect elsewhere; it accepts no new ones.
-            Role::Terminating => (known, known),
+            // Its clients reconnect elsewhere; it accepts no new ones. Without a sample HAProxy knows how many are to come.
+            Role::Terminating if fresh => (known, known),
+            Role::Terminating => (known, known.max(member.sessions.unwrap_or(0))),
             Role::Serving | Role::Draining | Role::Broken => {
                 load.unknown += usize::from(!fresh);
                 let full = member.capacity.unwrap_or(capacity_per_pod);
