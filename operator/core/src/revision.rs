@@ -42,7 +42,7 @@ pub fn in_force(
     records.sort_by_key(|record| Reverse(record.revision));
     let valid = records.into_iter().find_map(|record| {
         let data = Data::deserialize(&record.data.as_ref()?.0).ok()?;
-        // An autoscaler goes on through the scale subresource.
+        // An autoscaler writes it through the scale subresource, also while another field is invalid.
         let replicas = resource.spec.replicas.or(data.spec.replicas);
         let with = |replicas| {
             let spec = WebSocketClusterSpec {
