@@ -10,13 +10,16 @@ pub fn server_pod(cluster: &str, serial: i64) -> String {
     format!("{cluster}-{serial}")
 }
 
-/// The serial of a server pod's name; `None` for a pod of another cluster.
+/// The largest serial that is read: those above it are never used up.
+pub const LAST_SERIAL: i64 = i64::MAX / 2;
+
+/// The serial of a server pod's name; `None` for a pod of another cluster, and for a number that leaves no room for later pods.
 pub fn serial_of(cluster: &str, pod: &str) -> Option<i64> {
     let digits = pod.strip_prefix(cluster)?.strip_prefix('-')?;
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    digits.parse().ok()
+    digits.parse().ok().filter(|serial| *serial <= LAST_SERIAL)
 }
 
 /// The Service that clients connect to.
@@ -56,7 +59,14 @@ mod tests {
             None,
             "a pod of the cluster chat-1"
         );
-        for other in ["chat-", "chat-+1", "other-1", "chat", "chat-99999999999999999999"] {
+        for other in [
+            "chat-",
+            "chat-+1",
+            "other-1",
+            "chat",
+            "chat-9223372036854775807",
+            "chat-99999999999999999999",
+        ] {
             assert_eq!(serial_of("chat", other), None, "{other}");
         }
     }

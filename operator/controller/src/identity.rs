@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Deref;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ObjectMeta;
 use wsc_contract::labels;
 
@@ -32,9 +33,7 @@ impl Uid {
 
     /// The uid of the object that controls this one.
     pub(crate) fn of_controller(meta: &ObjectMeta) -> Option<Self> {
-        let owners = meta.owner_references.as_deref()?;
-        let controller = owners.iter().find(|owner| owner.controller == Some(true))?;
-        not_empty(Some(&controller.uid)).map(Self)
+        not_empty(Some(&controller(meta)?.uid)).map(Self)
     }
 
     pub(crate) fn into_string(self) -> String {
@@ -42,13 +41,19 @@ impl Uid {
     }
 }
 
+/// The object that controls this one.
+pub(crate) fn controller(meta: &ObjectMeta) -> Option<&OwnerReference> {
+    let owners = meta.owner_references.as_deref()?;
+    owners.iter().find(|owner| owner.controller == Some(true))
+}
+
 /// The object has the annotation for adoption and no controller.
 pub(crate) fn is_adoptable(meta: &ObjectMeta) -> bool {
     let annotations = meta.annotations.as_ref();
     let adopt = annotations.and_then(|annotations| annotations.get(labels::ADOPT));
-    let mut owners = meta.owner_references.iter().flatten();
-    let is_controlled = owners.any(|owner| owner.controller == Some(true));
-    adopt.is_some_and(|adopt| adopt == "true") && !is_controlled && meta.deletion_timestamp.is_none()
+    adopt.is_some_and(|adopt| adopt == "true")
+        && controller(meta).is_none()
+        && meta.deletion_timestamp.is_none()
 }
 
 impl Namespace {

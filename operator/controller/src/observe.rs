@@ -96,9 +96,10 @@ pub(crate) async fn observe(
     observed.redis_ready = ready_replicas(scope, key, &names::redis(&cluster.name));
     observed.load_balancer = load_balancer(scope, key, &cluster.name);
     // Serials are never used again, not even those of a resource of the same name before this one.
-    let seen = live
-        .keys()
-        .filter_map(|name| names::serial_of(&cluster.name, name));
+    let servers = live
+        .iter()
+        .filter(|(_, pod)| pod.component == Some(Component::Server));
+    let seen = servers.filter_map(|(name, _)| names::serial_of(&cluster.name, name));
     let next_serial = observed.status.next_serial;
     observed.status.next_serial = state.serials.observe(next_serial, &seen.collect(), clock::now());
     query_serials(context, key, state).await?;

@@ -55,6 +55,9 @@ pub fn decide(cluster: &ValidCluster, observed: &Observed, memory: &Memory, now:
         control::unchanged(&mut draft, &pool);
     }
     let config = backends::config(cluster, &pool, &draft);
+    draft
+        .memory
+        .follow_agents(observed, &config.backend_set.hash, now);
     if observed.watches_fresh {
         children::plan(&mut draft, &pool, &config);
         forget_failures(&mut draft, &pool);

@@ -97,7 +97,7 @@ impl<'a> Draft<'a> {
                 }
                 Intent::Create { pods, mut report } => {
                     let names = self.create(pods);
-                    report.what = report.what.replace(NAMES, &names.join(", "));
+                    report.what = report.what.replace(NAMES, &listed(&names));
                     self.report(scale, &report);
                 }
             }
@@ -142,5 +142,29 @@ impl<'a> Draft<'a> {
             action: action.to_owned(),
             note,
         });
+    }
+}
+
+/// Names of a batch, of which there may be hundreds.
+fn listed(names: &[String]) -> String {
+    const SHOWN: usize = 10;
+    let (shown, rest) = names.split_at(names.len().min(SHOWN));
+    let shown = shown.join(", ");
+    if rest.is_empty() {
+        return shown;
+    }
+    format!("{shown} and {} more", rest.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_list_of_names_is_cut() {
+        let names = |count: usize| (0..count).map(|i| format!("chat-{i}")).collect::<Vec<_>>();
+        assert_eq!(listed(&names(2)), "chat-0, chat-1");
+        assert!(listed(&names(10)).ends_with("chat-9"));
+        assert!(listed(&names(300)).ends_with("chat-9 and 290 more"));
     }
 }

@@ -225,9 +225,15 @@ impl Memory {
             let there: BTreeSet<&str> = observed.pods.values().map(|pod| pod.uid.as_str()).collect();
             self.pods.retain(|uid, _| there.contains(uid.as_str()));
         }
+        self.starts.update(revision);
+    }
+
+    /// Follows which agents have applied the published list of servers. What an agent reports as `synced` is what it has received:
+    /// an agent that receives nothing any more is behind too.
+    pub(crate) fn follow_agents(&mut self, observed: &Observed, published: &str, now: Timestamp) {
         let unsynced = observed.proxies.iter().filter(|proxy| {
             let agent = proxy.agent.as_ref();
-            !proxy.terminating && agent.is_some_and(|agent| !agent.synced)
+            !proxy.terminating && agent.is_some_and(|agent| !agent.synced || agent.applied_hash != published)
         });
         self.unsynced = unsynced
             .map(|proxy| {
@@ -235,7 +241,6 @@ impl Memory {
                 (proxy.name.clone(), since.copied().unwrap_or(now))
             })
             .collect();
-        self.starts.update(revision);
     }
 
     /// What is remembered of this pod.

@@ -83,6 +83,11 @@ pub(crate) fn is_same(one: &str, other: &str) -> bool {
     picos(one).is_some_and(|amount| Some(amount) == picos(other))
 }
 
+/// It has no fraction.
+pub(crate) fn is_whole(amount: &Quantity) -> bool {
+    thousandths(&amount.0).is_some_and(|amount| amount % 1000 == 0)
+}
+
 fn larger(default: Quantity, given: Option<&Quantity>) -> Quantity {
     match given {
         Some(given) if thousandths(&given.0) > thousandths(&default.0) => given.clone(),

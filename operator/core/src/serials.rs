@@ -13,9 +13,9 @@ use crate::observed::Observed;
 
 /// A created pod shows in the watch within milliseconds; when it does not, the API server is queried this often.
 const QUERY_EVERY: SignedDuration = SignedDuration::from_secs(5);
-/// After a start this many serials below the next one are queried: an earlier process reserved at most as many at once as the
-/// largest pool has pods, and the creates that it had under way are anywhere among them.
-const QUERIED_AFTER_START: i64 = 2_000;
+/// At most this many serials below the next one are queried: another process reserved at most as many at once as the largest pool
+/// has pods, and the creates that it had under way are anywhere among them.
+const QUERIED: i64 = 2_000;
 
 /// Reserved serials of one cluster whose pods are not seen yet.
 #[derive(Clone, Debug, Default)]
@@ -30,10 +30,13 @@ impl Serials {
     /// Takes in which pods exist, and returns the next serial. The first call after a start adds what an earlier process may
     /// have left, later ones add what another operator has reserved since.
     pub fn observe(&mut self, status_next: i64, seen: &BTreeSet<i64>, now: Timestamp) -> i64 {
-        let next_serial = status_next.max(seen.last().map_or(0, |serial| serial + 1));
+        let next_serial = status_next
+            .min(names::LAST_SERIAL)
+            .max(seen.last().map_or(0, |serial| serial + 1));
+        let lowest = (next_serial - QUERIED).max(0);
         let (first, queried_at) = match self.next {
-            None => ((next_serial - QUERIED_AFTER_START).max(0), None),
-            Some(next) => (next, Some(now)),
+            None => (lowest, None),
+            Some(next) => (next.max(lowest), Some(now)),
         };
         for serial in first..next_serial {
             self.pending.entry(serial).or_insert(queried_at);
@@ -183,6 +186,17 @@ mod tests {
         );
         assert!(serials.due(start()).is_empty());
         assert_eq!(serials.due(start() + QUERY_EVERY), [0, 2]);
+    }
+
+    /// `status.nextSerial` that was edited, or a pod with a high serial.
+    #[test]
+    fn a_jump_reserves_no_more_than_the_largest_pool() {
+        let mut serials = Serials::default();
+        serials.observe(4, &seen([]), start());
+        serials.release(0);
+        assert_eq!(serials.observe(4, &seen([1_000_000_000]), start()), 1_000_000_001);
+        assert!(serials.pending().len() <= 2_003, "{}", serials.pending().len());
+        assert!(serials.observe(i64::MAX, &seen([]), start()) <= names::LAST_SERIAL);
     }
 
     #[test]

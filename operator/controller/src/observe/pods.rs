@@ -6,22 +6,36 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::{ContainerStatus, Node, Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
+use kube::Resource;
+use wsc_api::v1alpha1::WebSocketCluster;
 use wsc_contract::labels::{self, Component};
 use wsc_contract::names;
 use wsc_core::common::CommonMetadata;
 use wsc_core::observed::{Drain, DrainReason, PodPhase, PodState, PodView};
 use wsc_core::resources;
 
-use crate::identity::Uid;
+use crate::identity::{Uid, controller};
 
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
-/// Which of the three kinds of pods it is.
-pub(crate) fn component(pod: &Pod) -> Option<Component> {
+/// Which of the three kinds of pods of the cluster it is. Labels alone do not make it one: whoever may create pods can copy them.
+/// A server pod may be controlled by an earlier resource of the same name.
+pub(crate) fn component(cluster: &str, pod: &Pod) -> Option<Component> {
     let label = pod.metadata.labels.as_ref()?.get(labels::COMPONENT)?;
-    [Component::Server, Component::Proxy, Component::Redis]
+    let component = [Component::Server, Component::Proxy, Component::Redis]
         .into_iter()
-        .find(|component| component.as_str() == label)
+        .find(|component| component.as_str() == label)?;
+    let owner = controller(&pod.metadata)?;
+    let of_deployment = |deployment: &str| {
+        let suffix = owner.name.strip_prefix(deployment);
+        owner.kind == "ReplicaSet" && suffix.is_some_and(|suffix| suffix.starts_with('-'))
+    };
+    let is_owned = match component {
+        Component::Server => owner.kind == WebSocketCluster::kind(&()) && owner.name == cluster,
+        Component::Proxy => of_deployment(&names::proxy(cluster)),
+        Component::Redis => of_deployment(&names::redis(cluster)),
+    };
+    is_owned.then_some(component)
 }
 
 /// The node that it runs on.
@@ -211,6 +225,44 @@ mod tests {
             "status": {"conditions": [{"type": "Ready", "status": ready}]},
         }))
         .unwrap()
+    }
+
+    #[test]
+    fn labels_alone_make_no_pod_of_the_cluster() {
+        let of = |label: &str, owner: Option<(&str, &str)>| {
+            let mut pod = pod();
+            let labels = pod.metadata.labels.as_mut().unwrap();
+            labels.insert(labels::COMPONENT.to_owned(), label.to_owned());
+            pod.metadata.owner_references = owner.map(|(kind, name)| {
+                let owner =
+                    json!([{"apiVersion": "v1", "kind": kind, "name": name, "uid": "o", "controller": true}]);
+                serde_json::from_value(owner).unwrap()
+            });
+            component("chat", &pod)
+        };
+        assert_eq!(
+            of("server", Some(("WebSocketCluster", "chat"))),
+            Some(Component::Server)
+        );
+        assert_eq!(
+            of("proxy", Some(("ReplicaSet", "chat-proxy-7d9"))),
+            Some(Component::Proxy)
+        );
+        assert_eq!(
+            of("redis", Some(("ReplicaSet", "chat-redis-5f4"))),
+            Some(Component::Redis)
+        );
+        for (label, owner) in [
+            ("server", None),
+            ("server", Some(("WebSocketCluster", "other"))),
+            ("server", Some(("ReplicaSet", "chat"))),
+            ("proxy", None),
+            ("proxy", Some(("ReplicaSet", "chat-proxyless-7d9"))),
+            ("proxy", Some(("WebSocketCluster", "chat"))),
+            ("redis", Some(("ReplicaSet", "chat-proxy-7d9"))),
+        ] {
+            assert_eq!(of(label, owner), None, "{label} of {owner:?}");
+        }
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(crate) struct WatchLiveness {
 
 #[derive(Clone, Copy, Debug)]
 struct Stamp {
-    /// Any answer, also an error: the API server is reachable.
+    /// Any end of a request, also by an error of the connection: the watch is tried again, and a restart would change nothing.
     answered: Instant,
     /// Progress of a list or a watch.
     progressed: Instant,
@@ -135,11 +135,19 @@ where
         let liveness = self.liveness.clone();
         let response = self.inner.call(request);
         Box::pin(async move {
-            let (parts, body) = response.await?.into_parts();
-            let body = body.map_err(Into::into);
+            let response = response.await;
             let Some(path) = path else {
-                return Ok(Response::from_parts(parts, body.boxed_unsync()));
+                let (parts, body) = response?.into_parts();
+                return Ok(Response::from_parts(
+                    parts,
+                    body.map_err(Into::into).boxed_unsync(),
+                ));
             };
+            if response.is_err() {
+                liveness.stamp(&path, false);
+            }
+            let (parts, body) = response?.into_parts();
+            let body = body.map_err(Into::into);
             let success = parts.status.is_success();
             liveness.stamp(&path, success);
             let body = body.map_frame(move |frame| {
@@ -192,6 +200,21 @@ mod tests {
         let (liveness, _) = aged();
         let before = Instant::now();
         get(&liveness, PODS, 403).await;
+        let stamp = *liveness.stamps.lock().get(PODS).unwrap();
+        assert!(stamp.answered >= before && stamp.progressed < before);
+    }
+
+    /// In a long outage of the API server: a restart would lose the windows and counters in memory, and cure nothing.
+    #[tokio::test]
+    async fn a_refused_connection_keeps_the_process_alive_but_is_no_progress() {
+        let (liveness, _) = aged();
+        let before = Instant::now();
+        let inner = tower::service_fn(|_: Request<Body>| async {
+            Err::<Response<Full<Bytes>>, BoxError>("connection refused".into())
+        });
+        let request = Request::get(format!("{PODS}?watch=true")).body(Body::empty());
+        let service = LivenessLayer(liveness.clone()).layer(inner);
+        assert!(service.oneshot(request.unwrap()).await.is_err());
         let stamp = *liveness.stamps.lock().get(PODS).unwrap();
         assert!(stamp.answered >= before && stamp.progressed < before);
     }

@@ -21,6 +21,7 @@ pub(crate) struct SeenPod {
     version: Option<String>,
     /// The resource that its label names.
     cluster: Option<ClusterKey>,
+    /// None for a pod that has the labels only.
     pub(crate) component: Option<Component>,
     pub(crate) uid: Option<Uid>,
     pub(crate) controller: Option<Uid>,
@@ -38,8 +39,10 @@ pub(crate) struct SeenPod {
 impl SeenPod {
     pub(crate) fn new(pod: &Pod) -> Self {
         let meta = pod.meta();
-        let component = pods::component(pod);
         let cluster = mirror::by_label(pod);
+        let component = cluster
+            .as_ref()
+            .and_then(|cluster| pods::component(&cluster.name, pod));
         let view = cluster
             .as_ref()
             .filter(|_| component == Some(Component::Server))
@@ -111,6 +114,10 @@ mod tests {
             "metadata": {
                 "name": "chat-1", "namespace": "ns", "uid": "u", "resourceVersion": "5",
                 "labels": {"websocket-operator.io/cluster": "chat", "websocket-operator.io/component": "server"},
+                "ownerReferences": [{
+                    "apiVersion": "websocket-operator.io/v1alpha1", "kind": "WebSocketCluster", "name": "chat", "uid": "c",
+                    "controller": true,
+                }],
             },
             "spec": {"nodeName": "n1", "containers": []},
             "status": {"phase": "Running", "podIP": "10.0.0.9"},

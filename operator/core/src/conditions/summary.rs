@@ -6,6 +6,7 @@ use super::deployments::Rollout;
 use super::finding::{Facts, Finding, Truth};
 use crate::observed::ChildConflict;
 use crate::outdated;
+use crate::validate::Mode;
 
 /// Clients can connect, and messages reach all server pods. Scaling, rollouts and drains do not change it.
 pub(super) fn ready(facts: Facts<'_>, parts: [&Finding; 3], stalled: &Finding) -> Finding {
@@ -67,7 +68,30 @@ pub(super) fn reconciling(facts: Facts<'_>, ready: &Finding, rollout: Option<&Ro
     if ready.truth != Truth::True {
         return reconciling(&ready.reason, &ready.message);
     }
+    if let Some(message) = outside_bounds(facts) {
+        return reconciling("Scaling", &message);
+    }
     Finding::new("Reconciling", false, "Reconciled", "the spec is fully applied")
+}
+
+/// The pool does not have a number of pods that the spec allows, whatever its load.
+fn outside_bounds(facts: Facts<'_>) -> Option<String> {
+    let scaling = &facts.draft.cluster.scaling;
+    let (min, max) = (scaling.min_replicas, scaling.max_replicas);
+    let serving = facts.scale.serving;
+    match scaling.mode {
+        Mode::Replicas(replicas) => {
+            let wanted = replicas.clamp(min, max);
+            (serving != wanted).then(|| format!("{serving} of {wanted} server pods are serving"))
+        }
+        Mode::Connections if serving < min => Some(format!(
+            "{serving} server pods are serving, scaling.minReplicas is {min}"
+        )),
+        Mode::Connections if serving > max => Some(format!(
+            "{serving} server pods are serving, scaling.maxReplicas is {max}"
+        )),
+        Mode::Connections => None,
+    }
 }
 
 /// kstatus: manual action is required.

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Affinity, ResourceRequirements, Toleration};
-use serde_json::Value;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use serde_json::{Map, Value};
 use wsc_api::v1alpha1::PodSettings;
 use wsc_api::{embedded, syntax};
 use wsc_contract::labels;
@@ -185,6 +186,9 @@ fn expressions(field: &str, part: &Value, operators: &[&str]) -> Result<(), Inva
     for (index, item) in part.as_array().into_iter().flatten().enumerate() {
         expressions(&format!("{field}[{index}]"), item, operators)?;
     }
+    if let Some(object) = part.as_object() {
+        values_fit(field, object)?;
+    }
     for (name, value) in part.as_object().into_iter().flatten() {
         let field = format!("{field}.{name}");
         let text = value.as_str().unwrap_or_default();
@@ -209,6 +213,28 @@ fn expressions(field: &str, part: &Value, operators: &[&str]) -> Result<(), Inva
         return Err(invalid(field, format!("must be {rule}")));
     }
     Ok(())
+}
+
+/// The values of an expression over labels, which its operator needs or forbids.
+fn values_fit(field: &str, expression: &Map<String, Value>) -> Result<(), Invalid> {
+    let Some(operator) = expression.get("operator").and_then(Value::as_str) else {
+        return Ok(());
+    };
+    let values = expression.get("values").and_then(Value::as_array);
+    let values = values.map_or(&[][..], Vec::as_slice);
+    let is_integer = |value: &Value| value.as_str().is_some_and(|text| text.parse::<i64>().is_ok());
+    let (fits, rule) = match operator {
+        "In" | "NotIn" => (!values.is_empty(), "one value at least"),
+        "Exists" | "DoesNotExist" => (values.is_empty(), "empty"),
+        _ => (values.len() == 1 && is_integer(&values[0]), "one integer"),
+    };
+    if fits {
+        return Ok(());
+    }
+    Err(invalid(
+        format!("{field}.values"),
+        format!("must be {rule} where operator is {operator}"),
+    ))
 }
 
 fn label_values<'a>(
@@ -252,10 +278,39 @@ fn resources(field: &str, given: &ResourceRequirements) -> Result<(), Invalid> {
             ));
         }
     }
+    for name in requests.keys().chain(limits.keys()) {
+        if !name.contains('/') && !name.starts_with("hugepages-") {
+            continue;
+        }
+        whole(field, name, requests.get(name), limits.get(name))?;
+    }
     if given.claims.as_ref().is_some_and(|claims| !claims.is_empty()) {
         return Err(invalid(
             format!("{field}.resources.claims"),
             "is not supported: the pods have no resource claims",
+        ));
+    }
+    Ok(())
+}
+
+/// Extended resources and huge pages cannot be overcommitted: the request is the limit. A part of a device cannot be requested.
+fn whole(
+    field: &str,
+    name: &str,
+    request: Option<&Quantity>,
+    limit: Option<&Quantity>,
+) -> Result<(), Invalid> {
+    let limited = format!("{field}.resources.limits.{name}");
+    let Some(limit) = limit else {
+        return Err(invalid(limited, "must be set where it is requested"));
+    };
+    if name.contains('/') && !quantity::is_whole(limit) {
+        return Err(invalid(limited, format!("must be an integer, not {:?}", limit.0)));
+    }
+    if request.is_some_and(|request| !quantity::is_same(&request.0, &limit.0)) {
+        return Err(invalid(
+            format!("{field}.resources.requests.{name}"),
+            format!("must be equal to {limited}"),
         ));
     }
     Ok(())

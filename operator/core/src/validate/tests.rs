@@ -220,6 +220,59 @@ fn lists_and_maps_have_bounds() {
     );
 }
 
+/// What the schema cannot say within its budget.
+#[test]
+fn pod_settings_that_the_api_server_rejects_in_the_pod_are_refused() {
+    let term = |expression: &str| {
+        format!(
+            "affinity: {{nodeAffinity: {{requiredDuringSchedulingIgnoredDuringExecution: {{nodeSelectorTerms: [{{matchExpressions: [{expression}]}}]}}}}}}"
+        )
+    };
+    let selector = |expression: &str| {
+        format!(
+            "affinity: {{podAntiAffinity: {{requiredDuringSchedulingIgnoredDuringExecution: [{{topologyKey: zone, labelSelector: {{matchExpressions: [{expression}]}}}}]}}}}"
+        )
+    };
+    let validated = |settings: &str| {
+        let spec = format!("{{scaling: {{maxReplicas: 20}}, server: {{{settings}}}}}");
+        validate(&resource("chat", &spec), &images()).map(|_| ())
+    };
+    for good in [
+        term("{key: a, operator: In, values: [b]}"),
+        term("{key: a, operator: Gt, values: ['-3']}"),
+        selector("{key: a, operator: Exists}"),
+        "resources: {limits: {example.org/gpu: 2, hugepages-2Mi: 4Mi}}".to_owned(),
+        "resources: {requests: {example.org/gpu: 1k}, limits: {example.org/gpu: 1000}}".to_owned(),
+    ] {
+        assert_eq!(validated(&good), Ok(()), "{good}");
+    }
+    let node = "server.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchExpressions[0].values";
+    let anti = "server.affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].labelSelector.matchExpressions[0].values";
+    for (bad, field) in [
+        (term("{key: a, operator: In}"), node),
+        (term("{key: a, operator: NotIn, values: []}"), node),
+        (term("{key: a, operator: Exists, values: [b]}"), node),
+        (term("{key: a, operator: Gt, values: [b]}"), node),
+        (term("{key: a, operator: Lt, values: ['1', '2']}"), node),
+        (selector("{key: a, operator: In, values: []}"), anti),
+        (selector("{key: a, operator: DoesNotExist, values: [b]}"), anti),
+        (
+            "resources: {requests: {example.org/gpu: 1}}".to_owned(),
+            "server.resources.limits.example.org/gpu",
+        ),
+        (
+            "resources: {limits: {example.org/gpu: 500m}}".to_owned(),
+            "server.resources.limits.example.org/gpu",
+        ),
+        (
+            "resources: {requests: {hugepages-2Mi: 2Mi}, limits: {hugepages-2Mi: 4Mi}}".to_owned(),
+            "server.resources.requests.hugepages-2Mi",
+        ),
+    ] {
+        assert_eq!(validated(&bad).unwrap_err().field, field, "{bad}");
+    }
+}
+
 #[test]
 fn amounts_that_no_pod_can_have_are_refused_by_name() {
     for (pods, field) in [

@@ -183,6 +183,20 @@ fn agent_that_does_not_follow_is_named() {
 }
 
 #[test]
+fn agent_that_receives_nothing_is_named() {
+    let mut scene = Scene::running(BOUNDS, &[10, 10]);
+    let agent = scene.observed.proxies[1].agent.as_mut().unwrap();
+    let old = Arc::make_mut(agent);
+    old.applied_hash = "of an older list".to_owned();
+    assert!(old.synced, "HAProxy has what the agent has received");
+    scene.tick(5);
+    let plan = scene.tick(30);
+    let found = say(&plan.status.conditions, "ProxyConfigured");
+    assert_eq!((found.0, found.1), ("Unknown", "ServersNotApplied"));
+    assert!(found.2.contains(&scene.observed.proxies[1].name), "{}", found.2);
+}
+
+#[test]
 fn conditions_of_what_no_longer_reports_are_unknown() {
     let mut scene = Scene::running(BOUNDS, &[10, 10]);
     let truth = |plan: &Plan, type_: &str| say(&plan.status.conditions, type_).0.to_owned();

@@ -347,3 +347,30 @@ fn while_redis_is_down_no_drain_begins() {
     assert!(changes_no_pod(&scene.tick(5)), "it came back a moment ago");
     assert_eq!(scene.tick(10).mark_pods.len(), 1);
 }
+
+#[test]
+fn reconciling_until_the_number_of_pods_is_allowed() {
+    let mut scene = Scene::running(BOUNDS, &[40, 50, 40]);
+    let reconciling = |scene: &mut Scene| {
+        let plan = scene.tick(5);
+        let (status, reason) = condition(&plan, "Reconciling");
+        (status.to_owned(), reason.to_owned())
+    };
+    let (done, scaling) = (("False", "Reconciled"), ("True", "Scaling"));
+    let told = |(status, reason): (&str, &str)| (status.to_owned(), reason.to_owned());
+    assert_eq!(reconciling(&mut scene), told(done));
+    scene.cluster.scaling.min_replicas = 8;
+    assert_eq!(reconciling(&mut scene), told(scaling), "three of eight");
+    scene.cluster.scaling.min_replicas = 2;
+    scene.cluster.scaling.max_replicas = 2;
+    assert_eq!(
+        reconciling(&mut scene),
+        told(scaling),
+        "three where two are allowed"
+    );
+    scene.cluster.scaling.max_replicas = 9;
+    scene.cluster.scaling.mode = Mode::Replicas(4);
+    assert_eq!(reconciling(&mut scene), told(scaling), "three of four");
+    scene.cluster.scaling.mode = Mode::Replicas(3);
+    assert_eq!(reconciling(&mut scene), told(done));
+}
