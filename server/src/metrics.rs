@@ -6,6 +6,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+use wsc_contract::handshake::HandshakeError;
 
 /// The one label of a family of counters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -33,20 +34,8 @@ const CLOSED: [&str; 8] = [
     "utf8",
     "protocol",
 ];
-const REFUSED: [&str; 12] = [
-    "http",
-    "bad_request",
-    "origin",
-    "not_found",
-    "method",
-    "upgrade_required",
-    "full",
-    "memory",
-    "draining",
-    "wrong_pod",
-    "client_sockets",
-    "control_sockets",
-];
+/// Besides the error codes of the handshake.
+const REFUSED: [&str; 3] = ["http", "client_sockets", "control_sockets"];
 const DROPPED: [&str; 5] = ["expired", "queue_full", "failed", "malformed", "backlog"];
 
 /// What the words of `reason` mean, for the generated reference: the word, its metric, the meaning.
@@ -105,6 +94,14 @@ pub const REASONS: [(&str, &str, &str); 16] = [
         "the delivery backlog of a shard was at its limit, 1 to 32 MiB",
     ),
 ];
+
+/// All words of `reason` of `wsc_server_refused_total`.
+fn refused_reasons() -> impl Iterator<Item = &'static str> {
+    HandshakeError::ALL
+        .map(HandshakeError::code)
+        .into_iter()
+        .chain(REFUSED)
+}
 
 /// Every metric of the server. Labels are words of the program, never of a client.
 #[derive(Debug)]
@@ -202,7 +199,7 @@ impl Metrics {
         for reason in CLOSED {
             metrics.closed(reason);
         }
-        for reason in REFUSED {
+        for reason in refused_reasons() {
             metrics.refused(reason);
         }
         for reason in DROPPED {
@@ -284,10 +281,11 @@ mod tests {
 
     #[test]
     fn every_reason_is_explained_and_there_from_the_start() {
-        let (page, errors) = (Metrics::new().page(), include_str!("../../docs/server.md"));
-        for reason in CLOSED.iter().chain(&REFUSED).chain(&DROPPED) {
-            let meant = REASONS.iter().any(|(word, _, _)| word == reason);
-            assert!(meant || errors.contains(&format!("`{reason}`")), "{reason}");
+        let page = Metrics::new().page();
+        let errors = HandshakeError::ALL.map(HandshakeError::code);
+        for reason in CLOSED.into_iter().chain(refused_reasons()).chain(DROPPED) {
+            let meant = REASONS.iter().any(|(word, _, _)| *word == reason);
+            assert!(meant || errors.contains(&reason), "{reason}");
             assert!(page.contains(&format!("{{reason=\"{reason}\"}} 0")), "{page}");
         }
         assert!(page.ends_with("# EOF\n"), "{page}");

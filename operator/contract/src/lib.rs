@@ -8,6 +8,7 @@ pub mod close;
 pub mod control;
 pub mod env;
 pub mod files;
+pub mod handshake;
 pub mod headers;
 pub mod image;
 pub mod labels;

@@ -1,6 +1,7 @@
 //! Why a handshake is refused, and the response.
 
 use wsc_contract::control::ErrorBody;
+use wsc_contract::handshake::HandshakeError;
 
 /// The seconds of `Retry-After` on a 503: HAProxy has another pod by then.
 pub(crate) const RETRY_AFTER_SECONDS: u32 = 2;
@@ -28,31 +29,29 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// What the response says to programs: status and code.
+    pub(crate) fn error(self) -> HandshakeError {
+        match self {
+            Self::BadRequest(_) => HandshakeError::BadRequest,
+            Self::Origin => HandshakeError::Origin,
+            Self::NotFound => HandshakeError::NotFound,
+            Self::Method => HandshakeError::Method,
+            Self::UpgradeRequired => HandshakeError::UpgradeRequired,
+            Self::Full => HandshakeError::Full,
+            Self::Memory => HandshakeError::Memory,
+            Self::Draining => HandshakeError::Draining,
+            Self::WrongPod => HandshakeError::WrongPod,
+        }
+    }
+
     /// The HTTP status.
     pub fn status(self) -> u16 {
-        match self {
-            Self::BadRequest(_) => 400,
-            Self::Origin => 403,
-            Self::NotFound => 404,
-            Self::Method => 405,
-            Self::UpgradeRequired => 426,
-            Self::Full | Self::Memory | Self::Draining | Self::WrongPod => 503,
-        }
+        self.error().status()
     }
 
     /// The `error` of the JSON body.
     pub(crate) fn code(self) -> &'static str {
-        match self {
-            Self::BadRequest(_) => "bad_request",
-            Self::Origin => "origin",
-            Self::NotFound => ErrorBody::NOT_FOUND.0,
-            Self::Method => "method",
-            Self::UpgradeRequired => "upgrade_required",
-            Self::Full => "full",
-            Self::Memory => "memory",
-            Self::Draining => "draining",
-            Self::WrongPod => "wrong_pod",
-        }
+        self.error().code()
     }
 
     /// The `message` of the JSON body.

@@ -156,7 +156,7 @@ fn cookies(record: &Record, rules: &Rules, verdict: &mut Verdict) {
     verdict.cookie_returns = returns;
     if returns < tries {
         verdict.failures.push(format!(
-            "{} of {tries} clients with a cookie came to another pod",
+            "{} of {tries} clients with a cookie reached another pod",
             tries - returns
         ));
     }

@@ -140,7 +140,7 @@ pub async fn redis_version(cluster: &Cluster, example: &Example) -> Result<Strin
     let deployment = format!("deployment/{}-redis", example.name);
     let args = ["--namespace", NAMESPACE, "logs", &deployment];
     let log = cluster.kubectl().deadline(CALL).run(args).await?;
-    version_in(&log).context("redis does not say its version")
+    version_in(&log).context("Redis does not report its version")
 }
 
 /// `… Redis version=8.0.2, bits=64, …`

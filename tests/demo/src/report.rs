@@ -113,7 +113,7 @@ impl Report {
                 self.clients_peak, self.clients_moved, self.closes_asked, self.closes_unasked
             ),
             format!(
-                "messages    {} sent; {} of {} deliveries came, {} came twice; {}.{} % of all pairs lie around a connect or close and are not counted",
+                "messages    {} sent; {} of {} deliveries received, {} of them twice; {}.{} % of all pairs are around a connect or close and not counted",
                 self.messages_sent,
                 self.deliveries_received,
                 self.deliveries_expected,

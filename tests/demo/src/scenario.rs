@@ -189,7 +189,7 @@ async fn set_up(setup: &Setup) -> Result<(Facts, Observer)> {
     let haproxy = dashboard.pool(|pool| pool.haproxy_version().map(str::to_owned));
     let facts = Facts {
         kubernetes: install::kubernetes_version(cluster).await?,
-        haproxy: haproxy.context("no agent says HAProxy's version")?,
+        haproxy: haproxy.context("no agent reports HAProxy's version")?,
         redis: install::redis_version(cluster, &setup.example).await?,
         apply_to_ready: ready,
         ..Facts::default()
@@ -209,7 +209,7 @@ async fn wait(
 
 async fn connect_steady(dashboard: &Dashboard, clients: &mut ClientPool) -> Result<()> {
     dashboard.phase(format!(
-        "{STEADY} clients come to stay; all of them publish, and all hear everything"
+        "{STEADY} clients connect; each publishes, and receives what all publish"
     ));
     let count = u32::try_from(STEADY).unwrap_or(u32::MAX);
     let every = Duration::from_secs(1) * count / MESSAGES_PER_SECOND;
@@ -226,7 +226,7 @@ async fn connect_steady(dashboard: &Dashboard, clients: &mut ClientPool) -> Resu
 
 async fn connect_others(dashboard: &Dashboard, clients: &mut ClientPool) {
     dashboard.phase(format!(
-        "{RAMP} more clients come, {CONNECTS_PER_SECOND} a second"
+        "{RAMP} more clients connect, {CONNECTS_PER_SECOND} a second"
     ));
     for _ in 0..RAMP {
         clients.join(None);
@@ -294,7 +294,7 @@ async fn hold(setup: &Setup) {
 
 /// Some clients of each pod close and reconnect with their cookie: each must reach its own pod.
 async fn reconnect_with_cookie(dashboard: &Dashboard, clients: &ClientPool) -> Result<Vec<CookieTry>> {
-    dashboard.phase("clients go and come back with their cookies");
+    dashboard.phase("clients of each pod reconnect with their cookies");
     observe::look(dashboard).await;
     let before = accepted(dashboard);
     let cookies: Vec<String> = dashboard.pool(|pool| {
@@ -308,9 +308,12 @@ async fn reconnect_with_cookie(dashboard: &Dashboard, clients: &ClientPool) -> R
         .map(|cookie| clients.reconnect_holders(cookie, TRIES_PER_POD))
         .sum();
     let recorder = clients.recorder();
-    wait(dashboard, RETURN, "all clients with cookies are back", |_| {
-        recorder.landings().len() >= sent
-    })
+    wait(
+        dashboard,
+        RETURN,
+        "all clients with cookies have reconnected",
+        |_| recorder.landings().len() >= sent,
+    )
     .await?;
     observe::look(dashboard).await;
     let after = accepted(dashboard);
@@ -356,7 +359,7 @@ async fn close_others(dashboard: &Dashboard, clients: &ClientPool, first_pods: &
         lingering.extend(on_pod.into_iter().take(share));
     }
     dashboard.phase(format!(
-        "{} clients leave, {CLOSES_PER_SECOND} a second; {} stay on the new pods",
+        "{} clients disconnect, {CLOSES_PER_SECOND} a second; {} stay on the new pods",
         RAMP - lingering.len(),
         lingering.len()
     ));

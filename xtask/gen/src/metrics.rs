@@ -49,8 +49,8 @@ program, never input of a client.
 ";
 
 const REASONS: &str = "
-Each `reason` of the server is exported with 0 from the start. The other reasons of `wsc_server_refused_total` are the error codes in
-[server.md](server.md#protocol).
+Each `reason` of the server is exported with 0 from the start. The other reasons of `wsc_server_refused_total` are the [error codes](contracts.md#errors)
+of a handshake.
 
 ";
 
