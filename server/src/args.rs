@@ -8,6 +8,7 @@ use clap::{ArgAction, Parser, ValueEnum};
 use redis::RedisError;
 use thiserror::Error;
 use wsc_contract::close::CloseCode;
+use wsc_contract::control::Notice;
 use wsc_contract::env::server as env;
 use wsc_contract::origin::{OriginError, OriginPattern, OriginPolicy};
 use wsc_contract::paths::{self, ClientPath};
@@ -107,7 +108,7 @@ pub struct Args {
     pub(crate) close_code: CloseCode,
     /// Upper bound of the random reconnect delay in the close reason
     #[arg(long, env = env::CLOSE_JITTER_SECONDS, default_value_t = 30, value_name = "SECONDS",
-          value_parser = cli::number(0_u64..=3600))]
+          value_parser = cli::number(0_u64..=Notice::MAX_JITTER_SECONDS.into()))]
     pub(crate) close_jitter_seconds: u64,
     /// Maximum message size over all fragments; a larger message closes the
     /// connection with 1009

@@ -53,7 +53,13 @@ impl Scene {
     fn add_pod(&mut self, name: &str) {
         let labels = json!({labels::CLUSTER: "chat", labels::COMPONENT: "server"});
         let pod = serde_json::from_value(json!({
-            "metadata": {"name": name, "namespace": "ns", "uid": name, "labels": labels, "resourceVersion": "5", "creationTimestamp": "2026-01-01T00:00:00Z"},
+            "metadata": {
+                "name": name, "namespace": "ns", "uid": name, "labels": labels, "resourceVersion": "5", "creationTimestamp": "2026-01-01T00:00:00Z",
+                "ownerReferences": [{
+                    "apiVersion": "websocket-operator.io/v1alpha1", "kind": "WebSocketCluster", "name": "chat", "uid": "uid-1",
+                    "controller": true,
+                }],
+            },
             "status": {
                 "phase": "Running", "podIP": "10.0.0.9",
                 "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:05Z"}],

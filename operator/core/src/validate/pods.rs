@@ -226,7 +226,9 @@ fn values_fit(field: &str, expression: &Map<String, Value>) -> Result<(), Invali
     let (fits, rule) = match operator {
         "In" | "NotIn" => (!values.is_empty(), "one value at least"),
         "Exists" | "DoesNotExist" => (values.is_empty(), "empty"),
-        _ => (values.len() == 1 && is_integer(&values[0]), "one integer"),
+        "Gt" | "Lt" => (values.len() == 1 && is_integer(&values[0]), "one integer"),
+        // Another rule names the operator.
+        _ => return Ok(()),
     };
     if fits {
         return Ok(());

@@ -239,7 +239,7 @@ fn pod_settings_that_the_api_server_rejects_in_the_pod_are_refused() {
     };
     for good in [
         term("{key: a, operator: In, values: [b]}"),
-        term("{key: a, operator: Gt, values: ['-3']}"),
+        term("{key: a, operator: Gt, values: ['3']}"),
         selector("{key: a, operator: Exists}"),
         "resources: {limits: {example.org/gpu: 2, hugepages-2Mi: 4Mi}}".to_owned(),
         "resources: {requests: {example.org/gpu: 1k}, limits: {example.org/gpu: 1000}}".to_owned(),

@@ -193,7 +193,7 @@ fn a_reload_or_new_process_fails() {
 fn cookies_must_return_and_be_many() {
     let mut record = clean();
     record.tries[1].returned = false;
-    let verdict = fails(&record, "1 of 2 clients with a cookie came to another pod");
+    let verdict = fails(&record, "1 of 2 clients with a cookie reached another pod");
     assert_eq!((verdict.cookie_tries, verdict.cookie_returns), (2, 1));
     let mut record = clean();
     record.tries[1].pod = "chat-0".to_owned();

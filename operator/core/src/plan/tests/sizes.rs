@@ -5,7 +5,7 @@ use k8s_openapi::jiff::SignedDuration;
 use super::scene::{BOUNDS, Scene};
 use super::tell::{changes_no_pod, condition, is_quiet, marked, notes, tell};
 use crate::observed::PodState;
-use crate::validate::Mode;
+use crate::validate::{Mode, Scaling};
 
 #[test]
 fn an_idle_cluster_writes_nothing_for_an_hour() {
@@ -350,27 +350,17 @@ fn while_redis_is_down_no_drain_begins() {
 
 #[test]
 fn reconciling_until_the_number_of_pods_is_allowed() {
-    let mut scene = Scene::running(BOUNDS, &[40, 50, 40]);
-    let reconciling = |scene: &mut Scene| {
+    let reconciling = |change: &dyn Fn(&mut Scaling)| {
+        let mut scene = Scene::running(BOUNDS, &[40, 50, 40]);
+        change(&mut scene.cluster.scaling);
         let plan = scene.tick(5);
         let (status, reason) = condition(&plan, "Reconciling");
-        (status.to_owned(), reason.to_owned())
+        format!("{status} {reason}")
     };
-    let (done, scaling) = (("False", "Reconciled"), ("True", "Scaling"));
-    let told = |(status, reason): (&str, &str)| (status.to_owned(), reason.to_owned());
-    assert_eq!(reconciling(&mut scene), told(done));
-    scene.cluster.scaling.min_replicas = 8;
-    assert_eq!(reconciling(&mut scene), told(scaling), "three of eight");
-    scene.cluster.scaling.min_replicas = 2;
-    scene.cluster.scaling.max_replicas = 2;
-    assert_eq!(
-        reconciling(&mut scene),
-        told(scaling),
-        "three where two are allowed"
-    );
-    scene.cluster.scaling.max_replicas = 9;
-    scene.cluster.scaling.mode = Mode::Replicas(4);
-    assert_eq!(reconciling(&mut scene), told(scaling), "three of four");
-    scene.cluster.scaling.mode = Mode::Replicas(3);
-    assert_eq!(reconciling(&mut scene), told(done));
+    let (done, scaling) = ("False Reconciled", "True Scaling");
+    assert_eq!(reconciling(&|_| {}), done);
+    assert_eq!(reconciling(&|bounds| bounds.min_replicas = 8), scaling);
+    assert_eq!(reconciling(&|bounds| bounds.max_replicas = 2), scaling);
+    assert_eq!(reconciling(&|bounds| bounds.mode = Mode::Replicas(4)), scaling);
+    assert_eq!(reconciling(&|bounds| bounds.mode = Mode::Replicas(3)), done);
 }
