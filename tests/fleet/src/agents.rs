@@ -56,6 +56,7 @@ impl Agents {
             wanted_settings: settings.clone(),
             applied_settings: settings,
             synced: true,
+            observed_ms_ago: Some(0),
             servers: servers.collect(),
             ..AgentStatus::default()
         })

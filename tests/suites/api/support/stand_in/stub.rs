@@ -238,6 +238,7 @@ async fn agent(shared: &Shared, config: &str) -> Result<AgentStatus> {
         wanted_settings: settings.clone(),
         applied_settings: settings,
         synced: true,
+        observed_ms_ago: Some(0),
         servers: servers.collect(),
         ..AgentStatus::default()
     })
