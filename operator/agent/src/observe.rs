@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tokio::time::timeout;
@@ -43,6 +43,8 @@ pub(crate) struct Observer {
 /// The state of the current worker.
 #[derive(Debug, Clone)]
 pub(crate) struct Observation {
+    /// Before the query for the servers.
+    pub(crate) at: Instant,
     pub(crate) info: Info,
     pub(crate) counters: WorkerCounters,
     pub(crate) servers: Vec<RunningServer>,
@@ -53,6 +55,8 @@ pub(crate) struct Observation {
 pub(crate) struct Drain {
     /// Workers that still have clients.
     pub(crate) workers: u64,
+    /// Before the queries; `None` where a worker did not reply, which then counts with its last known state.
+    pub(crate) at: Option<Instant>,
     old: Vec<OldWorker>,
 }
 
@@ -78,6 +82,7 @@ impl Observer {
     pub(crate) async fn observe(&self) -> Result<Observation, ObserveError> {
         // In one line: during a reload two lines may reach two workers, and the counters belong to one.
         let line = format!("show info;{}", show_stat());
+        let at = Instant::now();
         let reply = self.runtime.send(&line, REPLY_WAIT).await?;
         let (info, stat) = split_info_and_stat(&reply)?;
         let (info, stat) = (parse_info(info)?, parse_stat(stat)?);
@@ -89,6 +94,7 @@ impl Observer {
             queued: stat.queued,
         };
         Ok(Observation {
+            at,
             info,
             counters,
             servers: stat.servers,
@@ -101,14 +107,24 @@ impl Observer {
         Ok(parse_stat(&reply)?.servers)
     }
 
+    /// Reads the servers of the current worker again.
+    pub(crate) async fn update_servers(&self, seen: &mut Observation) -> Result<(), ObserveError> {
+        let at = Instant::now();
+        seen.servers = self.servers().await?;
+        seen.at = at;
+        Ok(())
+    }
+
     /// Queries a HAProxy that has closed its listeners and its runtime socket; the master still replies.
     pub(crate) async fn observe_drain(&mut self) -> Result<Drain, ObserveError> {
+        let at = Instant::now();
         let mut workers = self.workers().await?;
         workers.old.extend(workers.current.take());
         self.workers = workers;
-        self.query_old_workers().await;
+        let is_complete = self.query_old_workers().await;
         Ok(Drain {
             workers: self.old_workers(),
+            at: is_complete.then_some(at),
             old: self.old.values().cloned().collect(),
         })
     }
@@ -147,7 +163,9 @@ impl Observer {
         sum(&seen.servers, self.old.values())
     }
 
-    async fn query_old_workers(&mut self) {
+    /// Returns whether each of them replied.
+    async fn query_old_workers(&mut self) -> bool {
+        let mut is_complete = true;
         self.old.retain(|pid, _| self.workers.old.contains(pid));
         for pid in self.workers.old.iter().copied().take(OLD_WORKERS_LIMIT) {
             match self.old_worker(pid).await {
@@ -157,9 +175,13 @@ impl Observer {
                 Err(ObserveError::Socket(SocketError::NoWorker { .. })) => {
                     self.old.remove(&pid);
                 }
-                Err(error) => tracing::warn!(pid, error = chain(&error), "an old worker does not reply"),
+                Err(error) => {
+                    is_complete = false;
+                    tracing::warn!(pid, error = chain(&error), "an old worker does not reply");
+                }
             }
         }
+        is_complete
     }
 
     async fn workers(&self) -> Result<Workers, ObserveError> {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::sync::watch;
 use wsc_contract::agent::Refusal;
-use wsc_haproxy::{Info, PatternError, Published, RunningServer, is_equal, structure_of, with_servers};
+use wsc_haproxy::{Info, PatternError, Published, is_equal, structure_of, with_servers};
 use wsc_runtime::telemetry::chain;
 
 use crate::args::RunArgs;
@@ -162,7 +162,7 @@ impl Reconciler {
     ) -> Result<Observation, ReconcileError> {
         self.save(&seen, published)?;
         // Before a reload: no new server waits for it, nor for a master that does not reply.
-        seen.servers = self.sync_servers(seen.servers, published).await?;
+        self.sync_servers(&mut seen, published).await?;
         self.sync_settings(published).await?;
         let is_outdated = self.wanted.has_changed().unwrap_or(true);
         if is_outdated || seen.info.structure.as_ref() == Some(&published.set().structure) {
@@ -170,7 +170,7 @@ impl Reconciler {
         }
         seen = self.adopt_structure(seen, published).await?;
         self.save(&seen, published)?;
-        seen.servers = self.sync_servers(seen.servers, published).await?;
+        self.sync_servers(&mut seen, published).await?;
         self.sync_settings(published).await?;
         Ok(seen)
     }
@@ -200,11 +200,7 @@ impl Reconciler {
         Ok(())
     }
 
-    async fn sync_servers(
-        &self,
-        running: Vec<RunningServer>,
-        published: &Published,
-    ) -> Result<Vec<RunningServer>, ObserveError> {
+    async fn sync_servers(&self, seen: &mut Observation, published: &Published) -> Result<(), ObserveError> {
         let newer = self.wanted.clone();
         let sync = Sync {
             observer: &self.observer,
@@ -212,19 +208,19 @@ impl Reconciler {
             metrics: &self.metrics,
             is_outdated: &|| newer.has_changed().unwrap_or(true),
         };
-        sync.run(running, published.set()).await
+        sync.run(seen, published.set()).await
     }
 
     /// Reloads the published structure. Where that fails, HAProxy keeps its structure and only the servers are in sync.
     async fn adopt_structure(
         &mut self,
-        seen: Observation,
+        mut seen: Observation,
         published: &Published,
     ) -> Result<Observation, ObserveError> {
         let wanted = Some(&published.set().structure);
         let reload = tokio::select! {
             reload = self.reloader.reload(&self.observer, &self.folder, published) => reload,
-            never = heartbeat(&self.observer, &self.status) => match never {},
+            never = heartbeat(&self.observer, &self.status, seen.info.pid) => match never {},
         };
         self.status.record_progress();
         match reload {
@@ -233,9 +229,15 @@ impl Reconciler {
                 self.metrics.reloads.inc();
                 self.status.update(|status| status.reloads += 1);
             }
-            Ok(Reload::Refused | Reload::Postponed) => return Ok(seen),
+            Ok(Reload::Postponed) => return Ok(seen),
+            // Both may have taken long.
+            Ok(Reload::Refused) => {
+                self.observer.update_servers(&mut seen).await?;
+                return Ok(seen);
+            }
             Err(error) => {
                 self.log_error(&error.into());
+                self.observer.update_servers(&mut seen).await?;
                 return Ok(seen);
             }
         }
@@ -321,7 +323,6 @@ impl Reconciler {
         self.status.update(|status| {
             status.pid_changes += u64::from(changed);
             status.pid = worker.pid;
-            status.haproxy_version.clone_from(&seen.info.version);
             status.applied_structure = seen.info.structure.clone().unwrap_or_default();
         });
     }
@@ -384,7 +385,8 @@ impl Reconciler {
             self.status.record_served();
         }
         self.metrics.count(&seen.counters);
-        self.status.update(|status| {
+        self.status.update_observed(seen.at, |status| {
+            status.haproxy_version.clone_from(&seen.info.version);
             status.connections = self.observer.connections(seen);
             status.worker = Some(seen.counters.clone());
             status.old_workers = self.observer.old_workers();
@@ -408,13 +410,19 @@ impl Reconciler {
     }
 }
 
-/// Keeps the pod ready while a reload waits for the master: the worker still replies.
-async fn heartbeat(observer: &Observer, status: &SharedStatus) -> Infallible {
+/// Keeps the pod ready and its status fresh while a reload waits for the master: the worker still replies.
+async fn heartbeat(observer: &Observer, status: &SharedStatus, pid: u32) -> Infallible {
     loop {
         tokio::time::sleep(HEARTBEAT).await;
-        if observer.servers().await.is_ok() {
-            status.record_reply();
-            status.record_progress();
+        let Ok(seen) = observer.observe().await else {
+            continue;
+        };
+        status.record_reply();
+        status.record_progress();
+        // The clients of the old worker are not among those of the new one.
+        if seen.info.pid == pid {
+            let servers = observer.server_status(&seen);
+            status.update_observed(seen.at, |status| status.servers = servers);
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::watch;
+use wsc_contract::agent::AgentStatus;
 use wsc_runtime::admin::{BindError, any_address, bind};
 use wsc_runtime::signals::{Signal, SignalError, Signals};
 
@@ -86,12 +87,18 @@ async fn wait_for_drain(mut observer: Observer, status: &SharedStatus, signals: 
             continue;
         }
         match observer.observe_drain().await {
-            Ok(drain) if drain.workers > 0 => status.update(|status| {
-                status.synced = false;
-                status.connections = drain.connections();
-                status.servers = drain.server_status();
-                status.old_workers = drain.workers;
-            }),
+            Ok(drain) if drain.workers > 0 => {
+                let change = |status: &mut AgentStatus| {
+                    status.synced = false;
+                    status.connections = drain.connections();
+                    status.servers = drain.server_status();
+                    status.old_workers = drain.workers;
+                };
+                match drain.at {
+                    Some(at) => status.update_observed(at, change),
+                    None => status.update(change),
+                }
+            }
             _ => {
                 tracing::info!("haproxy has terminated");
                 return;

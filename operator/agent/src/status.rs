@@ -34,6 +34,8 @@ pub(crate) struct SharedStatus {
 struct Inner {
     status: AgentStatus,
     last_reply: Option<Instant>,
+    /// When what the status says of HAProxy was read.
+    observed_at: Option<Instant>,
     last_progress: Instant,
     served: bool,
     draining: bool,
@@ -49,6 +51,7 @@ impl Default for SharedStatus {
             inner: Mutex::new(Inner {
                 status,
                 last_reply: None,
+                observed_at: None,
                 last_progress: Instant::now(),
                 served: false,
                 draining: false,
@@ -60,11 +63,23 @@ impl Default for SharedStatus {
 impl SharedStatus {
     /// The current document.
     pub(crate) fn get(&self) -> AgentStatus {
-        self.inner.lock().status.clone()
+        let inner = self.inner.lock();
+        let age = |at: Instant| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
+        AgentStatus {
+            observed_ms_ago: inner.observed_at.map(age),
+            ..inner.status.clone()
+        }
     }
 
     pub(crate) fn update(&self, change: impl FnOnce(&mut AgentStatus)) {
         change(&mut self.inner.lock().status);
+    }
+
+    /// Takes in what was read from HAProxy at this time.
+    pub(crate) fn update_observed(&self, at: Instant, change: impl FnOnce(&mut AgentStatus)) {
+        let mut inner = self.inner.lock();
+        change(&mut inner.status);
+        inner.observed_at = Some(at);
     }
 
     /// HAProxy replied.

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use tracing::{debug, info, warn};
-use wsc_haproxy::{BackendSet, Command, Line, RunningServer, diff, lines};
+use wsc_haproxy::{BackendSet, Command, Line, diff, lines};
 
 use crate::metrics::Metrics;
-use crate::observe::{ObserveError, Observer};
+use crate::observe::{Observation, ObserveError, Observer};
 use crate::socket::REPLY_WAIT;
 use crate::status::SharedStatus;
 
@@ -23,15 +23,11 @@ pub(crate) struct Sync<'a> {
 }
 
 impl Sync<'_> {
-    /// Sends commands until nothing differs, nothing changes or something newer is published; returns the running servers.
-    pub(crate) async fn run(
-        &self,
-        mut running: Vec<RunningServer>,
-        wanted: &BackendSet,
-    ) -> Result<Vec<RunningServer>, ObserveError> {
+    /// Sends commands until nothing differs, nothing changes or something newer is published; reads the servers after them.
+    pub(crate) async fn run(&self, seen: &mut Observation, wanted: &BackendSet) -> Result<(), ObserveError> {
         let mut before = Vec::new();
         for _ in 0..ROUNDS {
-            let steps = diff(&running, wanted);
+            let steps = diff(&seen.servers, wanted);
             // Commands without effect are retried at the next sync.
             if steps.is_empty() || steps == before {
                 break;
@@ -39,13 +35,13 @@ impl Sync<'_> {
             for line in lines(&steps) {
                 self.send(&line).await?;
                 if (self.is_outdated)() {
-                    return self.observer.servers().await;
+                    return self.observer.update_servers(seen).await;
                 }
             }
-            running = self.observer.servers().await?;
+            self.observer.update_servers(seen).await?;
             before = steps;
         }
-        Ok(running)
+        Ok(())
     }
 
     async fn send(&self, line: &Line) -> Result<(), ObserveError> {

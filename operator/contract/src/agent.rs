@@ -9,7 +9,7 @@ pub struct AgentStatus {
     /// Version of the agent.
     #[serde(default)]
     pub version: String,
-    /// Version of the running HAProxy; empty before its first reply.
+    /// Version of the running HAProxy; empty before the servers were read from it.
     #[serde(default)]
     pub haproxy_version: String,
     /// Process id of the current HAProxy worker; 0 before its first reply.
@@ -52,6 +52,10 @@ pub struct AgentStatus {
     /// Counters of the current HAProxy worker; null before its first reply, and in release 0.1.0.
     #[serde(default)]
     pub worker: Option<WorkerCounters>,
+    /// Milliseconds since connections, servers and counters were read from HAProxy; null before the first time, and in release 0.1.0. They
+    /// keep their last values while HAProxy does not reply.
+    #[serde(default)]
+    pub observed_ms_ago: Option<u64>,
     /// Servers over all workers, sorted by name.
     pub servers: Vec<ServerStatus>,
 }
@@ -165,6 +169,7 @@ impl AgentStatus {
                 redispatches: 2,
                 queued: 0,
             }),
+            observed_ms_ago: Some(740),
             servers: vec![ServerStatus {
                 name: "chat-17".to_owned(),
                 state: ServerState::Ready,
@@ -204,7 +209,7 @@ mod tests {
         r#"{"version":"0.1.0","haproxy_version":"3.0.11","pid":12,"wanted_hash":"9f86d081884c7d65","applied_hash":"9f86d081884c7d65","#,
         r#""wanted_structure":"60303ae22b998861","applied_structure":"60303ae22b998861","wanted_settings":"b3a8e0e1f9ab1bfe","applied_settings":"b3a8e0e1f9ab1bfe","refusal":null,"synced":true,"reloads":0,"#,
         r#""pid_changes":0,"old_workers":0,"connections":512,"worker":{"id":"12-1795796275","refused":3,"retries":0,"redispatches":2,"queued":0},"#,
-        r#""servers":[{"name":"chat-17","state":"Ready","up":true,"rejects":false,"sessions":120}]}"#,
+        r#""observed_ms_ago":740,"servers":[{"name":"chat-17","state":"Ready","up":true,"rejects":false,"sessions":120}]}"#,
     );
 
     /// What the operator of release 0.1.0 requires, in its types.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::Timestamp;
 use kube::Resource;
 use kube::api::ListParams;
 use wsc_api::v1alpha1::WebSocketCluster;
@@ -26,9 +26,6 @@ use crate::state::State;
 use crate::watch::{Nodes, Scope, SeenPod};
 
 pub(crate) use children::live_meta;
-
-/// An older answer of an agent is stale.
-const AGENT_FRESH: SignedDuration = SignedDuration::from_secs(15);
 
 /// The resource as it is now.
 pub(crate) enum Found {
@@ -164,11 +161,7 @@ fn proxies(live: &BTreeMap<String, Arc<SeenPod>>, samples: &Samples, now: Timest
             name: name.clone(),
             ready: pod.ready,
             terminating: pod.terminating,
-            agent: pod
-                .uid
-                .as_ref()
-                .and_then(|uid| samples.agent(uid))
-                .filter(|agent| now.duration_since(agent.at) <= AGENT_FRESH),
+            agent: pod.uid.as_ref().and_then(|uid| samples.agent(uid, now)),
         })
         .collect()
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -31,6 +32,9 @@ use schedule::{ClusterId, Question, SLOTS, Schedule, Target};
 /// While nothing is due.
 const IDLE: Duration = Duration::from_mins(1);
 
+/// What an agent has not read from HAProxy for longer is stale.
+const AGENT_FRESH: SignedDuration = SignedDuration::from_secs(15);
+
 /// The newest answers of one cluster's pods, by the pods' uids.
 #[derive(Debug, Default)]
 pub(crate) struct Samples {
@@ -45,7 +49,8 @@ struct Content {
 
 enum Answer {
     Server(Sample),
-    Agent(AgentView),
+    /// `None` while the agent has read nothing from its HAProxy.
+    Agent(Option<AgentView>),
 }
 
 /// Samples the pods of all clusters.
@@ -87,9 +92,10 @@ impl Samples {
         samples.collect()
     }
 
-    /// The newest status of the agent of a proxy pod.
-    pub(crate) fn agent(&self, pod_uid: &Uid) -> Option<Arc<AgentView>> {
-        self.content.lock().agents.get(pod_uid).cloned()
+    /// The newest status of the agent of a proxy pod, while it is fresh.
+    pub(crate) fn agent(&self, pod_uid: &Uid, now: Timestamp) -> Option<Arc<AgentView>> {
+        let agent = self.content.lock().agents.get(pod_uid).cloned();
+        agent.filter(|agent| now.duration_since(agent.at) <= AGENT_FRESH)
     }
 
     /// Takes in the answer to a control call.
@@ -108,8 +114,11 @@ impl Samples {
         let mut content = self.content.lock();
         match answer {
             Answer::Server(sample) => content.servers.sampled(sample),
-            Answer::Agent(agent) => {
+            Answer::Agent(Some(agent)) => {
                 content.agents.insert(target.uid.clone(), Arc::new(agent));
+            }
+            Answer::Agent(None) => {
+                content.agents.remove(&target.uid);
             }
         }
     }
@@ -253,7 +262,7 @@ async fn ask(client: &PodClient, question: &Question) -> Result<Answer, Error> {
     })
 }
 
-async fn ask_agent(client: &PodClient, question: &Question) -> Result<AgentView, PodError> {
+async fn ask_agent(client: &PodClient, question: &Question) -> Result<Option<AgentView>, PodError> {
     let address = SocketAddr::new(question.target.ip, ports::AGENT.number);
     let request = PodRequest {
         keep_alive: question.keep_alive,
@@ -272,4 +281,42 @@ async fn ask_server(client: &PodClient, question: &Question) -> Result<Sample, P
     };
     let body = client.send(request).await?;
     Ok(parse::stats(&body, &target.name, &target.uid, clock::now())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::api::ObjectMeta;
+
+    use super::*;
+    use crate::identity::PodName;
+
+    #[test]
+    fn agent_that_reads_nothing_is_silent() {
+        let (samples, now) = (Samples::default(), clock::now());
+        let meta = ObjectMeta {
+            name: Some("chat-proxy-0".to_owned()),
+            uid: Some("uid-proxy".to_owned()),
+            ..ObjectMeta::default()
+        };
+        let target = Target {
+            uid: Uid::of(&meta).unwrap(),
+            name: PodName::of(&meta).unwrap(),
+            ip: [10, 0, 0, 9].into(),
+            component: Component::Proxy,
+            ready: true,
+            node_ready: true,
+        };
+        let responds = |version: &str, age: &str| {
+            let body = format!(
+                r#"{{"haproxy_version":"{version}","observed_ms_ago":{age},"refusal":null,"synced":false,"servers":[]}}"#
+            );
+            let answer = parse::agent(body.as_bytes(), now).unwrap();
+            samples.put(&target, Answer::Agent(answer));
+            samples.agent(&target.uid, now).is_some()
+        };
+        assert!(responds("3.0.11", "0") && responds("3.0.11", "15000"));
+        assert!(!responds("3.0.11", "15001"), "its HAProxy does not reply");
+        assert!(responds("3.0.11", "100"));
+        assert!(!responds("", "null"), "its HAProxy has not replied yet");
+    }
 }

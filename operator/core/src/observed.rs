@@ -272,13 +272,14 @@ pub struct ProxyView {
     pub name: String,
     pub ready: bool,
     pub terminating: bool,
-    /// The newest response of the agent; `None` if there was none in the last 15 s.
+    /// The newest response of the agent; `None` if it read nothing from HAProxy in the last 15 s, or did not respond.
     pub agent: Option<Arc<AgentView>>,
 }
 
 /// The response of an agent's `/status`, as far as decisions need it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AgentView {
+    /// When the agent read it from HAProxy.
     pub at: Timestamp,
     pub haproxy_version: String,
     pub applied_hash: String,

@@ -36,17 +36,15 @@ pub(crate) fn is_up(view: &PodView, observed: &Observed) -> bool {
         .any(|server| server.up && !server.maint)
 }
 
-/// It has no fresh sample, and every agent that responds reports it down: the pod or its node is lost, or its process hangs. The API
+/// It has no fresh sample, and every agent that has it reports it down: the pod or its node is lost, or its process hangs. The API
 /// server shows a lost node after 40 s or more, and a deleted one never.
 pub(crate) fn is_lost(view: &PodView, observed: &Observed, now: Timestamp) -> bool {
     let sample = observed.samples.get(&view.name);
     let responds = sample.is_some_and(|sample| sample.pod_uid == view.uid && since(sample.at, now) <= FRESH);
-    let is_down = |agent: &AgentView| {
-        let server = agent.servers.get(&view.name);
-        server.is_some_and(|server| !server.up && !server.maint)
-    };
-    let mut agents = agents(observed).peekable();
-    !responds && agents.peek().is_some() && agents.all(is_down)
+    let mut servers = agents(observed)
+        .filter_map(|agent| agent.servers.get(&view.name))
+        .peekable();
+    !responds && servers.peek().is_some() && servers.all(|server| !server.up && !server.maint)
 }
 
 /// It is too early to expect a sample of the pod.

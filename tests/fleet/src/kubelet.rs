@@ -7,11 +7,11 @@ use anyhow::{Context, Result};
 use futures::StreamExt;
 use http::Method;
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::jiff::Timestamp;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
-use serde_json::{Value, json};
+use serde_json::json;
 use wsc_contract::labels::{self, Component};
+use wsc_testing::stand_in::{Process, pod_status};
 
 use crate::api::send;
 use crate::fleet;
@@ -98,7 +98,7 @@ impl Kubelet {
         let binding = json!({"metadata": {"name": name}, "target": target});
         let path = format!("/api/v1/namespaces/{namespace}/pods/{name}");
         send(&self.client, Method::POST, &format!("{path}/binding"), &binding).await?;
-        let status = json!({"status": status(pod, address)});
+        let status = json!({"status": pod_status(pod, address, Process::first())});
         send(&self.client, Method::PATCH, &format!("{path}/status"), &status).await
     }
 
@@ -113,25 +113,4 @@ impl Kubelet {
         let now = json!({"gracePeriodSeconds": 0, "preconditions": {"uid": pod.metadata.uid}});
         send(&self.client, Method::DELETE, &path, &now).await
     }
-}
-
-fn status(pod: &Pod, address: IpAddr) -> Value {
-    let now = Timestamp::now().to_string();
-    let types = ["PodScheduled", "Initialized", "ContainersReady", "Ready"];
-    let conditions = types.map(|type_| json!({"type": type_, "status": "True", "lastTransitionTime": now}));
-    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-    let containers = containers.map(|container| {
-        json!({
-            "name": container.name, "image": container.image, "imageID": "stand-in", "ready": true, "started": true,
-            "restartCount": 0, "state": {"running": {"startedAt": now}},
-        })
-    });
-    json!({
-        "phase": "Running",
-        "podIP": address,
-        "podIPs": [{"ip": address}],
-        "startTime": now,
-        "conditions": conditions,
-        "containerStatuses": containers.collect::<Vec<_>>(),
-    })
 }

@@ -1,18 +1,14 @@
 //! The operator as a process of this machine, with the service account and the permissions of the chart.
 
-use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::fs;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
-use wsc_testing::cluster::{Cluster, eventually};
+use wsc_testing::cluster::{self, Cluster};
 use wsc_testing::cpu;
 
 use crate::scrape::Scrape;
@@ -20,11 +16,10 @@ use crate::scrape::Scrape;
 const RELEASE: &str = "websocket-operator";
 const ADMIN_PORT: u16 = 8080;
 const READY: Duration = Duration::from_mins(1);
-const SCRAPE: Duration = Duration::from_secs(10);
 
-/// Killed when it is dropped.
 pub(crate) struct Operator {
-    process: Child,
+    process: cluster::Operator,
+    /// Of its kubeconfig.
     _folder: TempDir,
 }
 
@@ -58,38 +53,13 @@ impl Operator {
         let token = cluster.kubectl().run(token).await?;
         let folder = tempfile::tempdir()?;
         let kubeconfig = kubeconfig(cluster, token.trim(), &folder)?;
-        let log = File::create(log_file(&folder))?;
-        let program = cluster.environment.program("operator")?;
-        let process = Command::new(&program)
-            .args([
-                "run",
-                "--admin-address",
-                &admin().to_string(),
-                "--pod-namespace",
-                RELEASE,
-            ])
-            .args([
-                "--server-image",
-                "wsc-server",
-                "--proxy-image",
-                "wsc-proxy",
-                "--redis-image",
-                "wsc-redis",
-            ])
-            .env("KUBECONFIG", kubeconfig)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .with_context(|| format!("starting {}", program.display()))?;
+        let admin = (Ipv4Addr::LOCALHOST, ADMIN_PORT).into();
+        let process = cluster::Operator::start(cluster, (&kubeconfig, RELEASE), admin, "", &[])?;
         let operator = Self {
             process,
             _folder: folder,
         };
-        eventually(READY, "the operator is ready", || async {
-            Ok(get("/readyz").await?.starts_with("HTTP/1.0 200").then_some(()))
-        })
-        .await?;
+        operator.process.until_ready(READY).await?;
         Ok(operator)
     }
 
@@ -104,39 +74,8 @@ impl Operator {
     }
 
     pub(crate) async fn scrape(&self) -> Result<Scrape> {
-        let response = get("/metrics").await?;
-        let (_, text) = response.split_once("\r\n\r\n").context("no body of /metrics")?;
-        Scrape::parse(text)
+        Scrape::parse(&self.process.get("/metrics").await?.body)
     }
-}
-
-impl Drop for Operator {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn admin() -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, ADMIN_PORT).into()
-}
-
-async fn get(path: &str) -> Result<String> {
-    let ask = async {
-        let mut stream = TcpStream::connect(admin()).await?;
-        let request = format!("GET {path} HTTP/1.0\r\n\r\n");
-        stream.write_all(request.as_bytes()).await?;
-        let mut response = String::new();
-        stream.read_to_string(&mut response).await?;
-        anyhow::Ok(response)
-    };
-    timeout(SCRAPE, ask)
-        .await
-        .with_context(|| format!("{path}: no response"))?
-}
-
-fn log_file(folder: &TempDir) -> PathBuf {
-    folder.path().join("log")
 }
 
 /// The administrator's with the operator's token.

@@ -4,6 +4,7 @@ pub mod audit;
 mod environment;
 mod eventually;
 mod namespace;
+mod operator;
 pub mod processes;
 mod tools;
 
@@ -15,6 +16,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 pub use environment::{Environment, Images};
 pub use eventually::{eventually, within};
 pub use namespace::Namespace;
+pub use operator::Operator;
 pub use tools::{Finished, Tool};
 
 /// How long the API server may take to accept a connection.

@@ -83,20 +83,27 @@ pub async fn get(port: u16, path: &str) -> Result<Answer> {
 /// If there is no such answer in time.
 pub async fn fetch(address: &str, port: u16, path: &str, deadline: Duration) -> Result<String> {
     let address = SocketAddr::new(address.parse().context("an IP address")?, port);
-    let what = || format!("GET {path} at {address}");
-    let request = Request::get(path).header("host", address.to_string());
-    let answer = timeout(deadline, ask(address, request.body(Full::default())?))
-        .await
-        .with_context(|| format!("{}: no answer within {deadline:?}", what()))?
-        .with_context(what)?;
+    let answer = get_at(address, path, deadline).await?;
     ensure!(
         answer.status.is_success(),
-        "{} answered {}: {}",
-        what(),
+        "GET {path} at {address} answered {}: {}",
         answer.status,
         answer.body
     );
     Ok(answer.body)
+}
+
+/// GET at any address, within `deadline`.
+///
+/// # Errors
+/// If there is no whole answer in time.
+pub async fn get_at(address: SocketAddr, path: &str, deadline: Duration) -> Result<Answer> {
+    let what = || format!("GET {path} at {address}");
+    let request = Request::get(path).header("host", address.to_string());
+    timeout(deadline, ask(address, request.body(Full::default())?))
+        .await
+        .with_context(|| format!("{}: no answer within {deadline:?}", what()))?
+        .with_context(what)
 }
 
 async fn ask(address: SocketAddr, request: Request<Full<Bytes>>) -> Result<Answer> {

@@ -1,5 +1,5 @@
 //! Test support: a recording client, a pool of them with one record and one checker, real HAProxy, Redis and server processes on free
-//! ports, access to the local Kubernetes, and a fault proxy to put in front of any of them.
+//! ports, access to the local Kubernetes, reports of stand-in pods, and a fault proxy to put in front of any of them.
 
 pub mod arrivals;
 pub mod autobahn;
@@ -19,4 +19,5 @@ pub mod ports;
 pub mod redis;
 pub mod server;
 pub mod sockets;
+pub mod stand_in;
 pub mod svg;

@@ -101,6 +101,36 @@ async fn a_stalled_socket_is_told_and_made_up_for() {
 }
 
 #[tokio::test]
+async fn a_stopped_haproxy_is_not_observed() {
+    let backends = pool(2).await.unwrap();
+    let mut pod = ProxyPod::start(PodOptions::default(), &ready(&backends[..1]))
+        .await
+        .unwrap();
+    let stopped = pod.stop_worker().await.unwrap();
+    let set = pod.publish(&ready(&backends)).unwrap();
+    let is_old = |status: &AgentStatus| status.observed_ms_ago.is_some_and(|age| age >= 6_000);
+    let status = pod.wait("an old observation", is_old).await.unwrap();
+    assert!(!status.synced && status.wanted_hash == set.hash);
+    assert_eq!(status.names(), ["chat-0"], "what was read last stays");
+
+    pod.kill_agent().await.unwrap();
+    pod.start_agent().unwrap();
+    let is_told = |status: &AgentStatus| status.wanted_hash == set.hash;
+    let status = pod.wait("the published set", is_told).await.unwrap();
+    assert_eq!(
+        (status.observed_ms_ago, status.haproxy_version.as_str()),
+        (None, ""),
+        "this agent has read nothing yet"
+    );
+
+    drop(stopped);
+    pod.synced(&set).await.unwrap();
+    let is_new = |status: &AgentStatus| status.observed_ms_ago.is_some_and(|age| age < 6_000);
+    let status = pod.wait("a new observation", is_new).await.unwrap();
+    assert_eq!(status.names(), ["chat-0", "chat-1"]);
+}
+
+#[tokio::test]
 async fn an_absent_socket_is_told_and_made_up_for() {
     let backends = pool(2).await.unwrap();
     let mut pod = ProxyPod::start(with_faults(), &ready(&backends[..1]))

@@ -354,3 +354,39 @@ async fn a_record_that_is_rejected_is_named_and_retried_later() {
         "clients do not need it"
     );
 }
+
+/// A mutating webhook may take away what the spec has: each further patch would change nothing.
+#[tokio::test]
+async fn overridden_label_is_named_and_retried_later() {
+    let patches: Arc<Mutex<Vec<Value>>> = Arc::default();
+    let log = patches.clone();
+    let mut scene = Scene::new(move |call| {
+        if is_pod(&call, "chat-0") && !call.body["metadata"]["labels"]["team"].is_null() {
+            log.lock().push(call.body.clone());
+            let metadata =
+                json!({"name": "chat-0", "namespace": "ns", "uid": "chat-0", "resourceVersion": "6"});
+            let object = json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": metadata});
+            return async move { (200, object) }.boxed();
+        }
+        accept(&call)
+    });
+    let mut labelled = resource("chat");
+    labelled.spec.labels.insert("team".to_owned(), "chat".to_owned());
+    scene.cluster = validate(&labelled, &images()).unwrap();
+    scene.add_pod("chat-0");
+    scene.observed.pods.get_mut("chat-0").unwrap().state = PodState::Active;
+    for _ in 0..2 {
+        scene.apply(&scene.decide()).await;
+    }
+    let patches = patches.lock();
+    assert_eq!(patches.len(), 1, "retried at once: {patches:?}");
+    let memory = &scene.state.memory;
+    let plan = wsc_core::decide(&scene.cluster, &scene.observed, memory, clock::now());
+    let mut conditions = plan.status.conditions.iter();
+    let reconciling = conditions
+        .find(|condition| condition.type_ == "Reconciling")
+        .unwrap();
+    for part in ["Pod chat-0", "an admission webhook overrides labels"] {
+        assert!(reconciling.message.contains(part), "{}", reconciling.message);
+    }
+}

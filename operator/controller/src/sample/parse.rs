@@ -1,6 +1,6 @@
 //! From the response of a pod to plausible numbers: an implausible response is rejected. Missing is never zero.
 
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use wsc_contract::agent::{AgentStatus, ServerState, WorkerCounters};
 use wsc_contract::control::Stats;
 use wsc_core::observed::{AgentServer, AgentView, Sample};
@@ -56,9 +56,16 @@ pub(crate) fn stats(body: &[u8], pod: &str, pod_uid: &str, at: Timestamp) -> Res
     })
 }
 
-/// Parses an agent's `/status`.
-pub(crate) fn agent(body: &[u8], at: Timestamp) -> Result<AgentView, AnswerError> {
+/// Parses an agent's `/status`; `None` if it has read nothing from HAProxy. The view is as old as what was read: an agent whose HAProxy
+/// does not reply sends its last list of servers, which must age like that of an agent that does not respond.
+pub(crate) fn agent(body: &[u8], at: Timestamp) -> Result<Option<AgentView>, AnswerError> {
     let status: AgentStatus = serde_json::from_slice(body)?;
+    if status.haproxy_version.is_empty() {
+        return Ok(None);
+    }
+    // Release 0.1.0 does not send it.
+    let age = i64::try_from(status.observed_ms_ago.unwrap_or(0)).unwrap_or(i64::MAX);
+    let observed_at = at.checked_sub(SignedDuration::from_millis(age));
     let servers = status.servers.into_iter().map(|server| {
         let view = AgentServer {
             sessions: within("sessions", server.sessions, MOST_CONNECTIONS)?,
@@ -68,8 +75,8 @@ pub(crate) fn agent(body: &[u8], at: Timestamp) -> Result<AgentView, AnswerError
         };
         Ok((server.name, view))
     });
-    Ok(AgentView {
-        at,
+    Ok(Some(AgentView {
+        at: observed_at.unwrap_or(Timestamp::MIN),
         haproxy_version: status.haproxy_version,
         applied_hash: status.applied_hash,
         applied_structure: status.applied_structure,
@@ -78,7 +85,7 @@ pub(crate) fn agent(body: &[u8], at: Timestamp) -> Result<AgentView, AnswerError
         worker: status.worker.map(plausible).transpose()?,
         servers: servers.collect::<Result<_, AnswerError>>()?,
         refusal: status.refusal,
-    })
+    }))
 }
 
 fn plausible(worker: WorkerCounters) -> Result<WorkerCounters, AnswerError> {
@@ -171,11 +178,29 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_that_knows_nothing_yet_is_understood_and_nonsense_is_not() {
+    fn an_agent_view_is_as_old_as_its_observation() {
+        let parsed = |observed: &str| {
+            let body = format!(
+                r#"{{"haproxy_version":"3.0.11",{observed}"refusal":null,"synced":true,"servers":[]}}"#
+            );
+            agent(body.as_bytes(), Timestamp::UNIX_EPOCH).unwrap().unwrap().at
+        };
+        let ago = |milliseconds| Timestamp::UNIX_EPOCH - SignedDuration::from_millis(milliseconds);
+        assert_eq!(parsed(r#""observed_ms_ago":16500,"#), ago(16_500));
+        assert_eq!(parsed(""), ago(0), "an agent of release 0.1.0");
+        let endless = format!(r#""observed_ms_ago":{},"#, u64::MAX);
+        assert_eq!(parsed(&endless), Timestamp::MIN);
+        let unread =
+            r#"{"observed_ms_ago":null,"haproxy_version":"","refusal":null,"synced":false,"servers":[]}"#;
+        assert_eq!(agent(unread.as_bytes(), Timestamp::UNIX_EPOCH).unwrap(), None);
+    }
+
+    #[test]
+    fn agent_status_of_0_1_0_is_parsed_and_nonsense_rejected() {
         let body = r#"{"version":"0.1.0","haproxy_version":"3.0.11","pid":12,"wanted_hash":"w","applied_hash":"a","wanted_structure":"s",
             "applied_structure":"t","refusal":{"structure":"s","message":"line 3"},"synced":true,"reloads":0,"pid_changes":0,
             "old_workers":0,"connections":512,"servers":[{"name":"chat-17","state":"Maint","up":true,"sessions":120}]}"#;
-        let view = agent(body.as_bytes(), Timestamp::UNIX_EPOCH).unwrap();
+        let view = agent(body.as_bytes(), Timestamp::UNIX_EPOCH).unwrap().unwrap();
         let mut expected = AgentServer {
             sessions: 120,
             maint: true,
@@ -190,7 +215,7 @@ mod tests {
                 r#""worker":{"id":"12-3","refused":7,"retries":0,"redispatches":1,"queued":0},"servers":"#,
             )
             .replace("\"up\":true", "\"up\":true,\"rejects\":true");
-        let full = agent(counted.as_bytes(), Timestamp::UNIX_EPOCH).unwrap();
+        let full = agent(counted.as_bytes(), Timestamp::UNIX_EPOCH).unwrap().unwrap();
         expected.rejects = true;
         assert_eq!(full.servers["chat-17"], expected);
         let worker = full.worker.unwrap();
@@ -212,9 +237,6 @@ mod tests {
             ("a", "t")
         );
         assert_eq!(view.refusal.unwrap().message, "line 3");
-        let empty = r#"{"refusal":null,"synced":false,"servers":[]}"#;
-        let view = agent(empty.as_bytes(), Timestamp::UNIX_EPOCH).unwrap();
-        assert!(!view.synced && view.applied_hash.is_empty());
         let negative = body.replace("\"sessions\":120", "\"sessions\":-1");
         assert!(agent(negative.as_bytes(), Timestamp::UNIX_EPOCH).is_err());
         assert!(agent(b"[]", Timestamp::UNIX_EPOCH).is_err());

@@ -13,6 +13,7 @@ mod scene;
 mod sizes;
 mod starts;
 mod tell;
+mod zones;
 
 use k8s_openapi::jiff::SignedDuration;
 

@@ -12,6 +12,7 @@ use wsc_testing::cluster::eventually;
 
 use super::small;
 use crate::support::environment::{READY, TestEnv};
+use crate::support::operator::metric;
 
 const IDLE: Duration = Duration::from_mins(1);
 
@@ -89,7 +90,7 @@ async fn heartbeats_of_nodes_and_samples_start_no_reconcile() {
     // The one with the pods.
     nodes.push(env.namespace().to_owned());
 
-    let reconciles = || operator.metric("wsc_operator_reconciles_total");
+    let reconciles = || metric(&operator, "wsc_operator_reconciles_total");
     let last = Mutex::new((-1.0, Instant::now()));
     eventually(READY, "ten seconds without a reconcile", || async {
         let now = reconciles().await?;

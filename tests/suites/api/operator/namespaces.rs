@@ -1,13 +1,14 @@
-//! An operator of several namespaces.
+//! An operator whose Role is missing, or lacks a kind.
 
+use http::Method;
 use serde_json::{Value, json};
 use wsc_testing::cluster::{Namespace, eventually};
 
 use super::small;
-use crate::support::chart::render;
-use crate::support::environment::{READY, TestEnv};
-use crate::support::operator::Operator;
-use crate::support::{path, resource, send};
+use crate::support::chart::{name, render};
+use crate::support::environment::{READY, TestEnv, find};
+use crate::support::operator;
+use crate::support::{SOON, path, resource, send};
 
 /// The roles of the chart in the second of two watched namespaces.
 async fn roles(env: &TestEnv, second: &Namespace) -> Vec<Value> {
@@ -30,9 +31,9 @@ async fn missing_role_leaves_other_namespace_served() {
     let roles = roles(&env, &second).await;
     let both = format!("{},{}", env.namespace(), second.name());
     let kubeconfig = env.identity.kubeconfig().unwrap();
-    let operator = Operator::start(&env.cluster, &both, env.namespace(), &kubeconfig).unwrap();
+    let operator = operator::start(&env.cluster, &both, env.namespace(), &kubeconfig, "").unwrap();
     let chat = resource(second.name(), "chat", &small());
-    env.ask(http::Method::POST, &path(second.name(), ""), Some(&chat))
+    env.ask(Method::POST, &path(second.name(), ""), Some(&chat))
         .await
         .unwrap();
     env.create("chat", &small()).await.unwrap();
@@ -46,13 +47,7 @@ async fn missing_role_leaves_other_namespace_served() {
     .await
     .unwrap();
     let status = async || {
-        let chat = send(
-            &env.cluster,
-            http::Method::GET,
-            &path(second.name(), "chat"),
-            None,
-        )
-        .await?;
+        let chat = send(&env.cluster, Method::GET, &path(second.name(), "chat"), None).await?;
         anyhow::Ok(chat.map_err(|refusal| anyhow::anyhow!(refusal.message))?["status"].clone())
     };
     let unseen = status().await.unwrap();
@@ -85,4 +80,48 @@ async fn missing_role_leaves_other_namespace_served() {
     })
     .await
     .unwrap();
+}
+
+#[tokio::test]
+async fn kind_that_cannot_be_listed_is_named() {
+    let env = TestEnv::new("unlisted").await;
+    let lists_policies = |rule: &Value| rule["resources"].to_string().contains("networkpolicies");
+    let roles = env.list("/apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles");
+    let mut roles = roles.await.unwrap().into_iter();
+    let has_rule = |role: &Value| role["rules"].as_array().unwrap().iter().any(lists_policies);
+    let role = roles.find(has_rule).unwrap();
+    let place = env.place("Role", name(&role));
+    let mut rules = role["rules"].as_array().unwrap().clone();
+    rules.retain(|rule| !lists_policies(rule));
+    let patch = |rules: &[Value]| json!({"rules": rules});
+    env.ask(Method::PATCH, &place, Some(&patch(&rules)))
+        .await
+        .unwrap();
+
+    let operator = env.operator();
+    env.create("chat", &small()).await.unwrap();
+    let is_named = |chat: &Value| {
+        let stalled = find(chat, "Stalled");
+        let message = stalled["message"].as_str().unwrap_or_default();
+        stalled["reason"] == "WatchFailed" && message.contains("NetworkPolicy")
+    };
+    let chat = env.until("chat", "the kind is named", is_named).await.unwrap();
+    assert_eq!(
+        find(&chat, "Ready")["reason"],
+        "WatchFailed",
+        "{}",
+        chat["status"]
+    );
+    let answer = operator.get("/readyz").await.unwrap();
+    let cause = format!("NetworkPolicy: not listed in {}", env.namespace());
+    assert!(answer.status == 503 && answer.body.contains(&cause), "{answer:?}");
+    let answer = operator.get("/livez").await.unwrap();
+    assert_eq!(answer.status, 200, "a restart repairs no Role");
+    let children = env.children(&chat).await.unwrap();
+    assert!(children.is_empty(), "{:?}", children.keys());
+
+    let rules = role["rules"].as_array().unwrap();
+    env.ask(Method::PATCH, &place, Some(&patch(rules))).await.unwrap();
+    operator.until_ready(SOON).await.unwrap();
+    env.settled("chat").await.unwrap();
 }

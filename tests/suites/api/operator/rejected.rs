@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use wsc_testing::cluster::eventually;
 
 use super::small;
+use crate::support::chart::name;
 use crate::support::environment::{READY, TestEnv, find};
 use crate::support::{SOON, send};
 
@@ -60,6 +61,82 @@ async fn a_service_beyond_the_quota_is_named_and_made_later() {
 #[tokio::test]
 async fn pods_beyond_a_limit_range_are_named_and_made_later() {
     let env = TestEnv::new("limits").await;
+    let limit = limit_memory(&env).await;
+    let _operator = env.operator();
+    env.create("chat", &large()).await.unwrap();
+    until_named(&env, "Pod chat-", TOO_LARGE).await;
+    env.ask(Method::DELETE, &limit, None).await.unwrap();
+    env.settled("chat").await.unwrap();
+}
+
+#[tokio::test]
+async fn limit_range_on_a_used_pool_stops_no_pod() {
+    let env = TestEnv::new("limited").await;
+    let _operator = env.operator();
+    env.create("chat", &large()).await.unwrap();
+    let chat = env.settled("chat").await.unwrap();
+    let before = env.children(&chat).await.unwrap();
+    let limit = limit_memory(&env).await;
+    let change = json!({"server": {"env": [{"name": "A", "value": "b"}]}});
+    env.change("chat", &change).await.unwrap();
+    let chat = until_named(&env, "Pod chat-", TOO_LARGE).await;
+    assert_eq!(find(&chat, "Ready")["status"], "True", "{}", chat["status"]);
+    let during = env.children(&chat).await.unwrap();
+    let names = |children| pods(children).map(|pod| name(pod).to_owned()).collect::<Vec<_>>();
+    assert_eq!(
+        names(&during),
+        names(&before),
+        "a pod ended without its successor"
+    );
+    env.pods.each(|name, server| {
+        assert!(!server.cordoned, "{name} drains without its successor");
+    });
+    env.ask(Method::DELETE, &limit, None).await.unwrap();
+    let chat = env.settled("chat").await.unwrap();
+    assert_eq!(chat["status"]["updatedReplicas"], 2, "{}", chat["status"]);
+}
+
+#[tokio::test]
+async fn a_webhook_that_fails_is_named_and_outlived() {
+    let env = TestEnv::new("webhook").await;
+    let hook = fail_services(&env).await;
+    let _operator = env.operator();
+    env.create("chat", &small()).await.unwrap();
+    until_named(&env, "Service chat", "down.example.org").await;
+    env.ask(Method::DELETE, &hook, None).await.unwrap();
+    env.settled("chat").await.unwrap();
+}
+
+#[tokio::test]
+async fn failing_webhook_on_a_used_pool_is_outlived() {
+    let env = TestEnv::new("webhooked").await;
+    let _operator = env.operator();
+    env.create("chat", &small()).await.unwrap();
+    env.settled("chat").await.unwrap();
+    let hook = fail_services(&env).await;
+    let service = env.place("Service", "chat");
+    env.ask(Method::DELETE, &service, None).await.unwrap();
+    let chat = until_named(&env, "Service chat", "down.example.org").await;
+    let ready = find(&chat, "Ready");
+    assert_eq!(ready["status"], "False", "clients need the Service: {ready}");
+    assert_eq!(chat["status"]["replicas"], 2, "{}", chat["status"]);
+    env.ask(Method::DELETE, &hook, None).await.unwrap();
+    env.settled("chat").await.unwrap();
+    env.ask(Method::GET, &service, None).await.unwrap();
+}
+
+/// The message of the API server for pods of [`large`].
+const TOO_LARGE: &str = "maximum memory usage per Container is 3Gi";
+
+/// Pods beyond the limit of [`limit_memory`].
+fn large() -> Value {
+    let mut spec = small();
+    spec["server"] = json!({"resources": {"limits": {"memory": "4Gi"}}});
+    spec
+}
+
+/// Puts a LimitRange in force; returns its path.
+async fn limit_memory(env: &TestEnv) -> String {
     let limits = format!("/api/v1/namespaces/{}/limitranges", env.namespace());
     let most = json!({"limits": [{"type": "Container", "max": {"memory": "3Gi"}}]});
     let limit = json!({"metadata": {"name": "most"}, "spec": most});
@@ -67,21 +144,12 @@ async fn pods_beyond_a_limit_range_are_named_and_made_later() {
     let container = json!({"name": "a", "image": "a", "resources": {"limits": {"memory": "4Gi"}}});
     let probe = json!({"metadata": {"name": "probe"}, "spec": {"containers": [container]}});
     let pods = format!("/api/v1/namespaces/{}/pods?dryRun=All", env.namespace());
-    until_rejected(&env, Method::POST, &pods, &probe).await;
-    let _operator = env.operator();
-    let mut spec = small();
-    spec["server"] = json!({"resources": {"limits": {"memory": "4Gi"}}});
-    env.create("chat", &spec).await.unwrap();
-    until_named(&env, "Pod chat-", "maximum memory usage per Container is 3Gi").await;
-    env.ask(Method::DELETE, &format!("{limits}/most"), None)
-        .await
-        .unwrap();
-    env.settled("chat").await.unwrap();
+    until_rejected(env, Method::POST, &pods, &probe).await;
+    format!("{limits}/most")
 }
 
-#[tokio::test]
-async fn a_webhook_that_fails_is_named_and_outlived() {
-    let env = TestEnv::new("webhook").await;
+/// A webhook that fails creates of Services of this namespace; returns its path.
+async fn fail_services(env: &TestEnv) -> String {
     let hooks = format!("{POLICIES}/validatingwebhookconfigurations");
     let rule = json!({"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["services"]});
     let hook = json!({
@@ -91,7 +159,7 @@ async fn a_webhook_that_fails_is_named_and_outlived() {
             // Nothing listens there: the API server answers 500.
             "clientConfig": {"url": "https://127.0.0.1:9/"},
             "rules": [rule],
-            "namespaceSelector": here(&env),
+            "namespaceSelector": here(env),
             "failurePolicy": "Fail",
             "sideEffects": "None",
             "admissionReviewVersions": ["v1"],
@@ -101,13 +169,8 @@ async fn a_webhook_that_fails_is_named_and_outlived() {
     env.ask(Method::POST, &hooks, Some(&hook)).await.unwrap();
     let service = json!({"metadata": {"name": "probe"}, "spec": {"ports": [{"port": 80}]}});
     let services = format!("/api/v1/namespaces/{}/services?dryRun=All", env.namespace());
-    until_rejected(&env, Method::POST, &services, &service).await;
-    let _operator = env.operator();
-    env.create("chat", &small()).await.unwrap();
-    until_named(&env, "Service chat", "down.example.org").await;
-    let place = format!("{hooks}/{}", env.namespace());
-    env.ask(Method::DELETE, &place, None).await.unwrap();
-    env.settled("chat").await.unwrap();
+    until_rejected(env, Method::POST, &services, &service).await;
+    format!("{hooks}/{}", env.namespace())
 }
 
 /// A label of a server pod cannot be written: the pod is not used, and the pool serves as before.

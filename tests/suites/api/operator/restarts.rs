@@ -18,10 +18,10 @@ use wsc_testing::faults::{Call, HttpProxy, Upstream, Verdict};
 
 use super::small;
 use crate::support::chart::name;
-use crate::support::differences;
 use crate::support::environment::{KINDS, READY, TestEnv, controller, uid};
-use crate::support::operator::Operator;
+use crate::support::operator::start as start_operator;
 use crate::support::watcher::Pods;
+use crate::support::{SOON, differences};
 
 const RESTARTS: usize = 20;
 /// Of operator processes, until this number of them was killed.
@@ -86,8 +86,8 @@ async fn live(trap: &Arc<Trap>) -> Result<Value> {
     let meet = trap.clone();
     let proxy = HttpProxy::start(upstream, move |call| meet.meet(call)).await?;
     let kubeconfig = env.identity.through(&proxy.url())?;
-    let mut operator = Operator::start(&env.cluster, env.namespace(), env.namespace(), &kubeconfig)?;
-    operator.until_ready().await?;
+    let mut operator = start_operator(&env.cluster, env.namespace(), env.namespace(), &kubeconfig, "")?;
+    operator.until_ready(SOON).await?;
     trap.arm(operator.pid());
     env.create("chat", &small()).await?;
     let chat = eventually(READY, "the trap springs, or the cluster is ready", || async {
@@ -106,7 +106,7 @@ async fn live(trap: &Arc<Trap>) -> Result<Value> {
         })
         .await?;
         operator.kill()?;
-        operator = Operator::start(&env.cluster, env.namespace(), env.namespace(), &kubeconfig)?;
+        operator = start_operator(&env.cluster, env.namespace(), env.namespace(), &kubeconfig, "")?;
         env.settled("chat").await.with_context(|| operator.log())?
     };
     ensure!(

@@ -9,7 +9,7 @@ use wsc_testing::cluster::eventually;
 use wsc_testing::faults::{Gate, HttpProxy, Upstream, Verdict};
 
 use crate::support::environment::{READY, TestEnv};
-use crate::support::operator::Operator;
+use crate::support::operator;
 use crate::support::watcher::Pods;
 
 const STALL: Duration = Duration::from_secs(10);
@@ -32,7 +32,7 @@ async fn a_stalled_pod_watch_in_a_scale_up_makes_no_twin() {
     let upstream = Upstream::Kube(env.identity.client().await.unwrap());
     let proxy = HttpProxy::start(upstream, verdict).await.unwrap();
     let kubeconfig = env.identity.through(&proxy.url()).unwrap();
-    let _operator = Operator::start(&env.cluster, env.namespace(), env.namespace(), &kubeconfig).unwrap();
+    let _operator = operator::start(&env.cluster, env.namespace(), env.namespace(), &kubeconfig, "").unwrap();
     let spec = json!({
         "scaling": {"minReplicas": 2, "maxReplicas": 20, "buffer": 1},
         "server": {"maxConnections": 100},

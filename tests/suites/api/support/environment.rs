@@ -7,12 +7,11 @@ use anyhow::{Context, Result, anyhow, bail};
 use http::Method;
 use serde_json::Value;
 use wsc_testing::cluster::audit::Mark;
-use wsc_testing::cluster::{Cluster, Namespace, eventually};
+use wsc_testing::cluster::{Cluster, Namespace, Operator, eventually};
 
 use super::identity::Identity;
-use super::operator::Operator;
 use super::stand_in::StandIn;
-use super::{cluster, path, resource, send};
+use super::{cluster, operator, path, resource, send};
 
 /// From apply to Ready with stand-ins takes seconds; this is for a machine with many tests at once.
 pub(crate) const READY: Duration = Duration::from_mins(2);
@@ -67,21 +66,14 @@ impl TestEnv {
 
     /// An operator that talks to the API server itself.
     pub(crate) fn operator(&self) -> Operator {
-        let kubeconfig = self.identity.kubeconfig().unwrap();
-        Operator::start(&self.cluster, self.namespace(), self.namespace(), &kubeconfig).unwrap()
+        self.operator_with_images("")
     }
 
     /// One that is installed with images of this tag.
     pub(crate) fn operator_with_images(&self, tag: &str) -> Operator {
         let kubeconfig = self.identity.kubeconfig().unwrap();
-        Operator::with_images(
-            &self.cluster,
-            self.namespace(),
-            self.namespace(),
-            &kubeconfig,
-            tag,
-        )
-        .unwrap()
+        let namespace = self.namespace();
+        operator::start(&self.cluster, namespace, namespace, &kubeconfig, tag).unwrap()
     }
 
     /// Creates the resource.

@@ -14,14 +14,14 @@ use anyhow::{Context, Result};
 use futures::StreamExt;
 use http::Method;
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::jiff::Timestamp;
 use kube::Api;
 use kube::runtime::{WatchStreamExt, watcher};
 use parking_lot::{Mutex, MutexGuard};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::task::JoinSet;
 use wsc_contract::labels::{self, Component};
 use wsc_testing::cluster::Cluster;
+use wsc_testing::stand_in::{Process, pod_status};
 
 use super::send;
 pub(crate) use stub::Server;
@@ -196,10 +196,9 @@ async fn look_after(shared: &Arc<Shared>, pod: &Pod) -> Result<()> {
     };
     shared.running().insert(uid.to_owned(), running);
     let waits = shared.waits(pod);
-    let first = if waits {
-        Process::waiting()
-    } else {
-        Process::first()
+    let first = Process {
+        ready: !waits,
+        ..Process::first()
     };
     if !report(shared, pod, address, first).await? {
         shared.running().remove(uid);
@@ -211,35 +210,10 @@ async fn look_after(shared: &Arc<Shared>, pod: &Pod) -> Result<()> {
     Ok(())
 }
 
-/// The process of a pod's container.
-#[derive(Clone, Copy)]
-struct Process {
-    restarts: u32,
-    runs: bool,
-    ready: bool,
-}
-
-impl Process {
-    const fn first() -> Self {
-        Self {
-            restarts: 0,
-            runs: true,
-            ready: true,
-        }
-    }
-
-    const fn waiting() -> Self {
-        Self {
-            ready: false,
-            ..Self::first()
-        }
-    }
-}
-
 /// Whether the API server took the status of the pod.
 async fn report(shared: &Shared, pod: &Pod, address: IpAddr, process: Process) -> Result<bool> {
     let name = pod.metadata.name.as_deref().context("a pod without a name")?;
-    let status = json!({"status": status(pod, address, process)});
+    let status = json!({"status": pod_status(pod, address, process)});
     let path = shared.pod_path(name, "/status");
     let answer = send(&shared.cluster, Method::PATCH, &path, Some(&status)).await?;
     Ok(answer.is_ok())
@@ -283,41 +257,6 @@ async fn keep_crashing(shared: Arc<Shared>, pod: Pod, address: IpAddr, crash: Cr
         // The next change makes up for one that was lost.
         let _ = report(&shared, &pod, address, process).await;
     }
-}
-
-/// All is well with the pod while its process is ready.
-fn status(pod: &Pod, address: IpAddr, process: Process) -> Value {
-    let now = Timestamp::now().to_string();
-    let ready = if process.ready { "True" } else { "False" };
-    let types = [
-        ("PodReadyToStartContainers", "True"),
-        ("Initialized", "True"),
-        ("PodScheduled", "True"),
-        ("ContainersReady", ready),
-        ("Ready", ready),
-    ];
-    let conditions =
-        types.map(|(type_, status)| json!({"type": type_, "status": status, "lastTransitionTime": now}));
-    let state = if process.runs {
-        json!({"running": {"startedAt": now}})
-    } else {
-        json!({"waiting": {"reason": "CrashLoopBackOff"}})
-    };
-    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-    let containers = containers.map(|container| {
-        json!({
-            "name": container.name, "image": container.image, "imageID": "stand-in", "ready": process.ready, "started": process.runs,
-            "restartCount": process.restarts, "state": state,
-        })
-    });
-    json!({
-        "phase": "Running",
-        "podIP": address,
-        "podIPs": [{"ip": address}],
-        "startTime": now,
-        "conditions": conditions,
-        "containerStatuses": containers.collect::<Vec<_>>(),
-    })
 }
 
 /// An address of the pod network, which is all on loopback in the API tier.

@@ -366,8 +366,22 @@ impl ProxyPod {
     /// # Errors
     /// If there is none.
     pub async fn kill_worker(&self) -> Result<()> {
+        kill_process(self.worker().await?, Signal::KILL).context("kill the worker")
+    }
+
+    /// Stops the running worker: it replies to nothing until the returned value is dropped.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub async fn stop_worker(&self) -> Result<StoppedWorker> {
+        let pid = self.worker().await?;
+        kill_process(pid, Signal::STOP).context("stop the worker")?;
+        Ok(StoppedWorker(pid))
+    }
+
+    async fn worker(&self) -> Result<Pid> {
         let pid = Pid::from_raw(i32::try_from(self.worker_pid().await?)?);
-        kill_process(pid.context("a process id is positive")?, Signal::KILL).context("kill the worker")
+        pid.context("a process id is positive")
     }
 
     /// What stands before the runtime socket.
@@ -424,6 +438,17 @@ impl ProxyPod {
             .stdin(Stdio::null())
             .kill_on_drop(true);
         Ok(command)
+    }
+}
+
+/// A worker that is stopped.
+#[derive(Debug)]
+pub struct StoppedWorker(Pid);
+
+impl Drop for StoppedWorker {
+    fn drop(&mut self) {
+        // It may have ended meanwhile.
+        let _ = kill_process(self.0, Signal::CONT);
     }
 }
 

@@ -65,7 +65,7 @@ const RELEASES: [Release; 1] = [Release {
     ],
     keys: &[("bus", "broker"), ("leaving", "terminating")],
     added_data: &["settings.json"],
-    added_keys: &["rejects", "worker"],
+    added_keys: &["observed_ms_ago", "rejects", "worker"],
 }];
 
 impl Release {

@@ -2,7 +2,7 @@
 
 use k8s_openapi::jiff::SignedDuration;
 
-use super::scene::{BOUNDS, Scene};
+use super::scene::{BOUNDS, Scene, proxy};
 use super::tell::{changes_no_pod, condition, marked, notes, tell, verbs};
 use crate::observed::{DrainReason, PodPhase, PodState};
 use crate::plan::{ControlVerb, Plan};
@@ -78,6 +78,27 @@ fn a_ready_pod_that_does_not_respond_is_replaced_when_every_proxy_finds_it_down(
     assert_eq!(created(&[0, 1], true), [0; 4], "its server responds");
     assert_eq!(created(&[0], false), [0; 4], "a proxy finds it up");
     assert_eq!(created(&[], false), [0; 4]);
+}
+
+/// A new proxy has an empty list until its agent has applied the published one.
+#[test]
+fn proxy_without_the_pod_has_no_vote() {
+    let created = |is_listed: bool| {
+        let mut scene = Scene::running(BOUNDS, &[40, 50, 40]);
+        for proxy in 0..2 {
+            let servers = &mut scene.agent(proxy).servers;
+            servers.get_mut("chat-0").unwrap().up = false;
+            servers.retain(|name, _| is_listed || name != "chat-0");
+        }
+        scene.observed.proxies.push(proxy("chat-proxy-c"));
+        let last = scene.said(0).at;
+        scene.now += SignedDuration::from_secs(20);
+        scene.sample();
+        scene.said(0).at = last;
+        scene.step(0).create_pods.len()
+    };
+    assert_eq!(created(true), 1, "every proxy that has it finds it down");
+    assert_eq!(created(false), 0, "no proxy has it");
 }
 
 #[test]

@@ -16,17 +16,16 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
-use wsc_contract::agent::{AgentStatus, ServerStatus};
+use wsc_contract::agent::AgentStatus;
 use wsc_contract::control::{Broker, ErrorBody, Rejects, Shed, Stats};
-use wsc_contract::files::{BACKENDS, SETTINGS};
 use wsc_contract::labels::{self, Component};
 use wsc_contract::{names, paths, ports};
-use wsc_haproxy::{BackendSet, Settings};
+use wsc_testing::stand_in::Published;
 
 use super::super::send;
 use super::Shared;
 
-/// The version that servers and agents report.
+/// The version that servers report.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// An error as the server returns it.
@@ -211,36 +210,13 @@ async fn agent(shared: &Shared, config: &str) -> Result<AgentStatus> {
     let path = format!("/api/v1/namespaces/{}/configmaps/{config}", shared.namespace);
     let published = send(&shared.cluster, Method::GET, &path, None).await?;
     let published = published.map_err(|refusal| anyhow::anyhow!(refusal.message))?;
-    let json = published["data"][BACKENDS].as_str().context(BACKENDS)?;
-    let set = BackendSet::from_json(json)?;
-    let settings = published["data"][SETTINGS].as_str().context(SETTINGS)?;
-    let settings = Settings::from_json(settings)?.hash().to_owned();
+    let published = Published::read(&serde_json::from_value(published)?)?;
     let connections = |name: &str| {
         let running = shared.running();
         let of_name = running.values().find(|running| running.name == name);
         of_name.map_or(0, |running| running.server.lock().connections)
     };
-    let servers = set.servers.into_iter().map(|server| ServerStatus {
-        sessions: connections(&server.name),
-        name: server.name,
-        state: server.state,
-        up: true,
-        rejects: false,
-    });
-    Ok(AgentStatus {
-        version: VERSION.to_owned(),
-        haproxy_version: "3.0.11".to_owned(),
-        pid: 1,
-        wanted_hash: set.hash.clone(),
-        applied_hash: set.hash,
-        wanted_structure: set.structure.clone(),
-        applied_structure: set.structure,
-        wanted_settings: settings.clone(),
-        applied_settings: settings,
-        synced: true,
-        servers: servers.collect(),
-        ..AgentStatus::default()
-    })
+    Ok(published.status(connections))
 }
 
 async fn serve<F>(
