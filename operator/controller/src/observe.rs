@@ -14,7 +14,8 @@ use kube::api::ListParams;
 use wsc_api::v1alpha1::WebSocketCluster;
 use wsc_contract::labels::{self, Component};
 use wsc_contract::names;
-use wsc_core::observed::{ChildKind, Observed, ProxyView, SharedPod};
+use wsc_core::nodes::{self, NodeView};
+use wsc_core::observed::{ChildKind, NoNode, Observed, ProxyView, SharedPod};
 use wsc_core::validate::ValidCluster;
 
 use crate::clock;
@@ -87,6 +88,7 @@ pub(crate) async fn observe(
     };
     let live = scope.pods.of(key);
     observed.pods = server_pods(context, cluster, &live);
+    observed.no_node = no_node(context, cluster, &observed);
     observed.proxies = proxies(&live, samples, clock::now());
     observed.samples = samples.servers(&observed.pods);
     observed.proxy_ready = ready_replicas(scope, key, &names::proxy(&cluster.name));
@@ -150,6 +152,24 @@ fn server_pods(
         .filter(|(_, pod)| pod.controller.as_deref() == Some(cluster.uid.as_str()));
     ours.filter_map(|(name, pod)| Some((name.clone(), pod.view(nodes.of(pod))?)))
         .collect()
+}
+
+/// Nodes are compared only while pods wait for one or are to be replaced.
+fn no_node(context: &Context, cluster: &ValidCluster, observed: &Observed) -> Option<NoNode> {
+    let revision = observed.status.update_revision.as_deref();
+    let is_new_needed = |pod: &SharedPod| !pod.scheduled || Some(pod.template_hash.as_str()) != revision;
+    if !observed.pods.values().any(is_new_needed) {
+        return None;
+    }
+    let nodes = context.world.nodes();
+    let views = nodes.iter().map(|node| NodeView {
+        labels: node.metadata.labels.as_ref(),
+        allocatable: node
+            .status
+            .as_ref()
+            .and_then(|status| status.allocatable.as_ref()),
+    });
+    nodes::no_node(cluster, views)
 }
 
 fn proxies(live: &BTreeMap<String, Arc<SeenPod>>, samples: &Samples, now: Timestamp) -> Vec<ProxyView> {

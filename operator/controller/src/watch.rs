@@ -173,6 +173,11 @@ impl World {
         self.nodes.first(&name.to_owned())
     }
 
+    /// All nodes; empty without the permission to see them.
+    pub(crate) fn nodes(&self) -> Vec<Arc<Node>> {
+        self.nodes.all()
+    }
+
     /// The resource as it was last seen.
     pub(crate) fn cluster(&self, key: &ClusterKey) -> Option<Arc<DeserializeGuard<WebSocketCluster>>> {
         self.scope(&key.namespace)?.clusters.first(key)

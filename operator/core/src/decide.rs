@@ -86,7 +86,8 @@ fn set_goals(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) {
         draft.resolve(scale, more);
         let broken = startup::make_room(draft, pool, scale);
         draft.resolve(scale, broken);
-        draft.rollout_wait = rollout::wait_for_missing(draft, pool);
+        let replaced = rollout::step_with_missing(draft, pool, scale);
+        draft.resolve(scale, replaced);
     } else if kept == 0 {
         if !outdated::rollout_in_progress(pool) {
             // Nothing is to be created: what was rejected is no longer of interest.

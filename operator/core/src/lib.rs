@@ -8,6 +8,7 @@ pub mod drift;
 pub mod failures;
 pub mod live;
 pub mod memory;
+pub mod nodes;
 pub mod observed;
 pub mod pins;
 pub mod plan;

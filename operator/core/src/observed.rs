@@ -39,6 +39,8 @@ pub struct Observed {
     pub load_balancer: Option<String>,
     /// Serials that were reserved in the status, whose pod is neither in the watch cache nor 404 to a live GET.
     pub reserved_serials: Vec<i64>,
+    /// Why no node can hold a pod of the current template; `None` where one can, or nodes are not known.
+    pub no_node: Option<NoNode>,
     /// False while a watch that this cluster is seen through has been silent for more than 150 s: nothing may be deleted then.
     pub watches_fresh: bool,
 }
@@ -334,6 +336,21 @@ impl ChildKind {
         Self::Service,
         Self::Deployment,
     ];
+}
+
+/// Why no node can hold a pod of the current template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoNode {
+    /// No node has the labels of `server.nodeSelector`.
+    Selector,
+    /// Every node has less of this resource than a pod requests.
+    TooSmall {
+        resource: &'static str,
+        request: String,
+        largest: String,
+    },
+    /// No node has enough of all resources together.
+    Combination,
 }
 
 /// A live child that is controlled by this resource.

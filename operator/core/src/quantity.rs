@@ -106,6 +106,14 @@ fn smaller(default: Quantity, given: Option<&Quantity>) -> Quantity {
 
 /// The way Kubernetes writes a quantity back (`1024Mi` is `1Gi`, `0.5` is `500m`): only so does a live object look like what was applied.
 fn canonical(quantity: &Quantity) -> Quantity {
+    let Some(value) = thousandths(&quantity.0).filter(|value| *value > 0) else {
+        return quantity.clone();
+    };
+    text(value, quantity.0.ends_with('i')).map_or_else(|| quantity.clone(), Quantity)
+}
+
+/// An amount in thousandths as Kubernetes writes it, with a binary suffix or a decimal one.
+pub(crate) fn text(thousandths: u128, is_binary: bool) -> Option<String> {
     const BINARY: [(&str, u128); 5] = [
         ("Ti", 1_000 << 40),
         ("Gi", 1_000 << 30),
@@ -121,23 +129,13 @@ fn canonical(quantity: &Quantity) -> Quantity {
         ("", 1_000),
         ("m", 1),
     ];
-    let suffixes: &[(&str, u128)] = if quantity.0.ends_with('i') {
-        &BINARY
-    } else {
-        &DECIMAL
-    };
-    let Some(value) = thousandths(&quantity.0).filter(|value| *value > 0) else {
-        return quantity.clone();
-    };
-    let whole = suffixes.iter().find(|(_, factor)| value % factor == 0);
-    whole.map_or_else(
-        || quantity.clone(),
-        |(suffix, factor)| Quantity(format!("{}{suffix}", value / factor)),
-    )
+    let suffixes: &[(&str, u128)] = if is_binary { &BINARY } else { &DECIMAL };
+    let whole = suffixes.iter().find(|(_, factor)| thousandths % factor == 0);
+    whole.map(|(suffix, factor)| format!("{}{suffix}", thousandths / factor))
 }
 
 /// A quantity in thousandths of its unit (millicores, milli-bytes), rounded down.
-fn thousandths(text: &str) -> Option<u128> {
+pub(crate) fn thousandths(text: &str) -> Option<u128> {
     Some(picos(text)? / 1_000_000_000)
 }
 

@@ -46,9 +46,8 @@ pub(crate) fn step(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Vec
     if old.is_empty() {
         return Vec::new();
     }
-    let proven = pool.of(Role::Serving).filter(|member| member.current);
-    let proven = count(proven.filter(|member| is_proven(member, draft.now)).count());
-    let no_room = no_room(draft, pool);
+    let proven = proven(draft, pool);
+    let no_room = no_room(draft, pool, scale);
     let waits = pool
         .of(Role::Starting)
         .any(|member| member.wait == Some(Wait::Node));
@@ -60,19 +59,65 @@ pub(crate) fn step(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Vec
         Ok(intent) => (Some(intent), None),
         Err(wait) => (None, wait),
     };
-    let first = i32::from(no_room.is_some() && may_go_first(draft, pool, scale));
-    let (mut intents, no_drain) = drains(draft, pool, scale, &old, proven + first);
-    let wait = no_room.map(|why| match first {
-        0 => format!("there is no room for one more pod: {why}"),
-        _ => format!("there is no room for one more pod, so old ones drain first: {why}"),
-    });
+    let (mut intents, no_drain) = drains(draft, pool, scale, &old, no_room.as_ref());
+    let wait = no_room.map(|no_room| no_room.wait(intents.is_empty(), no_drain.as_deref()));
     draft.rollout_wait = wait.or(no_surge.or(no_drain.filter(|_| surge.is_none() && intents.is_empty())));
     intents.extend(surge);
     intents
 }
 
-/// Why a new pod cannot exist beside all old ones.
-fn no_room(draft: &Draft<'_>, pool: &Pool<'_>) -> Option<String> {
+/// The next steps while pods are missing: these come first, unless there is no room for them. Then old pods drain, one at a time, for
+/// the new template may need less, or be what the pool waits for.
+pub(crate) fn step_with_missing(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Vec<Intent> {
+    let old = victim::for_rollout(pool, scale.target_per_pod);
+    let no_room = no_room(draft, pool, scale).filter(|_| !old.is_empty());
+    let Some(no_room) = no_room else {
+        draft.rollout_wait = wait_for_missing(draft, pool);
+        return Vec::new();
+    };
+    let (intents, no_drain) = if no_room.drains_first {
+        drains(draft, pool, scale, &old, Some(&no_room))
+    } else {
+        (Vec::new(), None)
+    };
+    draft.rollout_wait = Some(no_room.wait(intents.is_empty(), no_drain.as_deref()));
+    intents
+}
+
+/// A new pod cannot exist beside all pods that are there.
+struct NoRoom {
+    /// An old pod drains before its successor is there.
+    drains_first: bool,
+    /// The cause.
+    why: String,
+}
+
+impl NoRoom {
+    /// What the rollout waits for.
+    fn wait(&self, none_drains: bool, no_drain: Option<&str>) -> String {
+        match no_drain.filter(|_| self.drains_first && none_drains) {
+            Some(no_drain) => format!("{}; no old one drains first: {no_drain}", self.why),
+            None if self.drains_first => format!("{}; old ones drain first", self.why),
+            None => self.why.clone(),
+        }
+    }
+}
+
+fn no_room(draft: &Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Option<NoRoom> {
+    if let Some(no_node) = &draft.observed.no_node {
+        // The place of an old pod would be too small, too.
+        return Some(NoRoom {
+            drains_first: false,
+            why: no_node.text(),
+        });
+    }
+    let why = why_no_room(draft, pool)?;
+    let drains_first = may_go_first(draft, pool, scale);
+    let why = format!("there is no room for one more pod: {why}");
+    Some(NoRoom { drains_first, why })
+}
+
+fn why_no_room(draft: &Draft<'_>, pool: &Pool<'_>) -> Option<String> {
     if let Some(quota) = draft.memory.starts.used_up_quota() {
         return Some(quota.to_owned());
     }
@@ -89,12 +134,44 @@ fn no_room(draft: &Draft<'_>, pool: &Pool<'_>) -> Option<String> {
     ))
 }
 
-/// An old pod may drain before its successor is there: others take its clients, and no other pod is missing.
+/// An old pod may drain before its successor is there: others take its clients, and the last one that did so has a successor.
 fn may_go_first(draft: &Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> bool {
-    let leaving = pool
-        .of(Role::Draining)
-        .any(|member| draft.goals.is_leaving(member));
-    scale.serving > 1 && scale.serving >= scale.desired && !leaving
+    // Pods that leave still use what a new one needs.
+    let leaving = pool.members.iter().any(|member| {
+        let terminates = member.role == Role::Terminating && member.view.node_ready;
+        terminates || member.role == Role::Draining && draft.goals.is_leaving(member)
+    });
+    scale.serving > 1 && !leaving && (scale.serving >= scale.desired || is_replaced(draft, pool))
+}
+
+/// Pods are missing. A new pod serves for the last old one that made room, and none is on its way: a template that needs more room than
+/// an old pod leaves, or does not start, drains one pod, not one after the other.
+fn is_replaced(draft: &Draft<'_>, pool: &Pool<'_>) -> bool {
+    let mut current = pool.members.iter().filter(|member| member.current);
+    let on_its_way = pool.reserved > 0
+        || current.any(|member| match member.role {
+            Role::Starting => member.wait != Some(Wait::Node),
+            Role::Broken => true,
+            _ => false,
+        });
+    // What made room before the operator started is not known.
+    let started_at = draft.memory.started_at;
+    let is_known = started_at.is_some_and(|at| since(at, draft.now) >= NO_ROOM);
+    let starts = &draft.memory.starts;
+    let made_room = starts
+        .made_room_at
+        .is_none_or(|before| serving_current(pool) > before);
+    !on_its_way && is_known && made_room && !starts.pods_fail()
+}
+
+fn serving_current(pool: &Pool<'_>) -> i32 {
+    count(pool.of(Role::Serving).filter(|member| member.current).count())
+}
+
+/// Pods by which old ones may be replaced.
+fn proven(draft: &Draft<'_>, pool: &Pool<'_>) -> i32 {
+    let current = pool.of(Role::Serving).filter(|member| member.current);
+    count(current.filter(|member| is_proven(member, draft.now)).count())
 }
 
 /// A pod of the current template by which old ones may be replaced: healthy by every measure that holds a drain.
@@ -160,7 +237,7 @@ fn starting(pool: &Pool<'_>) -> String {
 }
 
 /// Why the rollout does not go on while pods are missing: they come first.
-pub(crate) fn wait_for_missing(draft: &Draft<'_>, pool: &Pool<'_>) -> Option<String> {
+fn wait_for_missing(draft: &Draft<'_>, pool: &Pool<'_>) -> Option<String> {
     let starts = &draft.memory.starts;
     if let Some(stall) = starts.stall().filter(|_| starts.pods_fail()) {
         return Some(stall.message);
@@ -174,15 +251,21 @@ pub(crate) fn wait_for_missing(draft: &Draft<'_>, pool: &Pool<'_>) -> Option<Str
 
 /// Drains of old pods for which proven ones are there; why there is none.
 fn drains(
-    draft: &Draft<'_>,
+    draft: &mut Draft<'_>,
     pool: &Pool<'_>,
     scale: &Scale,
     old: &[&Member<'_>],
-    proven: i32,
+    no_room: Option<&NoRoom>,
 ) -> (Vec<Intent>, Option<String>) {
+    let goes_first = no_room.is_some_and(|no_room| no_room.drains_first);
+    let needed = if goes_first {
+        scale.desired.min(scale.serving) - 1
+    } else {
+        scale.desired
+    };
     let reliable = pool.of(Role::Serving).filter(|member| !member.in_grace);
     let serving_old = reliable.clone().filter(|member| !member.current);
-    let spare = count(serving_old.count()) + proven - scale.desired;
+    let spare = count(serving_old.count()) + proven(draft, pool) - needed;
     if spare <= 0 {
         let message =
             "waiting for new pods to be Ready for 10 s, to respond, to accept connections and to reach Redis";
@@ -207,7 +290,7 @@ fn drains(
         } else {
             room - offer(scale, member)
         };
-        if scale.load.by_proxies > rest && !is_cure(scale, member) {
+        if scale.load.by_proxies > rest && !is_cure(scale, member, no_room.is_some()) {
             wait.get_or_insert_with(|| {
                 "the clients of one more pod would not fit into the others; more capacity is needed"
                     .to_owned()
@@ -217,12 +300,16 @@ fn drains(
         room = rest;
         intents.push(drain(draft, member, old.len()));
     }
+    if goes_first && !intents.is_empty() {
+        draft.memory.starts.made_room_at = Some(serving_current(pool));
+    }
     (intents, wait)
 }
 
 /// The pool is full and cannot grow, and a new pod accepts more connections than this one: waiting would not make room.
-fn is_cure(scale: &Scale, member: &Member<'_>) -> bool {
-    scale.rejected && scale.desired >= scale.max_replicas && offer(scale, member) < scale.capacity.typical
+fn is_cure(scale: &Scale, member: &Member<'_>, no_room: bool) -> bool {
+    let is_limited = no_room || scale.desired >= scale.max_replicas;
+    scale.rejected && is_limited && offer(scale, member) < scale.capacity.typical
 }
 
 fn offer(scale: &Scale, member: &Member<'_>) -> i64 {

@@ -25,6 +25,8 @@ pub(crate) struct Starts {
     unanswered: Row,
     /// Rejections in a row because a quota is used up.
     over_quota: u32,
+    /// Serving pods of the template when an old pod last drained to make room for one more.
+    pub(crate) made_room_at: Option<i32>,
     /// A pod has been ready long enough that a crash is not caused by the template.
     pub(crate) proven: bool,
 }

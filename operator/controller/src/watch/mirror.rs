@@ -130,6 +130,13 @@ impl<K: Cached, G: Clone + Eq + Hash + Ord> Mirror<K, G> {
         content.current.by_group.get(key)?.values().next().cloned()
     }
 
+    /// The objects of all groups.
+    pub(crate) fn all(&self) -> Vec<Arc<K>> {
+        let content = self.content.lock();
+        let groups = content.current.by_group.values();
+        groups.flat_map(|group| group.values()).cloned().collect()
+    }
+
     /// True once it was listed.
     pub(crate) fn synced(&self) -> bool {
         *self.synced.borrow()

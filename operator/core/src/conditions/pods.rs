@@ -4,6 +4,7 @@ use wsc_contract::labels;
 
 use super::finding::{Facts, Finding};
 use crate::numbers::whole_second;
+use crate::observed::NoNode;
 use crate::outdated;
 use crate::pool::{Role, Wait};
 use crate::scale::Limit;
@@ -40,7 +41,7 @@ pub(super) fn available(facts: Facts<'_>) -> Finding {
 }
 
 /// What starting pods wait for that is no failure of theirs.
-fn waiting(facts: Facts<'_>) -> Option<(&'static str, &'static str)> {
+fn waiting(facts: Facts<'_>) -> Option<(&'static str, String)> {
     let waits = |wait| {
         facts
             .pool
@@ -49,12 +50,13 @@ fn waiting(facts: Facts<'_>) -> Option<(&'static str, &'static str)> {
     };
     if waits(Wait::Redis) {
         let message = "server pods are not ready because they have no connection to Redis; they wait for it";
-        return Some(("WaitingForBroker", message));
+        return Some(("WaitingForBroker", message.to_owned()));
     }
-    waits(Wait::Node).then_some((
-        "WaitingForNodes",
-        "server pods are not scheduled because no node has room for them; they wait for one. See `kubectl describe pod` of one of them",
-    ))
+    let message = || {
+        let no_node = facts.draft.observed.no_node.as_ref();
+        no_node.map_or_else(|| "server pods are not scheduled because no node has room for them; they wait for one. See `kubectl describe pod` of one of them".to_owned(), NoNode::text)
+    };
+    waits(Wait::Node).then(|| ("WaitingForNodes", message()))
 }
 
 /// True while the pool changes.
@@ -76,7 +78,7 @@ pub(super) fn progressing(facts: Facts<'_>) -> Finding {
     }
     let created = !facts.draft.plan.create_pods.is_empty();
     if let Some((reason, message)) = waiting(facts) {
-        return progressing(reason, message);
+        return progressing(reason, &message);
     }
     if created || facts.scale.starting > 0 {
         return progressing("PodsStarting", "server pods are starting");

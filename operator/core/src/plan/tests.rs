@@ -9,6 +9,7 @@ mod objects;
 mod quiet;
 mod refused;
 mod rejected;
+mod room;
 mod scene;
 mod sizes;
 mod starts;

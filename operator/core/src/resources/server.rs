@@ -1,6 +1,6 @@
 //! Server pods, made directly and not by a Deployment: so that the operator chooses which one drains.
 
-use k8s_openapi::api::core::v1::{Container, ContainerPort, EnvVar, Pod, Probe};
+use k8s_openapi::api::core::v1::{Container, ContainerPort, EnvVar, Pod, PodSpec, Probe};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use wsc_api::v1alpha1::PodSettings;
 use wsc_contract::env::server as env;
@@ -106,6 +106,11 @@ pub(crate) fn template_meta(cluster: &ValidCluster) -> ObjectMeta {
         annotations.insert(labels::RESTARTED_AT.to_owned(), at.clone());
     }
     metadata
+}
+
+/// The spec of a server pod without what differs from pod to pod.
+pub(crate) fn server_pod_spec(cluster: &ValidCluster) -> PodSpec {
+    template(cluster).spec.unwrap_or_default()
 }
 
 /// A server pod without what differs from pod to pod.

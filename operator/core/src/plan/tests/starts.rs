@@ -255,7 +255,7 @@ fn rollout_without_room_drains_first() {
         told |= message
             .unwrap()
             .message
-            .contains("old ones drain first: chat-3 is Unschedulable");
+            .contains("chat-3 is Unschedulable; old ones drain first");
         // There are nodes for three pods.
         if scene.observed.pods.len() > 3 {
             without_nodes(scene);

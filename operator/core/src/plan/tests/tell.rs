@@ -132,6 +132,12 @@ fn at(time: Timestamp) -> String {
     format!("{} s", time.duration_since(testing::start()).as_secs())
 }
 
+/// Message of a condition.
+pub(super) fn message<'a>(plan: &'a Plan, type_: &str) -> &'a str {
+    let mut conditions = plan.status.conditions.iter();
+    &conditions.find(|found| found.type_ == type_).unwrap().message
+}
+
 pub(super) fn condition<'a>(plan: &'a Plan, type_: &str) -> (&'a str, &'a str) {
     let conditions = &plan.status.conditions;
     let condition = conditions
