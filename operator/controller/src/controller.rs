@@ -36,7 +36,7 @@ const REFUSED_PAUSE: Duration = Duration::from_mins(10);
 pub(crate) struct Controller {
     context: Arc<Context>,
     workers: Mutex<HashMap<ClusterKey, Arc<Wake>>>,
-    slots: Slots,
+    slots: Arc<Slots>,
 }
 
 /// The result of a pass.
@@ -49,11 +49,11 @@ struct Pass {
 }
 
 impl Controller {
-    pub(crate) fn new(context: Arc<Context>) -> Arc<Self> {
+    pub(crate) fn new(context: Arc<Context>, slots: Arc<Slots>) -> Arc<Self> {
         Arc::new(Self {
             context,
             workers: Mutex::default(),
-            slots: Slots::default(),
+            slots,
         })
     }
 
@@ -78,11 +78,10 @@ impl Controller {
             .context
             .sampler
             .subscribe(key.clone(), samples.clone(), wake.clone());
-        let queue = self.slots.queue(&key.namespace);
         let mut state = State::default();
         let mut pacer = Pacer::default();
         loop {
-            let slot = queue.slot().await;
+            let slot = self.slots.slot(&key.namespace).await;
             pacer.begin(&wake);
             let span = tracing::info_span!("reconcile", cluster = %key, generation = tracing::field::Empty);
             // On the heap: a worker waits most of its time, and a pass holds every call that it may make.
