@@ -59,7 +59,7 @@ impl Quiet {
             return true;
         }
         self.outlook = Some(before);
-        state.memory.still_recommended(now);
+        seen.confirm(&mut state.memory, now);
         context.metrics.connections(key, seen.connections);
         false
     }

@@ -88,7 +88,7 @@ pub(super) fn is_due(world: &mut World) -> bool {
     let seen = outlook(&cluster, &revision, &observed, &world.operator.memory, now);
     let is_due = !seen.is_same(&before);
     if !is_due {
-        world.operator.memory.still_recommended(now);
+        seen.confirm(&mut world.operator.memory, now);
         world.operator.quiet = Some(before);
     }
     is_due
