@@ -66,7 +66,7 @@ pub(crate) fn recorded(context: &Context, key: &ClusterKey) -> Vec<Arc<Controlle
     let revisions = scope.map(|scope| scope.revisions.of(key));
     revisions
         .iter()
-        .flat_map(|revisions| revisions.values().cloned())
+        .flat_map(|revisions| revisions.values().map(|revision| Arc::new(revision.object())))
         .collect()
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod liveness;
 mod mirror;
 mod pod;
 mod prune;
+mod revision;
 mod stream;
 
 use std::borrow::Cow;
@@ -32,6 +33,7 @@ use liveness::WatchLiveness;
 use mirror::Cached;
 pub(crate) use mirror::{Group, Mirror};
 pub(crate) use pod::SeenPod;
+use revision::SeenRevision;
 pub(crate) use stream::Touch;
 use stream::Watch;
 
@@ -56,7 +58,7 @@ pub(crate) struct Scope {
     paths: Vec<String>,
     pub(crate) clusters: Arc<Mirror<DeserializeGuard<WebSocketCluster>>>,
     pub(crate) pods: Arc<Mirror<SeenPod>>,
-    pub(crate) revisions: Arc<Mirror<ControllerRevision>>,
+    pub(crate) revisions: Arc<Mirror<SeenRevision>>,
     children: Vec<Children>,
 }
 
@@ -235,7 +237,7 @@ impl Scope {
             namespace,
             clusters: Arc::new(Mirror::new(mirror::key_from_cluster)),
             pods: Arc::new(Mirror::new(SeenPod::cluster).indexed(SeenPod::place)),
-            revisions: Arc::new(Mirror::new(mirror::by_label)),
+            revisions: Arc::new(Mirror::new(SeenRevision::cluster)),
             children,
         }
     }
@@ -250,7 +252,7 @@ impl Scope {
         };
         start.watch(&self.clusters, None, |cluster| cluster);
         start.watch(&self.pods, Some(labels::CLUSTER), |pod: Pod| SeenPod::new(&pod));
-        start.watch(&self.revisions, Some(labels::CLUSTER), |revision| revision);
+        start.watch(&self.revisions, Some(labels::CLUSTER), SeenRevision::new);
         for kind in &self.children {
             (kind.start)(&start, &kind.mirror);
         }
