@@ -1,4 +1,4 @@
-//! Calls to the API server: each passes the limiter and has a deadline, each write is counted.
+//! Calls to the API server: each is admitted by the limiter and has a deadline, each write is counted.
 
 pub(crate) mod latency;
 pub(crate) mod layer;

@@ -1,4 +1,4 @@
-//! Applies a plan in one fixed order. A failed step does not prevent the others, except those that depend on it; the next pass
+//! Applies a plan in one fixed order. A failed step does not prevent the others, except those that depend on it; the next reconcile
 //! plans again what was missed.
 
 mod applied;
@@ -31,7 +31,7 @@ pub(crate) use target::Target;
 const POD_WRITES: usize = 8;
 
 /// Applies a plan. Fields bound to `_` belong to a function that takes the whole plan, or to the caller (`events`, `holds`, `decisions`,
-/// `recheck_after`, `is_quiet`). The memory is stored first and corrected as each step ends, so an abandoned pass keeps what it did.
+/// `recheck_after`, `is_quiet`). The memory is stored first and corrected as each step ends, so an abandoned reconcile keeps what it did.
 pub(crate) async fn apply(target: &Target<'_>, plan: &Plan, state: &mut State) -> Applied {
     let Plan {
         apply: _,

@@ -1,4 +1,4 @@
-//! The observed state as plain data for the core. Mirrors are read; the API server is queried only where a mirror cannot know.
+//! The observed state as plain data for the core. Caches are read; the API server is queried only where a cache cannot know.
 
 mod children;
 pub(crate) mod pods;
@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::Timestamp;
 use kube::Resource;
 use kube::api::ListParams;
 use wsc_api::v1alpha1::WebSocketCluster;
 use wsc_contract::labels::{self, Component};
 use wsc_contract::names;
+use wsc_core::SAMPLE_FRESH;
 use wsc_core::observed::{ChildKind, Observed, ProxyView, SharedPod};
 use wsc_core::validate::ValidCluster;
 
@@ -27,9 +28,6 @@ use crate::watch::{Nodes, Scope, SeenPod};
 
 pub(crate) use children::live_meta;
 
-/// An older answer of an agent is stale.
-const AGENT_FRESH: SignedDuration = SignedDuration::from_secs(15);
-
 /// The resource as it is now.
 pub(crate) enum Found {
     Resource(Arc<WebSocketCluster>),
@@ -40,7 +38,7 @@ pub(crate) enum Found {
 }
 
 pub(crate) fn resource(context: &Context, key: &ClusterKey, state: &mut State) -> Found {
-    let Some(seen) = context.world.cluster(key) else {
+    let Some(seen) = context.caches.cluster(key) else {
         return Found::Gone;
     };
     let meta = seen.meta();
@@ -62,7 +60,7 @@ pub(crate) fn resource(context: &Context, key: &ClusterKey, state: &mut State) -
 
 /// Recorded specs of the resource, and others with its label.
 pub(crate) fn recorded(context: &Context, key: &ClusterKey) -> Vec<Arc<ControllerRevision>> {
-    let scope = context.world.scope(&key.namespace);
+    let scope = context.caches.scope(&key.namespace);
     let revisions = scope.map(|scope| scope.revisions.of(key));
     revisions
         .iter()
@@ -82,10 +80,10 @@ pub(crate) async fn observe(
     let mut observed = Observed {
         status: resource.status.clone().unwrap_or_default(),
         generation: cluster.generation,
-        watches_fresh: context.world.fresh(&key.namespace),
+        watches_fresh: context.caches.fresh(&key.namespace),
         ..Observed::default()
     };
-    let Some(scope) = context.world.scope(&key.namespace) else {
+    let Some(scope) = context.caches.scope(&key.namespace) else {
         return Ok(observed);
     };
     let live = scope.pods.of(key);
@@ -109,9 +107,9 @@ pub(crate) async fn observe(
 
 /// Replaces what samples and time change: everything else is reported by an event.
 pub(crate) fn refresh(context: &Context, key: &ClusterKey, samples: &Samples, observed: &mut Observed) {
-    observed.watches_fresh = context.world.fresh(&key.namespace);
+    observed.watches_fresh = context.caches.fresh(&key.namespace);
     observed.samples = samples.servers(&observed.pods);
-    if let Some(scope) = context.world.scope(&key.namespace) {
+    if let Some(scope) = context.caches.scope(&key.namespace) {
         observed.proxies = proxies(&scope.pods.of(key), samples, clock::now());
     }
 }
@@ -146,7 +144,7 @@ fn server_pods(
     cluster: &ValidCluster,
     live: &BTreeMap<String, Arc<SeenPod>>,
 ) -> BTreeMap<String, SharedPod> {
-    let mut nodes = Nodes::new(&context.world);
+    let mut nodes = Nodes::new(&context.caches);
     let ours = live
         .iter()
         .filter(|(_, pod)| pod.controller.as_deref() == Some(cluster.uid.as_str()));
@@ -167,7 +165,7 @@ fn proxies(live: &BTreeMap<String, Arc<SeenPod>>, samples: &Samples, now: Timest
                 .uid
                 .as_ref()
                 .and_then(|uid| samples.agent(uid))
-                .filter(|agent| now.duration_since(agent.at) <= AGENT_FRESH),
+                .filter(|agent| now.duration_since(agent.at) <= SAMPLE_FRESH),
         })
         .collect()
 }

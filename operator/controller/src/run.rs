@@ -18,7 +18,7 @@ use crate::api::limit::{Limiter, RetryAfter};
 use crate::api::skew::ClockSkew;
 use crate::args::RunArgs;
 use crate::context::Context;
-use crate::control::ControlLane;
+use crate::control::ControlClient;
 use crate::controller::Controller;
 use crate::report::events::{Events, QueuedEvents};
 use crate::report::metrics::Metrics;
@@ -26,7 +26,7 @@ use crate::sample::Sampler;
 use crate::sample::http::PodClient;
 use crate::slots::Slots;
 use crate::watch::liveness::{LivenessLayer, WatchLiveness};
-use crate::watch::{Touch, World};
+use crate::watch::{Caches, Enqueue};
 
 /// The API server is near.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
@@ -80,10 +80,10 @@ async fn run(args: RunArgs) -> Result<(), RunError> {
     tokio::spawn(publish(context.clone(), queued_events));
     tokio::spawn(context.sampler.clone().run());
     let controller = Controller::new(context.clone(), slots);
-    let touch: Touch = Arc::new(move |keys| controller.enqueue(keys));
-    context.world.start(&client, &metrics, &touch);
-    let world = context.world.clone();
-    tokio::spawn(async move { world.report_unlisted().await });
+    let enqueue: Enqueue = Arc::new(move |keys| controller.enqueue(keys));
+    context.caches.start(&client, &metrics, &enqueue);
+    let caches = context.caches.clone();
+    tokio::spawn(async move { caches.report_unlisted().await });
     let serve = axum::serve(listener, admin::router(context)).into_future();
     tokio::select! {
         result = serve => result.map_err(RunError::Admin)?,
@@ -102,7 +102,7 @@ fn context(
     let pods = PodClient::default();
     Arc::new(Context {
         api,
-        world: Arc::new(World::new(&args.watch_namespaces, liveness)),
+        caches: Arc::new(Caches::new(&args.watch_namespaces, liveness)),
         images: Images {
             server: args.server_image.clone(),
             proxy: args.proxy_image.clone(),
@@ -111,7 +111,7 @@ fn context(
         },
         events,
         sampler: Sampler::new(pods.clone(), metrics.clone()),
-        control: ControlLane::new(pods),
+        control: ControlClient::new(pods),
         metrics,
     })
 }

@@ -19,12 +19,12 @@ use queue::{FairQueue, Ticket};
 /// All slots of the process.
 #[derive(Debug)]
 pub(crate) struct Slots {
-    state: Mutex<State>,
+    shared: Mutex<Shared>,
     metrics: Arc<Metrics>,
 }
 
 #[derive(Debug)]
-struct State {
+struct Shared {
     limit: Limit,
     queue: FairQueue<oneshot::Sender<()>>,
 }
@@ -45,7 +45,7 @@ impl Slots {
     fn with(limit: Limit, metrics: Arc<Metrics>) -> Arc<Self> {
         let queue = FairQueue::default();
         let slots = Self {
-            state: Mutex::new(State { limit, queue }),
+            shared: Mutex::new(Shared { limit, queue }),
             metrics,
         };
         slots.change(|_, _| ());
@@ -65,14 +65,14 @@ impl Slots {
 
     #[cfg(test)]
     pub(crate) fn limit(&self) -> usize {
-        self.state.lock().limit.value()
+        self.shared.lock().limit.value()
     }
 
     /// Waits in turn.
     pub(crate) async fn slot(self: &Arc<Self>, namespace: &Namespace) -> Slot {
         let (grant, granted) = oneshot::channel();
         let slot = Slot {
-            ticket: self.change(|state, _| state.queue.wait(namespace.clone(), grant)),
+            ticket: self.change(|shared, _| shared.queue.wait(namespace.clone(), grant)),
             slots: self.clone(),
             namespace: namespace.clone(),
         };
@@ -83,27 +83,27 @@ impl Slots {
 
     /// A call to the API server ended, or was given up.
     pub(crate) fn called(&self, call: &WriteCall) {
-        self.change(|state, now| {
-            let is_waiting = state.queue.waiting() > 0;
-            state.limit.called(call, is_waiting, now);
+        self.change(|shared, now| {
+            let is_waiting = shared.queue.waiting() > 0;
+            shared.limit.called(call, is_waiting, now);
         });
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut State, Instant) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut Shared, Instant) -> T) -> T {
         let now = Instant::now();
-        let mut state = self.state.lock();
-        let result = change(&mut state, now);
-        state.grant(now);
+        let mut shared = self.shared.lock();
+        let result = change(&mut shared, now);
+        shared.grant(now);
         self.metrics.reconcile_slots(
-            state.limit.value(),
-            state.queue.all_in_use(),
-            state.queue.waiting(),
+            shared.limit.value(),
+            shared.queue.all_in_use(),
+            shared.queue.waiting(),
         );
         result
     }
 }
 
-impl State {
+impl Shared {
     /// Grants the free slots.
     fn grant(&mut self, now: Instant) {
         self.limit.settle(self.queue.all_in_use(), now);
@@ -119,7 +119,7 @@ impl State {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.slots
-            .change(|state, _| state.queue.leave(&self.namespace, self.ticket));
+            .change(|shared, _| shared.queue.leave(&self.namespace, self.ticket));
     }
 }
 

@@ -23,17 +23,17 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// Admits calls in the order of their arrival.
 #[derive(Debug, Default)]
 pub(crate) struct Limiter {
-    schedule: Mutex<Schedule>,
+    schedule: Mutex<CallSchedule>,
 }
 
 #[derive(Debug, Default)]
-struct Schedule {
+struct CallSchedule {
     /// When the next call would be made at the steady rate.
     next: Option<Instant>,
     paused_until: Option<Instant>,
 }
 
-impl Schedule {
+impl CallSchedule {
     /// The time of one more call.
     fn reserve(&mut self, now: Instant) -> Instant {
         let interval = Duration::from_secs(1) / CALLS_PER_SECOND;

@@ -11,10 +11,9 @@ use kube::client::Body;
 use parking_lot::Mutex;
 
 use super::layer::Observe;
+use crate::clock::NOTABLE;
 use crate::report::metrics::Metrics;
 
-/// A larger difference is logged.
-const NOTABLE: SignedDuration = SignedDuration::from_secs(5);
 /// Resolution of the header.
 const SECOND: SignedDuration = SignedDuration::from_secs(1);
 
@@ -36,7 +35,7 @@ impl ClockSkew {
     fn note(&self, skew: SignedDuration) {
         let seconds = skew.as_secs();
         self.metrics.clock_skew(seconds);
-        let is_notable = skew.abs() > NOTABLE;
+        let is_notable = skew.unsigned_abs() > NOTABLE;
         let was_logged = std::mem::replace(&mut *self.is_logged.lock(), is_notable);
         match (is_notable, was_logged) {
             (true, false) => tracing::warn!(

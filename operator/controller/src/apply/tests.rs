@@ -192,7 +192,7 @@ async fn proxies_drain_no_pod_without_its_mark() {
 }
 
 #[tokio::test]
-async fn abandoned_pass_remembers_what_it_did() {
+async fn abandoned_reconcile_remembers_what_it_did() {
     let mut scene = Scene::new(|call| {
         if is_pod(&call, "chat-1") {
             return std::future::pending().boxed();
@@ -265,7 +265,7 @@ async fn marks_are_written_in_parallel() {
 }
 
 #[tokio::test]
-async fn status_names_what_was_rejected_in_the_same_pass() {
+async fn status_names_what_was_rejected_in_the_same_reconcile() {
     let statuses: Arc<Mutex<Vec<Value>>> = Arc::default();
     let log = statuses.clone();
     let mut scene = Scene::new(move |call| {

@@ -115,7 +115,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// A pass over a cluster ended.
+    /// A reconcile ended.
     pub(crate) fn reconciled(&self, outcome: &'static str, took: Duration) {
         self.reconciles.get_or_create(&OfOutcome { outcome }).inc();
         self.reconcile_duration.observe(took.as_secs_f64());
@@ -194,7 +194,7 @@ impl Metrics {
         self.moves_granted.get_or_create(&labels).inc_by(granted);
     }
 
-    /// Connections of a cluster that was sampled and needs no pass.
+    /// Connections of a cluster that was sampled and needs no reconcile.
     pub(crate) fn connections(&self, key: &ClusterKey, connections: i64) {
         self.connections.get_or_create(&of(key)).set(connections);
     }

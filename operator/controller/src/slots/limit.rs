@@ -53,11 +53,11 @@ pub(super) struct Limit {
     /// Fast calls of the present window.
     fast: usize,
     /// Namespaces with recent calls.
-    namespaces: HashMap<Namespace, Recent>,
+    namespaces: HashMap<Namespace, LastCalls>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Recent {
+struct LastCalls {
     call: Instant,
     slow: Option<Instant>,
 }
@@ -85,10 +85,13 @@ impl Limit {
 
     /// A call ended; `is_waiting`: a higher limit would be used.
     pub(super) fn called(&mut self, call: &WriteCall, is_waiting: bool, now: Instant) {
-        let recent = self.namespaces.entry(call.namespace.clone()).or_insert(Recent {
-            call: now,
-            slow: None,
-        });
+        let recent = self
+            .namespaces
+            .entry(call.namespace.clone())
+            .or_insert(LastCalls {
+                call: now,
+                slow: None,
+            });
         recent.call = now;
         if call.speed == Speed::Slow {
             recent.slow = Some(now);
@@ -144,7 +147,7 @@ impl Limit {
     }
 }
 
-impl Recent {
+impl LastCalls {
     fn is_slow(self, now: Instant) -> bool {
         let slow = self.slow;
         slow.is_some_and(|slow| now.saturating_duration_since(slow) < REMEMBERED)

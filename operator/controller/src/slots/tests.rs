@@ -117,8 +117,8 @@ async fn abandoned_reconcile_leaves_the_queue() {
     drop(last);
     assert!((&mut next[0]).now_or_never().is_some());
     drop((held, next));
-    let state = slots.state.lock();
-    assert_eq!((state.queue.all_in_use(), state.queue.waiting()), (0, 0));
+    let shared = slots.shared.lock();
+    assert_eq!((shared.queue.all_in_use(), shared.queue.waiting()), (0, 0));
 }
 
 const BOUNDS: Bounds = RECONCILES;

@@ -4,7 +4,7 @@
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::apimachinery::pkg::runtime::RawExtension;
 
-use super::mirror::{self, Cached, ObjectId};
+use super::cache::{self, Cached, ObjectId};
 use crate::identity::ClusterKey;
 
 pub(crate) struct SeenRevision {
@@ -23,7 +23,7 @@ impl SeenRevision {
     }
 
     pub(super) fn cluster(&self) -> Option<ClusterKey> {
-        mirror::by_label(&self.object)
+        cache::by_label(&self.object)
     }
 
     /// The whole object.
