@@ -23,7 +23,7 @@ pub(crate) fn router(context: Arc<Context>) -> Router {
 
 /// Fails when a watch has been silent beyond repair by this process; never because one call fails.
 async fn livez(State(context): State<Arc<Context>>) -> Response {
-    let dead = context.world.liveness().dead(Instant::now());
+    let dead = context.caches.liveness().dead(Instant::now());
     probe_response(dead.map_or(Ok(()), |(watch, silence)| {
         Err(format!(
             "watch {watch} has received nothing for {} s",
@@ -35,7 +35,7 @@ async fn livez(State(context): State<Arc<Context>>) -> Response {
 /// Succeeds once every kind was listed in a namespace: from then on its resources are reconciled. Another namespace without a Role does
 /// not stop that.
 async fn readyz(State(context): State<Arc<Context>>) -> Response {
-    let scopes = context.world.scopes();
+    let scopes = context.caches.scopes();
     let waiting = scopes.iter().map(|scope| (scope.name(), scope.missing()));
     let waiting: Vec<_> = waiting.filter(|(_, kinds)| !kinds.is_empty()).collect();
     let texts = waiting
@@ -50,10 +50,10 @@ async fn readyz(State(context): State<Arc<Context>>) -> Response {
 }
 
 async fn metrics(State(context): State<Arc<Context>>) -> Response {
-    for (path, age) in context.world.liveness().ages(Instant::now()) {
+    for (path, age) in context.caches.liveness().ages(Instant::now()) {
         context.metrics.watch_age(path, age);
     }
-    for scope in context.world.scopes() {
+    for scope in context.caches.scopes() {
         let is_synced = scope.missing().is_empty();
         context.metrics.synced(scope.name(), is_synced);
     }

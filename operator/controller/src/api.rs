@@ -1,5 +1,7 @@
-//! Calls to the API server: each passes the limiter and has a deadline, each write is counted.
+//! Calls to the API server: each is admitted by the limiter and has a deadline, each write is counted.
 
+pub(crate) mod latency;
+pub(crate) mod layer;
 pub(crate) mod limit;
 pub(crate) mod skew;
 
@@ -70,7 +72,7 @@ impl ApiServer {
         Api::namespaced_with(self.client.clone(), namespace, &resource)
     }
 
-    /// Waits for a read, but not longer than [`CALL_DEADLINE`].
+    /// Waits for a read, but not longer than [`CALL_DEADLINE`] from when the limiter admits it.
     pub(crate) async fn read<T>(
         &self,
         what: &str,
@@ -110,5 +112,39 @@ async fn bounded<T>(what: &str, call: impl Future<Output = kube::Result<T>>) -> 
             what: what.to_owned(),
             limit: CALL_DEADLINE,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+    use crate::testing;
+
+    #[tokio::test(start_paused = true)]
+    async fn wait_for_admission_is_not_in_the_deadline() {
+        let limiter: Arc<Limiter> = Arc::default();
+        let client = testing::client(|_| Box::pin(async { (200, Value::Null) }));
+        let api = ApiServer::new(client, Arc::default(), limiter.clone());
+        limiter.pause(Duration::from_secs(30));
+        let began = Instant::now();
+        let call = async {
+            sleep(CALL_DEADLINE.mul_f64(0.9)).await;
+            Ok(())
+        };
+        api.write("create", "Pod", "chat-0", call).await.unwrap();
+        assert!(
+            began.elapsed() >= Duration::from_secs(39),
+            "{:?}",
+            began.elapsed()
+        );
+        let call = async {
+            sleep(CALL_DEADLINE + Duration::from_secs(1)).await;
+            Ok(())
+        };
+        let late = api.write("create", "Pod", "chat-0", call).await;
+        assert!(matches!(late, Err(Error::Deadline { .. })));
     }
 }

@@ -1,4 +1,4 @@
-//! Applies a plan in one fixed order. A failed step does not prevent the others, except those that depend on it; the next pass
+//! Applies a plan in one fixed order. A failed step does not prevent the others, except those that depend on it; the next reconcile
 //! plans again what was missed.
 
 mod applied;
@@ -31,7 +31,7 @@ pub(crate) use target::Target;
 const POD_WRITES: usize = 8;
 
 /// Applies a plan. Fields bound to `_` belong to a function that takes the whole plan, or to the caller (`events`, `holds`, `decisions`,
-/// `recheck_after`, `is_quiet`). The memory is stored first and corrected as each step ends, so an abandoned pass keeps what it did.
+/// `recheck_after`, `is_quiet`). The memory is stored first and corrected as each step ends, so an abandoned reconcile keeps what it did.
 pub(crate) async fn apply(target: &Target<'_>, plan: &Plan, state: &mut State) -> Applied {
     let Plan {
         apply: _,
@@ -62,7 +62,14 @@ pub(crate) async fn apply(target: &Target<'_>, plan: &Plan, state: &mut State) -
     // First: a settled resource has its record.
     revision::record(target, state, &mut applied).await;
     let has_secret = secret::step(target, plan, state, &mut applied).await;
-    apply_children(target, plan, has_secret, state, &mut applied).await;
+    // Before the ConfigMap: HAProxy drains only pods that are marked so.
+    let unmarked = mark(target, mark_pods, state, &mut applied).await;
+    let is_missing = |mark: &PodMark| unmarked.contains(&mark.uid) && changes_rotation(target, mark);
+    let waiting = Waiting {
+        redis: !has_secret,
+        config: mark_pods.iter().any(is_missing),
+    };
+    apply_children(target, plan, waiting, state, &mut applied).await;
     for key in remove {
         let result = children::remove(target, key).await;
         applied.child(state, key, None, result);
@@ -80,7 +87,6 @@ pub(crate) async fn apply(target: &Target<'_>, plan: &Plan, state: &mut State) -
         // Another operator may have reserved the same serials: without a reservation nothing is created.
         Err(error) => applied.errors.push(error),
     }
-    let unmarked = mark(target, mark_pods, state, &mut applied).await;
     call(target, calls, &unmarked, &mut applied).await;
     delete(target, delete_pods, state, &mut applied).await;
     update(target, update_pods, state, &mut applied).await;
@@ -97,11 +103,25 @@ fn status_now(target: &Target<'_>, plan: &Plan, state: &State) -> WebSocketClust
     wsc_core::status::applied(plan, &state.memory, target.observed, clock::now())
 }
 
-/// Applies children. The Deployment of Redis waits for the Secret that it mounts.
+/// Children that a later reconcile applies.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    /// The Deployment of Redis: the Secret that it mounts does not exist.
+    redis: bool,
+    /// The list of servers: it has a pod that was to be marked, and was not, in the state of the mark.
+    config: bool,
+}
+
+/// The mark takes a pod out of rotation or puts it back.
+fn changes_rotation(target: &Target<'_>, mark: &PodMark) -> bool {
+    let pod = target.observed.pods.get(&mark.name);
+    pod.is_some_and(|pod| pod.state.is_draining() != mark.state.is_draining())
+}
+
 async fn apply_children(
     target: &Target<'_>,
     plan: &Plan,
-    has_secret: bool,
+    waiting: Waiting,
     state: &mut State,
     applied: &mut Applied,
 ) {
@@ -111,7 +131,7 @@ async fn apply_children(
     };
     for child in &plan.apply {
         let key = child.key();
-        if key == redis && !has_secret {
+        if (waiting.redis && key == redis) || (waiting.config && key.kind == ChildKind::ConfigMap) {
             continue;
         }
         // On the heap: it holds an object of each kind.

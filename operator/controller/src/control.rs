@@ -24,12 +24,12 @@ const SLOTS_PER_CLUSTER: usize = 8;
 
 /// Sends control calls.
 #[derive(Debug)]
-pub(crate) struct ControlLane {
+pub(crate) struct ControlClient {
     client: PodClient,
     slots: Semaphore,
 }
 
-impl ControlLane {
+impl ControlClient {
     pub(crate) fn new(client: PodClient) -> Self {
         Self {
             client,

@@ -1,4 +1,4 @@
-//! One worker per resource: it is woken by watches and samples, and makes one pass after the other.
+//! One worker per resource: it is woken by watches and samples, and reconciles it again and again.
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -27,8 +27,8 @@ use crate::status;
 use crate::watch::SYNC_PATIENCE;
 use crate::worker::{Pacer, Wake};
 
-/// Deadline of a pass; every call in it has a shorter one.
-const PASS_DEADLINE: Duration = Duration::from_mins(2);
+/// Deadline of a reconcile; every call in it has a shorter one.
+const RECONCILE_DEADLINE: Duration = Duration::from_mins(2);
 /// An invalid resource is reconciled again when it changes.
 const REFUSED_PAUSE: Duration = Duration::from_mins(10);
 
@@ -36,11 +36,11 @@ const REFUSED_PAUSE: Duration = Duration::from_mins(10);
 pub(crate) struct Controller {
     context: Arc<Context>,
     workers: Mutex<HashMap<ClusterKey, Arc<Wake>>>,
-    slots: Slots,
+    slots: Arc<Slots>,
 }
 
-/// The result of a pass.
-struct Pass {
+/// The result of a reconcile.
+struct Reconciled {
     outcome: Outcome,
     /// When to reconcile again without an event.
     recheck: Duration,
@@ -49,11 +49,11 @@ struct Pass {
 }
 
 impl Controller {
-    pub(crate) fn new(context: Arc<Context>) -> Arc<Self> {
+    pub(crate) fn new(context: Arc<Context>, slots: Arc<Slots>) -> Arc<Self> {
         Arc::new(Self {
             context,
             workers: Mutex::default(),
-            slots: Slots::default(),
+            slots,
         })
     }
 
@@ -78,35 +78,34 @@ impl Controller {
             .context
             .sampler
             .subscribe(key.clone(), samples.clone(), wake.clone());
-        let queue = self.slots.queue(&key.namespace);
         let mut state = State::default();
         let mut pacer = Pacer::default();
         loop {
-            let slot = queue.slot().await;
+            let slot = self.slots.slot(&key.namespace).await;
             pacer.begin(&wake);
             let span = tracing::info_span!("reconcile", cluster = %key, generation = tracing::field::Empty);
-            // On the heap: a worker waits most of its time, and a pass holds every call that it may make.
-            let pass = Box::pin(self.pass(&key, &samples, &mut state))
+            // On the heap: a worker waits most of its time, and a reconcile holds every call that it may make.
+            let done = Box::pin(self.reconcile(&key, &samples, &mut state))
                 .instrument(span)
                 .await;
             drop(slot);
-            if pass.outcome == Outcome::Gone && self.retire(&key, &wake) {
+            if done.outcome == Outcome::Gone && self.retire(&key, &wake) {
                 return;
             }
-            sampling.update(sample::targets(&self.context.world, &key));
-            match pass.outcome {
+            sampling.update(sample::targets(&self.context.caches, &key));
+            match done.outcome {
                 Outcome::Failed | Outcome::Abandoned => pacer.failed().await,
                 Outcome::Refused | Outcome::Unreadable | Outcome::Gone => {
-                    pacer.succeeded(&wake, pass.recheck, || false).await;
+                    pacer.succeeded(&wake, done.recheck, || false).await;
                 }
                 Outcome::Done => {
-                    let (context, mut quiet) = (&self.context, pass.quiet);
+                    let (context, mut quiet) = (&self.context, done.quiet);
                     let is_due = || {
                         quiet
                             .as_mut()
                             .is_none_or(|quiet| quiet.is_over(context, &key, &samples, &mut state))
                     };
-                    pacer.succeeded(&wake, pass.recheck, is_due).await;
+                    pacer.succeeded(&wake, done.recheck, is_due).await;
                 }
             }
         }
@@ -114,7 +113,7 @@ impl Controller {
 
     /// Waits until all kinds were listed in the namespace; meanwhile the conditions name the missing ones.
     async fn until_synced(&self, key: &ClusterKey) {
-        let Some(scope) = self.context.world.scope(&key.namespace) else {
+        let Some(scope) = self.context.caches.scope(&key.namespace) else {
             return;
         };
         while timeout(SYNC_PATIENCE, scope.until_synced()).await.is_err() {
@@ -136,29 +135,32 @@ impl Controller {
         true
     }
 
-    /// One pass. It may fail, hang or panic; the next one starts from the observed state.
-    async fn pass(&self, key: &ClusterKey, samples: &Samples, state: &mut State) -> Pass {
+    /// One reconcile. It may fail, hang or panic; the next one starts from the observed state.
+    async fn reconcile(&self, key: &ClusterKey, samples: &Samples, state: &mut State) -> Reconciled {
         let began = Instant::now();
         let work = AssertUnwindSafe(reconcile(&self.context, key, samples, state)).catch_unwind();
-        let pass = match timeout(PASS_DEADLINE, work).await {
-            Ok(Ok(pass)) => pass,
+        let done = match timeout(RECONCILE_DEADLINE, work).await {
+            Ok(Ok(done)) => done,
             Ok(Err(_)) => {
                 tracing::error!("reconcile panicked; in-memory state of the resource reset");
                 *state = State::default();
-                Pass::of(Outcome::Abandoned)
+                Reconciled::of(Outcome::Abandoned)
             }
             Err(_) => {
-                tracing::error!(limit_seconds = PASS_DEADLINE.as_secs(), "reconcile timed out");
+                tracing::error!(
+                    limit_seconds = RECONCILE_DEADLINE.as_secs(),
+                    "reconcile timed out"
+                );
                 state.give_up();
-                Pass::of(Outcome::Abandoned)
+                Reconciled::of(Outcome::Abandoned)
             }
         };
-        report::finished(&self.context, pass.outcome, began.elapsed());
-        pass
+        report::finished(&self.context, done.outcome, began.elapsed());
+        done
     }
 }
 
-impl Pass {
+impl Reconciled {
     fn of(outcome: Outcome) -> Self {
         Self {
             outcome,
@@ -169,11 +171,11 @@ impl Pass {
 }
 
 /// Resource, validate, observe, decide, apply, status, report.
-async fn reconcile(context: &Context, key: &ClusterKey, samples: &Samples, state: &mut State) -> Pass {
+async fn reconcile(context: &Context, key: &ClusterKey, samples: &Samples, state: &mut State) -> Reconciled {
     let resource = match observe::resource(context, key, state) {
         Found::Resource(resource) => resource,
         Found::Unreadable(error) => return unreadable(context, key, error, state).await,
-        Found::Gone => return Pass::of(Outcome::Gone),
+        Found::Gone => return Reconciled::of(Outcome::Gone),
     };
     tracing::Span::current().record("generation", resource.metadata.generation);
     let recorded = observe::recorded(context, key);
@@ -185,7 +187,7 @@ async fn reconcile(context: &Context, key: &ClusterKey, samples: &Samples, state
         Ok(observed) => observed,
         Err(error) => {
             report::log_error(context, &error);
-            return Pass::of(Outcome::Failed);
+            return Reconciled::of(Outcome::Failed);
         }
     };
     let cluster = pins::resolve(cluster, &observed, &context.images);
@@ -203,7 +205,7 @@ async fn reconcile(context: &Context, key: &ClusterKey, samples: &Samples, state
     let applied = apply::apply(&target, &plan, state).await;
     report::report(context, key, &resource, &plan, &applied);
     let is_done = applied.errors.is_empty();
-    Pass {
+    Reconciled {
         outcome: if is_done { Outcome::Done } else { Outcome::Failed },
         recheck: plan.recheck_after,
         quiet: (is_done && plan.is_quiet).then(|| Box::new(Quiet::new(cluster, observed, now))),
@@ -211,19 +213,19 @@ async fn reconcile(context: &Context, key: &ClusterKey, samples: &Samples, state
 }
 
 /// Reports once what is wrong; its pods are kept.
-async fn unreadable(context: &Context, key: &ClusterKey, error: String, state: &mut State) -> Pass {
+async fn unreadable(context: &Context, key: &ClusterKey, error: String, state: &mut State) -> Reconciled {
     if state.problem.as_ref() == Some(&error) {
-        return Pass::of(Outcome::Unreadable);
+        return Reconciled::of(Outcome::Unreadable);
     }
     let obstacle = Obstacle::Unreadable(error.clone());
     if let Err(error) = status::put_obstacle(context, key, &obstacle).await {
         report::log_error(context, &error);
-        return Pass::of(Outcome::Failed);
+        return Reconciled::of(Outcome::Failed);
     }
     context.metrics.error(UNREADABLE);
     tracing::error!(error, "unreadable resource; keeping current state");
     state.problem = Some(error);
-    Pass::of(Outcome::Unreadable)
+    Reconciled::of(Outcome::Unreadable)
 }
 
 async fn refuse(
@@ -232,12 +234,12 @@ async fn refuse(
     resource: &wsc_api::v1alpha1::WebSocketCluster,
     invalid: &wsc_core::validate::Invalid,
     state: &mut State,
-) -> Pass {
+) -> Reconciled {
     let generation = resource.metadata.generation.unwrap_or_default();
     let live = resource.status.as_ref();
     let wanted = wsc_core::status::invalid(live, invalid, generation, clock::now());
     let Some(wanted) = wsc_core::status::update(live, &wanted) else {
-        return Pass::of(Outcome::Refused);
+        return Reconciled::of(Outcome::Refused);
     };
     match status::put(context, key, resource, &wanted, state).await {
         Ok(_) => {
@@ -246,11 +248,11 @@ async fn refuse(
                 problem = invalid.problem,
                 "invalid spec; keeping current state"
             );
-            Pass::of(Outcome::Refused)
+            Reconciled::of(Outcome::Refused)
         }
         Err(error) => {
             report::log_error(context, &error);
-            Pass::of(Outcome::Failed)
+            Reconciled::of(Outcome::Failed)
         }
     }
 }

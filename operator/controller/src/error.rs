@@ -81,7 +81,7 @@ impl Error {
         self.category() == "not_found"
     }
 
-    /// What a failed write is reported as. A conflict is none: the next pass decides on fresh data.
+    /// What a failed write is reported as. A conflict is none: the next reconcile decides on fresh data.
     pub(crate) fn problem(&self) -> Option<Problem> {
         let message = match self {
             Self::Api { source, .. } => describe(source),

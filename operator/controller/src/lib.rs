@@ -1,6 +1,6 @@
 //! The operator's shell: API calls around [`wsc_core::decide`].
 //!
-//! One pass per cluster and event: resource -> validate -> observe (API calls) -> decide (pure) -> apply (API calls) -> status
+//! One reconcile per cluster and event: resource -> validate -> observe (API calls) -> decide (pure) -> apply (API calls) -> status
 //! (API call) -> report (API calls).
 
 pub mod args;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use wsc_operator::{args, run};
 
-/// Memory of a burst of passes is given back; the allocator of the C library kept it.
+/// Memory of a burst of reconciles is given back; the allocator of the C library kept it.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,4 +1,4 @@
-//! The observed state as plain data for the core. Mirrors are read; the API server is queried only where a mirror cannot know.
+//! The observed state as plain data for the core. Caches are read; the API server is queried only where a cache cannot know.
 
 mod children;
 pub(crate) mod pods;
@@ -38,7 +38,7 @@ pub(crate) enum Found {
 }
 
 pub(crate) fn resource(context: &Context, key: &ClusterKey, state: &mut State) -> Found {
-    let Some(seen) = context.world.cluster(key) else {
+    let Some(seen) = context.caches.cluster(key) else {
         return Found::Gone;
     };
     let meta = seen.meta();
@@ -60,11 +60,11 @@ pub(crate) fn resource(context: &Context, key: &ClusterKey, state: &mut State) -
 
 /// Recorded specs of the resource, and others with its label.
 pub(crate) fn recorded(context: &Context, key: &ClusterKey) -> Vec<Arc<ControllerRevision>> {
-    let scope = context.world.scope(&key.namespace);
+    let scope = context.caches.scope(&key.namespace);
     let revisions = scope.map(|scope| scope.revisions.of(key));
     revisions
         .iter()
-        .flat_map(|revisions| revisions.values().cloned())
+        .flat_map(|revisions| revisions.values().map(|revision| Arc::new(revision.object())))
         .collect()
 }
 
@@ -80,10 +80,10 @@ pub(crate) async fn observe(
     let mut observed = Observed {
         status: resource.status.clone().unwrap_or_default(),
         generation: cluster.generation,
-        watches_fresh: context.world.fresh(&key.namespace),
+        watches_fresh: context.caches.fresh(&key.namespace),
         ..Observed::default()
     };
-    let Some(scope) = context.world.scope(&key.namespace) else {
+    let Some(scope) = context.caches.scope(&key.namespace) else {
         return Ok(observed);
     };
     let live = scope.pods.of(key);
@@ -109,9 +109,9 @@ pub(crate) async fn observe(
 
 /// Replaces what samples and time change: everything else is reported by an event.
 pub(crate) fn refresh(context: &Context, key: &ClusterKey, samples: &Samples, observed: &mut Observed) {
-    observed.watches_fresh = context.world.fresh(&key.namespace);
+    observed.watches_fresh = context.caches.fresh(&key.namespace);
     observed.samples = samples.servers(&observed.pods);
-    if let Some(scope) = context.world.scope(&key.namespace) {
+    if let Some(scope) = context.caches.scope(&key.namespace) {
         observed.proxies = proxies(&scope.pods.of(key), samples, clock::now());
     }
 }
@@ -146,7 +146,7 @@ fn server_pods(
     cluster: &ValidCluster,
     live: &BTreeMap<String, Arc<SeenPod>>,
 ) -> BTreeMap<String, SharedPod> {
-    let mut nodes = Nodes::new(&context.world);
+    let mut nodes = Nodes::new(&context.caches);
     let ours = live
         .iter()
         .filter(|(_, pod)| pod.controller.as_deref() == Some(cluster.uid.as_str()));
@@ -161,7 +161,7 @@ fn no_node(context: &Context, cluster: &ValidCluster, observed: &Observed) -> Op
     if !observed.pods.values().any(is_new_needed) {
         return None;
     }
-    let nodes = context.world.nodes();
+    let nodes = context.caches.nodes();
     let views = nodes.iter().map(|node| NodeView {
         labels: node.metadata.labels.as_ref(),
         allocatable: node

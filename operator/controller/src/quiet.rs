@@ -1,4 +1,4 @@
-//! A quiet cluster: new samples are compared with the last outlook, and start a pass only when it changed.
+//! A quiet cluster: new samples are compared with the last outlook, and start a reconcile only when it changed.
 
 use k8s_openapi::jiff::Timestamp;
 use wsc_core::observed::Observed;
@@ -13,14 +13,14 @@ use crate::observe;
 use crate::sample::Samples;
 use crate::state::State;
 
-/// Input of the last pass, and the outlook after it.
+/// Input of the last reconcile, and the outlook after it.
 pub(crate) struct Quiet {
     cluster: ValidCluster,
     /// Of its template.
     revision: String,
     observed: Observed,
     planned_at: Timestamp,
-    /// As the pass left it; made when samples arrive, since an event may come first.
+    /// As the reconcile left it; made when samples arrive, since an event may come first.
     outlook: Option<Outlook>,
 }
 
@@ -35,12 +35,12 @@ impl Quiet {
         }
     }
 
-    /// The memory is the one that the pass has left.
+    /// The memory is the one that the reconcile has left.
     fn look(&self, state: &State, at: Timestamp) -> Outlook {
         outlook(&self.cluster, &self.revision, &self.observed, &state.memory, at)
     }
 
-    /// New samples, or missing ones, require a pass.
+    /// New samples, or missing ones, require a reconcile.
     pub(crate) fn is_over(
         &mut self,
         context: &Context,
@@ -59,7 +59,7 @@ impl Quiet {
             return true;
         }
         self.outlook = Some(before);
-        state.memory.still_recommended(now);
+        seen.confirm(&mut state.memory, now);
         context.metrics.connections(key, seen.connections);
         false
     }

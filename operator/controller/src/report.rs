@@ -1,4 +1,4 @@
-//! Reports of a pass: one log line per decision, events, metrics.
+//! Reports of a reconcile: one log line per decision, events, metrics.
 
 pub(crate) mod events;
 pub(crate) mod metrics;
@@ -17,7 +17,7 @@ use crate::identity::ClusterKey;
 
 pub(crate) use outcome::Outcome;
 
-/// Reports what a pass did.
+/// Reports what a reconcile did.
 pub(crate) fn report(
     context: &Context,
     key: &ClusterKey,
@@ -45,7 +45,7 @@ pub(crate) fn report(
     }
 }
 
-/// One line for an error of a pass.
+/// One line for an error of a reconcile.
 pub(crate) fn log_error(context: &Context, error: &Error) {
     context.metrics.error(error.category());
     if error.is_conflict() {
@@ -55,7 +55,7 @@ pub(crate) fn log_error(context: &Context, error: &Error) {
     }
 }
 
-/// Counts a pass.
+/// Counts a reconcile.
 pub(crate) fn finished(context: &Context, outcome: Outcome, took: Duration) {
     context.metrics.reconciled(outcome.as_str(), took);
 }

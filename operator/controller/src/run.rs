@@ -12,18 +12,21 @@ use wsc_runtime::signals::{SignalError, Signals};
 
 use crate::admin;
 use crate::api::ApiServer;
-use crate::api::limit::{Limiter, RetryAfterLayer};
-use crate::api::skew::ClockSkewLayer;
+use crate::api::latency::Latency;
+use crate::api::layer::ObserveLayer;
+use crate::api::limit::{Limiter, RetryAfter};
+use crate::api::skew::ClockSkew;
 use crate::args::RunArgs;
 use crate::context::Context;
-use crate::control::ControlLane;
+use crate::control::ControlClient;
 use crate::controller::Controller;
 use crate::report::events::{Events, QueuedEvents};
 use crate::report::metrics::Metrics;
 use crate::sample::Sampler;
 use crate::sample::http::PodClient;
+use crate::slots::Slots;
 use crate::watch::liveness::{LivenessLayer, WatchLiveness};
-use crate::watch::{Touch, World};
+use crate::watch::{Caches, Enqueue};
 
 /// The API server is near.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
@@ -62,7 +65,8 @@ async fn run(args: RunArgs) -> Result<(), RunError> {
     let metrics = Arc::new(Metrics::default());
     let liveness = Arc::new(WatchLiveness::default());
     let limiter: Arc<Limiter> = Arc::default();
-    let client = client(&liveness, &limiter, &metrics).await?;
+    let slots = Slots::new(metrics.clone());
+    let client = client(&liveness, &limiter, &slots, &metrics).await?;
     let listener = bind(args.admin_address).await?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -75,11 +79,11 @@ async fn run(args: RunArgs) -> Result<(), RunError> {
     let context = context(&args, api, metrics.clone(), liveness, events);
     tokio::spawn(publish(context.clone(), queued_events));
     tokio::spawn(context.sampler.clone().run());
-    let controller = Controller::new(context.clone());
-    let touch: Touch = Arc::new(move |keys| controller.enqueue(keys));
-    context.world.start(&client, &metrics, &touch);
-    let world = context.world.clone();
-    tokio::spawn(async move { world.report_unlisted().await });
+    let controller = Controller::new(context.clone(), slots);
+    let enqueue: Enqueue = Arc::new(move |keys| controller.enqueue(keys));
+    context.caches.start(&client, &metrics, &enqueue);
+    let caches = context.caches.clone();
+    tokio::spawn(async move { caches.report_unlisted().await });
     let serve = axum::serve(listener, admin::router(context)).into_future();
     tokio::select! {
         result = serve => result.map_err(RunError::Admin)?,
@@ -98,7 +102,7 @@ fn context(
     let pods = PodClient::default();
     Arc::new(Context {
         api,
-        world: Arc::new(World::new(&args.watch_namespaces, liveness)),
+        caches: Arc::new(Caches::new(&args.watch_namespaces, liveness)),
         images: Images {
             server: args.server_image.clone(),
             proxy: args.proxy_image.clone(),
@@ -107,7 +111,7 @@ fn context(
         },
         events,
         sampler: Sampler::new(pods.clone(), metrics.clone()),
-        control: ControlLane::new(pods),
+        control: ControlClient::new(pods),
         metrics,
     })
 }
@@ -116,10 +120,11 @@ async fn publish(context: Arc<Context>, queued: QueuedEvents) {
     context.events.run(&context.api, queued).await;
 }
 
-/// A client that stamps its watches, compares clocks and does not retry: the next pass does.
+/// A client that stamps its watches, measures writes, compares clocks and does not retry: the next reconcile does.
 async fn client(
     liveness: &Arc<WatchLiveness>,
     limiter: &Arc<Limiter>,
+    slots: &Arc<Slots>,
     metrics: &Arc<Metrics>,
 ) -> Result<Client, RunError> {
     let mut config = Config::infer()
@@ -128,7 +133,8 @@ async fn client(
     config.connect_timeout = Some(CONNECT_DEADLINE);
     config.default_retry = false;
     let builder = ClientBuilder::try_from(config).map_err(|error| RunError::Client(Box::new(error)))?;
-    let builder = builder.with_layer(&RetryAfterLayer(limiter.clone()));
-    let builder = builder.with_layer(&ClockSkewLayer::new(metrics.clone()));
+    let builder = builder.with_layer(&ObserveLayer(RetryAfter(limiter.clone())));
+    let builder = builder.with_layer(&ObserveLayer(Latency(slots.clone())));
+    let builder = builder.with_layer(&ObserveLayer(ClockSkew::new(metrics.clone())));
     Ok(builder.with_layer(&LivenessLayer(liveness.clone())).build())
 }

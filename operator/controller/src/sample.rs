@@ -11,12 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Node;
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use wsc_contract::labels::Component;
 use wsc_contract::{paths, ports};
+use wsc_core::SAMPLE_FRESH;
 use wsc_core::observed::{AgentView, Sample, SharedPod};
 use wsc_core::samples::ServerSamples;
 
@@ -24,25 +25,22 @@ use crate::clock;
 use crate::error::{Error, PodError};
 use crate::identity::{ClusterKey, Uid};
 use crate::report::metrics::Metrics;
-use crate::watch::{Nodes, SeenPod, World};
+use crate::watch::{Caches, Nodes, SeenPod};
 use crate::worker::Wake;
 use http::{PodClient, PodRequest};
-use schedule::{ClusterId, Question, SLOTS, Schedule, Target};
+use schedule::{ClusterId, Question, SLOTS, SampleTarget, Schedule};
 
 /// While nothing is due.
 const IDLE: Duration = Duration::from_mins(1);
 
-/// What an agent has not read from HAProxy for longer is stale.
-const AGENT_FRESH: SignedDuration = SignedDuration::from_secs(15);
-
 /// The newest answers of one cluster's pods, by the pods' uids.
 #[derive(Debug, Default)]
 pub(crate) struct Samples {
-    content: Mutex<Content>,
+    answers: Mutex<Answers>,
 }
 
 #[derive(Debug, Default)]
-struct Content {
+struct Answers {
     servers: ServerSamples,
     agents: HashMap<Uid, Arc<AgentView>>,
 }
@@ -55,16 +53,16 @@ enum Answer {
 
 /// Samples the pods of all clusters.
 pub(crate) struct Sampler {
-    state: Mutex<State>,
+    feeds: Mutex<Feeds>,
     /// Something may be due earlier than planned.
     wake: Notify,
     client: PodClient,
     metrics: Arc<Metrics>,
 }
 
-struct State {
+struct Feeds {
     schedule: Schedule,
-    feeds: HashMap<ClusterId, Feed>,
+    of_clusters: HashMap<ClusterId, Feed>,
 }
 
 /// Where the answers of one cluster go.
@@ -85,40 +83,40 @@ pub(crate) struct Subscription {
 impl Samples {
     /// The newest sample of each of these pods, by pod name.
     pub(crate) fn servers(&self, pods: &BTreeMap<String, SharedPod>) -> BTreeMap<String, Sample> {
-        let content = self.content.lock();
+        let answers = self.answers.lock();
         let samples = pods
             .iter()
-            .filter_map(|(name, pod)| Some((name.clone(), content.servers.get(&pod.uid)?.clone())));
+            .filter_map(|(name, pod)| Some((name.clone(), answers.servers.get(&pod.uid)?.clone())));
         samples.collect()
     }
 
     /// The newest status of the agent of a proxy pod, while it is fresh.
     pub(crate) fn agent(&self, pod_uid: &Uid, now: Timestamp) -> Option<Arc<AgentView>> {
-        let agent = self.content.lock().agents.get(pod_uid).cloned();
-        agent.filter(|agent| now.duration_since(agent.at) <= AGENT_FRESH)
+        let agent = self.answers.lock().agents.get(pod_uid).cloned();
+        agent.filter(|agent| now.duration_since(agent.at) <= SAMPLE_FRESH)
     }
 
     /// Takes in the answer to a control call.
     pub(crate) fn answered(&self, sample: Sample) {
-        self.content.lock().servers.answered(sample);
+        self.answers.lock().servers.answered(sample);
     }
 
-    fn keep(&self, targets: &[Target]) {
+    fn keep(&self, targets: &[SampleTarget]) {
         let uids: BTreeSet<&str> = targets.iter().map(|target| &*target.uid).collect();
-        let mut content = self.content.lock();
-        content.servers.retain(|uid| uids.contains(uid));
-        content.agents.retain(|uid, _| uids.contains(&**uid));
+        let mut answers = self.answers.lock();
+        answers.servers.retain(|uid| uids.contains(uid));
+        answers.agents.retain(|uid, _| uids.contains(&**uid));
     }
 
-    fn put(&self, target: &Target, answer: Answer) {
-        let mut content = self.content.lock();
+    fn put(&self, target: &SampleTarget, answer: Answer) {
+        let mut answers = self.answers.lock();
         match answer {
-            Answer::Server(sample) => content.servers.sampled(sample),
+            Answer::Server(sample) => answers.servers.sampled(sample),
             Answer::Agent(Some(agent)) => {
-                content.agents.insert(target.uid.clone(), Arc::new(agent));
+                answers.agents.insert(target.uid.clone(), Arc::new(agent));
             }
             Answer::Agent(None) => {
-                content.agents.remove(&target.uid);
+                answers.agents.remove(&target.uid);
             }
         }
     }
@@ -127,9 +125,9 @@ impl Samples {
 impl Sampler {
     pub(crate) fn new(client: PodClient, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
-            state: Mutex::new(State {
+            feeds: Mutex::new(Feeds {
                 schedule: Schedule::new(SLOTS, rand::random()),
-                feeds: HashMap::new(),
+                of_clusters: HashMap::new(),
             }),
             wake: Notify::new(),
             client,
@@ -144,14 +142,14 @@ impl Sampler {
         samples: Arc<Samples>,
         worker: Arc<Wake>,
     ) -> Subscription {
-        let mut state = self.state.lock();
-        let id = state.schedule.add_cluster(Instant::now().into_std());
+        let mut feeds = self.feeds.lock();
+        let id = feeds.schedule.add_cluster(Instant::now().into_std());
         let feed = Feed {
             key,
             samples: samples.clone(),
             worker,
         };
-        state.feeds.insert(id, feed);
+        feeds.of_clusters.insert(id, feed);
         Subscription {
             sampler: self.clone(),
             id,
@@ -172,21 +170,21 @@ impl Sampler {
     }
 
     fn send_due(self: &Arc<Self>) -> Option<std::time::Instant> {
-        let mut state = self.state.lock();
-        while let Some(question) = state.schedule.next(Instant::now().into_std()) {
+        let mut feeds = self.feeds.lock();
+        while let Some(question) = feeds.schedule.next(Instant::now().into_std()) {
             tokio::spawn(self.clone().sample(question));
         }
-        state.schedule.wakes_at()
+        feeds.schedule.wakes_at()
     }
 
     async fn sample(self: Arc<Self>, question: Question) {
         let answer = ask(&self.client, &question).await;
         self.metrics.sample(answer.is_ok());
-        let mut state = self.state.lock();
+        let mut feeds = self.feeds.lock();
         let now = Instant::now().into_std();
-        let news = state.schedule.finished(&question, answer.is_ok(), now);
-        let feed = state.feeds.get(&question.cluster).cloned();
-        drop(state);
+        let news = feeds.schedule.finished(&question, answer.is_ok(), now);
+        let feed = feeds.of_clusters.get(&question.cluster).cloned();
+        drop(feeds);
         self.wake.notify_one();
         let Some(feed) = feed else {
             return;
@@ -205,11 +203,11 @@ impl Sampler {
 
 impl Subscription {
     /// The pods to sample from now on.
-    pub(crate) fn update(&self, targets: Vec<Target>) {
+    pub(crate) fn update(&self, targets: Vec<SampleTarget>) {
         self.samples.keep(&targets);
         let now = Instant::now().into_std();
         self.sampler
-            .state
+            .feeds
             .lock()
             .schedule
             .set_targets(self.id, targets, now);
@@ -219,29 +217,29 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        let mut state = self.sampler.state.lock();
-        state.schedule.remove_cluster(self.id);
-        state.feeds.remove(&self.id);
+        let mut feeds = self.sampler.feeds.lock();
+        feeds.schedule.remove_cluster(self.id);
+        feeds.of_clusters.remove(&self.id);
     }
 }
 
 /// The pods of a cluster that can be sampled.
-pub(crate) fn targets(world: &World, key: &ClusterKey) -> Vec<Target> {
-    let Some(scope) = world.scope(&key.namespace) else {
+pub(crate) fn targets(caches: &Caches, key: &ClusterKey) -> Vec<SampleTarget> {
+    let Some(scope) = caches.scope(&key.namespace) else {
         return Vec::new();
     };
     let pods = scope.pods.of(key);
-    let mut nodes = Nodes::new(world);
+    let mut nodes = Nodes::new(caches);
     let targets = pods.values().filter_map(|pod| target(pod, nodes.of(pod)));
     targets.collect()
 }
 
-fn target(pod: &SeenPod, node: Option<&Node>) -> Option<Target> {
+fn target(pod: &SeenPod, node: Option<&Node>) -> Option<SampleTarget> {
     let component = pod.component?;
     if component == Component::Redis || !pod.running {
         return None;
     }
-    Some(Target {
+    Some(SampleTarget {
         uid: pod.uid.clone()?,
         name: pod.name()?,
         ip: pod.ip?,
@@ -298,7 +296,7 @@ mod tests {
             uid: Some("uid-proxy".to_owned()),
             ..ObjectMeta::default()
         };
-        let target = Target {
+        let target = SampleTarget {
             uid: Uid::of(&meta).unwrap(),
             name: PodName::of(&meta).unwrap(),
             ip: [10, 0, 0, 9].into(),

@@ -1,111 +1,127 @@
-//! Limits the passes under way, so that a fleet that is created at once becomes ready one cluster after the other, and no call
-//! waits for longer than its deadline in the API server. No namespace can use up what all share.
+//! Slots for reconciles: their number follows the latency of the API server, so that calls end within their deadline however many
+//! clusters change at once, and namespaces share them fairly. Time in the queue is part of no deadline.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+mod limit;
+mod queue;
+
+use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::identity::Namespace;
+use crate::report::metrics::Metrics;
+use limit::{Limit, RECONCILES};
+pub(crate) use limit::{Speed, WriteCall};
+use queue::{FairQueue, Ticket};
 
-/// With the passes of 1,000 new clusters at once, five of six creates of a Service exceeded the deadline of a call; with this
-/// limit one of 28 (`cargo xtask bench operator`).
-const ALL: usize = 64;
-const OF_NAMESPACE: usize = 16;
-
+/// All slots of the process.
 #[derive(Debug)]
 pub(crate) struct Slots {
-    all: Arc<Semaphore>,
-    by_namespace: Mutex<HashMap<Namespace, Weak<Semaphore>>>,
+    shared: Mutex<Shared>,
+    metrics: Arc<Metrics>,
 }
 
-/// The queue of one worker for slots.
 #[derive(Debug)]
-pub(crate) struct Queue {
-    all: Arc<Semaphore>,
-    of_namespace: Arc<Semaphore>,
+struct Shared {
+    limit: Limit,
+    queue: FairQueue<oneshot::Sender<()>>,
 }
 
-/// Permission for one pass, until it is dropped.
+/// A place in the queue, and then permission for one reconcile, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Slot(#[expect(dead_code, reason = "held")] [Option<OwnedSemaphorePermit>; 2]);
-
-impl Default for Slots {
-    fn default() -> Self {
-        Self {
-            all: Arc::new(Semaphore::new(ALL)),
-            by_namespace: Mutex::default(),
-        }
-    }
+pub(crate) struct Slot {
+    slots: Arc<Slots>,
+    namespace: Namespace,
+    ticket: Ticket,
 }
 
 impl Slots {
-    /// For the worker of a resource in this namespace.
-    pub(crate) fn queue(&self, namespace: &Namespace) -> Queue {
-        let mut by_namespace = self.by_namespace.lock();
-        let known = by_namespace.get(namespace).and_then(Weak::upgrade);
-        let of_namespace = known.unwrap_or_else(|| {
-            by_namespace.retain(|_, semaphore| semaphore.strong_count() > 0);
-            let semaphore = Arc::new(Semaphore::new(OF_NAMESPACE));
-            by_namespace.insert(namespace.clone(), Arc::downgrade(&semaphore));
-            semaphore
+    pub(crate) fn new(metrics: Arc<Metrics>) -> Arc<Self> {
+        Self::with(Limit::new(RECONCILES, Instant::now()), metrics)
+    }
+
+    fn with(limit: Limit, metrics: Arc<Metrics>) -> Arc<Self> {
+        let queue = FairQueue::default();
+        let slots = Self {
+            shared: Mutex::new(Shared { limit, queue }),
+            metrics,
+        };
+        slots.change(|_, _| ());
+        Arc::new(slots)
+    }
+
+    /// As many, whatever calls do.
+    #[cfg(test)]
+    pub(crate) fn fixed(slots: usize) -> Arc<Self> {
+        let bounds = limit::Bounds {
+            least: slots,
+            start: slots,
+            most: slots,
+        };
+        Self::with(Limit::new(bounds, Instant::now()), Arc::default())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn limit(&self) -> usize {
+        self.shared.lock().limit.value()
+    }
+
+    /// Waits in turn.
+    pub(crate) async fn slot(self: &Arc<Self>, namespace: &Namespace) -> Slot {
+        let (grant, granted) = oneshot::channel();
+        let slot = Slot {
+            ticket: self.change(|shared, _| shared.queue.wait(namespace.clone(), grant)),
+            slots: self.clone(),
+            namespace: namespace.clone(),
+        };
+        // The queue keeps the sender until it grants the slot.
+        let _ = granted.await;
+        slot
+    }
+
+    /// A call to the API server ended, or was given up.
+    pub(crate) fn called(&self, call: &WriteCall) {
+        self.change(|shared, now| {
+            let is_waiting = shared.queue.waiting() > 0;
+            shared.limit.called(call, is_waiting, now);
         });
-        Queue {
-            all: self.all.clone(),
-            of_namespace,
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Shared, Instant) -> T) -> T {
+        let now = Instant::now();
+        let mut shared = self.shared.lock();
+        let result = change(&mut shared, now);
+        shared.grant(now);
+        self.metrics.reconcile_slots(
+            shared.limit.value(),
+            shared.queue.all_in_use(),
+            shared.queue.waiting(),
+        );
+        result
+    }
+}
+
+impl Shared {
+    /// Grants the free slots.
+    fn grant(&mut self, now: Instant) {
+        self.limit.settle(self.queue.all_in_use(), now);
+        let limit = &self.limit;
+        let is_slow = |namespace: &Namespace| limit.is_slow(namespace, now);
+        while let Some(grant) = self.queue.next(limit.value(), is_slow) {
+            // Without a receiver the slot is dropped, which frees it.
+            let _ = grant.send(());
         }
     }
 }
 
-impl Queue {
-    /// Waits in turn.
-    pub(crate) async fn slot(&self) -> Slot {
-        // The semaphores are never closed.
-        let of_namespace = self.of_namespace.clone().acquire_owned().await.ok();
-        Slot([of_namespace, self.all.clone().acquire_owned().await.ok()])
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.slots
+            .change(|shared, _| shared.queue.leave(&self.namespace, self.ticket));
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use futures::FutureExt;
-
-    use super::*;
-
-    fn take(queue: &Queue, count: usize) -> Vec<Slot> {
-        (0..count).map_while(|_| queue.slot().now_or_never()).collect()
-    }
-
-    #[test]
-    fn busy_namespace_leaves_slots_for_others() {
-        let slots = Slots::default();
-        let queue = |namespace: &str| slots.queue(&namespace.to_owned().into());
-        let (busy, other) = (queue("busy"), queue("other"));
-        let mut taken = take(&busy, ALL);
-        assert_eq!(taken.len(), OF_NAMESPACE);
-        assert!(
-            queue("busy").slot().now_or_never().is_none(),
-            "another worker of it"
-        );
-        assert_eq!(take(&other, 1).len(), 1);
-        taken.pop();
-        assert_eq!(take(&busy, 1).len(), 1, "the end of a pass frees its slot");
-    }
-
-    #[test]
-    fn all_namespaces_share_the_limit() {
-        let slots = Slots::default();
-        let queues: Vec<Queue> = (0..10).map(|i| slots.queue(&format!("ns-{i}").into())).collect();
-        let taken: Vec<Slot> = queues.iter().flat_map(|queue| take(queue, ALL)).collect();
-        assert_eq!(taken.len(), ALL);
-    }
-
-    #[test]
-    fn namespace_without_workers_is_dropped() {
-        let slots = Slots::default();
-        drop(slots.queue(&"a".to_owned().into()));
-        let _kept = slots.queue(&"b".to_owned().into());
-        assert_eq!(slots.by_namespace.lock().len(), 1);
-    }
-}
+mod tests;

@@ -52,7 +52,7 @@ impl State {
         }
     }
 
-    /// The pass was given up: writes that did not end are planned again, everything else is remembered.
+    /// The reconcile was given up: writes that did not end are planned again, everything else is remembered.
     pub(crate) fn give_up(&mut self) {
         for uid in std::mem::take(&mut self.unconfirmed) {
             self.memory.write_failed(&uid);

@@ -14,12 +14,12 @@ use wsc_core::validate::Images;
 
 use crate::api::ApiServer;
 use crate::context::Context;
-use crate::control::ControlLane;
+use crate::control::ControlClient;
 use crate::report::events::Events;
 use crate::report::metrics::Metrics;
 use crate::sample::Sampler;
 use crate::sample::http::PodClient;
-use crate::watch::World;
+use crate::watch::Caches;
 
 /// The six-line resource, as the API server would hand it out.
 pub(crate) fn resource(name: &str) -> WebSocketCluster {
@@ -93,11 +93,11 @@ pub(crate) fn context(client: &Client) -> Context {
     let pods = PodClient::default();
     Context {
         api: ApiServer::new(client.clone(), metrics.clone(), Arc::default()),
-        world: Arc::new(World::new(&[], Arc::default())),
+        caches: Arc::new(Caches::new(&[], Arc::default())),
         images: images(),
         events: Events::new(client.clone(), "operator-0".to_owned()).0,
         sampler: Sampler::new(pods.clone(), metrics.clone()),
-        control: ControlLane::new(pods),
+        control: ControlClient::new(pods),
         metrics,
     }
 }

@@ -1,10 +1,11 @@
-//! What the API server holds, mirrored by watches: one mirror per kind and namespace scope, shared by all clusters.
+//! Caches of what the API server holds, kept by watches: one per kind and namespace scope, shared by all clusters.
 
+mod cache;
 mod child;
 pub(crate) mod liveness;
-mod mirror;
 mod pod;
 mod prune;
+mod revision;
 mod stream;
 
 use std::borrow::Cow;
@@ -27,12 +28,13 @@ use wsc_core::observed::ChildKind;
 use crate::api::Kind;
 use crate::identity::ClusterKey;
 use crate::report::metrics::Metrics;
+use cache::Cached;
+pub(crate) use cache::{Cache, Group};
 pub(crate) use child::ChildObject;
 use liveness::WatchLiveness;
-use mirror::Cached;
-pub(crate) use mirror::{Group, Mirror};
 pub(crate) use pod::SeenPod;
-pub(crate) use stream::Touch;
+use revision::SeenRevision;
+pub(crate) use stream::Enqueue;
 use stream::Watch;
 
 /// Nothing is deleted on older watch data; bookmarks arrive about once a minute.
@@ -41,22 +43,22 @@ const FRESH: Duration = Duration::from_secs(150);
 pub(crate) const SYNC_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Everything that is watched.
-pub(crate) struct World {
+pub(crate) struct Caches {
     scopes: Vec<Scope>,
     /// By name.
-    nodes: Arc<Mirror<Node, String>>,
+    nodes: Arc<Cache<Node, String>>,
     liveness: Arc<WatchLiveness>,
 }
 
-/// The mirrors of one namespace, or of all.
+/// The caches of one namespace, or of all.
 pub(crate) struct Scope {
     /// `None`: all namespaces.
     namespace: Option<String>,
     /// Where the watches of this scope are, for their liveness.
     paths: Vec<String>,
-    pub(crate) clusters: Arc<Mirror<DeserializeGuard<WebSocketCluster>>>,
-    pub(crate) pods: Arc<Mirror<SeenPod>>,
-    pub(crate) revisions: Arc<Mirror<ControllerRevision>>,
+    pub(crate) clusters: Arc<Cache<DeserializeGuard<WebSocketCluster>>>,
+    pub(crate) pods: Arc<Cache<SeenPod>>,
+    pub(crate) revisions: Arc<Cache<SeenRevision>>,
     children: Vec<Children>,
 }
 
@@ -66,8 +68,8 @@ struct Children {
     /// As it is written in manifests.
     name: Cow<'static, str>,
     path: String,
-    start: fn(&Starter<'_>, &Arc<Mirror<ChildObject>>),
-    mirror: Arc<Mirror<ChildObject>>,
+    start: fn(&Starter<'_>, &Arc<Cache<ChildObject>>),
+    cache: Arc<Cache<ChildObject>>,
 }
 
 impl Children {
@@ -88,18 +90,18 @@ impl Children {
             kind,
             name: K::kind(&()),
             path: K::url_path(&(), namespace),
-            start: |starter, mirror| {
-                starter.watch(mirror, Some(labels::CLUSTER), |object: K| {
+            start: |starter, cache| {
+                starter.watch(cache, Some(labels::CLUSTER), |object: K| {
                     ChildObject::new(&object)
                 });
             },
-            mirror: Arc::new(Mirror::new(ChildObject::cluster)),
+            cache: Arc::new(Cache::new(ChildObject::cluster)),
         }
     }
 }
 
-impl World {
-    /// Mirrors of these namespaces, all empty; of all namespaces if the list is empty.
+impl Caches {
+    /// Caches of these namespaces, all empty; of all namespaces if the list is empty.
     pub(crate) fn new(namespaces: &[String], liveness: Arc<WatchLiveness>) -> Self {
         let scopes = if namespaces.is_empty() {
             vec![Scope::new(None)]
@@ -111,42 +113,42 @@ impl World {
         };
         Self {
             scopes,
-            nodes: Arc::new(Mirror::new(node_name).ignoring(|a, b| a == b)),
+            nodes: Arc::new(Cache::new(node_name).ignoring(|a, b| a == b)),
             liveness,
         }
     }
 
     /// Starts the watches. They run until the process ends.
-    pub(crate) fn start(&self, client: &Client, metrics: &Arc<Metrics>, touch: &Touch) {
+    pub(crate) fn start(&self, client: &Client, metrics: &Arc<Metrics>, enqueue: &Enqueue) {
         for scope in &self.scopes {
-            scope.start(client, metrics, &self.liveness, touch);
+            scope.start(client, metrics, &self.liveness, enqueue);
         }
-        self.node_watch(client, metrics, touch).spawn(&self.liveness);
+        self.node_watch(client, metrics, enqueue).spawn(&self.liveness);
     }
 
-    /// A changed node touches the clusters with pods on it.
+    /// A changed node enqueues the clusters with pods on it.
     fn node_watch(
         &self,
         client: &Client,
         metrics: &Arc<Metrics>,
-        touch: &Touch,
+        enqueue: &Enqueue,
     ) -> Watch<Node, Node, String> {
         let pods: Vec<_> = self.scopes.iter().map(|scope| scope.pods.clone()).collect();
-        let touch = touch.clone();
+        let enqueue = enqueue.clone();
         Watch {
             api: kube::Api::all(client.clone()),
             path: Node::url_path(&(), None),
             labels: None,
             required: false,
-            mirror: self.nodes.clone(),
+            cache: self.nodes.clone(),
             keep: prune::node,
-            touch: Arc::new(move |nodes: &[String]| {
+            enqueue: Arc::new(move |nodes: &[String]| {
                 let clusters = nodes
                     .iter()
                     .flat_map(|node| pods.iter().flat_map(move |pods| pods.groups_at(node)));
                 let clusters: BTreeSet<_> = clusters.collect();
                 if !clusters.is_empty() {
-                    touch(&clusters.into_iter().collect::<Vec<_>>());
+                    enqueue(&clusters.into_iter().collect::<Vec<_>>());
                 }
             }),
             metrics: metrics.clone(),
@@ -158,7 +160,7 @@ impl World {
         join_all(self.scopes.iter().map(Scope::report_unlisted)).await;
     }
 
-    /// The mirrors that a namespace is seen through.
+    /// The caches that a namespace is seen through.
     pub(crate) fn scope(&self, namespace: &str) -> Option<&Scope> {
         self.scopes.iter().find(|scope| {
             scope
@@ -200,14 +202,14 @@ impl World {
 
 /// Looks up nodes, each once.
 pub(crate) struct Nodes<'a> {
-    world: &'a World,
+    caches: &'a Caches,
     known: HashMap<&'a str, Option<Arc<Node>>>,
 }
 
 impl<'a> Nodes<'a> {
-    pub(crate) fn new(world: &'a World) -> Self {
+    pub(crate) fn new(caches: &'a Caches) -> Self {
         Self {
-            world,
+            caches,
             known: HashMap::new(),
         }
     }
@@ -215,7 +217,7 @@ impl<'a> Nodes<'a> {
     /// The node that the pod runs on.
     pub(crate) fn of(&mut self, pod: &'a SeenPod) -> Option<&Node> {
         let name = pod.node.as_deref()?;
-        let node = self.known.entry(name).or_insert_with(|| self.world.node(name));
+        let node = self.known.entry(name).or_insert_with(|| self.caches.node(name));
         node.as_deref()
     }
 }
@@ -238,26 +240,32 @@ impl Scope {
         Self {
             paths: paths.collect(),
             namespace,
-            clusters: Arc::new(Mirror::new(mirror::key_from_cluster)),
-            pods: Arc::new(Mirror::new(SeenPod::cluster).indexed(SeenPod::place)),
-            revisions: Arc::new(Mirror::new(mirror::by_label)),
+            clusters: Arc::new(Cache::new(cache::key_from_cluster)),
+            pods: Arc::new(Cache::new(SeenPod::cluster).indexed(SeenPod::place)),
+            revisions: Arc::new(Cache::new(SeenRevision::cluster)),
             children,
         }
     }
 
-    fn start(&self, client: &Client, metrics: &Arc<Metrics>, liveness: &Arc<WatchLiveness>, touch: &Touch) {
+    fn start(
+        &self,
+        client: &Client,
+        metrics: &Arc<Metrics>,
+        liveness: &Arc<WatchLiveness>,
+        enqueue: &Enqueue,
+    ) {
         let start = Starter {
             client,
             metrics,
             liveness,
-            touch,
+            enqueue,
             namespace: self.namespace.as_deref(),
         };
         start.watch(&self.clusters, None, |cluster| cluster);
         start.watch(&self.pods, Some(labels::CLUSTER), |pod: Pod| SeenPod::new(&pod));
-        start.watch(&self.revisions, Some(labels::CLUSTER), |revision| revision);
+        start.watch(&self.revisions, Some(labels::CLUSTER), SeenRevision::new);
         for kind in &self.children {
-            (kind.start)(&start, &kind.mirror);
+            (kind.start)(&start, &kind.cache);
         }
     }
 
@@ -265,7 +273,7 @@ impl Scope {
     pub(crate) fn children(&self, kind: ChildKind, key: &ClusterKey) -> Group<ChildObject> {
         let children = self.children.iter().find(|children| children.kind == kind);
         children
-            .map(|children| children.mirror.of(key))
+            .map(|children| children.cache.of(key))
             .unwrap_or_default()
     }
 
@@ -279,14 +287,14 @@ impl Scope {
         let children = self.children.iter();
         let kinds = own
             .into_iter()
-            .chain(children.map(|kind| (kind.mirror.synced(), kind.name.clone())));
+            .chain(children.map(|kind| (kind.cache.synced(), kind.name.clone())));
         let missing = kinds.filter(|(is_synced, _)| !is_synced);
         missing.map(|(_, name)| name.into_owned()).collect()
     }
 
-    /// The namespace, or `all namespaces`.
+    /// The namespace, or `*` for all.
     pub(crate) fn name(&self) -> &str {
-        self.namespace.as_deref().unwrap_or("all namespaces")
+        self.namespace.as_deref().unwrap_or("*")
     }
 
     async fn report_unlisted(&self) {
@@ -302,13 +310,13 @@ impl Scope {
         tracing::info!(namespace = self.name(), "namespace was listed");
     }
 
-    /// Returns once every mirror of the scope has been filled.
+    /// Returns once every cache of the scope has been filled.
     pub(crate) async fn until_synced(&self) {
         self.clusters.until_synced().await;
         self.pods.until_synced().await;
         self.revisions.until_synced().await;
         for kind in &self.children {
-            kind.mirror.until_synced().await;
+            kind.cache.until_synced().await;
         }
     }
 }
@@ -318,14 +326,14 @@ struct Starter<'a> {
     client: &'a Client,
     metrics: &'a Arc<Metrics>,
     liveness: &'a Arc<WatchLiveness>,
-    touch: &'a Touch,
+    enqueue: &'a Enqueue,
     namespace: Option<&'a str>,
 }
 
 impl Starter<'_> {
     fn watch<K: stream::Watched, S: Cached + Send + Sync + 'static>(
         &self,
-        mirror: &Arc<Mirror<S>>,
+        cache: &Arc<Cache<S>>,
         labels: Option<&'static str>,
         keep: fn(K) -> S,
     ) {
@@ -338,9 +346,9 @@ impl Starter<'_> {
             path: K::url_path(&(), self.namespace),
             labels,
             required: true,
-            mirror: mirror.clone(),
+            cache: cache.clone(),
             keep,
-            touch: self.touch.clone(),
+            enqueue: self.enqueue.clone(),
             metrics: self.metrics.clone(),
         }
         .spawn(self.liveness);
@@ -380,25 +388,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn heartbeats_touch_no_cluster() {
+    async fn heartbeats_enqueue_no_cluster() {
         let service =
             tower::service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Body::empty())) });
         let client = Client::new(service, "ns");
-        let world = World::new(&[], Arc::default());
+        let caches = Caches::new(&[], Arc::default());
         for (cluster, on) in [("chat", "n1"), ("game", "n2")] {
-            world.scopes[0]
+            caches.scopes[0]
                 .pods
                 .take(Event::Apply(SeenPod::new(&pod(cluster, on))));
         }
-        let touches: Arc<Mutex<Vec<Vec<ClusterKey>>>> = Arc::default();
-        let touch: Touch = {
-            let touches = touches.clone();
-            Arc::new(move |keys| touches.lock().push(keys.to_vec()))
+        let enqueued: Arc<Mutex<Vec<Vec<ClusterKey>>>> = Arc::default();
+        let enqueue: Enqueue = {
+            let enqueued = enqueued.clone();
+            Arc::new(move |keys| enqueued.lock().push(keys.to_vec()))
         };
-        let watch = world.node_watch(&client, &Arc::default(), &touch);
+        let watch = caches.node_watch(&client, &Arc::default(), &enqueue);
         let chat = ClusterKey::new("ns".to_owned().into(), "chat");
         watch.accept(Event::Apply(node("n1", "True", Timestamp::UNIX_EPOCH)));
-        assert_eq!(std::mem::take(&mut *touches.lock()), [vec![chat.clone()]]);
+        assert_eq!(std::mem::take(&mut *enqueued.lock()), [vec![chat.clone()]]);
 
         watch.accept(Event::Apply(node("n1", "True", Timestamp::MAX)));
         for event in [
@@ -409,17 +417,17 @@ mod tests {
             watch.accept(event);
         }
         assert!(
-            touches.lock().is_empty(),
-            "a heartbeat or an equal list touches: {touches:?}"
+            enqueued.lock().is_empty(),
+            "a heartbeat or an equal list enqueued: {enqueued:?}"
         );
 
         watch.accept(Event::Apply(node("n3", "True", Timestamp::MAX)));
         assert!(
-            touches.lock().is_empty(),
-            "a node without pods touches: {touches:?}"
+            enqueued.lock().is_empty(),
+            "a node without pods enqueued: {enqueued:?}"
         );
         watch.accept(Event::Apply(node("n1", "False", Timestamp::MAX)));
         watch.accept(Event::Delete(node("n1", "False", Timestamp::MAX)));
-        assert_eq!(*touches.lock(), [vec![chat.clone()], vec![chat]]);
+        assert_eq!(*enqueued.lock(), [vec![chat.clone()], vec![chat]]);
     }
 }

@@ -1,4 +1,4 @@
-//! When a worker makes its passes: at events and samples, at the time that the last pass named, and after failures. Passes of one
+//! When a worker reconciles: at events and samples, at the time that the last reconcile named, and after failures. Reconciles of one
 //! cluster keep a distance, so that a series of events costs one.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,12 +7,13 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
+use wsc_core::SAMPLE_FRESH;
 
-/// From the start of a pass to the start of the next one.
+/// From the start of a reconcile to the start of the next one.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(200);
 /// A sample becomes stale after this time without an event, so it is checked as often.
-const LONGEST_LOOK: Duration = Duration::from_secs(15);
-/// First and longest pause after failed passes; jitter adds up to as much again. One step may fail for hours, and the pool is
+const LONGEST_LOOK: Duration = Duration::from_secs(SAMPLE_FRESH.as_secs().unsigned_abs());
+/// First and longest pause after failed reconciles; jitter adds up to as much again. One step may fail for hours, and the pool is
 /// reconciled all the same.
 const FIRST_PAUSE: Duration = Duration::from_millis(150);
 const LONGEST_PAUSE: Duration = Duration::from_millis(2_500);
@@ -21,11 +22,11 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(2_500);
 #[derive(Debug, Default)]
 pub(crate) struct Wake {
     notify: Notify,
-    /// There is an event since the last pass began.
+    /// There is an event since the last reconcile began.
     pending: AtomicBool,
 }
 
-/// The start of the next pass.
+/// The start of the next reconcile.
 #[derive(Debug)]
 pub(crate) struct Pacer {
     began: Instant,
@@ -44,7 +45,7 @@ impl Wake {
         self.notify.notify_one();
     }
 
-    /// There is an event that no pass has seen.
+    /// There is an event that no reconcile has seen.
     pub(crate) fn is_pending(&self) -> bool {
         self.pending.load(Ordering::Relaxed)
     }
@@ -60,13 +61,13 @@ impl Default for Pacer {
 }
 
 impl Pacer {
-    /// A pass begins: it sees every event until now.
+    /// A reconcile begins: it sees every event until now.
     pub(crate) fn begin(&mut self, wake: &Wake) {
         self.began = Instant::now();
         wake.pending.store(false, Ordering::Relaxed);
     }
 
-    /// The pass succeeded: waits for a reason for another one. `is_due` decides whether new samples are one; it is called at least
+    /// The reconcile succeeded: waits for a reason for another one. `is_due` decides whether new samples are one; it is called at least
     /// every [`LONGEST_LOOK`], also when no sample arrives.
     pub(crate) async fn succeeded(
         &mut self,
@@ -89,7 +90,7 @@ impl Pacer {
         }
     }
 
-    /// The pass failed: waits longer each time.
+    /// The reconcile failed: waits longer each time.
     pub(crate) async fn failed(&mut self) {
         sleep(self.pauses.next().unwrap_or(LONGEST_PAUSE)).await;
         sleep_until(self.began + SHORTEST_INTERVAL).await;
@@ -116,8 +117,8 @@ mod tests {
 
     const HOUR: Duration = Duration::from_hours(1);
 
-    /// Passes that take no time, with the time of each.
-    async fn pass(wake: Arc<Wake>, began: Arc<Mutex<Vec<Duration>>>) {
+    /// Reconciles that take no time, with the time of each.
+    async fn reconcile(wake: Arc<Wake>, began: Arc<Mutex<Vec<Duration>>>) {
         let start = Instant::now();
         let mut pacer = Pacer::default();
         loop {
@@ -128,10 +129,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn events_in_a_row_share_passes() {
+    async fn events_in_a_row_share_reconciles() {
         let wake: Arc<Wake> = Arc::default();
         let began: Arc<Mutex<Vec<Duration>>> = Arc::default();
-        let passes = tokio::spawn(pass(wake.clone(), began.clone()));
+        let worker = tokio::spawn(reconcile(wake.clone(), began.clone()));
         sleep(HOUR / 2).await;
         assert_eq!(began.lock().len(), 1);
         for _ in 0..1_000 {
@@ -139,9 +140,9 @@ mod tests {
             advance(Duration::from_millis(1)).await;
         }
         sleep(SHORTEST_INTERVAL * 2).await;
-        passes.abort();
+        worker.abort();
         let began = began.lock();
-        assert!(began.len() <= 7, "1 s of events makes passes at {began:?}");
+        assert!(began.len() <= 7, "1 s of events makes reconciles at {began:?}");
         assert!(
             began[1] < HOUR / 2 + Duration::from_millis(5),
             "the first event waits: {began:?}"
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn samples_alone_start_no_pass() {
+    async fn samples_alone_start_no_reconcile() {
         let wake: Arc<Wake> = Arc::default();
         let looks = Mutex::new(0);
         let mut pacer = Pacer::default();
@@ -198,7 +199,10 @@ mod tests {
         wake.event();
         let began = Instant::now();
         pacer.succeeded(&wake, HOUR, || false).await;
-        assert!(began.elapsed() <= SHORTEST_INTERVAL, "an event starts a pass");
+        assert!(
+            began.elapsed() <= SHORTEST_INTERVAL,
+            "an event starts a reconcile"
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -32,6 +32,7 @@ pub(crate) fn plan(draft: &mut Draft<'_>, pool: &Pool<'_>, config: &RenderedConf
         .position(|child| child.key().kind > ChildKind::ConfigMap);
     wanted.insert(at.unwrap_or(wanted.len()), config_map);
     let keys: Vec<_> = wanted.iter().map(Child::key).collect();
+    draft.memory.drift.retain(|key| keys.contains(key));
     let observed = draft.observed;
     // Server pods that still use it lose each other when it goes.
     let redis = names::redis(&draft.cluster.name);
@@ -94,7 +95,7 @@ fn is_taken(draft: &Draft<'_>, key: &ChildKey) -> bool {
     conflicts.any(|conflict| conflict.name == key.name && conflict.kind == kind)
 }
 
-fn is_due(draft: &mut Draft<'_>, child: &Child) -> bool {
+fn is_due(draft: &Draft<'_>, child: &Child) -> bool {
     let key = child.key();
     if is_taken(draft, &key) {
         return false;
@@ -102,16 +103,15 @@ fn is_due(draft: &mut Draft<'_>, child: &Child) -> bool {
     let Some(live) = draft.observed.children.get(&key) else {
         return true;
     };
-    let wanted_hash = applied_hash(child);
     // A child that is being deleted keeps its name until it is gone.
     if live.terminating {
         return false;
     }
-    let memory = &mut draft.memory;
-    live.applied_hash.as_ref() != wanted_hash
-        || memory
+    live.applied_hash.as_ref() != applied_hash(child)
+        || draft
+            .memory
             .drift
-            .has_drifted(key, wanted_hash, || child.to_json(), &live.object)
+            .has_drifted(&key, || child.to_json(), &live.object)
 }
 
 /// Creates the Secret before the Deployment that uses it, and checks it when the state of pods suggests that it is missing: the

@@ -2,11 +2,10 @@
 //! way, so every field that the operator sets must be there with its value.
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::{Map, Value};
 
-use crate::live::LiveChild;
+use crate::live::{LiveChild, content_hash};
 use crate::observed::ChildKey;
 use crate::quantity;
 
@@ -95,68 +94,34 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// What was found by comparing live children, by child.
+/// Live children that do not contain what was applied right after it was: another field manager (an admission webhook, say)
+/// overrides them, and applying them again would change nothing. The hash of what each looked like.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Drift {
-    /// Live children that do not contain what was applied right after it was: another field manager (an admission webhook, say)
-    /// overrides them, and applying them again would change nothing. The hash of what each looked like.
-    accepted: BTreeMap<ChildKey, u64>,
-    /// The live object that was found to contain what is wanted, and what that was: neither is compared again.
-    contained: BTreeMap<ChildKey, u64>,
-}
+pub(crate) struct Drift(BTreeMap<ChildKey, u64>);
 
 impl Drift {
     pub(crate) fn accept(&mut self, key: &ChildKey, live: &Value) {
-        self.accepted.insert(key.clone(), content_hash(live));
+        self.0.insert(key.clone(), content_hash(live));
     }
 
     pub(crate) fn forget(&mut self, key: &ChildKey) {
-        self.accepted.remove(key);
+        self.0.remove(key);
     }
 
-    /// The live object differs from what is wanted, and not only in what was accepted. `wanted` is made for a comparison only;
-    /// `wanted_hash` is another one whenever it would be.
+    /// Forgets children that are no longer wanted.
+    pub(crate) fn retain(&mut self, is_wanted: impl Fn(&ChildKey) -> bool) {
+        self.0.retain(|key, _| is_wanted(key));
+    }
+
+    /// The live object differs from what is wanted, and not only in what was accepted. `wanted` is made for a comparison only.
     pub(crate) fn has_drifted(
-        &mut self,
-        key: ChildKey,
-        wanted_hash: Option<&String>,
+        &self,
+        key: &ChildKey,
         wanted: impl FnOnce() -> Value,
         live: &LiveChild,
     ) -> bool {
-        let pair = pair_hash(wanted_hash, live);
-        if self.contained.get(&key) == Some(&pair) {
-            return false;
-        }
-        let object = live.object();
-        if contains(&wanted(), &object) {
-            self.contained.insert(key, pair);
-            return false;
-        }
-        self.accepted.get(&key) != Some(&content_hash(&object))
+        !live.is_intact(|object| contains(&wanted(), object)) && self.0.get(key) != Some(&live.content_hash)
     }
-}
-
-/// Another number for another live object, and for another wanted one.
-fn pair_hash(wanted_hash: Option<&String>, live: &LiveChild) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    live.digest.hash(&mut hasher);
-    wanted_hash.hash(&mut hasher);
-    hasher.finish()
-}
-
-/// A number that changes whenever the live object does, apart from its status and what is counted in its metadata.
-fn content_hash(live: &Value) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    if let Value::Object(fields) = live {
-        for (name, value) in fields {
-            if name != "status" && name != "metadata" {
-                (name, value.to_string()).hash(&mut hasher);
-            }
-        }
-        let labels = live.pointer("/metadata/labels").map(Value::to_string);
-        labels.hash(&mut hasher);
-    }
-    hasher.finish()
 }
 
 #[cfg(test)]

@@ -55,3 +55,4 @@ mod victim;
 
 pub use decide::decide;
 pub use outlook::{Outlook, outlook};
+pub use reach::FRESH as SAMPLE_FRESH;

@@ -146,7 +146,7 @@ impl Memory {
     }
 
     /// The outlook has not changed until now, so the last recommendation was made until now.
-    pub fn still_recommended(&mut self, now: Timestamp) {
+    pub(crate) fn still_recommended(&mut self, now: Timestamp) {
         if let Some((at, _)) = self.wanted.last_mut() {
             *at = now.max(*at);
         }

@@ -202,7 +202,7 @@ impl PodState {
     }
 
     /// In one of the states of a drain.
-    pub(crate) fn is_draining(self) -> bool {
+    pub fn is_draining(self) -> bool {
         matches!(self, Self::Cordoned | Self::Shedding | Self::Removing)
     }
 }

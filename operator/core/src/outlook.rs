@@ -23,6 +23,8 @@ const MOMENT: SignedDuration = SignedDuration::from_millis(1);
 pub struct Outlook {
     /// Connections of all server pods; they alone are no reason for a plan.
     pub connections: i64,
+    /// If all pods are lost, those of a proven template are replaced at once. It is remembered without a plan.
+    proves_template: bool,
     facts: Facts,
 }
 
@@ -44,8 +46,6 @@ struct Facts {
     holds: Vec<(&'static str, bool)>,
     pods: Vec<PodFacts>,
     agents: Vec<AgentFacts>,
-    /// If all pods are lost, those of a proven template are replaced at once.
-    proves_template: bool,
     /// Numbers of the status are to be written.
     numbers_due: bool,
 }
@@ -82,6 +82,14 @@ impl Outlook {
     pub fn is_same(&self, other: &Self) -> bool {
         self.facts == other.facts
     }
+
+    /// Nothing changed until now: the last plan counts as made now.
+    pub fn confirm(&self, memory: &mut Memory, now: Timestamp) {
+        memory.still_recommended(now);
+        if self.proves_template {
+            memory.starts.prove();
+        }
+    }
 }
 
 /// The outlook now, with what the last plan remembers. `revision`: of the template of the cluster.
@@ -111,11 +119,11 @@ pub fn outlook(
         holds: scale.holds.by_reason(),
         pods: pool.members.iter().map(pod_facts).collect(),
         agents: agents(observed),
-        proves_template: startup::proves_template(&draft, &pool),
         numbers_due: status::numbers_are_due(observed, numbers, &scale, now),
     };
     Outlook {
         connections: scale.load.up,
+        proves_template: startup::proves_template(&draft, &pool),
         facts,
     }
 }

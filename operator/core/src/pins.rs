@@ -16,7 +16,8 @@ use crate::validate::{Images, ValidCluster};
 use crate::{drift, resources};
 
 const TEMPLATE: &str = "/spec/template";
-const IMAGE: &str = "/spec/template/spec/containers/0/image";
+/// In a pod template.
+const IMAGE: &str = "/spec/containers/0/image";
 
 /// The cluster with the pins of this reconcile.
 pub fn resolve(cluster: ValidCluster, observed: &Observed, installed: &Images) -> ValidCluster {
@@ -93,7 +94,7 @@ fn server_image(cluster: &ValidCluster, observed: &Observed, installed: &Pins) -
 }
 
 fn deployment_image(observed: &Observed, name: &str) -> Option<String> {
-    let live = live(observed, name)?;
+    let live = template(observed, name)?;
     let image = live.pointer(IMAGE)?;
     image.as_str().map(str::to_owned)
 }
@@ -107,14 +108,13 @@ fn is_current(rendered: &ValidCluster, observed: &Observed, name: &str) -> bool 
         .find(|child| child.key() == key)
         .map(Child::to_json);
     let wanted = wanted.as_ref().and_then(|wanted| wanted.pointer(TEMPLATE));
-    let live = live(observed, name);
-    let live = live.as_ref().and_then(|live| live.pointer(TEMPLATE));
-    matches!((wanted, live), (Some(wanted), Some(live)) if drift::contains(wanted, live))
+    let live = template(observed, name);
+    matches!((wanted, live), (Some(wanted), Some(live)) if drift::contains(wanted, &live))
 }
 
-fn live(observed: &Observed, name: &str) -> Option<Value> {
-    let child = observed.children.get(&deployment(name))?;
-    Some(child.object.object())
+/// The pod template of a live Deployment.
+fn template(observed: &Observed, name: &str) -> Option<Value> {
+    observed.children.get(&deployment(name))?.object.template()
 }
 
 fn deployment(name: &str) -> ChildKey {

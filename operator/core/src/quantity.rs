@@ -130,7 +130,9 @@ pub(crate) fn text(thousandths: u128, is_binary: bool) -> Option<String> {
         ("m", 1),
     ];
     let suffixes: &[(&str, u128)] = if is_binary { &BINARY } else { &DECIMAL };
-    let whole = suffixes.iter().find(|(_, factor)| thousandths % factor == 0);
+    let whole = suffixes
+        .iter()
+        .find(|(_, factor)| thousandths.is_multiple_of(*factor));
     whole.map(|(suffix, factor)| format!("{}{suffix}", thousandths / factor))
 }
 

@@ -6,7 +6,7 @@ use crate::numbers::since;
 use crate::observed::{AgentView, Observed, PodView};
 
 /// A sample that is older is stale: three ticks.
-pub(crate) const FRESH: SignedDuration = SignedDuration::from_secs(15);
+pub const FRESH: SignedDuration = SignedDuration::from_secs(15);
 
 /// Connections to the pod by HAProxy, if every proxy reports them.
 pub(crate) fn sessions(view: &PodView, observed: &Observed) -> Option<i64> {

@@ -109,6 +109,12 @@ impl Starts {
         self.over_quota = 0;
     }
 
+    /// A pod has been ready for long: a crash from now on is not caused by the template.
+    pub(crate) fn prove(&mut self) {
+        self.crashed = Row::default();
+        self.proven = true;
+    }
+
     /// Why the last pod was not created.
     pub(crate) fn refusal(&self) -> Option<&str> {
         let rows = [&self.rejected, &self.unanswered].into_iter();

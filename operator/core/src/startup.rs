@@ -31,15 +31,15 @@ pub(crate) const BROKEN_FOR: SignedDuration = SignedDuration::from_mins(5);
 /// Counts what failed since the last plan, and ends the rows of failures that are over.
 pub(crate) fn count_starts(draft: &mut Draft<'_>, pool: &Pool<'_>) {
     let was_stalled = draft.memory.starts.stall().is_some();
+    let proves_template = proves_template(draft, pool);
     let mut serving = pool.of(Role::Serving).filter(|member| member.current);
     let is_new =
         |member: &Member<'_>| member.view.state == PodState::Starting && !draft.goals.is_unconfirmed(member);
-    if serving.clone().any(is_new) {
+    if serving.any(is_new) {
         draft.memory.starts.failed = Row::default();
     }
-    if serving.any(|member| is_proof(member, draft.now)) {
-        draft.memory.starts.crashed = Row::default();
-        draft.memory.starts.proven = true;
+    if proves_template {
+        draft.memory.starts.prove();
     }
     for member in pool.members.iter().filter(|member| member.current) {
         count_failure(draft, member);
@@ -49,17 +49,14 @@ pub(crate) fn count_starts(draft: &mut Draft<'_>, pool: &Pool<'_>) {
     }
 }
 
-/// It has been Ready long enough to prove its template.
-fn is_proof(member: &Member<'_>, now: Timestamp) -> bool {
-    member
-        .ready_since
-        .is_some_and(|at| since(at, now) >= PROVEN_AFTER)
-}
-
-/// The template is proven now, and no plan has noted it.
+/// A pod has been Ready long enough to prove the template.
 pub(crate) fn proves_template(draft: &Draft<'_>, pool: &Pool<'_>) -> bool {
     let mut serving = pool.of(Role::Serving).filter(|member| member.current);
-    !draft.memory.starts.proven && serving.any(|member| is_proof(member, draft.now))
+    serving.any(|member| {
+        member
+            .ready_since
+            .is_some_and(|at| since(at, draft.now) >= PROVEN_AFTER)
+    })
 }
 
 /// Counts the end of a server process, and a missed deadline.

@@ -18,7 +18,7 @@ fn status(resource: &WebSocketCluster) -> wsc_api::v1alpha1::WebSocketClusterSta
     resource.status.clone().unwrap_or_default()
 }
 
-/// 50 clients need four pods at 15 a pod; nearly all of them close, and the drain that begins is cancelled when they reconnect; then
+/// 58 clients need four pods at 15 a pod; nearly all of them close, and the drain that begins is cancelled when they reconnect; then
 /// they close for the last time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn demand_cancels_a_drain() -> Result<()> {
@@ -32,8 +32,11 @@ async fn demand_cancels_a_drain() -> Result<()> {
         env.until("chat", "four active pods", |wsc| status(wsc).replicas == 4)
             .await?;
         clients.broadcast(0).await?;
+        // On the new pods: an empty pod would be gone before the demand returns.
+        let mut on_new = env.clients("chat", &endpoint);
+        on_new.connect(8).await?;
 
-        clients.disconnect(40).await?;
+        clients.disconnect(48).await?;
         let draining = env
             .until("chat", "a drain", |wsc| !status(wsc).drains.is_empty())
             .await?;
@@ -44,7 +47,7 @@ async fn demand_cancels_a_drain() -> Result<()> {
             status(&draining).drains
         );
         let serial = status(&draining).next_serial;
-        clients.connect(40).await?;
+        clients.connect(48).await?;
         let cancelled = env
             .until("chat", "the cancelled drain", |wsc| {
                 status(wsc).drains.is_empty() && status(wsc).replicas == 4
@@ -56,6 +59,7 @@ async fn demand_cancels_a_drain() -> Result<()> {
         );
         clients.broadcast(1).await?;
         clients.verify_unmoved(0)?;
+        on_new.disconnect(8).await?;
 
         clients.disconnect(42).await?;
         env.patch_spec("chat", r#"{"drain":{"naturalSeconds":0}}"#)

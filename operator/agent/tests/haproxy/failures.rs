@@ -115,8 +115,8 @@ async fn a_stopped_haproxy_is_not_observed() {
 
     pod.kill_agent().await.unwrap();
     pod.start_agent().unwrap();
-    let is_told = |status: &AgentStatus| status.wanted_hash == set.hash;
-    let status = pod.wait("the published set", is_told).await.unwrap();
+    let is_published = |status: &AgentStatus| status.wanted_hash == set.hash;
+    let status = pod.wait("the published set", is_published).await.unwrap();
     assert_eq!(
         (status.observed_ms_ago, status.haproxy_version.as_str()),
         (None, ""),

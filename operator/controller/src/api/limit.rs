@@ -1,16 +1,15 @@
 //! Limits the calls to the API server over all clusters. A `Retry-After` pauses the calls of all of them.
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use http::header::RETRY_AFTER;
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, Request, StatusCode};
 use kube::client::Body;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until};
-use tower::{Layer, Service};
+
+use super::layer::Observe;
 
 /// Calls per second in the long run. A thousand clusters make 30,000 calls until they are ready.
 const CALLS_PER_SECOND: u32 = 200;
@@ -24,17 +23,17 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// Admits calls in the order of their arrival.
 #[derive(Debug, Default)]
 pub(crate) struct Limiter {
-    schedule: Mutex<Schedule>,
+    schedule: Mutex<CallSchedule>,
 }
 
 #[derive(Debug, Default)]
-struct Schedule {
+struct CallSchedule {
     /// When the next call would be made at the steady rate.
     next: Option<Instant>,
     paused_until: Option<Instant>,
 }
 
-impl Schedule {
+impl CallSchedule {
     /// The time of one more call.
     fn reserve(&mut self, now: Instant) -> Instant {
         let interval = Duration::from_secs(1) / CALLS_PER_SECOND;
@@ -69,7 +68,7 @@ impl Limiter {
     }
 
     /// The API server rejects calls for this time.
-    fn pause(&self, time: Duration) {
+    pub(super) fn pause(&self, time: Duration) {
         let now = Instant::now();
         let mut schedule = self.schedule.lock();
         if !schedule.is_paused(now) {
@@ -83,61 +82,30 @@ impl Limiter {
 }
 
 /// The pause that a response requests.
-fn pause_of<B>(response: &Response<B>) -> Option<Duration> {
-    let header = response.headers().get(RETRY_AFTER);
+fn pause_of(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
+    let header = headers.get(RETRY_AFTER);
     let seconds = header.and_then(|value| value.to_str().ok()?.trim().parse().ok());
     let asked = seconds.map(|seconds| Duration::from_secs(seconds).min(LONGEST_PAUSE));
-    match response.status() {
+    match status {
         StatusCode::TOO_MANY_REQUESTS => Some(asked.unwrap_or(DEFAULT_PAUSE)),
         StatusCode::SERVICE_UNAVAILABLE => asked,
         _ => None,
     }
 }
 
-/// Reads `Retry-After` of every response below the client, which does not pass it on.
+/// Reads `Retry-After` of every response: the client does not pass it on.
 #[derive(Clone)]
-pub(crate) struct RetryAfterLayer(pub(crate) Arc<Limiter>);
+pub(crate) struct RetryAfter(pub(crate) Arc<Limiter>);
 
-impl<S> Layer<S> for RetryAfterLayer {
-    type Service = RetryAfter<S>;
+impl Observe for RetryAfter {
+    type Call = ();
 
-    fn layer(&self, inner: S) -> Self::Service {
-        RetryAfter {
-            inner,
-            limiter: self.0.clone(),
+    fn begin(&self, _: &Request<Body>) {}
+
+    fn end(&self, (): (), status: StatusCode, headers: &HeaderMap) {
+        if let Some(pause) = pause_of(status, headers) {
+            self.0.pause(pause);
         }
-    }
-}
-
-#[derive(Clone)]
-pub(crate) struct RetryAfter<S> {
-    inner: S,
-    limiter: Arc<Limiter>,
-}
-
-impl<S, B> Service<Request<Body>> for RetryAfter<S>
-where
-    S: Service<Request<Body>, Response = Response<B>>,
-    S::Future: Send + 'static,
-{
-    type Response = Response<B>;
-    type Error = S::Error;
-    type Future = BoxFuture<'static, Result<Self::Response, S::Error>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let limiter = self.limiter.clone();
-        let response = self.inner.call(request);
-        Box::pin(async move {
-            let response = response.await?;
-            if let Some(pause) = pause_of(&response) {
-                limiter.pause(pause);
-            }
-            Ok(response)
-        })
     }
 }
 
@@ -145,9 +113,11 @@ where
 mod tests {
     use std::convert::Infallible;
 
-    use tower::ServiceExt;
+    use http::Response;
+    use tower::{Layer, ServiceExt};
 
     use super::*;
+    use crate::api::layer::ObserveLayer;
 
     async fn answer(limiter: &Arc<Limiter>, status: u16, retry_after: Option<&str>) {
         let header = retry_after.map(str::to_owned);
@@ -158,7 +128,7 @@ mod tests {
             }
             std::future::ready(Ok::<_, Infallible>(response.body(()).unwrap()))
         });
-        let service = RetryAfterLayer(limiter.clone()).layer(inner);
+        let service = ObserveLayer(RetryAfter(limiter.clone())).layer(inner);
         service.oneshot(Request::new(Body::empty())).await.unwrap();
     }
 

@@ -2,49 +2,40 @@
 //! written by one clock and read by another when the operator moves to another node.
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use futures::future::BoxFuture;
 use http::header::DATE;
-use http::{Request, Response};
+use http::{HeaderMap, Request, StatusCode};
 use k8s_openapi::jiff::fmt::rfc2822::DateTimeParser;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::client::Body;
 use parking_lot::Mutex;
-use tower::{Layer, Service};
 
+use super::layer::Observe;
+use crate::clock::NOTABLE;
 use crate::report::metrics::Metrics;
 
-/// A larger difference is logged.
-const NOTABLE: SignedDuration = SignedDuration::from_secs(5);
 /// Resolution of the header.
 const SECOND: SignedDuration = SignedDuration::from_secs(1);
 
-/// Puts the comparison below a client.
-#[derive(Clone)]
-pub(crate) struct ClockSkewLayer(Arc<ClockSkew>);
-
-/// The newest difference.
-#[derive(Debug)]
-struct ClockSkew {
+/// Compares the clocks at every response.
+#[derive(Clone, Debug)]
+pub(crate) struct ClockSkew {
     metrics: Arc<Metrics>,
-    is_logged: Mutex<bool>,
-}
-
-impl ClockSkewLayer {
-    pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
-        Self(Arc::new(ClockSkew {
-            metrics,
-            is_logged: Mutex::default(),
-        }))
-    }
+    is_logged: Arc<Mutex<bool>>,
 }
 
 impl ClockSkew {
+    pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
+        Self {
+            metrics,
+            is_logged: Arc::default(),
+        }
+    }
+
     fn note(&self, skew: SignedDuration) {
         let seconds = skew.as_secs();
         self.metrics.clock_skew(seconds);
-        let is_notable = skew.abs() > NOTABLE;
+        let is_notable = skew.unsigned_abs() > NOTABLE;
         let was_logged = std::mem::replace(&mut *self.is_logged.lock(), is_notable);
         match (is_notable, was_logged) {
             (true, false) => tracing::warn!(
@@ -63,53 +54,19 @@ fn skew(date: Timestamp, sent: Timestamp, received: Timestamp) -> SignedDuration
     least.max(SignedDuration::ZERO) + most.min(SignedDuration::ZERO)
 }
 
-fn date_of<B>(response: &Response<B>) -> Option<Timestamp> {
-    let date = response.headers().get(DATE)?;
-    DateTimeParser::new().parse_timestamp(date.as_bytes()).ok()
-}
+impl Observe for ClockSkew {
+    type Call = Timestamp;
 
-impl<S> Layer<S> for ClockSkewLayer {
-    type Service = Compared<S>;
+    fn begin(&self, _: &Request<Body>) -> Timestamp {
+        Timestamp::now()
+    }
 
-    fn layer(&self, inner: S) -> Compared<S> {
-        Compared {
-            inner,
-            skew: self.0.clone(),
+    fn end(&self, sent: Timestamp, _: StatusCode, headers: &HeaderMap) {
+        let date = headers.get(DATE);
+        let date = date.and_then(|date| DateTimeParser::new().parse_timestamp(date.as_bytes()).ok());
+        if let Some(date) = date {
+            self.note(skew(date, sent, Timestamp::now()));
         }
-    }
-}
-
-/// Passes everything on, and compares the clocks.
-#[derive(Clone)]
-pub(crate) struct Compared<S> {
-    inner: S,
-    skew: Arc<ClockSkew>,
-}
-
-impl<S, B> Service<Request<Body>> for Compared<S>
-where
-    S: Service<Request<Body>, Response = Response<B>>,
-    S::Future: Send + 'static,
-{
-    type Response = Response<B>;
-    type Error = S::Error;
-    type Future = BoxFuture<'static, Result<Self::Response, S::Error>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let clocks = self.skew.clone();
-        let sent = Timestamp::now();
-        let response = self.inner.call(request);
-        Box::pin(async move {
-            let response = response.await?;
-            if let Some(date) = date_of(&response) {
-                clocks.note(skew(date, sent, Timestamp::now()));
-            }
-            Ok(response)
-        })
     }
 }
 
@@ -117,11 +74,13 @@ where
 mod tests {
     use std::convert::Infallible;
 
+    use http::Response;
     use k8s_openapi::jiff::fmt::rfc2822::DateTimePrinter;
-    use tower::ServiceExt;
+    use tower::{Layer, ServiceExt};
     use wsc_runtime::admin::metrics_text;
 
     use super::*;
+    use crate::api::layer::ObserveLayer;
 
     fn at(millis: i64) -> Timestamp {
         Timestamp::UNIX_EPOCH + SignedDuration::from_millis(1_000_000_000 + millis)
@@ -139,7 +98,7 @@ mod tests {
         assert_eq!(seconds(5_000, 65_000, 65_100), -59_000);
     }
 
-    async fn answer(layer: &ClockSkewLayer, ahead: SignedDuration) {
+    async fn answer(skew: &ClockSkew, ahead: SignedDuration) {
         let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&(Timestamp::now() + ahead));
         let date = date.unwrap();
         let inner = tower::service_fn(move |_: Request<Body>| {
@@ -147,13 +106,14 @@ mod tests {
             std::future::ready(Ok::<_, Infallible>(response.unwrap()))
         });
         let request = Request::new(Body::empty());
-        layer.layer(inner).oneshot(request).await.unwrap();
+        let service = ObserveLayer(skew.clone()).layer(inner);
+        service.oneshot(request).await.unwrap();
     }
 
     #[tokio::test]
     async fn metric_is_the_newest_difference() {
         let metrics: Arc<Metrics> = Arc::default();
-        let layer = ClockSkewLayer::new(metrics.clone());
+        let skew = ClockSkew::new(metrics.clone());
         let found = || {
             let text = metrics_text(metrics.registry());
             let line = text
@@ -161,13 +121,13 @@ mod tests {
                 .find_map(|line| line.strip_prefix("wsc_operator_clock_skew_seconds "));
             line.unwrap().parse::<i64>().unwrap()
         };
-        answer(&layer, SignedDuration::from_secs(100)).await;
+        answer(&skew, SignedDuration::from_secs(100)).await;
         assert!((98..=100).contains(&found()), "{}", found());
-        assert!(*layer.0.is_logged.lock());
-        answer(&layer, SignedDuration::from_secs(-100)).await;
+        assert!(*skew.is_logged.lock());
+        answer(&skew, SignedDuration::from_secs(-100)).await;
         assert!((-100..=-98).contains(&found()), "{}", found());
-        answer(&layer, SignedDuration::ZERO).await;
+        answer(&skew, SignedDuration::ZERO).await;
         assert_eq!(found(), 0);
-        assert!(!*layer.0.is_logged.lock());
+        assert!(!*skew.is_logged.lock());
     }
 }

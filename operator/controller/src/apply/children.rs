@@ -7,7 +7,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde::Serialize;
 use serde_json::{Value, json};
 use wsc_contract::names;
@@ -16,7 +16,7 @@ use wsc_core::memory::Memory;
 use wsc_core::observed::{ChildKey, ChildKind};
 use wsc_core::plan::Child;
 
-use super::target::{Target, creating};
+use super::target::{Target, creating, delete, with_uid};
 use crate::api::Kind;
 use crate::error::Error;
 use crate::identity::{Uid, is_adoptable};
@@ -71,7 +71,7 @@ async fn create<K: Kind>(
     }
 }
 
-/// The name is taken by an object that the mirror does not show: a foreign one, or a child that lost its label or is too new.
+/// The name is taken by an object that the cache does not show: a foreign one, or a child that lost its label or is too new.
 async fn taken<K: Kind>(
     target: &Target<'_>,
     key: &ChildKey,
@@ -205,22 +205,9 @@ fn accept(key: &ChildKey, wanted: &Value, live: &Value, memory: &mut Memory) {
 
 /// Deletes a child that is no longer wanted, if it is the one that was seen.
 pub(super) async fn remove(target: &Target<'_>, key: &ChildKey) -> Result<(), Error> {
-    async fn delete<K: Kind>(target: &Target<'_>, name: &str, uid: &str) -> Result<(), Error> {
-        let api = target.context.api.objects::<K>(&target.key.namespace);
-        let params = DeleteParams::background().preconditions(Preconditions {
-            uid: Some(uid.to_owned()),
-            resource_version: None,
-        });
-        let call = api.delete(name, &params);
-        match target
-            .context
-            .api
-            .write("delete", &K::kind(&()), name, call)
-            .await
-        {
-            Err(error) if error.is_not_found() => Ok(()),
-            result => result.map(|_| ()),
-        }
+    async fn remove<K: Kind>(target: &Target<'_>, name: &str, uid: &str) -> Result<(), Error> {
+        let uid = with_uid(Some(uid.to_owned()));
+        delete::<K>(target, name, uid, DeleteParams::background()).await
     }
     let live = target.observed.children.get(key);
     let Some(live) = live.filter(|live| !live.terminating) else {
@@ -228,12 +215,12 @@ pub(super) async fn remove(target: &Target<'_>, key: &ChildKey) -> Result<(), Er
     };
     let (name, uid) = (key.name.as_str(), live.uid.as_str());
     match key.kind {
-        ChildKind::ServiceAccount => delete::<ServiceAccount>(target, name, uid).await,
-        ChildKind::Role => delete::<Role>(target, name, uid).await,
-        ChildKind::RoleBinding => delete::<RoleBinding>(target, name, uid).await,
-        ChildKind::NetworkPolicy => delete::<NetworkPolicy>(target, name, uid).await,
-        ChildKind::ConfigMap => delete::<ConfigMap>(target, name, uid).await,
-        ChildKind::Service => delete::<Service>(target, name, uid).await,
-        ChildKind::Deployment => delete::<Deployment>(target, name, uid).await,
+        ChildKind::ServiceAccount => remove::<ServiceAccount>(target, name, uid).await,
+        ChildKind::Role => remove::<Role>(target, name, uid).await,
+        ChildKind::RoleBinding => remove::<RoleBinding>(target, name, uid).await,
+        ChildKind::NetworkPolicy => remove::<NetworkPolicy>(target, name, uid).await,
+        ChildKind::ConfigMap => remove::<ConfigMap>(target, name, uid).await,
+        ChildKind::Service => remove::<Service>(target, name, uid).await,
+        ChildKind::Deployment => remove::<Deployment>(target, name, uid).await,
     }
 }

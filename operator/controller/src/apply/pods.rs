@@ -15,7 +15,7 @@ use wsc_contract::{labels, names};
 use wsc_core::plan::{PodDelete, PodMark, PodMetadata};
 use wsc_core::status::with_serials;
 
-use super::target::{Target, creating, identity};
+use super::target::{self, Target, creating, identity};
 use crate::clock;
 use crate::error::Error;
 use crate::identity::PodName;
@@ -188,20 +188,13 @@ pub(super) async fn update(target: &Target<'_>, update: &PodMetadata) -> Result<
     })
 }
 
-/// Deletes exactly the pod that was looked at, as it was looked at, with its own grace period.
+/// Deletes the pod as it was seen, with its own grace period.
 pub(super) async fn delete(target: &Target<'_>, pod: &PodDelete) -> Result<(), Error> {
-    let api = target.context.api.objects::<Pod>(&target.key.namespace);
-    let params = DeleteParams::default().preconditions(Preconditions {
+    let seen = Preconditions {
         uid: Some(pod.uid.clone()),
         resource_version: Some(pod.resource_version.clone()),
-    });
-    let call = api.delete(&pod.name, &params);
-    match target.context.api.write("delete", "Pod", &pod.name, call).await {
-        Err(error) if error.is_not_found() => Ok(()),
-        Err(error) => Err(error),
-        Ok(_) => {
-            tracing::info!(pod = pod.name, reason = pod.reason, "pod deleted");
-            Ok(())
-        }
-    }
+    };
+    target::delete::<Pod>(target, &pod.name, seen, DeleteParams::default()).await?;
+    tracing::info!(pod = pod.name, reason = pod.reason, "pod deleted");
+    Ok(())
 }

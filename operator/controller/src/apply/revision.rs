@@ -2,11 +2,11 @@
 
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use kube::ResourceExt;
-use kube::api::{DeleteParams, Preconditions};
+use kube::api::DeleteParams;
 use wsc_core::revision;
 
 use super::applied::Applied;
-use super::target::{Target, creating};
+use super::target::{Target, creating, delete, with_uid};
 use crate::clock;
 use crate::error::Error;
 use crate::state::State;
@@ -33,12 +33,14 @@ pub(super) async fn record(target: &Target<'_>, state: &mut State, applied: &mut
         .iter()
         .filter(|record| due.contains(&record.name_any()))
     {
-        let result = delete(target, record).await;
+        let background = DeleteParams::background();
+        let uid = with_uid(record.uid());
+        let result = delete::<ControllerRevision>(target, &record.name_any(), uid, background).await;
         applied.object(state, KIND, &record.name_any(), None, result);
     }
 }
 
-/// A conflict is success: an earlier pass created it.
+/// A conflict is success: an earlier reconcile created it.
 async fn create(target: &Target<'_>, record: &ControllerRevision) -> Result<(), Error> {
     let server = &target.context.api;
     let api = server.objects::<ControllerRevision>(&target.key.namespace);
@@ -46,21 +48,6 @@ async fn create(target: &Target<'_>, record: &ControllerRevision) -> Result<(), 
     let call = api.create(&params, record);
     match server.write("create", KIND, &record.name_any(), call).await {
         Err(error) if error.is_conflict() => Ok(()),
-        result => result.map(|_| ()),
-    }
-}
-
-async fn delete(target: &Target<'_>, record: &ControllerRevision) -> Result<(), Error> {
-    let server = &target.context.api;
-    let api = server.objects::<ControllerRevision>(&target.key.namespace);
-    let params = DeleteParams::background().preconditions(Preconditions {
-        uid: record.uid(),
-        resource_version: None,
-    });
-    let name = record.name_any();
-    let call = api.delete(&name, &params);
-    match server.write("delete", KIND, &name, call).await {
-        Err(error) if error.is_not_found() => Ok(()),
         result => result.map(|_| ()),
     }
 }

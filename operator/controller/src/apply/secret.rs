@@ -16,7 +16,7 @@ const PASSWORD_BYTES: usize = 24;
 
 /// Whether the Secret that was to be checked exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Found {
+enum Existence {
     Exists,
     Lost,
 }
@@ -31,15 +31,15 @@ pub(super) async fn step(target: &Target<'_>, plan: &Plan, state: &mut State, ap
     }
     if plan.check_redis_secret {
         match find(target).await {
-            Ok(Found::Lost) => state.memory.redis_secret_lost(),
-            Ok(Found::Exists) => {}
+            Ok(Existence::Lost) => state.memory.redis_secret_lost(),
+            Ok(Existence::Exists) => {}
             Err(error) => applied.errors.push(error),
         }
     }
     is_created
 }
 
-/// A conflict is success: an earlier pass created it.
+/// A conflict is success: an earlier reconcile created it.
 async fn create(target: &Target<'_>, name: &str) -> Result<(), Error> {
     let bytes: [u8; PASSWORD_BYTES] = rand::random();
     let mut secret = resources::redis_secret(target.cluster, &HEXLOWER.encode(&bytes));
@@ -54,7 +54,7 @@ async fn create(target: &Target<'_>, name: &str) -> Result<(), Error> {
 }
 
 /// Checks it by a creation without effect: the operator has no permission to read it.
-async fn find(target: &Target<'_>) -> Result<Found, Error> {
+async fn find(target: &Target<'_>) -> Result<Existence, Error> {
     let secret = resources::redis_secret(target.cluster, "");
     let api = target.context.api.objects::<Secret>(&target.key.namespace);
     let params = PostParams {
@@ -63,7 +63,7 @@ async fn find(target: &Target<'_>) -> Result<Found, Error> {
     };
     let create = api.create(&params, &secret);
     match target.context.api.read("check the Redis Secret", create).await {
-        Err(error) if error.is_conflict() => Ok(Found::Exists),
-        result => result.map(|_| Found::Lost),
+        Err(error) if error.is_conflict() => Ok(Existence::Exists),
+        result => result.map(|_| Existence::Lost),
     }
 }

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::ControllerRevision;
-use kube::api::{ObjectMeta, PostParams};
+use kube::api::{DeleteParams, ObjectMeta, PostParams, Preconditions};
 use wsc_api::v1alpha1::WebSocketCluster;
 use wsc_contract::names;
 use wsc_core::observed::Observed;
 use wsc_core::validate::ValidCluster;
 
+use crate::api::Kind;
 use crate::context::Context;
+use crate::error::Error;
 use crate::identity::{ClusterKey, Uid};
 use crate::sample::Samples;
 
@@ -29,6 +31,31 @@ impl Target<'_> {
     /// The object is controlled by the resource.
     pub(super) fn owns(&self, meta: &ObjectMeta) -> bool {
         Uid::of_controller(meta).as_deref() == Some(self.cluster.uid.as_str())
+    }
+}
+
+/// Deletes exactly the object that was seen. One that does not exist any more is success.
+pub(super) async fn delete<K: Kind>(
+    target: &Target<'_>,
+    name: &str,
+    seen: Preconditions,
+    params: DeleteParams,
+) -> Result<(), Error> {
+    let server = &target.context.api;
+    let api = server.objects::<K>(&target.key.namespace);
+    let params = params.preconditions(seen);
+    let call = api.delete(name, &params);
+    match server.write("delete", &K::kind(&()), name, call).await {
+        Err(error) if error.is_not_found() => Ok(()),
+        result => result.map(|_| ()),
+    }
+}
+
+/// The object with this uid, whatever its version.
+pub(super) fn with_uid(uid: Option<String>) -> Preconditions {
+    Preconditions {
+        uid,
+        resource_version: None,
     }
 }
 

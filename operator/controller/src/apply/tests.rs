@@ -166,8 +166,39 @@ async fn pods_are_called_only_after_their_mark() {
     );
 }
 
+/// A policy that always rejects the mark would otherwise turn its server off and on at each retry.
 #[tokio::test]
-async fn abandoned_pass_remembers_what_it_did() {
+async fn proxies_drain_no_pod_without_its_mark() {
+    for is_rejected in [true, false] {
+        let calls: Arc<Mutex<Vec<String>>> = Arc::default();
+        let log = calls.clone();
+        let mut scene = Scene::new(move |call| {
+            log.lock().push(call.uri.clone());
+            if is_rejected && is_pod(&call, "chat-0") {
+                return async { refusal(403, "Forbidden", "denied by a policy") }.boxed();
+            }
+            accept(&call)
+        });
+        scene.add_pod("chat-0");
+        let plan = Plan {
+            mark_pods: vec![drain("chat-0").0],
+            ..scene.decide()
+        };
+        scene.apply(&plan).await;
+        let calls = calls.lock();
+        let at = |part: &str| calls.iter().position(|uri| uri.contains(part));
+        assert!(at("/services?").is_some(), "{calls:?}");
+        if is_rejected {
+            assert_eq!(at("/configmaps?"), None, "HAProxy drains a pod that serves");
+        } else {
+            let (marked, published) = (at("/pods/chat-0?").unwrap(), at("/configmaps?").unwrap());
+            assert!(marked < published, "{calls:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn abandoned_reconcile_remembers_what_it_did() {
     let mut scene = Scene::new(|call| {
         if is_pod(&call, "chat-1") {
             return std::future::pending().boxed();
@@ -240,7 +271,7 @@ async fn marks_are_written_in_parallel() {
 }
 
 #[tokio::test]
-async fn status_names_what_was_rejected_in_the_same_pass() {
+async fn status_names_what_was_rejected_in_the_same_reconcile() {
     let statuses: Arc<Mutex<Vec<Value>>> = Arc::default();
     let log = statuses.clone();
     let mut scene = Scene::new(move |call| {

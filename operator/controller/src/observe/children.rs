@@ -72,7 +72,7 @@ pub(crate) async fn live_meta(
     }
 }
 
-/// A foreign object without the label of a child is in no mirror.
+/// A foreign object without the label of a child is in no cache.
 async fn query_foreign(context: &Context, key: &ClusterKey, state: &mut State) -> Result<(), Error> {
     let now = Instant::now();
     for child in state.conflicts.due(now) {

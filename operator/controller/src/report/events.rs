@@ -38,7 +38,7 @@ type Queued = (Arc<WebSocketCluster>, Event);
 /// Events to publish.
 pub(crate) type QueuedEvents = mpsc::Receiver<Queued>;
 
-/// Publishes events, apart from the passes that report them.
+/// Publishes events, apart from the reconciles that report them.
 pub(crate) struct Events {
     client: Client,
     reporter: Reporter,

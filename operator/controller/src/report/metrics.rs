@@ -70,6 +70,9 @@ pub(crate) struct Metrics {
     watch_age: Family<OfWatch, Gauge>,
     synced: Family<OfScope, Gauge>,
     clock_skew: Gauge,
+    reconcile_slots: Gauge,
+    reconcile_slots_used: Gauge,
+    reconciles_waiting: Gauge,
     moves_granted: Family<OfCluster, Counter>,
     desired_pods: PerCluster,
     active_pods: PerCluster,
@@ -93,6 +96,9 @@ impl Default for Metrics {
             watch_age: Family::default(),
             synced: Family::default(),
             clock_skew: Gauge::default(),
+            reconcile_slots: Gauge::default(),
+            reconcile_slots_used: Gauge::default(),
+            reconciles_waiting: Gauge::default(),
             moves_granted: Family::default(),
             desired_pods: Family::default(),
             active_pods: Family::default(),
@@ -109,7 +115,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// A pass over a cluster ended.
+    /// A reconcile ended.
     pub(crate) fn reconciled(&self, outcome: &'static str, took: Duration) {
         self.reconciles.get_or_create(&OfOutcome { outcome }).inc();
         self.reconcile_duration.observe(took.as_secs_f64());
@@ -155,6 +161,17 @@ impl Metrics {
         self.clock_skew.set(seconds);
     }
 
+    /// Limit of reconciles at once, those under way, and those that wait.
+    pub(crate) fn reconcile_slots(&self, limit: usize, in_use: usize, waiting: usize) {
+        for (gauge, number) in [
+            (&self.reconcile_slots, limit),
+            (&self.reconcile_slots_used, in_use),
+            (&self.reconciles_waiting, waiting),
+        ] {
+            gauge.set(i64::try_from(number).unwrap_or(i64::MAX));
+        }
+    }
+
     /// A plan was applied, and pods newly accepted to move `granted` connections.
     pub(crate) fn cluster(&self, key: &ClusterKey, plan: &Plan, granted: i64) {
         let labels = of(key);
@@ -177,7 +194,7 @@ impl Metrics {
         self.moves_granted.get_or_create(&labels).inc_by(granted);
     }
 
-    /// Connections of a cluster that was sampled and needs no pass.
+    /// Connections of a cluster that was sampled and needs no reconcile.
     pub(crate) fn connections(&self, key: &ClusterKey, connections: i64) {
         self.connections.get_or_create(&of(key)).set(connections);
     }
@@ -249,6 +266,26 @@ impl Metrics {
             "Time that the clock of the API server is ahead of the operator's at least, negative if it is behind",
             Unit::Seconds,
             self.clock_skew.clone(),
+        );
+        self.register_slots();
+    }
+
+    fn register_slots(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "reconcile_slots",
+            "Limit of reconciles at the same time; it is halved while calls to the API server are slow",
+            self.reconcile_slots.clone(),
+        );
+        registry.register(
+            "reconcile_slots_used",
+            "Reconciles under way",
+            self.reconcile_slots_used.clone(),
+        );
+        registry.register(
+            "reconciles_waiting",
+            "Reconciles that wait for a slot",
+            self.reconciles_waiting.clone(),
         );
     }
 

@@ -1,6 +1,6 @@
-//! How a pass ended.
+//! How a reconcile ended.
 
-/// The outcome of a pass, for metrics.
+/// The outcome of a reconcile, for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// Everything that was planned is done.

@@ -25,7 +25,7 @@ const KEPT_ALIVE: usize = 1_024;
 
 /// One pod to sample.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Target {
+pub(crate) struct SampleTarget {
     pub(crate) uid: Uid,
     pub(crate) name: PodName,
     pub(crate) ip: IpAddr,
@@ -45,7 +45,7 @@ pub(super) struct TargetId(u64);
 pub(super) struct Question {
     pub(super) id: TargetId,
     pub(super) cluster: ClusterId,
-    pub(super) target: Target,
+    pub(super) target: SampleTarget,
     pub(super) keep_alive: bool,
 }
 
@@ -68,7 +68,7 @@ pub(super) struct Schedule {
 #[derive(Debug)]
 struct Cluster {
     by_uid: HashMap<Uid, TargetId>,
-    /// Of healthy targets: they are sampled together, so that one pass sees all of them.
+    /// Of healthy targets: they are sampled together, so that one reconcile sees all of them.
     next_round: Instant,
     /// By urgency and age.
     queue: BTreeSet<(Urgency, Instant, TargetId)>,
@@ -83,7 +83,7 @@ struct Cluster {
 #[derive(Debug)]
 struct Entry {
     cluster: ClusterId,
-    target: Target,
+    target: SampleTarget,
     /// In a row.
     failures: u32,
     phase: Phase,
@@ -162,7 +162,7 @@ impl Schedule {
     }
 
     /// The pods of a cluster from now on. New ones, and those that became ready or have another address, are due at once.
-    pub(super) fn set_targets(&mut self, id: ClusterId, targets: Vec<Target>, now: Instant) {
+    pub(super) fn set_targets(&mut self, id: ClusterId, targets: Vec<SampleTarget>, now: Instant) {
         let Some(cluster) = self.clusters.get(&id) else {
             return;
         };
@@ -179,7 +179,7 @@ impl Schedule {
         }
     }
 
-    fn set_target(&mut self, id: ClusterId, target: Target, now: Instant) {
+    fn set_target(&mut self, id: ClusterId, target: SampleTarget, now: Instant) {
         let known = self
             .clusters
             .get(&id)
@@ -210,7 +210,7 @@ impl Schedule {
         }
     }
 
-    fn add(&mut self, cluster: ClusterId, target: Target, now: Instant) {
+    fn add(&mut self, cluster: ClusterId, target: SampleTarget, now: Instant) {
         let id = TargetId(self.next_id());
         let keep_alive = self.kept_alive < KEPT_ALIVE;
         self.kept_alive += usize::from(keep_alive);

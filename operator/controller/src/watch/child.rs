@@ -1,4 +1,4 @@
-//! What is cached of a child: what every pass reads, and the object as text.
+//! What is cached of a child: what every reconcile reads, and the object as text.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use wsc_contract::labels;
 use wsc_core::live::LiveChild;
 
-use super::mirror::{Cached, ObjectId};
+use super::cache::{Cached, ObjectId};
 use crate::api::Kind;
 use crate::identity::{ClusterKey, Namespace, Uid, is_adoptable};
 
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_of_every_pass_are_read_once() {
+    fn fields_of_every_reconcile_are_read_once() {
         let deployment: Deployment = serde_json::from_value(json!({
             "metadata": {
                 "name": "chat-proxy", "namespace": "ns", "uid": "u", "resourceVersion": "7",

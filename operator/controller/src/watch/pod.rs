@@ -1,4 +1,4 @@
-//! What is cached of a pod: the facts that passes and samples need, read once per change. The whole object takes ten times the memory.
+//! What is cached of a pod: the facts that reconciles and samples need, read once per change. The whole object takes ten times the memory.
 
 use std::net::IpAddr;
 
@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use wsc_contract::labels::Component;
 use wsc_core::observed::SharedPod;
 
-use super::mirror::{self, Cached, ObjectId};
+use super::cache::{self, Cached, ObjectId};
 use crate::identity::{ClusterKey, PodName, Uid};
 use crate::observe::pods;
 
@@ -39,7 +39,7 @@ pub(crate) struct SeenPod {
 impl SeenPod {
     pub(crate) fn new(pod: &Pod) -> Self {
         let meta = pod.meta();
-        let cluster = mirror::by_label(pod);
+        let cluster = cache::by_label(pod);
         let component = cluster
             .as_ref()
             .and_then(|cluster| pods::component(&cluster.name, pod));
@@ -147,7 +147,7 @@ mod tests {
         assert_eq!(
             (before.node_ready, before.zone.as_deref()),
             (true, Some("a")),
-            "an earlier pass keeps its view"
+            "an earlier reconcile keeps its view"
         );
     }
 

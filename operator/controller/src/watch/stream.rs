@@ -1,4 +1,4 @@
-//! One watch: from the API server into a mirror, until the process ends.
+//! One watch: from the API server into a cache, until the process ends.
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use kube::Api;
 use kube::runtime::watcher::ExponentialBackoff;
 use kube::runtime::{WatchStreamExt, watcher};
 
+use super::cache::{Cache, Cached};
 use super::liveness::WatchLiveness;
-use super::mirror::{Cached, Mirror};
 use crate::error::{category, describe};
 use crate::identity::ClusterKey;
 use crate::report::metrics::Metrics;
@@ -24,7 +24,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(2_500);
 const LONGEST_OPTIONAL_PAUSE: Duration = Duration::from_mins(3);
 
 /// Called with the clusters that an event concerns.
-pub(crate) type Touch<G = ClusterKey> = Arc<dyn Fn(&[G]) + Send + Sync>;
+pub(crate) type Enqueue<G = ClusterKey> = Arc<dyn Fn(&[G]) + Send + Sync>;
 
 /// A kind that can be watched.
 pub(super) trait Watched:
@@ -57,9 +57,9 @@ pub(super) struct Watch<K, S = K, G = ClusterKey> {
     pub(super) labels: Option<&'static str>,
     /// The operator does not work without it: its liveness is that of the operator.
     pub(super) required: bool,
-    pub(super) mirror: Arc<Mirror<S, G>>,
+    pub(super) cache: Arc<Cache<S, G>>,
     pub(super) keep: fn(K) -> S,
-    pub(super) touch: Touch<G>,
+    pub(super) enqueue: Enqueue<G>,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -113,7 +113,7 @@ where
         }
     }
 
-    /// Takes in one event, and touches what it concerns.
+    /// Takes in one event, and enqueues the clusters that it concerns.
     pub(super) fn accept(&self, event: watcher::Event<K>) {
         let keep = |mut object: K| {
             object.meta_mut().managed_fields = None;
@@ -126,9 +126,9 @@ where
             watcher::Event::InitApply(object) => watcher::Event::InitApply(keep(object)),
             watcher::Event::InitDone => watcher::Event::InitDone,
         };
-        let touched: Vec<_> = self.mirror.take(event).into_iter().collect();
-        if !touched.is_empty() {
-            (self.touch)(&touched);
+        let affected: Vec<_> = self.cache.take(event).into_iter().collect();
+        if !affected.is_empty() {
+            (self.enqueue)(&affected);
         }
     }
 

@@ -8,7 +8,7 @@ use super::operator::Operator;
 use super::server::Server;
 use super::settings::{at, images};
 use super::world::World;
-use crate::observed::{Observed, Sample, SharedPod};
+use crate::observed::{ChildKind, Observed, Sample, SharedPod};
 use crate::plan::{ControlCall, ControlVerb, Plan};
 use crate::validate::ValidCluster;
 use crate::{decide, outlook, pins, resources, status};
@@ -88,7 +88,7 @@ pub(super) fn is_due(world: &mut World) -> bool {
     let seen = outlook(&cluster, &revision, &observed, &world.operator.memory, now);
     let is_due = !seen.is_same(&before);
     if !is_due {
-        world.operator.memory.still_recommended(now);
+        seen.confirm(&mut world.operator.memory, now);
         world.operator.quiet = Some(before);
     }
     is_due
@@ -164,7 +164,19 @@ pub(super) fn pass(world: &mut World) -> Result<u64, Dead> {
 
 /// `apply` of the shell, in its order.
 fn apply(world: &mut World, observed: &Observed, plan: &Plan) -> Result<(), Dead> {
+    let mut memory = plan.memory.clone();
+    let mut is_list_waiting = false;
+    for mark in &plan.mark_pods {
+        if write(world, |world| world.api.mark(mark))?.is_err() {
+            memory.write_failed(&mark.uid);
+            let pod = observed.pods.get(&mark.name);
+            is_list_waiting |= pod.is_some_and(|pod| pod.state.is_draining() != mark.state.is_draining());
+        }
+    }
     for child in &plan.apply {
+        if is_list_waiting && child.key().kind == ChildKind::ConfigMap {
+            continue;
+        }
         write(world, |world| {
             world.api.apply(child);
             Ok(())
@@ -176,12 +188,6 @@ fn apply(world: &mut World, observed: &Observed, plan: &Plan) -> Result<(), Dead
         let held = reserve(world, observed.status.next_serial, end, &mut from, &plan.status)?;
         if held {
             create(world, plan)?;
-        }
-    }
-    let mut memory = plan.memory.clone();
-    for mark in &plan.mark_pods {
-        if write(world, |world| world.api.mark(mark))?.is_err() {
-            memory.write_failed(&mark.uid);
         }
     }
     for call in &plan.calls {

@@ -87,14 +87,14 @@ async fn kind_that_cannot_be_listed_is_named() {
     let env = TestEnv::new("unlisted").await;
     let lists_policies = |rule: &Value| rule["resources"].to_string().contains("networkpolicies");
     let roles = env.list("/apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles");
-    let mut roles = roles.await.unwrap().into_iter();
+    let mut listed = roles.await.unwrap().into_iter();
     let has_rule = |role: &Value| role["rules"].as_array().unwrap().iter().any(lists_policies);
-    let role = roles.find(has_rule).unwrap();
+    let role = listed.find(has_rule).unwrap();
     let place = env.place("Role", name(&role));
-    let mut rules = role["rules"].as_array().unwrap().clone();
-    rules.retain(|rule| !lists_policies(rule));
+    let mut fewer = role["rules"].as_array().unwrap().clone();
+    fewer.retain(|rule| !lists_policies(rule));
     let patch = |rules: &[Value]| json!({"rules": rules});
-    env.ask(Method::PATCH, &place, Some(&patch(&rules)))
+    env.ask(Method::PATCH, &place, Some(&patch(&fewer)))
         .await
         .unwrap();
 
@@ -120,8 +120,8 @@ async fn kind_that_cannot_be_listed_is_named() {
     let children = env.children(&chat).await.unwrap();
     assert!(children.is_empty(), "{:?}", children.keys());
 
-    let rules = role["rules"].as_array().unwrap();
-    env.ask(Method::PATCH, &place, Some(&patch(rules))).await.unwrap();
+    let all = role["rules"].as_array().unwrap();
+    env.ask(Method::PATCH, &place, Some(&patch(all))).await.unwrap();
     operator.until_ready(SOON).await.unwrap();
     env.settled("chat").await.unwrap();
 }

@@ -12,6 +12,8 @@ use crate::redis::own_redis;
 
 /// Several passes of the operator.
 const STEADILY: Duration = Duration::from_secs(20);
+/// A pod that waits for a node for two minutes makes an old one drain first, where that helps.
+const LONGER_THAN_A_WAIT: Duration = Duration::from_secs(140);
 
 const SMALL: &str = "
 scaling: {minReplicas: 2, maxReplicas: 5, buffer: 0}
@@ -119,7 +121,7 @@ async fn resources(env: &TestEnv) -> Result<()> {
             .is_some_and(|status| status.starting_replicas > 0)
     })
     .await?;
-    sleep(STEADILY).await;
+    sleep(LONGER_THAN_A_WAIT).await;
     pool.patch(r#"{"server":{"resources":{"requests":{"cpu":"10m"}}}}"#)
         .await?;
     pool.until("the waiting pod is gone", is_settled).await?;

@@ -11,13 +11,13 @@ const HEALTHY: Duration = Duration::from_millis(5);
 const HUNG: Duration = Duration::from_secs(2);
 const UNREACHABLE: Duration = Duration::from_millis(300);
 
-fn target(name: &str) -> Target {
+fn target(name: &str) -> SampleTarget {
     let meta = ObjectMeta {
         name: Some(name.to_owned()),
         uid: Some(format!("uid-{name}")),
         ..ObjectMeta::default()
     };
-    Target {
+    SampleTarget {
         uid: Uid::of(&meta).unwrap(),
         name: PodName::of(&meta).unwrap(),
         ip: [10, 0, 0, 1].into(),
@@ -27,7 +27,7 @@ fn target(name: &str) -> Target {
     }
 }
 
-fn pods(cluster: &str, number: usize) -> Vec<Target> {
+fn pods(cluster: &str, number: usize) -> Vec<SampleTarget> {
     (0..number)
         .map(|pod| target(&format!("{cluster}-{pod}")))
         .collect()
@@ -64,13 +64,13 @@ impl Network {
         }
     }
 
-    fn cluster(&mut self, targets: Vec<Target>) -> ClusterId {
+    fn cluster(&mut self, targets: Vec<SampleTarget>) -> ClusterId {
         let id = self.schedule.add_cluster(self.now);
         self.schedule.set_targets(id, targets, self.now);
         id
     }
 
-    fn silence(&mut self, pods: impl IntoIterator<Item = Target>, latency: Duration) {
+    fn silence(&mut self, pods: impl IntoIterator<Item = SampleTarget>, latency: Duration) {
         self.silent
             .extend(pods.into_iter().map(|pod| (pod.name.to_string(), latency)));
     }
@@ -109,9 +109,9 @@ impl Network {
     }
 
     /// The longest time without an answer of any of these pods, from the start on.
-    fn longest_gap<'a>(&self, pods: impl IntoIterator<Item = &'a Target>) -> Duration {
+    fn longest_gap<'a>(&self, pods: impl IntoIterator<Item = &'a SampleTarget>) -> Duration {
         let end = self.now - self.start;
-        let gap = |pod: &Target| {
+        let gap = |pod: &SampleTarget| {
             let answers = self.answered.get(&*pod.name).into_iter().flatten().copied();
             let times: Vec<_> = [Duration::ZERO].into_iter().chain(answers).chain([end]).collect();
             times

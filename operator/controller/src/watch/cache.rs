@@ -1,4 +1,4 @@
-//! A mirror of the objects of one kind, by the resource that they belong to.
+//! The cache of the objects of one kind, by the resource that they belong to.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
@@ -19,9 +19,9 @@ use crate::identity::{ClusterKey, Namespace};
 pub(crate) type Group<K> = Arc<BTreeMap<String, Arc<K>>>;
 
 /// Objects of one kind, by the group that each belongs to. Readers never see half a list.
-pub(crate) struct Mirror<K, G = ClusterKey> {
+pub(crate) struct Cache<K, G = ClusterKey> {
     group: fn(&K) -> Option<G>,
-    /// A second key, by which [`Mirror::groups_at`] finds groups.
+    /// A second key, by which [`Cache::groups_at`] finds groups.
     place: fn(&K) -> Option<&str>,
     /// An update between two such objects is ignored.
     unchanged: fn(&K, &K) -> bool,
@@ -85,7 +85,7 @@ pub(super) fn key_from_cluster(object: &DeserializeGuard<WebSocketCluster>) -> O
     Some(ClusterKey::new(Namespace::of(meta)?, meta.name.clone()?))
 }
 
-impl<K: Cached, G: Clone + Eq + Hash + Ord> Mirror<K, G> {
+impl<K: Cached, G: Clone + Eq + Hash + Ord> Cache<K, G> {
     pub(crate) fn new(group: fn(&K) -> Option<G>) -> Self {
         Self {
             group,
@@ -143,7 +143,7 @@ impl<K: Cached, G: Clone + Eq + Hash + Ord> Mirror<K, G> {
     }
 
     pub(crate) async fn until_synced(&self) {
-        // The sender lives as long as the mirror.
+        // The sender lives as long as the cache.
         let _ = self.synced.subscribe().wait_for(|synced| *synced).await;
     }
 
@@ -154,8 +154,8 @@ impl<K: Cached, G: Clone + Eq + Hash + Ord> Mirror<K, G> {
             Event::Apply(object) => {
                 let known = object.id().and_then(|id| content.current.get(&id));
                 let idle = known.is_some_and(|known| (self.unchanged)(known, &object));
-                let touched = self.insert(&mut content.current, object);
-                if idle { BTreeSet::new() } else { touched }
+                let affected = self.insert(&mut content.current, object);
+                if idle { BTreeSet::new() } else { affected }
             }
             Event::Delete(object) => content.current.remove(&object, self.place),
             Event::Init => {
@@ -177,7 +177,7 @@ impl<K: Cached, G: Clone + Eq + Hash + Ord> Mirror<K, G> {
     }
 
     fn insert(&self, objects: &mut Objects<K, G>, object: K) -> BTreeSet<G> {
-        let mut touched = objects.remove(&object, self.place);
+        let mut affected = objects.remove(&object, self.place);
         let group = (self.group)(&object);
         if let (Some(group), Some(id)) = (group, object.id()) {
             objects.put(
@@ -186,9 +186,9 @@ impl<K: Cached, G: Clone + Eq + Hash + Ord> Mirror<K, G> {
                 (self.place)(&object).map(str::to_owned),
                 object,
             );
-            touched.insert(group);
+            affected.insert(group);
         }
-        touched
+        affected
     }
 
     /// Groups of which a relist shows other objects than before.
@@ -306,49 +306,49 @@ mod tests {
     }
 
     #[test]
-    fn deletion_during_a_gap_touches_its_cluster() {
-        let mirror = Mirror::new(by_label::<ConfigMap>);
+    fn deletion_during_a_gap_affects_its_cluster() {
+        let cache = Cache::new(by_label::<ConfigMap>);
         for name in ["a", "b"] {
-            mirror.take(Event::Apply(object(name, "chat")));
+            cache.take(Event::Apply(object(name, "chat")));
         }
-        mirror.take(Event::Init);
-        mirror.take(Event::InitApply(object("c", "game")));
-        assert_eq!(mirror.of(&key("chat")).len(), 2, "half a list is not shown");
-        assert!(!mirror.synced());
-        let touched = mirror.take(Event::InitDone);
-        assert!(mirror.synced());
-        assert_eq!(touched, BTreeSet::from([key("chat"), key("game")]));
-        assert!(mirror.of(&key("chat")).is_empty());
-        assert_eq!(mirror.of(&key("game")).len(), 1);
+        cache.take(Event::Init);
+        cache.take(Event::InitApply(object("c", "game")));
+        assert_eq!(cache.of(&key("chat")).len(), 2, "half a list is not shown");
+        assert!(!cache.synced());
+        let affected = cache.take(Event::InitDone);
+        assert!(cache.synced());
+        assert_eq!(affected, BTreeSet::from([key("chat"), key("game")]));
+        assert!(cache.of(&key("chat")).is_empty());
+        assert_eq!(cache.of(&key("game")).len(), 1);
     }
 
     #[test]
-    fn object_that_changes_cluster_touches_both() {
-        let mirror = Mirror::new(by_label::<ConfigMap>);
-        mirror.take(Event::Apply(object("a", "chat")));
-        let touched = mirror.take(Event::Apply(object("a", "game")));
-        assert_eq!(touched, BTreeSet::from([key("chat"), key("game")]));
-        assert!(mirror.of(&key("chat")).is_empty());
-        let touched = mirror.take(Event::Delete(object("a", "game")));
-        assert_eq!(touched, BTreeSet::from([key("game")]));
-        assert!(mirror.of(&key("game")).is_empty());
+    fn object_that_changes_cluster_affects_both() {
+        let cache = Cache::new(by_label::<ConfigMap>);
+        cache.take(Event::Apply(object("a", "chat")));
+        let affected = cache.take(Event::Apply(object("a", "game")));
+        assert_eq!(affected, BTreeSet::from([key("chat"), key("game")]));
+        assert!(cache.of(&key("chat")).is_empty());
+        let affected = cache.take(Event::Delete(object("a", "game")));
+        assert_eq!(affected, BTreeSet::from([key("game")]));
+        assert!(cache.of(&key("game")).is_empty());
     }
 
     #[test]
-    fn relist_touches_only_changed_clusters() {
-        let mirror = Mirror::new(by_label::<ConfigMap>);
+    fn relist_affects_only_changed_clusters() {
+        let cache = Cache::new(by_label::<ConfigMap>);
         let at = |name: &str, cluster: &str, version: &str| {
             let mut object = object(name, cluster);
             object.metadata.resource_version = Some(version.to_owned());
             object
         };
         for cluster in ["chat", "game"] {
-            mirror.take(Event::Apply(at(cluster, cluster, "1")));
+            cache.take(Event::Apply(at(cluster, cluster, "1")));
         }
-        mirror.take(Event::Init);
-        mirror.take(Event::InitApply(at("chat", "chat", "1")));
-        mirror.take(Event::InitApply(at("game", "game", "2")));
-        assert_eq!(mirror.take(Event::InitDone), BTreeSet::from([key("game")]));
+        cache.take(Event::Init);
+        cache.take(Event::InitApply(at("chat", "chat", "1")));
+        cache.take(Event::InitApply(at("game", "game", "2")));
+        assert_eq!(cache.take(Event::InitDone), BTreeSet::from([key("game")]));
     }
 
     #[test]
@@ -356,22 +356,22 @@ mod tests {
         fn place(object: &ConfigMap) -> Option<&str> {
             object.data.as_ref()?.get("place").map(String::as_str)
         }
-        let mirror = Mirror::new(by_label::<ConfigMap>).indexed(place);
+        let cache = Cache::new(by_label::<ConfigMap>).indexed(place);
         let at = |name: &str, place: &str| ConfigMap {
             data: Some(BTreeMap::from([("place".to_owned(), place.to_owned())])),
             ..object(name, "chat")
         };
-        mirror.take(Event::Apply(at("a", "n1")));
-        mirror.take(Event::Apply(at("b", "n1")));
-        mirror.take(Event::Apply(at("a", "n2")));
-        assert_eq!(mirror.groups_at("n1"), [key("chat")]);
-        assert_eq!(mirror.groups_at("n2"), [key("chat")]);
-        mirror.take(Event::Delete(at("b", "n1")));
-        assert!(mirror.groups_at("n1").is_empty());
-        mirror.take(Event::Init);
-        mirror.take(Event::InitApply(at("a", "n3")));
-        mirror.take(Event::InitDone);
-        assert_eq!(mirror.groups_at("n3"), [key("chat")]);
-        assert!(mirror.groups_at("n2").is_empty());
+        cache.take(Event::Apply(at("a", "n1")));
+        cache.take(Event::Apply(at("b", "n1")));
+        cache.take(Event::Apply(at("a", "n2")));
+        assert_eq!(cache.groups_at("n1"), [key("chat")]);
+        assert_eq!(cache.groups_at("n2"), [key("chat")]);
+        cache.take(Event::Delete(at("b", "n1")));
+        assert!(cache.groups_at("n1").is_empty());
+        cache.take(Event::Init);
+        cache.take(Event::InitApply(at("a", "n3")));
+        cache.take(Event::InitDone);
+        assert_eq!(cache.groups_at("n3"), [key("chat")]);
+        assert!(cache.groups_at("n2").is_empty());
     }
 }
