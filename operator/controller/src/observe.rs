@@ -81,6 +81,7 @@ pub(crate) async fn observe(
         status: resource.status.clone().unwrap_or_default(),
         generation: cluster.generation,
         watches_fresh: context.caches.fresh(&key.namespace),
+        stale_children: context.caches.stale_children(&key.namespace),
         ..Observed::default()
     };
     let Some(scope) = context.caches.scope(&key.namespace) else {
@@ -110,6 +111,7 @@ pub(crate) async fn observe(
 /// Replaces what samples and time change: everything else is reported by an event.
 pub(crate) fn refresh(context: &Context, key: &ClusterKey, samples: &Samples, observed: &mut Observed) {
     observed.watches_fresh = context.caches.fresh(&key.namespace);
+    observed.stale_children = context.caches.stale_children(&key.namespace);
     observed.samples = samples.servers(&observed.pods);
     if let Some(scope) = context.caches.scope(&key.namespace) {
         observed.proxies = proxies(&scope.pods.of(key), samples, clock::now());

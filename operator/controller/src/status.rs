@@ -51,10 +51,15 @@ pub(crate) async fn put(
     let params = PatchParams::apply(names::STATUS_FIELD_MANAGER).force();
     let call = Patch::Apply(&body);
     let call = api.patch_status(&key.name, &params, &call);
-    let mut written = context
+    let written = context
         .api
-        .write("apply", "WebSocketCluster/status", &key.name, call)
-        .await?;
+        .write("apply", "WebSocketCluster/status", &key.name, call);
+    let mut written = written.await.inspect_err(|error| {
+        // After a restore of etcd the watch is right, whatever the numbers of the versions say.
+        if error.is_conflict() {
+            state.latest = None;
+        }
+    })?;
     written.metadata.managed_fields = None;
     let written = Arc::new(written);
     state.latest = Some(written.clone());

@@ -189,10 +189,24 @@ impl Caches {
         &self.scopes
     }
 
-    /// No watch of this namespace has been without progress for more than [`FRESH`].
+    /// No watch of resources, pods and records of this namespace has been without progress for more than [`FRESH`].
     pub(crate) fn fresh(&self, namespace: &str) -> bool {
         self.scope(namespace)
-            .is_some_and(|scope| self.liveness.age(&scope.paths, Instant::now()) <= FRESH)
+            .is_some_and(|scope| self.is_fresh(&scope.paths))
+    }
+
+    /// Kinds of children of this namespace whose watch has been without progress for as long.
+    pub(crate) fn stale_children(&self, namespace: &str) -> Vec<ChildKind> {
+        let scope = self.scope(namespace);
+        let children = scope.iter().flat_map(|scope| &scope.children);
+        children
+            .filter(|children| !self.is_fresh(std::slice::from_ref(&children.path)))
+            .map(|children| children.kind)
+            .collect()
+    }
+
+    fn is_fresh(&self, paths: &[String]) -> bool {
+        self.liveness.age(paths, Instant::now()) <= FRESH
     }
 
     pub(crate) fn liveness(&self) -> &WatchLiveness {
@@ -228,17 +242,14 @@ fn node_name(node: &Node) -> Option<String> {
 
 impl Scope {
     fn new(namespace: Option<String>) -> Self {
-        let children = Children::of_all_kinds(namespace.as_deref());
-        let own = [
+        let paths = [
             WebSocketCluster::url_path(&(), namespace.as_deref()),
             Pod::url_path(&(), namespace.as_deref()),
             ControllerRevision::url_path(&(), namespace.as_deref()),
         ];
-        let paths = own
-            .into_iter()
-            .chain(children.iter().map(|kind| kind.path.clone()));
+        let children = Children::of_all_kinds(namespace.as_deref());
         Self {
-            paths: paths.collect(),
+            paths: paths.to_vec(),
             namespace,
             clusters: Arc::new(Cache::new(cache::key_from_cluster)),
             pods: Arc::new(Cache::new(SeenPod::cluster).indexed(SeenPod::place)),

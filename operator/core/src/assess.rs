@@ -59,7 +59,9 @@ pub(crate) fn assess(draft: &mut Draft<'_>, pool: &Pool<'_>) -> Scale {
         let least = last_desired(draft, &scale).max(unreplaced(pool).min(scale.max_replicas));
         scale.desired = scale.desired.max(least);
     }
-    if scale.mode != Mode::Connections && scale.free > scale.want {
+    let is_full = rejections.by_all || scale.load.up > scale.capacity.total();
+    let at_limit = scale.limit == Some(Limit::AtMaximum);
+    if scale.mode != Mode::Connections && (scale.free > scale.want || is_full && !at_limit) {
         scale.limit = Some(Limit::InsufficientCapacity);
     }
     scale
@@ -127,15 +129,14 @@ fn want(scale: &mut Scale, draft: &mut Draft<'_>, none_admits: bool) {
     let scaling = &draft.cluster.scaling;
     let (least, most) = (scaling.min_replicas, scaling.max_replicas);
     let before = draft.observed.status.desired_replicas;
+    let more = i64::from(if none_admits { scale.serving + 1 } else { 0 });
     scale.asked = match scaling.mode {
         Mode::Replicas(replicas) => i64::from(replicas),
-        // What is not known raises and lowers nothing.
-        Mode::Connections if scale.blind || scale.unknown => i64::from(before),
+        // What is not known raises and lowers nothing; HAProxy may know that no server accepts clients.
+        Mode::Connections if scale.blind || scale.unknown => more.max(i64::from(before)),
         Mode::Connections => {
-            let needed = scale.capacity.pods_for(scale.load.up);
-            scale.needed = needed;
-            let more = if none_admits { scale.serving + 1 } else { 0 };
-            with_buffer(needed, scaling.buffer).max(i64::from(more))
+            scale.needed = scale.capacity.pods_for(scale.load.up);
+            with_buffer(scale.needed, scaling.buffer).max(more)
         }
     };
     let want = scale.asked.clamp(i64::from(least), i64::from(most));
@@ -250,7 +251,12 @@ pub(crate) fn slots(draft: &Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> usize 
 /// How many more pods may drain, for all reasons together.
 pub(crate) fn free_drains(draft: &Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> i32 {
     let draining = pool.members.iter().filter(|member| {
-        let live = matches!(member.role, Role::Serving | Role::Broken | Role::Draining);
+        // The clients of a pod on a lost node have reconnected: its drain moves no one.
+        let live = match member.role {
+            Role::Serving | Role::Broken => true,
+            Role::Draining => member.view.node_ready || member.sample.is_some(),
+            _ => false,
+        };
         live && draft.goals.is_leaving(member)
     });
     most_drains(draft.cluster, scale.serving) - count(draining.count())

@@ -41,6 +41,7 @@ pub(crate) fn plan(draft: &mut Draft<'_>, pool: &Pool<'_>, config: &RenderedConf
         .children
         .iter()
         .filter(|(key, view)| !view.terminating && !keys.contains(key) && !in_use(key))
+        .filter(|(key, _)| !observed.stale_children.contains(&key.kind))
         .map(|(key, _)| key.clone())
         .collect();
     let apply: Vec<_> = wanted.into_iter().filter(|child| is_due(draft, child)).collect();
@@ -100,6 +101,10 @@ fn is_due(draft: &Draft<'_>, child: &Child) -> bool {
     if is_taken(draft, &key) {
         return false;
     }
+    if draft.observed.stale_children.contains(&key.kind) {
+        // The proxies need the list of servers; one that is equal changes nothing.
+        return key.kind == ChildKind::ConfigMap;
+    }
     let Some(live) = draft.observed.children.get(&key) else {
         return true;
     };
@@ -135,7 +140,6 @@ fn redis_secret(draft: &mut Draft<'_>) {
         create_redis_secret(draft, name, &deployment);
         return;
     }
-    draft.memory.failures.retain(|object| object.kind != SECRET);
     let missed =
         draft.observed.pods.values().any(|pod| {
             !pod.terminating && pod.waiting_reason.as_deref() == Some("CreateContainerConfigError")
@@ -144,11 +148,15 @@ fn redis_secret(draft: &mut Draft<'_>) {
         .memory
         .redis_down_since
         .is_some_and(|at| since(at, now) >= SECRET_DOUBT);
+    if !missed && !suspected {
+        draft.memory.failures.retain(|object| object.kind != SECRET);
+        return;
+    }
     let rested = draft
         .memory
         .secret_checked_at
         .is_none_or(|at| since(at, now) >= SECRET_DOUBT);
-    if (missed || suspected) && rested && live.is_some() {
+    if rested && live.is_some() {
         draft.memory.secret_checked_at = Some(now);
         draft.plan.check_redis_secret = true;
     }

@@ -75,7 +75,7 @@ pub fn decide(cluster: &ValidCluster, observed: &Observed, memory: &Memory, now:
 
 /// Each step sees what the steps before it decided.
 fn set_goals(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) {
-    let hopeless = startup::remove_hopeless(draft, pool);
+    let hopeless = startup::remove_hopeless(draft, pool, scale);
     draft.resolve(scale, hopeless);
     let reverted = rollout::roll_back(draft, pool);
     let kept = count(reverted.len());

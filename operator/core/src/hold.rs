@@ -1,5 +1,5 @@
-//! What is held back, why, and what ends it. A hold protects capacity that works, and never blocks its own cure: growing is never
-//! held, and a pod that is sick by the measure of the hold may be replaced.
+//! What is held back, why, and what ends it. A hold protects capacity that works, and never blocks its own cure: growing is held
+//! only while the pods themselves are unknown, and a pod that is sick by the measure of the hold may be replaced.
 
 use crate::pool::{Member, Role};
 

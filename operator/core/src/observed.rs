@@ -41,8 +41,10 @@ pub struct Observed {
     pub reserved_serials: Vec<i64>,
     /// Why no node can hold a pod of the current template; `None` where one can, or nodes are not known.
     pub no_node: Option<NoNode>,
-    /// False while a watch that this cluster is seen through has been silent for more than 150 s: nothing may be deleted then.
+    /// False while the watch of the resource, its pods or its records has been silent for more than 150 s: no pod may be changed then.
     pub watches_fresh: bool,
+    /// Kinds whose watch has been silent for as long: what is known of their objects may be outdated.
+    pub stale_children: Vec<ChildKind>,
 }
 
 impl Observed {

@@ -8,7 +8,7 @@ use crate::assess;
 use crate::draft::Draft;
 use crate::memory::Memory;
 use crate::numbers::signed;
-use crate::observed::{Observed, Sample};
+use crate::observed::{ChildKind, Observed, Sample};
 use crate::plan::Plan;
 use crate::pool::{Member, Pool, Role};
 use crate::scale::{Limit, Scale};
@@ -43,6 +43,7 @@ struct Facts {
     rejected: bool,
     panic: bool,
     watches_fresh: bool,
+    stale_children: Vec<ChildKind>,
     holds: Vec<(&'static str, bool)>,
     pods: Vec<PodFacts>,
     agents: Vec<AgentFacts>,
@@ -116,6 +117,7 @@ pub fn outlook(
         rejected: scale.rejected,
         panic: scale.panic,
         watches_fresh: observed.watches_fresh,
+        stale_children: observed.stale_children.clone(),
         holds: scale.holds.by_reason(),
         pods: pool.members.iter().map(pod_facts).collect(),
         agents: agents(observed),

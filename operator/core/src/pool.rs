@@ -209,7 +209,7 @@ fn member<'a>(
         role,
         sample,
         freshness,
-        known: known.map(|sample| connections(sample, role, now)),
+        known: known.map(|sample| connections(sample, is_lost(role, view), now)),
         sessions: reach::sessions(view, observed),
         capacity: known
             .map(|sample| sample.capacity)
@@ -257,10 +257,15 @@ fn is_late(
     member.role == Role::Starting && member.wait.is_none() && (failing || elapsed > start_deadline)
 }
 
+/// No client keeps its connection to it once it does not respond.
+fn is_lost(role: Role, view: &PodView) -> bool {
+    matches!(role, Role::Broken | Role::Terminating) || role == Role::Draining && !view.node_ready
+}
+
 /// Clients of a lost pod reconnect elsewhere and are counted there: its last number counts for less each second.
-fn connections(sample: &Sample, role: Role, now: Timestamp) -> i64 {
+fn connections(sample: &Sample, is_lost: bool, now: Timestamp) -> i64 {
     let age = since(sample.at, now);
-    if !matches!(role, Role::Broken | Role::Terminating) || age <= FRESH {
+    if !is_lost || age <= FRESH {
         return sample.connections;
     }
     let left = (RECONNECTED - (age - FRESH)).max(SignedDuration::ZERO);

@@ -18,26 +18,28 @@ const MIN_READY: SignedDuration = SignedDuration::from_secs(10);
 /// A new pod that no node has room for waits this long before an old one makes room for it.
 const NO_ROOM: SignedDuration = SignedDuration::from_mins(2);
 
-/// The template went back to what these pods have: they stay.
+/// Drains of a rollout that are cancelled: the template went back to what the pods have, or the pods that replace them fail.
 pub(crate) fn roll_back(draft: &Draft<'_>, pool: &Pool<'_>) -> Vec<Intent> {
-    let reverted = pool
+    let fails = draft.memory.starts.pods_fail();
+    let draining = pool
         .draining_for(DrainReason::Rollout)
-        .filter(|member| member.current && member.view.ready && !draft.goals.is_taken(member))
+        .filter(|member| member.view.ready && !draft.goals.is_taken(member))
         .filter(|member| !draft.memory.is_mark_delayed(member.view, draft.now));
-    reverted
-        .map(|member| {
-            let what = format!(
-                "cancel the drain of {}: its template is current again",
-                member.view.name
-            );
-            let report = Report {
-                action: "CancelDrain",
-                reason: "TemplateReverted",
-                what,
-            };
-            Intent::pod(member, Goal::Keep, report)
-        })
-        .collect()
+    let why = |member: &Member<'_>| match member.current {
+        true => Some(("TemplateReverted", "its template is current again")),
+        false if fails => Some(("TemplateFails", "the pods that replace it fail")),
+        false => None,
+    };
+    let kept = draining.filter_map(|member| Some((member, why(member)?)));
+    kept.map(|(member, (reason, why))| {
+        let report = Report {
+            action: "CancelDrain",
+            reason,
+            what: format!("cancel the drain of {}: {why}", member.view.name),
+        };
+        Intent::pod(member, Goal::Keep, report)
+    })
+    .collect()
 }
 
 /// The next steps: new pods first, then drains of old ones, as many at a time as `maxConcurrentDrains` allows.
@@ -168,8 +170,11 @@ fn serving_current(pool: &Pool<'_>) -> i32 {
     count(pool.of(Role::Serving).filter(|member| member.current).count())
 }
 
-/// Pods by which old ones may be replaced.
+/// Pods by which old ones may be replaced: none while those of the template fail.
 fn proven(draft: &Draft<'_>, pool: &Pool<'_>) -> i32 {
+    if draft.memory.starts.pods_fail() {
+        return 0;
+    }
     let current = pool.of(Role::Serving).filter(|member| member.current);
     count(current.filter(|member| is_proven(member, draft.now)).count())
 }
@@ -193,10 +198,17 @@ fn surge(
     proven: i32,
 ) -> Result<Intent, Option<String>> {
     let starts = &draft.memory.starts;
-    if let Some(stall) = starts.stall().filter(|_| starts.pods_fail()) {
+    let is_paused = starts.next_try().is_some_and(|at| draft.now < at);
+    // A pod of the template that is there may still become ready; without one, another is the next attempt.
+    let mut tried = pool.members.iter().filter(|member| member.current);
+    let is_tried = tried.any(|member| matches!(member.role, Role::Starting | Role::Broken));
+    if let Some(stall) = starts
+        .stall()
+        .filter(|_| starts.pods_fail() && (is_paused || is_tried))
+    {
         return Err(Some(stall.message));
     }
-    if starts.next_try().is_some_and(|at| draft.now < at) {
+    if is_paused {
         let why = starts.refusal().unwrap_or("it is tried again later");
         return Err(Some(not_created(why)));
     }

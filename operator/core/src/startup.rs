@@ -168,9 +168,23 @@ pub(crate) fn make_room(draft: &Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Ve
     first.map(leave).into_iter().collect()
 }
 
-/// Removes pods that never served and never will: late ones while replacing them may help, and those of an old template.
-pub(crate) fn remove_hopeless(draft: &Draft<'_>, pool: &Pool<'_>) -> Vec<Intent> {
+/// Removes pods that never served and never will: those of an old template, and late ones. Once the pool is stalled, only the oldest
+/// late pod makes room for each further attempt: another node may be better, and a person finds the others.
+pub(crate) fn remove_hopeless(draft: &Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Vec<Intent> {
     let stalled = draft.memory.starts.pods_fail();
+    let is_due = draft.memory.starts.next_try().is_none_or(|at| at <= draft.now);
+    let none_is_missing = scale.serving + scale.starting >= scale.desired;
+    let mut tried = pool
+        .of(Role::Starting)
+        .filter(|member| member.current && !member.late);
+    let is_next = stalled && is_due && none_is_missing && pool.reserved == 0 && tried.next().is_none();
+    let late = pool
+        .of(Role::Starting)
+        .filter(|member| member.current && member.late);
+    let oldest = late
+        .min_by_key(|member| (member.first_seen, member.view.serial))
+        .filter(|_| is_next)
+        .map(|member| member.index);
     let start_deadline = draft.cluster.server.start_deadline;
     pool.of(Role::Starting)
         .filter_map(|member| {
@@ -179,7 +193,7 @@ pub(crate) fn remove_hopeless(draft: &Draft<'_>, pool: &Pool<'_>) -> Vec<Intent>
                     member,
                     "its template is outdated and it was never ready",
                 ))
-            } else if member.late && !stalled {
+            } else if member.late && (!stalled || oldest == Some(member.index)) {
                 let reason = format!("it failed to start: {}", reason(member, start_deadline));
                 Some(Intent::delete(member, reason))
             } else {

@@ -2,6 +2,7 @@
 
 use data_encoding::HEXLOWER;
 use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt;
 use kube::api::PostParams;
 use wsc_core::plan::Plan;
 use wsc_core::resources;
@@ -30,11 +31,12 @@ pub(super) async fn step(target: &Target<'_>, plan: &Plan, state: &mut State, ap
         applied.object(state, "Secret", name, None, result);
     }
     if plan.check_redis_secret {
-        match find(target).await {
-            Ok(Existence::Lost) => state.memory.redis_secret_lost(),
-            Ok(Existence::Exists) => {}
-            Err(error) => applied.errors.push(error),
+        let secret = resources::redis_secret(target.cluster, "");
+        let result = find(target, &secret).await;
+        if matches!(result, Ok(Existence::Lost)) {
+            state.memory.redis_secret_lost();
         }
+        applied.object(state, "Secret", &secret.name_any(), None, result.map(drop));
     }
     is_created
 }
@@ -54,14 +56,13 @@ async fn create(target: &Target<'_>, name: &str) -> Result<(), Error> {
 }
 
 /// Checks it by a creation without effect: the operator has no permission to read it.
-async fn find(target: &Target<'_>) -> Result<Existence, Error> {
-    let secret = resources::redis_secret(target.cluster, "");
+async fn find(target: &Target<'_>, secret: &Secret) -> Result<Existence, Error> {
     let api = target.context.api.objects::<Secret>(&target.key.namespace);
     let params = PostParams {
         dry_run: true,
         ..creating()
     };
-    let create = api.create(&params, &secret);
+    let create = api.create(&params, secret);
     match target.context.api.read("check the Redis Secret", create).await {
         Err(error) if error.is_conflict() => Ok(Existence::Exists),
         result => result.map(|_| Existence::Lost),

@@ -61,7 +61,7 @@ pub(crate) fn view(cluster: &str, pod: &Pod) -> Option<PodView> {
         resource_version: meta.resource_version.clone()?,
         template_hash: text(meta.labels.as_ref(), labels::TEMPLATE_HASH).unwrap_or_default(),
         state: state(meta),
-        drain: drain(meta),
+        drain: drain(meta).filter(|_| state(meta).is_draining()),
         common: CommonMetadata::of(meta),
         protected: text(meta.annotations.as_ref(), labels::PROTECT).is_some(),
         phase: phase(pod),

@@ -36,6 +36,11 @@ pub(super) fn update(draft: &mut Draft<'_>, pool: &Pool<'_>) -> Rejections {
         // A new pod accepts clients, as far as is known.
         serving += usize::from(member.role == Role::Serving && member.freshness == Freshness::Awaited);
         let Some(sample) = member.sample else {
+            // While HAProxy refuses clients, its check is what is known of the pod.
+            if member.role == Role::Serving && member.is_stale() && by_haproxy > 0 {
+                serving += 1;
+                closed += usize::from(rejects_by_check(draft, member));
+            }
             continue;
         };
         let rejected = refused_by_server(draft, sample);

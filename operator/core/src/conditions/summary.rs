@@ -68,10 +68,25 @@ pub(super) fn reconciling(facts: Facts<'_>, ready: &Finding, rollout: Option<&Ro
     if ready.truth != Truth::True {
         return reconciling(&ready.reason, &ready.message);
     }
+    if let Some(message) = stale_children(facts) {
+        return reconciling("StaleWatch", &message);
+    }
     if let Some(message) = outside_bounds(facts) {
         return reconciling("Scaling", &message);
     }
     Finding::new("Reconciling", false, "Reconciled", "the spec is fully applied")
+}
+
+/// Children that are neither seen nor written. Pods do not wait for them.
+fn stale_children(facts: Facts<'_>) -> Option<String> {
+    let kinds = &facts.draft.observed.stale_children;
+    let kinds: Vec<_> = kinds.iter().map(|kind| format!("{kind:?}")).collect();
+    (!kinds.is_empty()).then(|| {
+        format!(
+            "the watch of {} has been silent for 150 s: these objects are not updated; the Role of the operator may lack them",
+            kinds.join(", ")
+        )
+    })
 }
 
 /// The pool does not have a number of pods that the spec allows, whatever its load.
@@ -111,6 +126,9 @@ pub(super) fn stalled(facts: Facts<'_>, proxy: &Finding, rollout: Option<&Rollou
     }
     if let Some(rollout) = rollout.filter(|rollout| rollout.problem.is_some()) {
         return stalled("RolloutFailed", &rollout.message());
+    }
+    if let Some(message) = stale_children(facts) {
+        return stalled("StaleWatch", &message);
     }
     if proxy.truth == Truth::False {
         return stalled(&proxy.reason, &proxy.message);

@@ -2,6 +2,7 @@ mod blocked;
 mod capacity;
 mod cures;
 mod endpoints;
+mod failing;
 mod failures;
 mod leaving;
 mod metadata;

@@ -129,3 +129,44 @@ async fn pods_that_the_api_server_refuses_are_told_with_its_reason() {
     let serials = chat["status"]["nextSerial"].as_i64().unwrap();
     assert!(serials < 20, "{serials} serials for four pods");
 }
+
+/// The quota holds what is there, so each new pod needs the place of an old one.
+#[tokio::test]
+async fn rollout_within_a_full_quota_drains_first() {
+    let env = TestEnv::new("fullquota").await;
+    let _operator = env.operator();
+    env.create("chat", &small()).await.unwrap();
+    env.settled("chat").await.unwrap();
+    let pods = format!("/api/v1/namespaces/{}/pods", env.namespace());
+    let pods = env.ask(Method::GET, &pods, None).await.unwrap();
+    let there = pods["items"].as_array().unwrap().len().to_string();
+    let quotas = format!("/api/v1/namespaces/{}/resourcequotas", env.namespace());
+    let quota = json!({"metadata": {"name": "full"}, "spec": {"hard": {"count/pods": there}}});
+    env.ask(Method::POST, &quotas, Some(&quota)).await.unwrap();
+    eventually(SOON, "the quota is in force", || async {
+        let quota = env.ask(Method::GET, &format!("{quotas}/full"), None).await?;
+        Ok((quota["status"]["used"]["count/pods"] == *there).then_some(()))
+    })
+    .await
+    .unwrap();
+
+    let change = json!({"server": {"env": [{"name": "LEVEL", "value": "2"}]}});
+    env.change("chat", &change).await.unwrap();
+    env.until("chat", "an old pod drains first", |chat| {
+        assert_ne!(chat["status"]["replicas"], 0, "{}", chat["status"]);
+        let message = find(chat, "Progressing")["message"].as_str().unwrap_or_default();
+        message.contains("exceeded quota: full") && message.contains("old ones drain first")
+    })
+    .await
+    .unwrap();
+    for updated in 1..=2 {
+        env.until("chat", "a new pod has its place", |chat| {
+            assert_ne!(chat["status"]["replicas"], 0, "{}", chat["status"]);
+            chat["status"]["updatedReplicas"].as_i64() >= Some(updated)
+        })
+        .await
+        .unwrap();
+    }
+    let chat = env.settled("chat").await.unwrap();
+    assert_eq!(chat["status"]["updatedReplicas"], 2);
+}

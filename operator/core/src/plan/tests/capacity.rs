@@ -222,3 +222,32 @@ fn a_rollout_replaces_a_tenth_at_a_time() {
         .filter(|pod| pod.state == PodState::Cordoned);
     assert_eq!(draining.count(), 3);
 }
+
+#[test]
+fn one_small_pod_of_two_grows_no_pool() {
+    let mut scene = Scene::running(BOUNDS, &[9, 60]);
+    scene.said(0).capacity = 10;
+    scene.said(1).connections = 95;
+    let plan = scene.tick(5);
+    assert_eq!(
+        plan.status.desired_replicas,
+        4,
+        "75 % of 10 and of two times 100 are enough for 104 clients, and the buffer is one: {}",
+        tell(&plan, &scene.observed.status)
+    );
+}
+
+#[test]
+fn drain_on_a_lost_node_frees_its_place() {
+    const SPEC: &str = "scaling: {minReplicas: 2, maxReplicas: 20}\ndisruption: {maxConcurrentDrains: 1}";
+    let mut scene = Scene::running(SPEC, &[20; 5]);
+    let plan = scene.tick(301);
+    assert_eq!(marked(&plan).len(), 1, "{}", tell(&plan, &scene.observed.status));
+    let draining = marked(&plan)[0].0.to_owned();
+    scene.adopt(&plan);
+    let lost = scene.observed.pods.get_mut(&draining).unwrap();
+    (lost.node_ready, lost.ready) = (false, false);
+    scene.observed.samples.remove(&draining);
+    let plan = scene.tick(5);
+    assert_eq!(marked(&plan).len(), 1, "{}", tell(&plan, &scene.observed.status));
+}

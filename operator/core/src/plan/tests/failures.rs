@@ -8,7 +8,8 @@ use wsc_contract::labels;
 
 use super::scene::{BOUNDS, Scene};
 use crate::failures::{Cause, Problem};
-use crate::observed::{ChildKey, ChildKind, PodState};
+use crate::live::LiveChild;
+use crate::observed::{ChildKey, ChildKind, PodPhase, PodState};
 use crate::plan::{Child, Plan};
 use crate::status;
 
@@ -105,6 +106,52 @@ fn rejected_change_of_a_child_leaves_ready() {
         "False",
         "what is no longer wanted cannot fail"
     );
+}
+
+#[test]
+fn silent_child_watch_stops_no_pod() {
+    let mut scene = Scene::running(BOUNDS, &[10, 10, 10]);
+    let role = key(ChildKind::Role, "chat-proxy");
+    scene.observed.stale_children = vec![ChildKind::Role];
+    scene.observed.children.remove(&role);
+    scene.pod(2).phase = PodPhase::Failed;
+    let plan = scene.tick(5);
+    assert_eq!(plan.create_pods.len(), 1, "the ended pod is replaced");
+    assert!(
+        !is_planned(&plan, &role),
+        "what is known of Roles may be outdated"
+    );
+    let map = key(ChildKind::ConfigMap, "chat-haproxy");
+    assert!(is_planned(&plan, &map), "its servers changed");
+    for type_ in ["Reconciling", "Stalled"] {
+        let (status, reason, message) = say(&plan.status.conditions, type_);
+        assert_eq!((status, reason), ("True", "StaleWatch"));
+        assert!(message.contains("the watch of Role"), "{message}");
+    }
+    scene.observed.stale_children.clear();
+    let plan = scene.tick(5);
+    assert!(is_planned(&plan, &role), "it does not exist");
+}
+
+#[test]
+fn rollout_without_progress_is_stalled() {
+    let mut scene = Scene::running(BOUNDS, &[10, 10]);
+    let proxy = key(ChildKind::Deployment, "chat-proxy");
+    let child = scene.observed.children.get_mut(&proxy).unwrap();
+    let mut object = child.object.object();
+    object["status"]["conditions"] = serde_json::json!([{
+        "type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded",
+        "message": "ReplicaSet chat-proxy-1 has timed out progressing.",
+    }]);
+    child.object = Arc::new(LiveChild::new(&object));
+    let conditions = scene.step(0).status.conditions;
+    let (status, reason, message) = say(&conditions, "Stalled");
+    assert_eq!((status, reason), ("True", "RolloutFailed"));
+    assert!(
+        message.contains("chat-proxy-1 has timed out progressing"),
+        "{message}"
+    );
+    assert_eq!(say(&conditions, "Reconciling").1, "RollingOut");
 }
 
 #[test]

@@ -108,3 +108,44 @@ fn cordoned_pod_is_no_sign_of_a_full_pool() {
     let plan = scene.tick(301);
     assert_eq!(plan.status.connections.capacity, 600);
 }
+
+#[test]
+fn pool_without_samples_grows_while_haproxy_refuses() {
+    let mut scene = full_pool(&[50; 3]);
+    scene.tick(5);
+    scene.observed.samples.clear();
+    let mut desired = Vec::new();
+    for _ in 0..24 {
+        scene.haproxy(0).refused += 1;
+        let plan = scene.step(5);
+        desired.push(plan.status.desired_replicas);
+        scene.adopt(&plan);
+    }
+    assert_eq!(desired.last(), Some(&4), "one pod more than serve: {desired:?}");
+    let name = "chat-3";
+    let pod = scene.pod(3);
+    (pod.ready, pod.state) = (true, crate::observed::PodState::Active);
+    assert!(!scene.agent(0).servers[name].rejects);
+    for _ in 0..24 {
+        let plan = scene.step(5);
+        assert_eq!(plan.status.desired_replicas, 4, "a server is in rotation");
+        scene.adopt(&plan);
+    }
+}
+
+#[test]
+fn full_pool_of_fixed_size_is_reported() {
+    const SPEC: &str = "replicas: 3\nscaling: {mode: Replicas, minReplicas: 3, maxReplicas: 20}";
+    let mut scene = Scene::running(SPEC, &[50; 3]);
+    let plan = scene.tick(301);
+    assert_eq!(condition(&plan, "ScalingLimited").0, "False");
+    for serial in 0..3 {
+        scene.said(serial).admits = false;
+    }
+    let plan = scene.tick(5);
+    assert_eq!(
+        condition(&plan, "ScalingLimited"),
+        ("True", "InsufficientCapacity"),
+        "all pods are short of memory"
+    );
+}
