@@ -2,7 +2,6 @@
 
 use k8s_openapi::jiff::Timestamp;
 use wsc_core::observed::Observed;
-use wsc_core::resources::template_hash;
 use wsc_core::validate::ValidCluster;
 use wsc_core::{Outlook, outlook};
 
@@ -25,10 +24,15 @@ pub(crate) struct Quiet {
 }
 
 impl Quiet {
-    pub(crate) fn new(cluster: ValidCluster, observed: Observed, planned_at: Timestamp) -> Self {
+    pub(crate) fn new(
+        cluster: ValidCluster,
+        revision: String,
+        observed: Observed,
+        planned_at: Timestamp,
+    ) -> Self {
         Self {
-            revision: template_hash(&cluster),
             cluster,
+            revision,
             observed,
             planned_at,
             outlook: None,
