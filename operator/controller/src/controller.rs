@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::time::timeout;
 use tracing::Instrument;
 use wsc_core::pins;
+use wsc_core::sampling::Interval;
 use wsc_core::status::Obstacle;
 
 use crate::apply::{self, Target};
@@ -93,6 +94,10 @@ impl Controller {
                 return;
             }
             sampling.update(sample::targets(&self.context.caches, &key));
+            // A reconcile of a quiet cluster is no reason for more samples.
+            if done.quiet.is_none() {
+                sampling.set_interval(Interval::Active);
+            }
             match done.outcome {
                 Outcome::Failed | Outcome::Abandoned => pacer.failed().await,
                 Outcome::Refused | Outcome::Unreadable | Outcome::Gone => {
@@ -101,9 +106,11 @@ impl Controller {
                 Outcome::Done => {
                     let (context, mut quiet) = (&self.context, done.quiet);
                     let is_due = || {
-                        quiet
-                            .as_mut()
-                            .is_none_or(|quiet| quiet.is_over(context, &key, &samples, &mut state))
+                        let quiet = quiet.as_mut();
+                        let interval =
+                            quiet.and_then(|quiet| quiet.look_again(context, &key, &samples, &mut state));
+                        sampling.set_interval(interval.unwrap_or_default());
+                        interval.is_none()
                     };
                     pacer.succeeded(&wake, done.recheck, is_due).await;
                 }

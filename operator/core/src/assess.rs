@@ -159,7 +159,7 @@ fn want(scale: &mut Scale, draft: &mut Draft<'_>, none_admits: bool) {
 }
 
 /// A percentage is one of the pool that results.
-fn with_buffer(pods: i64, buffer: Amount) -> i64 {
+pub(crate) fn with_buffer(pods: i64, buffer: Amount) -> i64 {
     match buffer {
         Amount::Count(buffer) => pods.saturating_add(buffer),
         Amount::Percent(percent) => div_ceil(pods.saturating_mul(100), 100 - percent),

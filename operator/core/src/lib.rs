@@ -15,6 +15,7 @@ pub mod plan;
 pub mod resources;
 pub mod revision;
 pub mod samples;
+pub mod sampling;
 pub mod serials;
 pub mod status;
 pub mod validate;
@@ -55,4 +56,3 @@ mod victim;
 
 pub use decide::decide;
 pub use outlook::{Outlook, outlook};
-pub use reach::FRESH as SAMPLE_FRESH;

@@ -5,7 +5,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use crate::memory::{Memory, PodMemory};
 use crate::numbers::since;
 use crate::observed::{DrainReason, Observed, PodState, PodView, Sample};
-use crate::reach::{self, FRESH};
+use crate::reach;
 
 /// Data that is older is no data.
 const NO_DATA: SignedDuration = SignedDuration::from_secs(150);
@@ -193,7 +193,7 @@ fn member<'a>(
 ) -> Member<'a> {
     let newest = observed.samples.get(&view.name);
     let newest = newest.filter(|sample| sample.pod_uid == view.uid);
-    let sample = newest.filter(|sample| since(sample.at, now) <= FRESH);
+    let sample = newest.filter(|sample| sample.is_fresh(now));
     let known = newest.filter(|sample| since(sample.at, now) <= NO_DATA);
     let times = memory.pods.get(&view.uid);
     let ready_since = times.and_then(|pod| pod.ready_since);
@@ -259,11 +259,11 @@ fn is_late(
 
 /// Clients of a lost pod reconnect elsewhere and are counted there: its last number counts for less each second.
 fn connections(sample: &Sample, role: Role, now: Timestamp) -> i64 {
-    let age = since(sample.at, now);
-    if !matches!(role, Role::Broken | Role::Terminating) || age <= FRESH {
+    if !matches!(role, Role::Broken | Role::Terminating) || sample.is_fresh(now) {
         return sample.connections;
     }
-    let left = (RECONNECTED - (age - FRESH)).max(SignedDuration::ZERO);
+    let stale_for = since(sample.at, now) - sample.interval.fresh_for();
+    let left = (RECONNECTED - stale_for).max(SignedDuration::ZERO);
     sample.connections * left.as_secs() / RECONNECTED.as_secs()
 }
 

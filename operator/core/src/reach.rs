@@ -4,9 +4,10 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::numbers::since;
 use crate::observed::{AgentView, Observed, PodView};
+use crate::sampling::Interval;
 
-/// A sample that is older is stale: three ticks.
-pub const FRESH: SignedDuration = SignedDuration::from_secs(15);
+/// A pod that became ready, or a new operator, has a sample after this time: it is asked at once, and again at the short interval.
+pub(crate) const FRESH: SignedDuration = Interval::Active.fresh_for();
 
 /// Connections to the pod by HAProxy, if every proxy reports them.
 pub(crate) fn sessions(view: &PodView, observed: &Observed) -> Option<i64> {
@@ -40,7 +41,7 @@ pub(crate) fn is_up(view: &PodView, observed: &Observed) -> bool {
 /// server shows a lost node after 40 s or more, and a deleted one never.
 pub(crate) fn is_lost(view: &PodView, observed: &Observed, now: Timestamp) -> bool {
     let sample = observed.samples.get(&view.name);
-    let responds = sample.is_some_and(|sample| sample.pod_uid == view.uid && since(sample.at, now) <= FRESH);
+    let responds = sample.is_some_and(|sample| sample.pod_uid == view.uid && sample.is_fresh(now));
     let mut servers = agents(observed)
         .filter_map(|agent| agent.servers.get(&view.name))
         .peekable();
