@@ -225,7 +225,8 @@ impl Memory {
             let there: BTreeSet<&str> = observed.pods.values().map(|pod| pod.uid.as_str()).collect();
             self.pods.retain(|uid, _| there.contains(uid.as_str()));
         }
-        self.starts.update(revision);
+        let written = observed.status.proven_revision.as_deref();
+        self.starts.update(revision, written);
     }
 
     /// Follows which agents have applied the published list of servers. What an agent reports as `synced` is what it has received:

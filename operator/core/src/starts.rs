@@ -29,6 +29,8 @@ pub(crate) struct Starts {
     pub(crate) made_room_at: Option<i32>,
     /// A pod has been ready long enough that a crash is not caused by the template.
     pub(crate) proven: bool,
+    /// The revision that was proven before this one.
+    proven_before: Option<String>,
 }
 
 /// Failures of one kind, in a row.
@@ -165,14 +167,28 @@ impl Starts {
         })
     }
 
-    /// Another revision has no failures yet.
-    pub(crate) fn update(&mut self, revision: &str) {
-        if self.revision != revision {
-            *self = Self {
-                revision: revision.to_owned(),
-                ..Self::default()
-            };
+    /// The newest revision that is proven.
+    pub(crate) fn proven_revision(&self) -> Option<&str> {
+        if self.proven {
+            Some(&self.revision)
+        } else {
+            self.proven_before.as_deref()
         }
+    }
+
+    /// Another revision has no failures yet. `written`: the proven one of the status, which outlives the operator.
+    pub(crate) fn update(&mut self, revision: &str, written: Option<&str>) {
+        if self.revision == revision {
+            return;
+        }
+        // No status has one that was proven in a quiet time.
+        let proven = self.proven_revision().or(written).map(str::to_owned);
+        *self = Self {
+            revision: revision.to_owned(),
+            proven: proven.as_deref() == Some(revision),
+            proven_before: proven,
+            ..Self::default()
+        };
     }
 }
 

@@ -157,6 +157,7 @@ pub(crate) fn write(
         updated_replicas: count(active.iter().filter(|member| member.current).count()),
         selector: Some(selector(draft)),
         update_revision: Some(revision.to_owned()),
+        proven_revision: draft.memory.starts.proven_revision().map(str::to_owned),
         next_serial: draft.next_serial(),
         redis_secret_replacements: redis_secret_replacements(draft),
         pins: Some(draft.cluster.pins.clone()),

@@ -1,3 +1,4 @@
+mod answers;
 mod blocked;
 mod capacity;
 mod cures;
@@ -6,6 +7,7 @@ mod failures;
 mod leaving;
 mod metadata;
 mod objects;
+mod proven;
 mod quiet;
 mod refused;
 mod rejected;

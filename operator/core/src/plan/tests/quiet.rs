@@ -7,7 +7,7 @@ use crate::validate::{Invalid, Rejected};
 use crate::{Outlook, outlook, resources};
 
 /// A cluster whose last plan had nothing to do.
-fn quiet(connections: &[i64]) -> (Scene, Outlook) {
+pub(super) fn quiet(connections: &[i64]) -> (Scene, Outlook) {
     let mut scene = Scene::running(BOUNDS, connections);
     // A whole window of the same recommendation, and numbers that were written.
     let mut plan = scene.tick(301);
@@ -21,7 +21,7 @@ fn quiet(connections: &[i64]) -> (Scene, Outlook) {
     (scene, seen)
 }
 
-fn look(scene: &Scene) -> Outlook {
+pub(super) fn look(scene: &Scene) -> Outlook {
     let revision = resources::template_hash(&scene.cluster);
     outlook(
         &scene.cluster,
@@ -32,7 +32,7 @@ fn look(scene: &Scene) -> Outlook {
     )
 }
 
-fn wait(scene: &mut Scene, seconds: i64) {
+pub(super) fn wait(scene: &mut Scene, seconds: i64) {
     scene.now += k8s_openapi::jiff::SignedDuration::from_secs(seconds);
     scene.sample();
 }
