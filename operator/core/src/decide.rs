@@ -15,7 +15,7 @@ use crate::pool::{Member, Pool, Role};
 use crate::scale::Scale;
 use crate::validate::ValidCluster;
 use crate::{
-    assess, backends, children, conditions, control, expectations, outdated, outlook, pod_metadata,
+    assess, backends, children, conditions, control, crashes, expectations, outdated, outlook, pod_metadata,
     resources, rollout, startup, status, victim,
 };
 
@@ -44,7 +44,7 @@ pub fn decide(cluster: &ValidCluster, observed: &Observed, memory: &Memory, now:
     draft.set_goals(&pool, &unconfirmed);
     update_health(&mut draft, &pool);
     if observed.watches_fresh {
-        startup::count_starts(&mut draft, &pool);
+        crashes::count_starts(&mut draft, &pool);
     }
     let scale = assess::assess(&mut draft, &pool);
     if observed.watches_fresh {
@@ -137,7 +137,7 @@ fn grow(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale, missing: usize) -
         })
         .collect();
     let missing = missing - intents.len();
-    let pods = batch(draft, scale, missing).min(startup::room(draft, pool));
+    let pods = batch(draft, scale, missing).min(startup::room(draft, pool, scale));
     if pods > 0 {
         let status = &draft.observed.status;
         let were_there = status.replicas + status.starting_replicas >= scale.desired;
@@ -204,7 +204,7 @@ fn scale_down(draft: &Draft<'_>, member: &Member<'_>, reason: &'static str, what
     Intent::pod(member, goal, report)
 }
 
-/// A pod that was unreachable for long drains like any other, once there are enough others.
+/// A pod that was unreachable for long drains like any other, once there are enough others; one without a server is deleted.
 fn retire_broken(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Vec<Intent> {
     if scale.serving < scale.desired {
         return Vec::new();
@@ -216,16 +216,23 @@ fn retire_broken(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Vec<I
             && scale.holds.protects(member).is_none()
     };
     let broken = pool.of(Role::Broken).filter(broken_for_long);
-    broken
-        .map(|member| {
-            let what = format!(
-                "drain {}, not ready for {} s",
-                member.view.name,
-                startup::BROKEN_FOR.as_secs()
-            );
-            scale_down(draft, member, "PodNotReady", what)
-        })
-        .collect()
+    let (without_server, others): (Vec<_>, Vec<_>) =
+        broken.partition(|member| startup::has_no_server(member));
+    let reason = "its server does not run, and enough other pods serve";
+    let deleted = without_server
+        .into_iter()
+        .map(|member| Intent::delete(member, reason));
+    let free = usize::try_from(assess::free_drains(draft, pool, scale)).unwrap_or(0);
+    let drained = others.into_iter().take(free);
+    let drained = drained.map(|member| {
+        let what = format!(
+            "drain {}, not ready for {} s",
+            member.view.name,
+            startup::BROKEN_FOR.as_secs()
+        );
+        scale_down(draft, member, "PodNotReady", what)
+    });
+    deleted.chain(drained).collect()
 }
 
 /// Drops failed writes on pods of which nothing is wanted any more.

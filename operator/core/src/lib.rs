@@ -26,6 +26,7 @@ mod capacity;
 mod children;
 mod conditions;
 mod control;
+mod crashes;
 mod decide;
 mod draft;
 mod drain;

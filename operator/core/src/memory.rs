@@ -79,7 +79,13 @@ pub(crate) struct PodMemory {
     pub(crate) redis_missing_at: Option<Timestamp>,
     /// Restarts of its server as last seen, and when the present process began at the latest.
     pub(crate) process: Option<(i32, Timestamp)>,
-    /// Its end, or its missed deadline, was counted as a failure.
+    /// When the process began that ended since the last plan.
+    pub(crate) ended: Option<Timestamp>,
+    /// Since when it was last Ready without interruption, which is over.
+    pub(crate) served_since: Option<Timestamp>,
+    /// When it last ended or broke soon after its Ready; none once it has stayed Ready.
+    pub(crate) crashed_at: Option<Timestamp>,
+    /// Its end, its missed deadline or its break was counted as a failure.
     pub(crate) failure_counted: bool,
     /// The last write on it, which the watch may not show yet.
     pub(crate) written: Option<Written>,
@@ -108,6 +114,22 @@ pub(crate) enum Change {
     Marked(PodState, Option<Drain>),
     Updated(CommonMetadata),
     Deleted,
+}
+
+impl PodMemory {
+    /// A process that ended makes its pod un-Ready, whether or not the watch shows that moment.
+    fn follow_process(&mut self, pod: &PodView, now: Timestamp) {
+        let first_began = self.first_seen.filter(|_| pod.restarts == 0).unwrap_or(now);
+        let (restarts, began) = *self.process.get_or_insert((pod.restarts, first_began));
+        let restarted = pod.restarts > restarts;
+        self.ended = restarted.then_some(began);
+        if restarted {
+            self.process = Some((pod.restarts, now));
+        }
+        if restarted || !pod.ready {
+            self.served_since = self.ready_since.take().or(self.served_since);
+        }
+    }
 }
 
 impl Memory {
@@ -209,6 +231,7 @@ impl Memory {
             let by_our_clock = |theirs: Timestamp| if is_start { theirs.min(now) } else { now };
             memory.first_seen = memory.first_seen.or(Some(by_our_clock(pod.created)));
             let ready_since = pod.ready_since.filter(|_| pod.ready);
+            memory.follow_process(pod, now);
             memory.ready_since = ready_since.map(|at| memory.ready_since.unwrap_or(by_our_clock(at)));
             // A pod that was restarted has been Ready before, as far as is known.
             let was_restarted = is_start && pod.restarts > 0;

@@ -13,7 +13,7 @@ use crate::plan::Plan;
 use crate::pool::{Member, Pool, Role};
 use crate::scale::{Limit, Scale};
 use crate::validate::ValidCluster;
-use crate::{outdated, startup, status};
+use crate::{crashes, outdated, status};
 
 /// After the last moment of the window.
 const MOMENT: SignedDuration = SignedDuration::from_millis(1);
@@ -123,7 +123,7 @@ pub fn outlook(
     };
     Outlook {
         connections: scale.load.up,
-        proves_template: startup::proves_template(&draft, &pool),
+        proves_template: crashes::proves_template(&draft, &pool),
         facts,
     }
 }

@@ -207,7 +207,7 @@ fn surge(
     };
     let there = scale.serving + scale.starting - scale.desired;
     let pods = usize::try_from((most - there).min(old - there)).unwrap_or(0);
-    let pods = pods.min(startup::room(draft, pool));
+    let pods = pods.min(startup::room(draft, pool, scale));
     if pods == 0 {
         return Err((scale.starting > 0).then(|| starting(pool)));
     }

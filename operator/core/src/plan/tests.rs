@@ -1,5 +1,6 @@
 mod blocked;
 mod capacity;
+mod crashes;
 mod cures;
 mod endpoints;
 mod failures;

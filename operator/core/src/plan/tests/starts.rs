@@ -1,6 +1,7 @@
 //! Pods that do not come up: for want of a node or of Redis, by their template, or because the API server rejects them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -11,10 +12,10 @@ use crate::observed::{PodState, PodView};
 use crate::plan::Plan;
 use crate::testing;
 
-const MINUTE: i64 = 60;
+pub(super) const MINUTE: i64 = 60;
 
 /// Passes follow each other every 5 s, all that they ask for is done, and `then` says what became of the pods.
-fn live(scene: &mut Scene, seconds: i64, mut then: impl FnMut(&mut Scene, &Plan)) {
+pub(super) fn live(scene: &mut Scene, seconds: i64, mut then: impl FnMut(&mut Scene, &Plan)) {
     for _ in 0..seconds / 5 {
         let plan = scene.tick(5);
         scene.adopt(&plan);
@@ -23,14 +24,14 @@ fn live(scene: &mut Scene, seconds: i64, mut then: impl FnMut(&mut Scene, &Plan)
     }
 }
 
-fn starting(scene: &Scene) -> Vec<PodView> {
+pub(super) fn starting(scene: &Scene) -> Vec<PodView> {
     let pods = scene.observed.pods.values();
     pods.filter(|pod| pod.state == PodState::Starting && !pod.ready)
         .map(|pod| (**pod).clone())
         .collect()
 }
 
-fn become_ready(scene: &mut Scene, pod: PodView) {
+pub(super) fn become_ready(scene: &mut Scene, pod: PodView) {
     let ready = PodView {
         ready: true,
         ready_since: Some(scene.now),
@@ -53,7 +54,7 @@ fn without_nodes(scene: &mut Scene) {
     }
 }
 
-fn with_another_image(scene: &mut Scene, spec: &str) {
+pub(super) fn with_another_image(scene: &mut Scene, spec: &str) {
     let server = "server: {maxConnections: 100, image: \"registry.example.org/wsc-server:2\"}";
     scene.cluster = testing::cluster(&format!("{server}\n{spec}"));
     scene.observed.generation += 1;
@@ -123,8 +124,21 @@ fn pods_without_redis_wait_for_it() {
     assert_eq!(active(&scene), 5);
 }
 
+/// Servers that do not run respond neither to the operator nor to HAProxy.
+pub(super) fn silence(scene: &mut Scene) {
+    let pods = &scene.observed.pods;
+    let is_ready = |name: &String| pods.get(name).is_some_and(|pod| pod.ready);
+    scene.observed.samples.retain(|name, _| is_ready(name));
+    let agents = scene.observed.proxies.iter_mut();
+    for agent in agents.filter_map(|proxy| proxy.agent.as_mut().map(Arc::make_mut)) {
+        for (name, server) in &mut agent.servers {
+            server.up = is_ready(name);
+        }
+    }
+}
+
 /// The kubelet's part in a server that ends 30 s after it became ready: it starts it again after 10 s, 20 s, 40 s and so on.
-fn crash(scene: &mut Scene, ended: &mut BTreeMap<String, Timestamp>) {
+pub(super) fn crash(scene: &mut Scene, ended: &mut BTreeMap<String, Timestamp>) {
     let now = scene.now;
     for pod in scene.observed.pods.clone().values() {
         let name = pod.name.clone();
@@ -148,6 +162,7 @@ fn crash(scene: &mut Scene, ended: &mut BTreeMap<String, Timestamp>) {
             }
         }
     }
+    silence(scene);
 }
 
 #[test]
