@@ -48,6 +48,7 @@ pub fn decide(cluster: &ValidCluster, observed: &Observed, memory: &Memory, now:
     }
     let scale = assess::assess(&mut draft, &pool);
     if observed.watches_fresh {
+        remember_size(&mut draft, &pool, &scale);
         set_goals(&mut draft, &pool, &scale);
         control::apply(&mut draft, &pool, scale.load.up);
         pod_metadata::plan(&mut draft, &pool);
@@ -137,7 +138,7 @@ fn grow(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale, missing: usize) -
         })
         .collect();
     let missing = missing - intents.len();
-    let pods = batch(draft, scale, missing).min(startup::room(draft, pool, scale));
+    let pods = batch(draft, pool, scale, missing).min(startup::room(draft, pool, scale));
     if pods > 0 {
         let status = &draft.observed.status;
         let were_there = status.replicas + status.starting_replicas >= scale.desired;
@@ -153,8 +154,26 @@ fn grow(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale, missing: usize) -
     intents
 }
 
-/// 1, 2, 4, … pods, and at most as many as there are in 15 s: whatever is wrong with them shows early.
-fn batch(draft: &mut Draft<'_>, scale: &Scale, missing: usize) -> usize {
+/// Remembers how many pods the pool has had, as far as they are wanted. After a start the status has their number: what was lost with the
+/// operator was counted in it.
+fn remember_size(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) {
+    let status = &draft.observed.status;
+    let written = status.replicas.saturating_add(status.starting_replicas);
+    let before = draft.memory.reached.unwrap_or(written);
+    let reached = before.max(count(pool.live().count()));
+    draft.memory.reached = Some(reached.min(scale.desired));
+}
+
+/// Pods that are lost. A broken pod on a node that works is not: it may be broken by its template.
+fn lost(draft: &Draft<'_>, pool: &Pool<'_>) -> usize {
+    let reached = draft.memory.reached.and_then(|pods| usize::try_from(pods).ok());
+    let there = pool.live().count() + pool.reserved;
+    reached.unwrap_or(0).saturating_sub(there)
+}
+
+/// 1, 2, 4, … pods, and at most as many as there are in 15 s: whatever is wrong with them shows early. Lost pods of a proven template
+/// are replaced at once.
+fn batch(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale, missing: usize) -> usize {
     let now = draft.now;
     draft
         .memory
@@ -163,13 +182,15 @@ fn batch(draft: &mut Draft<'_>, scale: &Scale, missing: usize) -> usize {
     if draft.memory.starts.next_try().is_some_and(|at| now < at) {
         return 0;
     }
-    if draft.memory.starts.proven && scale.serving == 0 {
-        // All are lost, and the template is known to work: no client waits for a second batch.
-        return missing;
-    }
+    let lost = if draft.memory.starts.proven {
+        lost(draft, pool)
+    } else {
+        0
+    };
     let created = draft.memory.created_at.len();
     let most = usize::try_from(scale.serving).unwrap_or(0).max(LEAST_CREATES);
-    missing.min(most.saturating_sub(created)).min(created + 1)
+    let grown = most.saturating_sub(created).min(created + 1);
+    missing.min(grown.max(lost))
 }
 
 fn shrink(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Vec<Intent> {

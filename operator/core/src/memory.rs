@@ -38,6 +38,8 @@ pub struct Memory {
     pub(crate) moved_total: i64,
     /// Until when a panic forbids scale-down and rollout.
     pub(crate) panic_until: Option<Timestamp>,
+    /// Pods that the pool has had, as far as they are wanted still; what is lost of them is no growth.
+    pub(crate) reached: Option<i32>,
     /// When the pods of the current 15 s were created.
     pub(crate) created_at: Vec<Timestamp>,
     /// When status was last reported with new numbers.

@@ -5,6 +5,7 @@ mod cures;
 mod endpoints;
 mod failures;
 mod leaving;
+mod losses;
 mod metadata;
 mod objects;
 mod quiet;
