@@ -55,10 +55,8 @@ pub fn decide(cluster: &ValidCluster, observed: &Observed, memory: &Memory, now:
     } else {
         control::unchanged(&mut draft, &pool);
     }
-    let config = backends::config(cluster, &pool, &draft);
-    draft
-        .memory
-        .follow_agents(observed, &config.backend_set.hash, now);
+    let config = backends::config(&mut draft, &pool);
+    draft.memory.follow_agents(observed, &config.servers, now);
     if observed.watches_fresh {
         children::plan(&mut draft, &pool, &config);
         forget_failures(&mut draft, &pool);
@@ -67,8 +65,8 @@ pub fn decide(cluster: &ValidCluster, observed: &Observed, memory: &Memory, now:
         draft: &draft,
         pool: &pool,
         scale: &scale,
-        structure: &config.backend_set.structure,
-        settings: config.settings.hash(),
+        structure: &config.structure,
+        settings: &config.settings,
     });
     status::write(&mut draft, &pool, &scale, &revision, conditions);
     finish(draft, &pool, &scale)

@@ -1,7 +1,8 @@
 //! What the operator remembers of one cluster between two plans, in memory only. Losing it is always safe: nothing shrinks
 //! before one full window of fresh samples, and the move budget starts empty.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasherDefault, DefaultHasher};
 
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
@@ -16,6 +17,9 @@ use crate::observed::{ChildKey, Drain, Observed, PodState, PodView};
 use crate::pace::Pace;
 use crate::reach;
 use crate::starts::Starts;
+
+/// By pod uid: a plan looks each pod up ten times. Nothing depends on the order, and the hasher has no random seed.
+type ByUid<T> = HashMap<String, T, BuildHasherDefault<DefaultHasher>>;
 
 /// Memory of one cluster. A plan contains the next one; the shell adds what became of its writes.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,8 +36,8 @@ pub struct Memory {
     pub(crate) workers: BTreeMap<String, WorkerCounters>,
     /// When HAProxy last refused a client for want of a server.
     pub(crate) refused_at: Option<Timestamp>,
-    /// By pod uid. In boxes: a node of the map has room for eleven.
-    pub(crate) pods: BTreeMap<String, Box<PodMemory>>,
+    /// In boxes: a map has free places.
+    pub(crate) pods: ByUid<Box<PodMemory>>,
     /// Connections moved since the resource was created, as far as it is not in the status yet.
     pub(crate) moved_total: i64,
     /// Until when a panic forbids scale-down and rollout.
@@ -54,10 +58,23 @@ pub struct Memory {
     pub(crate) redis_down_since: Option<Timestamp>,
     /// What was found by comparing children.
     pub(crate) drift: Drift,
+    /// What the last plan published for the proxies.
+    pub(crate) published: Option<Published>,
     /// Proxies whose agents have not applied what is published, by name, and since when.
     pub(crate) unsynced: BTreeMap<String, Timestamp>,
     /// Writes that did not succeed.
     pub(crate) failures: Failures,
+}
+
+/// Hashes of a rendered configuration, of which equal inputs need no other rendering: it takes most of the time of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Published {
+    /// Of all that the configuration is rendered from.
+    pub(crate) inputs: u64,
+    /// Of the set of servers.
+    pub(crate) servers: String,
+    /// Of the `ConfigMap`.
+    pub(crate) applied: String,
 }
 
 /// What is remembered of one pod.

@@ -8,6 +8,7 @@ mod leaving;
 mod losses;
 mod metadata;
 mod objects;
+mod published;
 mod quiet;
 mod refused;
 mod rejected;
