@@ -36,6 +36,22 @@ pub(crate) fn is_up(view: &PodView, observed: &Observed) -> bool {
         .any(|server| server.up && !server.maint)
 }
 
+/// What the agents of proxies that may route clients report; `None` of one that does not respond.
+pub(crate) fn live_agents(observed: &Observed) -> impl Iterator<Item = Option<&AgentView>> {
+    let proxies = observed.proxies.iter();
+    proxies
+        .filter(|proxy| !proxy.terminating && (proxy.ready || proxy.agent.is_some()))
+        .map(|proxy| proxy.agent.as_deref())
+}
+
+/// Every live proxy routes new clients to it.
+pub(crate) fn is_routed(view: &PodView, observed: &Observed) -> bool {
+    live_agents(observed).all(|agent| {
+        let server = agent.and_then(|agent| agent.servers.get(&view.name));
+        server.is_some_and(|server| server.up && !server.maint)
+    })
+}
+
 /// It has no fresh sample, and every agent that has it reports it down: the pod or its node is lost, or its process hangs. The API
 /// server shows a lost node after 40 s or more, and a deleted one never.
 pub(crate) fn is_lost(view: &PodView, observed: &Observed, now: Timestamp) -> bool {
