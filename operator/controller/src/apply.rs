@@ -31,8 +31,11 @@ pub(crate) use target::Target;
 const POD_WRITES: usize = 8;
 
 /// Applies a plan. Fields bound to `_` belong to a function that takes the whole plan, or to the caller (`events`, `holds`, `decisions`,
-/// `recheck_after`, `is_quiet`). The memory is stored first and corrected as each step ends, so an abandoned reconcile keeps what it did.
-pub(crate) async fn apply(target: &Target<'_>, plan: &Plan, state: &mut State) -> Applied {
+/// `recheck_after`, `is_quiet`). The memory is moved into the state first and corrected as each step ends, so an abandoned reconcile keeps
+/// what it did.
+pub(crate) async fn apply(target: &Target<'_>, plan: &mut Plan, state: &mut State) -> Applied {
+    let planned = std::mem::take(&mut plan.memory);
+    let plan = &*plan;
     let Plan {
         apply: _,
         remove,
@@ -45,7 +48,7 @@ pub(crate) async fn apply(target: &Target<'_>, plan: &Plan, state: &mut State) -
         calls,
         delete_pods,
         status: _,
-        memory,
+        memory: _,
         events: _,
         holds: _,
         decisions: _,
@@ -58,7 +61,7 @@ pub(crate) async fn apply(target: &Target<'_>, plan: &Plan, state: &mut State) -
     let written = marked
         .chain(updated)
         .chain(delete_pods.iter().map(|pod| pod.uid.clone()));
-    state.begin(memory.clone(), written);
+    state.begin(planned, written);
     // First: a settled resource has its record.
     revision::record(target, state, &mut applied).await;
     let has_secret = secret::step(target, plan, state, &mut applied).await;

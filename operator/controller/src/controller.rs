@@ -9,8 +9,9 @@ use futures::FutureExt;
 use parking_lot::Mutex;
 use tokio::time::timeout;
 use tracing::Instrument;
+use wsc_core::pins;
+use wsc_core::sampling::Interval;
 use wsc_core::status::Obstacle;
-use wsc_core::{pins, revision};
 
 use crate::apply::{self, Target};
 use crate::clock;
@@ -93,6 +94,10 @@ impl Controller {
                 return;
             }
             sampling.update(sample::targets(&self.context.caches, &key));
+            // A reconcile of a quiet cluster is no reason for more samples.
+            if done.quiet.is_none() {
+                sampling.set_interval(Interval::Active);
+            }
             match done.outcome {
                 Outcome::Failed | Outcome::Abandoned => pacer.failed().await,
                 Outcome::Refused | Outcome::Unreadable | Outcome::Gone => {
@@ -101,9 +106,11 @@ impl Controller {
                 Outcome::Done => {
                     let (context, mut quiet) = (&self.context, done.quiet);
                     let is_due = || {
-                        quiet
-                            .as_mut()
-                            .is_none_or(|quiet| quiet.is_over(context, &key, &samples, &mut state))
+                        let quiet = quiet.as_mut();
+                        let interval =
+                            quiet.and_then(|quiet| quiet.look_again(context, &key, &samples, &mut state));
+                        sampling.set_interval(interval.unwrap_or_default());
+                        interval.is_none()
                     };
                     pacer.succeeded(&wake, done.recheck, is_due).await;
                 }
@@ -179,7 +186,7 @@ async fn reconcile(context: &Context, key: &ClusterKey, samples: &Samples, state
     };
     tracing::Span::current().record("generation", resource.metadata.generation);
     let recorded = observe::recorded(context, key);
-    let cluster = match revision::in_force(&resource, &recorded, &context.images) {
+    let cluster = match observe::in_force(context, &resource, &recorded) {
         Ok(cluster) => cluster,
         Err(invalid) => return refuse(context, key, &resource, &invalid, state).await,
     };
@@ -191,8 +198,9 @@ async fn reconcile(context: &Context, key: &ClusterKey, samples: &Samples, state
         }
     };
     let cluster = pins::resolve(cluster, &observed, &context.images);
+    let recorded: Vec<_> = recorded.values().map(|record| record.without_data()).collect();
     let now = clock::now();
-    let plan = wsc_core::decide(&cluster, &observed, &state.memory, now);
+    let mut plan = wsc_core::decide(&cluster, &observed, &state.memory, now);
     let target = Target {
         context,
         key,
@@ -202,13 +210,17 @@ async fn reconcile(context: &Context, key: &ClusterKey, samples: &Samples, state
         observed: &observed,
         samples,
     };
-    let applied = apply::apply(&target, &plan, state).await;
+    let applied = apply::apply(&target, &mut plan, state).await;
     report::report(context, key, &resource, &plan, &applied);
     let is_done = applied.errors.is_empty();
     Reconciled {
         outcome: if is_done { Outcome::Done } else { Outcome::Failed },
         recheck: plan.recheck_after,
-        quiet: (is_done && plan.is_quiet).then(|| Box::new(Quiet::new(cluster, observed, now))),
+        quiet: (is_done && plan.is_quiet).then(|| {
+            // The plan of a quiet cluster has its template hash.
+            let revision = plan.status.update_revision.unwrap_or_default();
+            Box::new(Quiet::new(cluster, revision, observed, now))
+        }),
     }
 }
 

@@ -6,7 +6,6 @@ pub(crate) mod pods;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use kube::Resource;
@@ -16,7 +15,8 @@ use wsc_contract::labels::{self, Component};
 use wsc_contract::names;
 use wsc_core::nodes::{self, NodeView};
 use wsc_core::observed::{ChildKind, NoNode, Observed, ProxyView, SharedPod};
-use wsc_core::validate::ValidCluster;
+use wsc_core::revision;
+use wsc_core::validate::{Invalid, ValidCluster, validate};
 
 use crate::clock;
 use crate::context::Context;
@@ -24,7 +24,7 @@ use crate::error::Error;
 use crate::identity::{ClusterKey, Uid};
 use crate::sample::Samples;
 use crate::state::State;
-use crate::watch::{Nodes, Scope, SeenPod};
+use crate::watch::{Group, Nodes, Scope, SeenPod, SeenRevision};
 
 pub(crate) use children::live_meta;
 
@@ -58,14 +58,22 @@ pub(crate) fn resource(context: &Context, key: &ClusterKey, state: &mut State) -
     }
 }
 
-/// Recorded specs of the resource, and others with its label.
-pub(crate) fn recorded(context: &Context, key: &ClusterKey) -> Vec<Arc<ControllerRevision>> {
+/// Records of the specs of the resource, and others with its label.
+pub(crate) fn recorded(context: &Context, key: &ClusterKey) -> Group<SeenRevision> {
     let scope = context.caches.scope(&key.namespace);
-    let revisions = scope.map(|scope| scope.revisions.of(key));
-    revisions
-        .iter()
-        .flat_map(|revisions| revisions.values().map(|revision| Arc::new(revision.object())))
-        .collect()
+    scope.map(|scope| scope.revisions.of(key)).unwrap_or_default()
+}
+
+/// The cluster that is in force; records are read only while the spec of the resource is invalid.
+pub(crate) fn in_force(
+    context: &Context,
+    resource: &WebSocketCluster,
+    recorded: &Group<SeenRevision>,
+) -> Result<ValidCluster, Invalid> {
+    validate(resource, &context.images).or_else(|_| {
+        let records = recorded.values().map(|record| Arc::new(record.object()));
+        revision::in_force(resource, &records.collect::<Vec<_>>(), &context.images)
+    })
 }
 
 /// Everything around a valid resource.

@@ -2,7 +2,7 @@
 
 use k8s_openapi::jiff::Timestamp;
 use wsc_core::observed::Observed;
-use wsc_core::resources::template_hash;
+use wsc_core::sampling::Interval;
 use wsc_core::validate::ValidCluster;
 use wsc_core::{Outlook, outlook};
 
@@ -25,10 +25,15 @@ pub(crate) struct Quiet {
 }
 
 impl Quiet {
-    pub(crate) fn new(cluster: ValidCluster, observed: Observed, planned_at: Timestamp) -> Self {
+    pub(crate) fn new(
+        cluster: ValidCluster,
+        revision: String,
+        observed: Observed,
+        planned_at: Timestamp,
+    ) -> Self {
         Self {
-            revision: template_hash(&cluster),
             cluster,
+            revision,
             observed,
             planned_at,
             outlook: None,
@@ -40,14 +45,14 @@ impl Quiet {
         outlook(&self.cluster, &self.revision, &self.observed, &state.memory, at)
     }
 
-    /// New samples, or missing ones, require a reconcile.
-    pub(crate) fn is_over(
+    /// The interval of samples from now on; `None` when new samples, or missing ones, require a reconcile.
+    pub(crate) fn look_again(
         &mut self,
         context: &Context,
         key: &ClusterKey,
         samples: &Samples,
         state: &mut State,
-    ) -> bool {
+    ) -> Option<Interval> {
         let before = match self.outlook.take() {
             Some(outlook) => outlook,
             None => self.look(state, self.planned_at),
@@ -56,11 +61,11 @@ impl Quiet {
         let now = clock::now();
         let seen = self.look(state, now);
         if !seen.is_same(&before) {
-            return true;
+            return None;
         }
         self.outlook = Some(before);
         seen.confirm(&mut state.memory, now);
         context.metrics.connections(key, seen.connections);
-        false
+        Some(seen.interval)
     }
 }

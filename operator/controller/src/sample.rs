@@ -17,9 +17,9 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use wsc_contract::labels::Component;
 use wsc_contract::{paths, ports};
-use wsc_core::SAMPLE_FRESH;
 use wsc_core::observed::{AgentView, Sample, SharedPod};
 use wsc_core::samples::ServerSamples;
+use wsc_core::sampling::Interval;
 
 use crate::clock;
 use crate::error::{Error, PodError};
@@ -42,7 +42,14 @@ pub(crate) struct Samples {
 #[derive(Debug, Default)]
 struct Answers {
     servers: ServerSamples,
-    agents: HashMap<Uid, Arc<AgentView>>,
+    agents: HashMap<Uid, AgentAnswer>,
+}
+
+#[derive(Debug)]
+struct AgentAnswer {
+    view: Arc<AgentView>,
+    /// At which the agent is asked again.
+    interval: Interval,
 }
 
 enum Answer {
@@ -62,6 +69,8 @@ pub(crate) struct Sampler {
 
 struct Feeds {
     schedule: Schedule,
+    /// When the loop that sends looks again.
+    planned: Option<std::time::Instant>,
     of_clusters: HashMap<ClusterId, Feed>,
 }
 
@@ -92,8 +101,10 @@ impl Samples {
 
     /// The newest status of the agent of a proxy pod, while it is fresh.
     pub(crate) fn agent(&self, pod_uid: &Uid, now: Timestamp) -> Option<Arc<AgentView>> {
-        let agent = self.answers.lock().agents.get(pod_uid).cloned();
-        agent.filter(|agent| now.duration_since(agent.at) <= SAMPLE_FRESH)
+        let answers = self.answers.lock();
+        let AgentAnswer { view, interval } = answers.agents.get(pod_uid)?;
+        let age = now.duration_since(view.at);
+        (age <= interval.fresh_for()).then(|| view.clone())
     }
 
     /// Takes in the answer to a control call.
@@ -108,12 +119,15 @@ impl Samples {
         answers.agents.retain(|uid, _| uids.contains(&**uid));
     }
 
-    fn put(&self, target: &SampleTarget, answer: Answer) {
+    /// `interval`: at which the pod is asked again.
+    fn put(&self, target: &SampleTarget, answer: Answer, interval: Interval) {
         let mut answers = self.answers.lock();
         match answer {
-            Answer::Server(sample) => answers.servers.sampled(sample),
+            Answer::Server(sample) => answers.servers.sampled(Sample { interval, ..sample }),
             Answer::Agent(Some(agent)) => {
-                answers.agents.insert(target.uid.clone(), Arc::new(agent));
+                let view = Arc::new(agent);
+                let answer = AgentAnswer { view, interval };
+                answers.agents.insert(target.uid.clone(), answer);
             }
             Answer::Agent(None) => {
                 answers.agents.remove(&target.uid);
@@ -127,6 +141,7 @@ impl Sampler {
         Arc::new(Self {
             feeds: Mutex::new(Feeds {
                 schedule: Schedule::new(SLOTS, rand::random()),
+                planned: None,
                 of_clusters: HashMap::new(),
             }),
             wake: Notify::new(),
@@ -174,7 +189,17 @@ impl Sampler {
         while let Some(question) = feeds.schedule.next(Instant::now().into_std()) {
             tokio::spawn(self.clone().sample(question));
         }
-        feeds.schedule.wakes_at()
+        feeds.planned = feeds.schedule.wakes_at();
+        feeds.planned
+    }
+
+    /// The schedule changed. Most changes make nothing due earlier than the loop looks again.
+    fn changed(&self, feeds: &Feeds) {
+        let wakes_at = feeds.schedule.wakes_at();
+        let is_earlier = wakes_at.is_some_and(|at| feeds.planned.is_none_or(|planned| at < planned));
+        if is_earlier || feeds.schedule.is_queueing() {
+            self.wake.notify_one();
+        }
     }
 
     async fn sample(self: Arc<Self>, question: Question) {
@@ -182,20 +207,20 @@ impl Sampler {
         self.metrics.sample(answer.is_ok());
         let mut feeds = self.feeds.lock();
         let now = Instant::now().into_std();
-        let news = feeds.schedule.finished(&question, answer.is_ok(), now);
+        let finished = feeds.schedule.finished(&question, answer.is_ok(), now);
+        self.changed(&feeds);
         let feed = feeds.of_clusters.get(&question.cluster).cloned();
         drop(feeds);
-        self.wake.notify_one();
-        let Some(feed) = feed else {
+        let (Some(feed), Some(finished)) = (feed, finished) else {
             return;
         };
         match answer {
-            Ok(answer) => feed.samples.put(&question.target, answer),
+            Ok(answer) => feed.samples.put(&question.target, answer, finished.interval),
             Err(error) => {
                 tracing::debug!(cluster = %feed.key, pod = &*question.target.name, error = %error, "sample failed");
             }
         }
-        if news {
+        if finished.is_news {
             feed.worker.sampled();
         }
     }
@@ -205,13 +230,18 @@ impl Subscription {
     /// The pods to sample from now on.
     pub(crate) fn update(&self, targets: Vec<SampleTarget>) {
         self.samples.keep(&targets);
-        let now = Instant::now().into_std();
-        self.sampler
-            .feeds
-            .lock()
-            .schedule
-            .set_targets(self.id, targets, now);
-        self.sampler.wake.notify_one();
+        self.change(|schedule, now| schedule.set_targets(self.id, targets, now));
+    }
+
+    /// The interval while all its pods respond.
+    pub(crate) fn set_interval(&self, interval: Interval) {
+        self.change(|schedule, now| schedule.set_interval(self.id, interval, now));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Schedule, std::time::Instant)) {
+        let mut feeds = self.sampler.feeds.lock();
+        change(&mut feeds.schedule, Instant::now().into_std());
+        self.sampler.changed(&feeds);
     }
 }
 
@@ -304,17 +334,23 @@ mod tests {
             ready: true,
             node_ready: true,
         };
-        let responds = |version: &str, age: &str| {
+        let responds = |interval: Interval, version: &str, age: &str| {
             let body = format!(
                 r#"{{"haproxy_version":"{version}","observed_ms_ago":{age},"refusal":null,"synced":false,"servers":[]}}"#
             );
             let answer = parse::agent(body.as_bytes(), now).unwrap();
-            samples.put(&target, Answer::Agent(answer));
+            samples.put(&target, Answer::Agent(answer), interval);
             samples.agent(&target.uid, now).is_some()
         };
-        assert!(responds("3.0.11", "0") && responds("3.0.11", "15000"));
-        assert!(!responds("3.0.11", "15001"), "its HAProxy does not reply");
-        assert!(responds("3.0.11", "100"));
-        assert!(!responds("", "null"), "its HAProxy has not replied yet");
+        for (interval, last, stale) in [
+            (Interval::Active, "15000", "15001"),
+            (Interval::Quiet, "25000", "25001"),
+        ] {
+            let responds = |version, age| responds(interval, version, age);
+            assert!(responds("3.0.11", "0") && responds("3.0.11", last));
+            assert!(!responds("3.0.11", stale), "its HAProxy does not reply");
+            assert!(responds("3.0.11", "100"));
+            assert!(!responds("", "null"), "its HAProxy has not replied yet");
+        }
     }
 }

@@ -33,7 +33,7 @@ pub(crate) use cache::{Cache, Group};
 pub(crate) use child::ChildObject;
 use liveness::WatchLiveness;
 pub(crate) use pod::SeenPod;
-use revision::SeenRevision;
+pub(crate) use revision::SeenRevision;
 pub(crate) use stream::Enqueue;
 use stream::Watch;
 

@@ -5,14 +5,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use rand::RngExt;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
-use wsc_core::SAMPLE_FRESH;
 
 /// From the start of a reconcile to the start of the next one.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(200);
-/// A sample becomes stale after this time without an event, so it is checked as often.
-const LONGEST_LOOK: Duration = Duration::from_secs(SAMPLE_FRESH.as_secs().unsigned_abs());
+/// A sample becomes stale without an event. Longer than any interval of samples: while pods respond, each round is one look.
+const LONGEST_LOOK: Duration = Duration::from_secs(20);
+/// A recheck this far away is no deadline: it corrects what an event should have. Clusters that were created together would all be due
+/// within the same minutes, so it is spread over the second half of its time.
+const DISTANT: Duration = Duration::from_mins(10);
 /// First and longest pause after failed reconciles; jitter adds up to as much again. One step may fail for hours, and the pool is
 /// reconciled all the same.
 const FIRST_PAUSE: Duration = Duration::from_millis(150);
@@ -76,7 +79,7 @@ impl Pacer {
         mut is_due: impl FnMut() -> bool,
     ) {
         self.pauses = pauses();
-        let recheck = Instant::now() + recheck;
+        let recheck = Instant::now() + spread(recheck);
         sleep_until(self.began + SHORTEST_INTERVAL).await;
         while Instant::now() < recheck {
             let look = recheck.min(Instant::now() + LONGEST_LOOK);
@@ -94,6 +97,14 @@ impl Pacer {
     pub(crate) async fn failed(&mut self) {
         sleep(self.pauses.next().unwrap_or(LONGEST_PAUSE)).await;
         sleep_until(self.began + SHORTEST_INTERVAL).await;
+    }
+}
+
+fn spread(recheck: Duration) -> Duration {
+    if recheck < DISTANT {
+        recheck
+    } else {
+        recheck.mul_f64(rand::rng().random_range(0.5..1.0))
     }
 }
 
@@ -203,6 +214,26 @@ mod tests {
             began.elapsed() <= SHORTEST_INTERVAL,
             "an event starts a reconcile"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn distant_rechecks_are_spread() {
+        let mut waited = Vec::new();
+        for _ in 0..1_000 {
+            let (mut pacer, began) = (Pacer::default(), Instant::now());
+            pacer.succeeded(&Wake::default(), HOUR, || false).await;
+            waited.push(began.elapsed());
+        }
+        assert!(waited.iter().all(|wait| (HOUR / 2..=HOUR).contains(wait)));
+        let minute = |wait: &Duration| wait.as_secs() / 60;
+        let most = (30..60)
+            .map(|at| waited.iter().filter(|wait| minute(wait) == at).count())
+            .max();
+        assert!(most <= Some(60), "rechecks in one minute: {most:?}");
+        let (mut pacer, began) = (Pacer::default(), Instant::now());
+        let near = Duration::from_secs(599);
+        pacer.succeeded(&Wake::default(), near, || false).await;
+        assert_eq!(began.elapsed(), near, "the end of a window is not moved");
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,6 +6,7 @@ mod rejections;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::capacity::{self, Capacity};
+use crate::crashes;
 use crate::draft::Draft;
 use crate::hold::Holds;
 use crate::memory::Memory;
@@ -56,7 +57,7 @@ pub(crate) fn assess(draft: &mut Draft<'_>, pool: &Pool<'_>) -> Scale {
     scale.free = desired(draft, &scale);
     scale.desired = scale.free;
     if scale.shrink_hold().is_some() {
-        let least = last_desired(draft, &scale).max(unreplaced(pool).min(scale.max_replicas));
+        let least = last_desired(draft, &scale).max(unreplaced(draft, pool).min(scale.max_replicas));
         scale.desired = scale.desired.max(least);
     }
     let is_full = rejections.by_all || scale.load.up > scale.capacity.total();
@@ -160,7 +161,7 @@ fn want(scale: &mut Scale, draft: &mut Draft<'_>, none_admits: bool) {
 }
 
 /// A percentage is one of the pool that results.
-fn with_buffer(pods: i64, buffer: Amount) -> i64 {
+pub(crate) fn with_buffer(pods: i64, buffer: Amount) -> i64 {
     match buffer {
         Amount::Count(buffer) => pods.saturating_add(buffer),
         Amount::Percent(percent) => div_ceil(pods.saturating_mul(100), 100 - percent),
@@ -203,11 +204,16 @@ fn fresh_since(draft: &mut Draft<'_>, scale: &Scale) {
     draft.memory.fresh_since = fresh.then(|| draft.memory.fresh_since.unwrap_or(now));
 }
 
-/// Serving pods but those that a rollout added: a hold that begins in the middle of a scale-down keeps them all.
-fn unreplaced(pool: &Pool<'_>) -> i32 {
+/// Serving pods but those that a rollout added: a hold that begins in the middle of a scale-down keeps them all. Pods that were ready
+/// for a short time only may be those of a crash loop, in which new ones take the place of broken ones.
+fn unreplaced(draft: &Draft<'_>, pool: &Pool<'_>) -> i32 {
     let rolls = outdated::rollout_in_progress(pool);
     let serving = pool.of(Role::Serving);
-    count(serving.filter(|member| !rolls || !member.current).count())
+    let kept = serving.filter(|member| !rolls || !member.current);
+    count(
+        kept.filter(|member| crashes::is_stable(member, draft.now))
+            .count(),
+    )
 }
 
 /// The last number, unless more are needed or fewer are enough. In mode `Replicas`, too: the clients of a pool that is to be smaller

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::jiff::SignedDuration;
+use serde_json::Value;
 use wsc_contract::{labels, names};
-use wsc_haproxy::RenderedConfig;
 
+use crate::backends::Hashes;
 use crate::draft::Draft;
 use crate::failures::ObjectName;
 use crate::numbers::since;
@@ -23,15 +24,14 @@ const SECRET: &str = "Secret";
 pub(crate) const OTHERS: [&str; 4] = [SECRET, "Pod", common::KIND, "ControllerRevision"];
 
 /// Plans the children. One whose name a foreign object has is waited for.
-pub(crate) fn plan(draft: &mut Draft<'_>, pool: &Pool<'_>, config: &RenderedConfig) {
-    let mut wanted = resources::children(draft.cluster, &backends::ports(draft.cluster, pool));
-    let config_map = Child::ConfigMap(Box::new(resources::config_map(draft.cluster, config)));
-    // The Deployment mounts it, so it comes before.
-    let at = wanted
-        .iter()
-        .position(|child| child.key().kind > ChildKind::ConfigMap);
-    wanted.insert(at.unwrap_or(wanted.len()), config_map);
-    let keys: Vec<_> = wanted.iter().map(Child::key).collect();
+pub(crate) fn plan(draft: &mut Draft<'_>, pool: &Pool<'_>, config: &Hashes) {
+    let wanted = resources::children(draft.cluster, &backends::ports(draft.cluster, pool));
+    let config_key = ChildKey {
+        kind: ChildKind::ConfigMap,
+        name: names::haproxy_config(&draft.cluster.name),
+    };
+    let mut keys: Vec<_> = wanted.iter().map(Child::key).collect();
+    keys.insert(place(&keys), config_key.clone());
     draft.memory.drift.retain(|key| keys.contains(key));
     let observed = draft.observed;
     // Server pods that still use it lose each other when it goes.
@@ -44,7 +44,16 @@ pub(crate) fn plan(draft: &mut Draft<'_>, pool: &Pool<'_>, config: &RenderedConf
         .filter(|(key, _)| !observed.stale_children.contains(&key.kind))
         .map(|(key, _)| key.clone())
         .collect();
-    let apply: Vec<_> = wanted.into_iter().filter(|child| is_due(draft, child)).collect();
+    let is_due_child = |child: &Child| is_due(draft, &child.key(), applied_hash(child), || child.to_json());
+    let mut apply: Vec<_> = wanted.into_iter().filter(is_due_child).collect();
+    // With thousands of servers it is large: it is rendered where it is to be applied or compared.
+    let config_map = || Child::ConfigMap(Box::new(backends::config_map(draft, pool)));
+    if is_due(draft, &config_key, Some(&config.applied), || {
+        config_map().to_json()
+    }) {
+        let applied: Vec<_> = apply.iter().map(Child::key).collect();
+        apply.insert(place(&applied), config_map());
+    }
     let planned: BTreeSet<_> = stale
         .iter()
         .cloned()
@@ -75,6 +84,12 @@ pub(crate) fn plan(draft: &mut Draft<'_>, pool: &Pool<'_>, config: &RenderedConf
     redis_secret(draft);
 }
 
+/// Where the `ConfigMap` belongs: the Deployment mounts it, so it comes before.
+fn place(keys: &[ChildKey]) -> usize {
+    let place = keys.iter().position(|key| key.kind > ChildKind::ConfigMap);
+    place.unwrap_or(keys.len())
+}
+
 pub(crate) fn object_name(key: &ChildKey) -> ObjectName {
     ObjectName::new(format!("{:?}", key.kind), key.name.as_str())
 }
@@ -96,27 +111,22 @@ fn is_taken(draft: &Draft<'_>, key: &ChildKey) -> bool {
     conflicts.any(|conflict| conflict.name == key.name && conflict.kind == kind)
 }
 
-fn is_due(draft: &Draft<'_>, child: &Child) -> bool {
-    let key = child.key();
-    if is_taken(draft, &key) {
+fn is_due(draft: &Draft<'_>, key: &ChildKey, hash: Option<&String>, wanted: impl FnOnce() -> Value) -> bool {
+    if is_taken(draft, key) {
         return false;
     }
     if draft.observed.stale_children.contains(&key.kind) {
         // The proxies need the list of servers; one that is equal changes nothing.
         return key.kind == ChildKind::ConfigMap;
     }
-    let Some(live) = draft.observed.children.get(&key) else {
+    let Some(live) = draft.observed.children.get(key) else {
         return true;
     };
     // A child that is being deleted keeps its name until it is gone.
     if live.terminating {
         return false;
     }
-    live.applied_hash.as_ref() != applied_hash(child)
-        || draft
-            .memory
-            .drift
-            .has_drifted(&key, || child.to_json(), &live.object)
+    live.applied_hash.as_ref() != hash || draft.memory.drift.has_drifted(key, wanted, &live.object)
 }
 
 /// Creates the Secret before the Deployment that uses it, and checks it when the state of pods suggests that it is missing: the

@@ -26,14 +26,15 @@ pub(crate) fn all(facts: Facts<'_>) -> Vec<Condition> {
     let rollout = deployments::rollout(facts);
     let stalled = summary::stalled(facts, &proxy, rollout.as_ref());
     let ready = summary::ready(facts, [&available, &redis, &proxy], &stalled);
-    let reconciling = summary::reconciling(facts, &ready, rollout.as_ref());
+    let progressing = pods::progressing(facts);
+    let reconciling = summary::reconciling(facts, &ready, rollout.as_ref(), &progressing);
     let summary = match &facts.draft.cluster.rejected {
         Some(rejected) => stopped("InvalidSpec", &rejected.message()),
         None => [ready, stalled, reconciling],
     };
     let details = [
         available,
-        pods::progressing(facts),
+        progressing,
         pods::scaling_active(facts),
         pods::scaling_limited(facts),
         proxy,

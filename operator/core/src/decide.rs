@@ -15,7 +15,7 @@ use crate::pool::{Member, Pool, Role};
 use crate::scale::Scale;
 use crate::validate::ValidCluster;
 use crate::{
-    assess, backends, children, conditions, control, expectations, outdated, outlook, pod_metadata,
+    assess, backends, children, conditions, control, crashes, expectations, outdated, outlook, pod_metadata,
     resources, rollout, startup, status, victim,
 };
 
@@ -23,8 +23,9 @@ use crate::{
 const TICK: Duration = Duration::from_secs(5);
 /// While there are none, and nothing to create.
 const IDLE: Duration = Duration::from_mins(1);
-/// In a quiet cluster: an event or another outlook starts a pass earlier.
-const QUIET: Duration = Duration::from_mins(30);
+/// In a quiet cluster: an event or another outlook starts a pass earlier. A thousand clusters, spread by the shell over the half of
+/// it, make a pass every two seconds at most.
+const QUIET: Duration = Duration::from_hours(1);
 /// Between two batches of new pods, if no event comes before.
 const NEXT_BATCH: Duration = Duration::from_secs(1);
 /// Creates are counted over this long.
@@ -44,20 +45,19 @@ pub fn decide(cluster: &ValidCluster, observed: &Observed, memory: &Memory, now:
     draft.set_goals(&pool, &unconfirmed);
     update_health(&mut draft, &pool);
     if observed.watches_fresh {
-        startup::count_starts(&mut draft, &pool);
+        crashes::count_starts(&mut draft, &pool);
     }
     let scale = assess::assess(&mut draft, &pool);
     if observed.watches_fresh {
+        remember_size(&mut draft, &pool, &scale);
         set_goals(&mut draft, &pool, &scale);
         control::apply(&mut draft, &pool, scale.load.up);
         pod_metadata::plan(&mut draft, &pool);
     } else {
         control::unchanged(&mut draft, &pool);
     }
-    let config = backends::config(cluster, &pool, &draft);
-    draft
-        .memory
-        .follow_agents(observed, &config.backend_set.hash, now);
+    let config = backends::config(&mut draft, &pool);
+    draft.memory.follow_agents(observed, &config.servers, now);
     if observed.watches_fresh {
         children::plan(&mut draft, &pool, &config);
         forget_failures(&mut draft, &pool);
@@ -66,8 +66,8 @@ pub fn decide(cluster: &ValidCluster, observed: &Observed, memory: &Memory, now:
         draft: &draft,
         pool: &pool,
         scale: &scale,
-        structure: &config.backend_set.structure,
-        settings: config.settings.hash(),
+        structure: &config.structure,
+        settings: &config.settings,
     });
     status::write(&mut draft, &pool, &scale, &revision, conditions);
     finish(draft, &pool, &scale)
@@ -137,7 +137,7 @@ fn grow(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale, missing: usize) -
         })
         .collect();
     let missing = missing - intents.len();
-    let pods = batch(draft, scale, missing).min(startup::room(draft, pool));
+    let pods = batch(draft, pool, scale, missing).min(startup::room(draft, pool, scale));
     if pods > 0 {
         let status = &draft.observed.status;
         let were_there = status.replicas + status.starting_replicas >= scale.desired;
@@ -153,8 +153,26 @@ fn grow(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale, missing: usize) -
     intents
 }
 
-/// 1, 2, 4, … pods, and at most as many as there are in 15 s: whatever is wrong with them shows early.
-fn batch(draft: &mut Draft<'_>, scale: &Scale, missing: usize) -> usize {
+/// Remembers how many pods the pool has had, as far as they are wanted. After a start the status has their number: what was lost with the
+/// operator was counted in it.
+fn remember_size(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) {
+    let status = &draft.observed.status;
+    let written = status.replicas.saturating_add(status.starting_replicas);
+    let before = draft.memory.reached.unwrap_or(written);
+    let reached = before.max(count(pool.live().count()));
+    draft.memory.reached = Some(reached.min(scale.desired));
+}
+
+/// Pods that are lost. A broken pod on a node that works is not: it may be broken by its template.
+fn lost(draft: &Draft<'_>, pool: &Pool<'_>) -> usize {
+    let reached = draft.memory.reached.and_then(|pods| usize::try_from(pods).ok());
+    let there = pool.live().count() + pool.reserved;
+    reached.unwrap_or(0).saturating_sub(there)
+}
+
+/// 1, 2, 4, … pods, and at most as many as there are in 15 s: whatever is wrong with them shows early. Lost pods of a proven template
+/// are replaced at once.
+fn batch(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale, missing: usize) -> usize {
     let now = draft.now;
     draft
         .memory
@@ -163,13 +181,15 @@ fn batch(draft: &mut Draft<'_>, scale: &Scale, missing: usize) -> usize {
     if draft.memory.starts.next_try().is_some_and(|at| now < at) {
         return 0;
     }
-    if draft.memory.starts.proven && scale.serving == 0 {
-        // All are lost, and the template is known to work: no client waits for a second batch.
-        return missing;
-    }
+    let lost = if draft.memory.starts.proven {
+        lost(draft, pool)
+    } else {
+        0
+    };
     let created = draft.memory.created_at.len();
     let most = usize::try_from(scale.serving).unwrap_or(0).max(LEAST_CREATES);
-    missing.min(most.saturating_sub(created)).min(created + 1)
+    let grown = most.saturating_sub(created).min(created + 1);
+    missing.min(grown.max(lost))
 }
 
 fn shrink(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Vec<Intent> {
@@ -204,7 +224,7 @@ fn scale_down(draft: &Draft<'_>, member: &Member<'_>, reason: &'static str, what
     Intent::pod(member, goal, report)
 }
 
-/// A pod that was unreachable for long drains like any other, once there are enough others.
+/// A pod that was unreachable for long drains like any other, once there are enough others; one without a server is deleted.
 fn retire_broken(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Vec<Intent> {
     if scale.serving < scale.desired {
         return Vec::new();
@@ -216,16 +236,23 @@ fn retire_broken(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Vec<I
             && scale.holds.protects(member).is_none()
     };
     let broken = pool.of(Role::Broken).filter(broken_for_long);
-    broken
-        .map(|member| {
-            let what = format!(
-                "drain {}, not ready for {} s",
-                member.view.name,
-                startup::BROKEN_FOR.as_secs()
-            );
-            scale_down(draft, member, "PodNotReady", what)
-        })
-        .collect()
+    let (without_server, others): (Vec<_>, Vec<_>) =
+        broken.partition(|member| startup::has_no_server(member));
+    let reason = "its server does not run, and enough other pods serve";
+    let deleted = without_server
+        .into_iter()
+        .map(|member| Intent::delete(member, reason));
+    let free = usize::try_from(assess::free_drains(draft, pool, scale)).unwrap_or(0);
+    let drained = others.into_iter().take(free);
+    let drained = drained.map(|member| {
+        let what = format!(
+            "drain {}, not ready for {} s",
+            member.view.name,
+            startup::BROKEN_FOR.as_secs()
+        );
+        scale_down(draft, member, "PodNotReady", what)
+    });
+    deleted.chain(drained).collect()
 }
 
 /// Drops failed writes on pods of which nothing is wanted any more.

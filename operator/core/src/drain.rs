@@ -15,6 +15,7 @@ use crate::observed::{Drain, DrainReason, PodState, PodView, Sample};
 use crate::plan::ControlVerb;
 use crate::pool::{Member, Pool, Role};
 use crate::rates::Rates;
+use crate::reach;
 use crate::validate::ValidCluster;
 
 /// A rollout waits no longer for clients to disconnect on their own: it drains every pod.
@@ -141,18 +142,9 @@ fn is_cordoned(draft: &Draft<'_>, member: &Member<'_>) -> bool {
 
 /// Every live proxy has the server in `maint`, or does not have it. One that does not respond may still route clients to it.
 fn proxies_applied(draft: &Draft<'_>, view: &PodView) -> bool {
-    live_agents(draft).all(|agent| {
+    reach::live_agents(draft.observed).all(|agent| {
         agent.is_some_and(|agent| agent.servers.get(&view.name).is_none_or(|server| server.maint))
     })
-}
-
-fn live_agents<'a>(
-    draft: &Draft<'a>,
-) -> impl Iterator<Item = Option<&'a crate::observed::AgentView>> + use<'a> {
-    let proxies = draft.observed.proxies.iter();
-    proxies
-        .filter(|proxy| !proxy.terminating && (proxy.ready || proxy.agent.is_some()))
-        .map(|proxy| proxy.agent.as_deref())
 }
 
 /// Empty by two samples of the pod and by every proxy. After the deadline a proxy that does not respond is ignored.
@@ -160,7 +152,7 @@ fn is_empty(draft: &Draft<'_>, member: &Member<'_>, over: bool) -> bool {
     let zeros = member
         .sample
         .is_some_and(|sample| sample.connections == 0 && sample.zero_in_a_row >= ZEROS);
-    let no_sessions = live_agents(draft).flatten().all(|agent| {
+    let no_sessions = reach::live_agents(draft.observed).flatten().all(|agent| {
         agent
             .servers
             .get(&member.view.name)
@@ -176,7 +168,9 @@ fn still_empty(draft: &mut Draft<'_>, member: &Member<'_>) -> bool {
     let now = draft.now;
     let since = *draft.memory.pod(&member.view.uid).empty_since.get_or_insert(now);
     let pod = member.sample.is_some_and(|sample| sample.at > since);
-    pod && live_agents(draft).flatten().all(|agent| agent.at > since)
+    pod && reach::live_agents(draft.observed)
+        .flatten()
+        .all(|agent| agent.at > since)
 }
 
 /// Records when the pod last closed one of the connections that remained at the deadline.

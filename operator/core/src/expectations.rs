@@ -41,15 +41,18 @@ pub(crate) fn apply_pending_writes<'a>(
 
 fn pending<'a>(memory: &'a Memory, pod: &PodView, now: Timestamp) -> Option<&'a Written> {
     let written = memory.pods.get(&pod.uid)?.written.as_ref()?;
-    let same = written.resource_version == pod.resource_version;
-    (same && since(written.at, now) < EXPECTATION_TTL).then_some(written)
+    is_pending(written, pod, now).then_some(written)
+}
+
+fn is_pending(written: &Written, pod: &PodView, now: Timestamp) -> bool {
+    written.resource_version == pod.resource_version && since(written.at, now) < EXPECTATION_TTL
 }
 
 /// Stores what a plan writes until the watch cache shows it.
 pub(crate) fn remember(plan: &Plan, memory: &mut Memory, observed: &Observed, now: Timestamp) {
     for pod in observed.pods.values() {
-        if pending(memory, pod, now).is_none() {
-            memory.pod(&pod.uid).written = None;
+        if let Some(memory) = memory.pods.get_mut(&pod.uid) {
+            memory.written.take_if(|written| !is_pending(written, pod, now));
         }
     }
     let marks = plan.mark_pods.iter().map(|mark| {

@@ -1,7 +1,8 @@
 //! What the operator remembers of one cluster between two plans, in memory only. Losing it is always safe: nothing shrinks
 //! before one full window of fresh samples, and the move budget starts empty.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasherDefault, DefaultHasher};
 
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
@@ -16,6 +17,9 @@ use crate::observed::{ChildKey, Drain, Observed, PodState, PodView};
 use crate::pace::Pace;
 use crate::reach;
 use crate::starts::Starts;
+
+/// By pod uid: a plan looks each pod up ten times. Nothing depends on the order, and the hasher has no random seed.
+type ByUid<T> = HashMap<String, T, BuildHasherDefault<DefaultHasher>>;
 
 /// Memory of one cluster. A plan contains the next one; the shell adds what became of its writes.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,12 +36,14 @@ pub struct Memory {
     pub(crate) workers: BTreeMap<String, WorkerCounters>,
     /// When HAProxy last refused a client for want of a server.
     pub(crate) refused_at: Option<Timestamp>,
-    /// By pod uid. In boxes: a node of the map has room for eleven.
-    pub(crate) pods: BTreeMap<String, Box<PodMemory>>,
+    /// In boxes: a map has free places.
+    pub(crate) pods: ByUid<Box<PodMemory>>,
     /// Connections moved since the resource was created, as far as it is not in the status yet.
     pub(crate) moved_total: i64,
     /// Until when a panic forbids scale-down and rollout.
     pub(crate) panic_until: Option<Timestamp>,
+    /// Pods that the pool has had, as far as they are wanted still; what is lost of them is no growth.
+    pub(crate) reached: Option<i32>,
     /// When the pods of the current 15 s were created.
     pub(crate) created_at: Vec<Timestamp>,
     /// When status was last reported with new numbers.
@@ -52,10 +58,23 @@ pub struct Memory {
     pub(crate) redis_down_since: Option<Timestamp>,
     /// What was found by comparing children.
     pub(crate) drift: Drift,
+    /// What the last plan published for the proxies.
+    pub(crate) published: Option<Published>,
     /// Proxies whose agents have not applied what is published, by name, and since when.
     pub(crate) unsynced: BTreeMap<String, Timestamp>,
     /// Writes that did not succeed.
     pub(crate) failures: Failures,
+}
+
+/// Hashes of a rendered configuration, of which equal inputs need no other rendering: it takes most of the time of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Published {
+    /// Of all that the configuration is rendered from.
+    pub(crate) inputs: u64,
+    /// Of the set of servers.
+    pub(crate) servers: String,
+    /// Of the `ConfigMap`.
+    pub(crate) applied: String,
 }
 
 /// What is remembered of one pod.
@@ -79,7 +98,13 @@ pub(crate) struct PodMemory {
     pub(crate) redis_missing_at: Option<Timestamp>,
     /// Restarts of its server as last seen, and when the present process began at the latest.
     pub(crate) process: Option<(i32, Timestamp)>,
-    /// Its end, or its missed deadline, was counted as a failure.
+    /// When the process began that ended since the last plan.
+    pub(crate) ended: Option<Timestamp>,
+    /// Since when it was last Ready without interruption, which is over.
+    pub(crate) served_since: Option<Timestamp>,
+    /// When it last ended or broke soon after its Ready; none once it has stayed Ready.
+    pub(crate) crashed_at: Option<Timestamp>,
+    /// Its end, its missed deadline or its break was counted as a failure.
     pub(crate) failure_counted: bool,
     /// The last write on it, which the watch may not show yet.
     pub(crate) written: Option<Written>,
@@ -108,6 +133,22 @@ pub(crate) enum Change {
     Marked(PodState, Option<Drain>),
     Updated(CommonMetadata),
     Deleted,
+}
+
+impl PodMemory {
+    /// A process that ended makes its pod un-Ready, whether or not the watch shows that moment.
+    fn follow_process(&mut self, pod: &PodView, now: Timestamp) {
+        let first_began = self.first_seen.filter(|_| pod.restarts == 0).unwrap_or(now);
+        let (restarts, began) = *self.process.get_or_insert((pod.restarts, first_began));
+        let restarted = pod.restarts > restarts;
+        self.ended = restarted.then_some(began);
+        if restarted {
+            self.process = Some((pod.restarts, now));
+        }
+        if restarted || !pod.ready {
+            self.served_since = self.ready_since.take().or(self.served_since);
+        }
+    }
 }
 
 impl Memory {
@@ -209,6 +250,7 @@ impl Memory {
             let by_our_clock = |theirs: Timestamp| if is_start { theirs.min(now) } else { now };
             memory.first_seen = memory.first_seen.or(Some(by_our_clock(pod.created)));
             let ready_since = pod.ready_since.filter(|_| pod.ready);
+            memory.follow_process(pod, now);
             memory.ready_since = ready_since.map(|at| memory.ready_since.unwrap_or(by_our_clock(at)));
             // A pod that was restarted has been Ready before, as far as is known.
             let was_restarted = is_start && pod.restarts > 0;
@@ -225,7 +267,8 @@ impl Memory {
             let there: BTreeSet<&str> = observed.pods.values().map(|pod| pod.uid.as_str()).collect();
             self.pods.retain(|uid, _| there.contains(uid.as_str()));
         }
-        self.starts.update(revision);
+        let written = observed.status.proven_revision.as_deref();
+        self.starts.update(revision, written);
     }
 
     /// Follows which agents have applied the published list of servers. What an agent reports as `synced` is what it has received:

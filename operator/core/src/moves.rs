@@ -58,14 +58,16 @@ impl Counter {
         }
     }
 
-    /// By how much `newer` is higher; all of it where another process counts.
-    pub(crate) fn rise(&self, newer: &Self) -> i64 {
-        let before = if self.boot_id == newer.boot_id {
+    /// Follows the count, and returns by how much it has risen: by all of it where another process counts.
+    pub(crate) fn follow(&mut self, boot_id: &str, value: i64) -> i64 {
+        let before = if self.boot_id == boot_id {
             self.value
         } else {
+            boot_id.clone_into(&mut self.boot_id);
             0
         };
-        (newer.value - before).max(0)
+        self.value = value;
+        (value - before).max(0)
     }
 }
 

@@ -13,6 +13,8 @@ use wsc_contract::paths::ClientPath;
 
 use crate::common::CommonMetadata;
 use crate::live::LiveChild;
+use crate::numbers::since;
+use crate::sampling::Interval;
 use crate::validate::ValidCluster;
 
 /// Everything that a plan is made of, besides the validated spec.
@@ -254,6 +256,8 @@ pub enum PodPhase {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     pub at: Timestamp,
+    /// The pod is asked again after it.
+    pub interval: Interval,
     /// The pod's uid, so that a sample of an earlier pod is never taken for this one's.
     pub pod_uid: String,
     pub boot_id: String,
@@ -270,13 +274,20 @@ pub struct Sample {
     pub zero_in_a_row: u32,
 }
 
+impl Sample {
+    /// It is not overdue for the next one.
+    pub fn is_fresh(&self, now: Timestamp) -> bool {
+        since(self.at, now) <= self.interval.fresh_for()
+    }
+}
+
 /// One HAProxy pod.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProxyView {
     pub name: String,
     pub ready: bool,
     pub terminating: bool,
-    /// The newest response of the agent; `None` if it read nothing from HAProxy in the last 15 s, or did not respond.
+    /// The newest response of the agent; `None` if what it read from HAProxy is stale, or it did not respond.
     pub agent: Option<Arc<AgentView>>,
 }
 

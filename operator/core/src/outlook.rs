@@ -8,12 +8,13 @@ use crate::assess;
 use crate::draft::Draft;
 use crate::memory::Memory;
 use crate::numbers::signed;
-use crate::observed::{ChildKind, Observed, Sample};
+use crate::observed::{ChildKind, Observed, ProxyView, Sample};
 use crate::plan::Plan;
 use crate::pool::{Member, Pool, Role};
+use crate::sampling::Interval;
 use crate::scale::{Limit, Scale};
-use crate::validate::ValidCluster;
-use crate::{outdated, startup, status};
+use crate::validate::{Mode, ValidCluster};
+use crate::{crashes, outdated, sampling, status};
 
 /// After the last moment of the window.
 const MOMENT: SignedDuration = SignedDuration::from_millis(1);
@@ -23,6 +24,8 @@ const MOMENT: SignedDuration = SignedDuration::from_millis(1);
 pub struct Outlook {
     /// Connections of all server pods; they alone are no reason for a plan.
     pub connections: i64,
+    /// At which its pods are sampled while nothing changes.
+    pub interval: Interval,
     /// If all pods are lost, those of a proven template are replaced at once. It is remembered without a plan.
     proves_template: bool,
     facts: Facts,
@@ -125,9 +128,33 @@ pub fn outlook(
     };
     Outlook {
         connections: scale.load.up,
-        proves_template: startup::proves_template(&draft, &pool),
+        interval: interval(&draft, &pool, &scale),
+        proves_template: crashes::proves_template(&draft, &pool),
         facts,
     }
+}
+
+fn interval(draft: &Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Interval {
+    let scaling = &draft.cluster.scaling;
+    let needed = scale.capacity.pods_for(scale.load.up.saturating_mul(2));
+    let serves = |member: &Member<'_>| {
+        let is_ready = member.role == Role::Serving && member.view.ready && member.view.node_ready;
+        (is_ready && member.sample.is_some()) || member.role == Role::Dead
+    };
+    let has_agent = |proxy: &ProxyView| proxy.terminating || proxy.agent.is_some();
+    sampling::interval(&sampling::Facts {
+        is_calm: pool.members.iter().all(serves)
+            && pool.reserved == 0
+            && draft.observed.proxies.iter().all(has_agent)
+            && scale.desired == scale.serving
+            && !scale.holds.wait_for_more_than_time(),
+        serving: i64::from(scale.serving),
+        recommended: i64::from(scale.want),
+        for_twice: match scaling.mode {
+            Mode::Connections => assess::with_buffer(needed, scaling.buffer),
+            Mode::Replicas(_) => needed,
+        },
+    })
 }
 
 fn pod_facts(member: &Member<'_>) -> PodFacts {
@@ -138,6 +165,7 @@ fn pod_facts(member: &Member<'_>) -> PodFacts {
         is_stale: member.is_stale(),
         said: member.sample.map(|sample| Sample {
             at: Timestamp::UNIX_EPOCH,
+            interval: Interval::Active,
             connections: 0,
             zero_in_a_row: 0,
             ..sample.clone()

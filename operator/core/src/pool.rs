@@ -5,7 +5,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use crate::memory::{Memory, PodMemory};
 use crate::numbers::since;
 use crate::observed::{DrainReason, Observed, PodState, PodView, Sample};
-use crate::reach::{self, FRESH};
+use crate::reach;
 
 /// Data that is older is no data.
 const NO_DATA: SignedDuration = SignedDuration::from_secs(150);
@@ -67,7 +67,7 @@ pub(crate) struct Member<'a> {
     pub(crate) freshness: Freshness,
     /// Connections, unless the newest sample is too old to say.
     pub(crate) known: Option<i64>,
-    /// Connections to it by HAProxy, if every proxy reports them.
+    /// Connections to it by HAProxy, if every proxy reports them; only looked up without a fresh sample, which is better.
     pub(crate) sessions: Option<i64>,
     /// Connections that it takes at most, by the same sample.
     pub(crate) capacity: Option<i64>,
@@ -108,8 +108,11 @@ impl<'a> Pool<'a> {
             .pods
             .values()
             .map(|view| {
-                let mut member = member(view, observed, memory, revision, now);
-                member.late = is_late(&member, memory.pod(&view.uid), start_deadline, started_at, now);
+                let mut unseen = PodMemory::default();
+                let memory = memory.pods.get_mut(&view.uid);
+                let memory = memory.map_or(&mut unseen, |memory| &mut **memory);
+                let mut member = member(view, observed, memory, started_at, revision, now);
+                member.late = is_late(&member, memory, start_deadline, started_at, now);
                 member
             })
             .collect();
@@ -187,19 +190,19 @@ impl Member<'_> {
 fn member<'a>(
     view: &'a PodView,
     observed: &'a Observed,
-    memory: &Memory,
+    memory: &PodMemory,
+    started_at: Option<Timestamp>,
     revision: &str,
     now: Timestamp,
 ) -> Member<'a> {
     let newest = observed.samples.get(&view.name);
     let newest = newest.filter(|sample| sample.pod_uid == view.uid);
-    let sample = newest.filter(|sample| since(sample.at, now) <= FRESH);
+    let sample = newest.filter(|sample| sample.is_fresh(now));
     let known = newest.filter(|sample| since(sample.at, now) <= NO_DATA);
-    let times = memory.pods.get(&view.uid);
-    let ready_since = times.and_then(|pod| pod.ready_since);
+    let ready_since = memory.ready_since;
     let freshness = match sample {
         Some(_) => Freshness::Fresh,
-        None if reach::is_awaited(memory.started_at, ready_since, now) => Freshness::Awaited,
+        None if reach::is_awaited(started_at, ready_since, now) => Freshness::Awaited,
         None => Freshness::Stale,
     };
     let role = role(view, observed, memory, now);
@@ -210,15 +213,15 @@ fn member<'a>(
         sample,
         freshness,
         known: known.map(|sample| connections(sample, is_lost(role, view), now)),
-        sessions: reach::sessions(view, observed),
+        sessions: sample.map_or_else(|| reach::sessions(view, observed), |_| None),
         capacity: known
             .map(|sample| sample.capacity)
             .filter(|capacity| *capacity > 0),
-        first_seen: times.and_then(|pod| pod.first_seen).unwrap_or(now),
+        first_seen: memory.first_seen.unwrap_or(now),
         ready_since,
         current: view.template_hash == revision,
         in_grace: role == Role::Serving && !view.ready && (view.node_ready || !reach::is_up(view, observed)),
-        may_drain: times.and_then(|pod| pod.unconfirmed_drain.as_ref()) == Some(&view.resource_version),
+        may_drain: memory.unconfirmed_drain.as_ref() == Some(&view.resource_version),
         wait: (role == Role::Starting).then(|| wait(view, sample)).flatten(),
         late: false,
     }
@@ -264,15 +267,15 @@ fn is_lost(role: Role, view: &PodView) -> bool {
 
 /// Clients of a lost pod reconnect elsewhere and are counted there: its last number counts for less each second.
 fn connections(sample: &Sample, is_lost: bool, now: Timestamp) -> i64 {
-    let age = since(sample.at, now);
-    if !is_lost || age <= FRESH {
+    if !is_lost || sample.is_fresh(now) {
         return sample.connections;
     }
-    let left = (RECONNECTED - (age - FRESH)).max(SignedDuration::ZERO);
+    let stale_for = since(sample.at, now) - sample.interval.fresh_for();
+    let left = (RECONNECTED - stale_for).max(SignedDuration::ZERO);
     sample.connections * left.as_secs() / RECONNECTED.as_secs()
 }
 
-fn role(view: &PodView, observed: &Observed, memory: &Memory, now: Timestamp) -> Role {
+fn role(view: &PodView, observed: &Observed, memory: &PodMemory, now: Timestamp) -> Role {
     if view.has_ended() {
         return Role::Dead;
     }
@@ -282,17 +285,17 @@ fn role(view: &PodView, observed: &Observed, memory: &Memory, now: Timestamp) ->
     if view.state.is_draining() {
         return Role::Draining;
     }
-    let times = memory.pods.get(&view.uid);
     // The write of its label may have failed while it served.
-    let served = times.is_some_and(|pod| pod.first_ready.is_some()) || reach::has_sessions(view, observed);
-    if view.state == PodState::Starting && !view.ready && !served {
+    let served = || memory.first_ready.is_some() || reach::has_sessions(view, observed);
+    if view.state == PodState::Starting && !view.ready && !served() {
         return Role::Starting;
     }
-    if times.is_some_and(|pod| pod.is_lost) {
+    if memory.is_lost {
         return Role::Broken;
     }
-    let unready_since = times.and_then(|pod| pod.unready_since);
-    let briefly = unready_since.is_none_or(|at| since(at, now) <= UNREADY_GRACE);
+    let briefly = memory
+        .unready_since
+        .is_none_or(|at| since(at, now) <= UNREADY_GRACE);
     // Kubelet down is not pod down: what HAProxy finds up serves.
     if (view.node_ready && (view.ready || briefly)) || reach::is_up(view, observed) {
         Role::Serving

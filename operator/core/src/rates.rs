@@ -45,7 +45,9 @@ impl Rates {
         };
         let is_start = draft.memory.started_at.is_none_or(|at| since(at, now) <= STUCK);
         for member in &pool.members {
-            let memory = draft.memory.pod(&member.view.uid);
+            let Some(memory) = draft.memory.pods.get_mut(&member.view.uid) else {
+                continue;
+            };
             if let Some(sample) = member.sample {
                 memory.pace = Pace::of(memory.pace.take(), sample, most, now);
             } else if memory.pace.is_none() && is_start && member.view.state == PodState::Shedding {

@@ -4,9 +4,10 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::numbers::since;
 use crate::observed::{AgentView, Observed, PodView};
+use crate::sampling::Interval;
 
-/// A sample that is older is stale: three ticks.
-pub const FRESH: SignedDuration = SignedDuration::from_secs(15);
+/// A pod that became ready, or a new operator, has a sample after this time: it is asked at once, and again at the short interval.
+pub(crate) const FRESH: SignedDuration = Interval::Active.fresh_for();
 
 /// Connections to the pod by HAProxy, if every proxy reports them.
 pub(crate) fn sessions(view: &PodView, observed: &Observed) -> Option<i64> {
@@ -36,11 +37,27 @@ pub(crate) fn is_up(view: &PodView, observed: &Observed) -> bool {
         .any(|server| server.up && !server.maint)
 }
 
+/// What the agents of proxies that may route clients report; `None` of one that does not respond.
+pub(crate) fn live_agents(observed: &Observed) -> impl Iterator<Item = Option<&AgentView>> {
+    let proxies = observed.proxies.iter();
+    proxies
+        .filter(|proxy| !proxy.terminating && (proxy.ready || proxy.agent.is_some()))
+        .map(|proxy| proxy.agent.as_deref())
+}
+
+/// Every live proxy routes new clients to it.
+pub(crate) fn is_routed(view: &PodView, observed: &Observed) -> bool {
+    live_agents(observed).all(|agent| {
+        let server = agent.and_then(|agent| agent.servers.get(&view.name));
+        server.is_some_and(|server| server.up && !server.maint)
+    })
+}
+
 /// It has no fresh sample, and every agent that has it reports it down: the pod or its node is lost, or its process hangs. The API
 /// server shows a lost node after 40 s or more, and a deleted one never.
 pub(crate) fn is_lost(view: &PodView, observed: &Observed, now: Timestamp) -> bool {
     let sample = observed.samples.get(&view.name);
-    let responds = sample.is_some_and(|sample| sample.pod_uid == view.uid && since(sample.at, now) <= FRESH);
+    let responds = sample.is_some_and(|sample| sample.pod_uid == view.uid && sample.is_fresh(now));
     let mut servers = agents(observed)
         .filter_map(|agent| agent.servers.get(&view.name))
         .peekable();

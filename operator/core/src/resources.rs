@@ -22,8 +22,8 @@ pub(crate) use metadata::plain_meta;
 pub(crate) use proxy::config_map;
 pub use redis::redis_secret;
 pub(crate) use redis::redis_secret_name;
-pub use server::{CONTAINER, image, listener, template_hash};
-pub(crate) use server::{server_pod, server_pod_spec, template_meta};
+pub use server::{CONTAINER, image, listener};
+pub(crate) use server::{server_pod, server_pod_spec, template_hash, template_meta};
 
 /// All children besides server pods and the `ConfigMap`, stamped, in the order in which they are applied. `ports`: where the
 /// server pods that are there accept clients; new ones do so at the port of the spec.

@@ -1,6 +1,6 @@
 //! A new pod template replaces the pods: new ones first, and old ones drain as soon as new ones are proven.
 
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::SignedDuration;
 
 use crate::assess;
 use crate::draft::Draft;
@@ -8,6 +8,7 @@ use crate::goal::{Goal, Intent, NAMES, Report};
 use crate::numbers::{count, since};
 use crate::observed::{DrainReason, Sample};
 use crate::pool::{Member, Pool, Role, Wait};
+use crate::reach;
 use crate::scale::Scale;
 use crate::startup;
 use crate::victim;
@@ -176,17 +177,20 @@ fn proven(draft: &Draft<'_>, pool: &Pool<'_>) -> i32 {
         return 0;
     }
     let current = pool.of(Role::Serving).filter(|member| member.current);
-    count(current.filter(|member| is_proven(member, draft.now)).count())
+    count(current.filter(|member| is_proven(draft, member)).count())
 }
 
-/// A pod of the current template by which old ones may be replaced: healthy by every measure that holds a drain.
-fn is_proven(member: &Member<'_>, now: Timestamp) -> bool {
+/// A pod of the current template by which old ones may be replaced: healthy by every measure that holds a drain, and in rotation.
+fn is_proven(draft: &Draft<'_>, member: &Member<'_>) -> bool {
     // A pod at its connection limit is well; one that is short of memory is not.
     let accepts = |sample: &Sample| sample.admits || sample.connections >= sample.capacity;
     let healthy = member
         .sample
         .is_some_and(|sample| sample.broker_up && accepts(sample));
-    healthy && member.ready_since.is_some_and(|at| since(at, now) >= MIN_READY)
+    let is_ready = member
+        .ready_since
+        .is_some_and(|at| since(at, draft.now) >= MIN_READY);
+    healthy && is_ready && reach::is_routed(member.view, draft.observed)
 }
 
 /// New pods, one until the first is proven; why there are none, if no drain is the reason.
@@ -219,7 +223,7 @@ fn surge(
     };
     let there = scale.serving + scale.starting - scale.desired;
     let pods = usize::try_from((most - there).min(old - there)).unwrap_or(0);
-    let pods = pods.min(startup::room(draft, pool));
+    let pods = pods.min(startup::room(draft, pool, scale));
     if pods == 0 {
         return Err((scale.starting > 0).then(|| starting(pool)));
     }
@@ -279,8 +283,7 @@ fn drains(
     let serving_old = reliable.clone().filter(|member| !member.current);
     let spare = count(serving_old.count()) + proven(draft, pool) - needed;
     if spare <= 0 {
-        let message =
-            "waiting for new pods to be Ready for 10 s, to respond, to accept connections and to reach Redis";
+        let message = "waiting for new pods to be Ready for 10 s, to respond, to accept connections, to reach Redis and to be in rotation in every HAProxy";
         return (Vec::new(), Some(message.to_owned()));
     }
     let free = assess::free_drains(draft, pool, scale).min(spare);

@@ -17,7 +17,7 @@ pub(crate) struct Starts {
     revision: String,
     /// Pods that were never ready; one that becomes ready ends the row.
     pub(crate) failed: Row,
-    /// Servers that ended soon after their pod had become ready; ends when the template is proven.
+    /// Servers that ended soon after their pod had become ready; ends when the template is proven, or with the loop of a proven one.
     pub(crate) crashed: Row,
     /// Pods that the API server rejected; one that it accepts ends the row.
     rejected: Row,
@@ -27,8 +27,10 @@ pub(crate) struct Starts {
     over_quota: u32,
     /// Serving pods of the template when an old pod last drained to make room for one more.
     pub(crate) made_room_at: Option<i32>,
-    /// A pod has been ready long enough that a crash is not caused by the template.
+    /// A pod has been ready for long: from then on a crash counts only beside others.
     pub(crate) proven: bool,
+    /// The revision that was proven before this one.
+    proven_before: Option<String>,
 }
 
 /// Failures of one kind, in a row.
@@ -109,10 +111,19 @@ impl Starts {
         self.over_quota = 0;
     }
 
-    /// A pod has been ready for long: a crash from now on is not caused by the template.
+    /// A pod has been ready for long: crashes until then are not caused by the template alone.
     pub(crate) fn prove(&mut self) {
-        self.crashed = Row::default();
-        self.proven = true;
+        if !self.proven {
+            self.crashed = Row::default();
+            self.proven = true;
+        }
+    }
+
+    /// Few pods of a proven template crash: the loop is over once the last counted crash is old.
+    pub(crate) fn end_loop(&mut self, is_old: impl Fn(Timestamp) -> bool) {
+        if self.proven && self.crashed.last_at.is_some_and(is_old) {
+            self.crashed = Row::default();
+        }
     }
 
     /// Why the last pod was not created.
@@ -155,6 +166,11 @@ impl Starts {
             fix,
         )
         .or_else(|| {
+            if self.proven {
+                let what = "a crash loop of a template that has served for long: server pods end repeatedly within 10 minutes of becoming ready";
+                let fix = "the cause may be a message of a client or want of memory: see `kubectl logs --previous` of one, raise server.resources or change server.image";
+                return stall(&self.crashed, "CrashLoop", what, fix);
+            }
             let what = "server pods of the current template end soon after they became ready";
             stall(&self.crashed, "PodCrashed", what, fix)
         })
@@ -165,14 +181,28 @@ impl Starts {
         })
     }
 
-    /// Another revision has no failures yet.
-    pub(crate) fn update(&mut self, revision: &str) {
-        if self.revision != revision {
-            *self = Self {
-                revision: revision.to_owned(),
-                ..Self::default()
-            };
+    /// The newest revision that is proven.
+    pub(crate) fn proven_revision(&self) -> Option<&str> {
+        if self.proven {
+            Some(&self.revision)
+        } else {
+            self.proven_before.as_deref()
         }
+    }
+
+    /// Another revision has no failures yet. `written`: the proven one of the status, which outlives the operator.
+    pub(crate) fn update(&mut self, revision: &str, written: Option<&str>) {
+        if self.revision == revision {
+            return;
+        }
+        // No status has one that was proven in a quiet time.
+        let proven = self.proven_revision().or(written).map(str::to_owned);
+        *self = Self {
+            revision: revision.to_owned(),
+            proven: proven.as_deref() == Some(revision),
+            proven_before: proven,
+            ..Self::default()
+        };
     }
 }
 

@@ -1,119 +1,35 @@
-//! Pods that start, fail to start, or have ended.
+//! Room for new pods, and pods that never served, do not serve any more or have ended.
 
 use std::cmp::Reverse;
-use std::time::Duration;
 
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::SignedDuration;
 
+use crate::crashes;
 use crate::draft::Draft;
 use crate::goal::{Goal, Intent, Report};
 use crate::numbers::{div_ceil, since};
-use crate::observed::{DrainReason, PodState};
+use crate::observed::DrainReason;
 use crate::outdated;
-use crate::plan::EventKind;
 use crate::pool::{Member, Pool, Role};
 use crate::scale::Scale;
-use crate::starts::Row;
 use crate::victim;
 
 /// Ended pods that are kept for inspection, and how long.
 const DEAD_KEPT: usize = 3;
 const DEAD_KEPT_FOR: SignedDuration = SignedDuration::from_secs(3600);
 
-/// A server that ends within this time of the first Ready of its pod counts against its template, until a pod was Ready for as long.
-const PROVEN_AFTER: SignedDuration = SignedDuration::from_mins(10);
 /// New pods beyond the wanted number while old ones are replaced, as a share of it.
 const SURGE_PERCENT: i64 = 10;
 
 /// A pod that cannot be reached may come back within this time and keep its clients.
 pub(crate) const BROKEN_FOR: SignedDuration = SignedDuration::from_mins(5);
 
-/// Counts what failed since the last plan, and ends the rows of failures that are over.
-pub(crate) fn count_starts(draft: &mut Draft<'_>, pool: &Pool<'_>) {
-    let was_stalled = draft.memory.starts.stall().is_some();
-    let proves_template = proves_template(draft, pool);
-    let mut serving = pool.of(Role::Serving).filter(|member| member.current);
-    let is_new =
-        |member: &Member<'_>| member.view.state == PodState::Starting && !draft.goals.is_unconfirmed(member);
-    if serving.any(is_new) {
-        draft.memory.starts.failed = Row::default();
-    }
-    if proves_template {
-        draft.memory.starts.prove();
-    }
-    for member in pool.members.iter().filter(|member| member.current) {
-        count_failure(draft, member);
-    }
-    if let Some(stall) = draft.memory.starts.stall().filter(|_| !was_stalled) {
-        draft.event(EventKind::Warning, stall.reason, "Create", stall.message);
-    }
-}
-
-/// A pod has been Ready long enough to prove the template.
-pub(crate) fn proves_template(draft: &Draft<'_>, pool: &Pool<'_>) -> bool {
-    let mut serving = pool.of(Role::Serving).filter(|member| member.current);
-    serving.any(|member| {
-        member
-            .ready_since
-            .is_some_and(|at| since(at, draft.now) >= PROVEN_AFTER)
-    })
-}
-
-/// Counts the end of a server process, and a missed deadline.
-fn count_failure(draft: &mut Draft<'_>, member: &Member<'_>) {
-    let (view, now) = (member.view, draft.now);
-    let is_ours = matches!(view.state, PodState::Starting | PodState::Active) && !view.terminating;
-    let memory = draft.memory.pods.entry(view.uid.clone()).or_default();
-    let (restarts, began) = *memory.process.get_or_insert_with(|| {
-        let began = if view.restarts == 0 {
-            member.first_seen
-        } else {
-            now
-        };
-        (view.restarts, began)
-    });
-    let restarted = view.restarts > restarts;
-    if restarted {
-        memory.process = Some((view.restarts, now));
-    }
-    let over = member.role == Role::Dead || member.late;
-    let over = over && !std::mem::replace(&mut memory.failure_counted, over);
-    // A node that is lost takes its pods with it.
-    if !is_ours || !view.node_ready || !(restarted || over) {
-        return;
-    }
-    let starts = &mut draft.memory.starts;
-    let soon = |at: Timestamp| since(at, now) <= PROVEN_AFTER && !starts.proven;
-    let (row, what) = match memory.first_ready {
-        None => (&mut starts.failed, "failed to start"),
-        Some(at) if soon(at) => (&mut starts.crashed, "ended soon after it became ready"),
-        Some(_) => return,
-    };
-    let reason = reason(member, draft.cluster.server.start_deadline);
-    if row.fail(began, reason.clone(), now) {
-        let count = row.count;
-        draft.line(format!(
-            "{} {what} ({reason}), {count} consecutive failures",
-            view.name
-        ));
-    }
-}
-
-fn reason(member: &Member<'_>, start_deadline: Duration) -> String {
-    let view = member.view;
-    let ended = view.last_exit.as_ref();
-    match (&view.waiting_reason, ended) {
-        (Some(waiting), Some(ended)) => format!("{waiting}, {ended}"),
-        (Some(reason), None) | (None, Some(reason)) => reason.clone(),
-        (None, None) if member.role == Role::Dead => "it terminated".to_owned(),
-        (None, None) => format!("not ready within {} s", start_deadline.as_secs()),
-    }
-}
-
-/// How many more pods there may be: the maximum, and those by which a rollout exceeds it.
-pub(crate) fn room(draft: &Draft<'_>, pool: &Pool<'_>) -> usize {
-    let maximum = draft.cluster.scaling.max_replicas;
-    let most = maximum.saturating_add(surge(maximum));
+/// How many more pods there may be: the wanted ones, those by which a rollout exceeds them and as many broken ones as may be replaced
+/// while they exist; at most the maximum and a surge.
+pub(crate) fn room(draft: &Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> usize {
+    let with_surge = |pods: i32| pods.saturating_add(surge(pods));
+    let wanted = with_surge(scale.desired).saturating_add(broken_budget(scale.desired));
+    let most = with_surge(draft.cluster.scaling.max_replicas).min(wanted);
     let stays = |member: &&Member<'_>| *draft.goals.of(member) == Goal::Keep;
     let there = pool.live().filter(stays).count() + pool.reserved;
     usize::try_from(most).unwrap_or(0).saturating_sub(there)
@@ -123,6 +39,12 @@ pub(crate) fn room(draft: &Draft<'_>, pool: &Pool<'_>) -> usize {
 pub(crate) fn surge(pods: i32) -> i32 {
     let share = div_ceil(i64::from(pods) * SURGE_PERCENT, 100);
     i32::try_from(share).unwrap_or(1).max(1)
+}
+
+/// Broken pods that are replaced while they exist. Half of the pool replaces a lost zone of two or three at once, and a fault of all
+/// pods costs no more than half of the pool.
+fn broken_budget(wanted: i32) -> i32 {
+    (wanted / 2).max(1)
 }
 
 /// How long the pod has been in rotation and not Ready.
@@ -135,7 +57,7 @@ pub(crate) fn broken_for(draft: &Draft<'_>, member: &Member<'_>) -> SignedDurati
 /// Pods are missing and the pool is at its limit: a broken pod drains or is deleted, first one of an old template, then one that has
 /// been broken for long.
 pub(crate) fn make_room(draft: &Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Vec<Intent> {
-    if room(draft, pool) > 0 {
+    if room(draft, pool, scale) > 0 {
         return Vec::new();
     }
     let may_leave = |member: &&Member<'_>| {
@@ -150,7 +72,7 @@ pub(crate) fn make_room(draft: &Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Ve
     let first =
         broken.min_by_key(|member| (member.current, Reverse(broken_for(draft, member)), member.index));
     let leave = |member: &Member<'_>| {
-        if member.view.waiting_reason.is_some() {
+        if has_no_server(member) {
             let reason = "its server does not run, and the pool has no room for another pod";
             return Intent::delete(member, reason);
         }
@@ -166,6 +88,11 @@ pub(crate) fn make_room(draft: &Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Ve
         Intent::pod(member, goal, report)
     };
     first.map(leave).into_iter().collect()
+}
+
+/// Its server does not run, so that it has no clients. A container beside a server that runs may wait, too.
+pub(crate) fn has_no_server(member: &Member<'_>) -> bool {
+    member.view.waiting_reason.is_some() && member.sample.is_none()
 }
 
 /// Removes pods that never served and never will: those of an old template, and late ones. Once the pool is stalled, only the oldest
@@ -194,7 +121,10 @@ pub(crate) fn remove_hopeless(draft: &Draft<'_>, pool: &Pool<'_>, scale: &Scale)
                     "its template is outdated and it was never ready",
                 ))
             } else if member.late && (!stalled || oldest == Some(member.index)) {
-                let reason = format!("it failed to start: {}", reason(member, start_deadline));
+                let reason = format!(
+                    "it failed to start: {}",
+                    crashes::start_failure(member, start_deadline)
+                );
                 Some(Intent::delete(member, reason))
             } else {
                 None

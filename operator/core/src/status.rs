@@ -157,6 +157,7 @@ pub(crate) fn write(
         updated_replicas: count(active.iter().filter(|member| member.current).count()),
         selector: Some(selector(draft)),
         update_revision: Some(revision.to_owned()),
+        proven_revision: draft.memory.starts.proven_revision().map(str::to_owned),
         next_serial: draft.next_serial(),
         redis_secret_replacements: redis_secret_replacements(draft),
         pins: Some(draft.cluster.pins.clone()),
@@ -246,36 +247,40 @@ fn connections(
 /// Adds what each process has shed since it was last looked at. After a restart of the operator the status says where it was: its
 /// total and its list of drains are always written together.
 fn count_moves(draft: &mut Draft<'_>, pool: &Pool<'_>) -> i64 {
-    let written = draft.observed.status.connections.moved_total;
-    let mut total = draft.memory.moved_total.max(written);
+    let observed = draft.observed;
+    let mut total = draft
+        .memory
+        .moved_total
+        .max(observed.status.connections.moved_total);
     for member in &pool.members {
         let Some(sample) = member.sample else {
             continue;
         };
-        let seen = Counter::new(&sample.boot_id, sample.shed_total);
-        total += counted(draft, member, sample).rise(&seen);
-        draft.memory.pod(&sample.pod_uid).moves.counted = Some(seen);
+        let Some(memory) = draft.memory.pods.get_mut(&sample.pod_uid) else {
+            continue;
+        };
+        let counted = memory
+            .moves
+            .counted
+            .get_or_insert_with(|| Counter::new(&sample.boot_id, written(observed, member, sample)));
+        total += counted.follow(&sample.boot_id, sample.shed_total);
     }
     draft.memory.moved_total = total;
     total
 }
 
-fn counted(draft: &Draft<'_>, member: &Member<'_>, sample: &Sample) -> Counter {
-    let remembered = draft.memory.pods.get(&sample.pod_uid);
-    if let Some(counted) = remembered.and_then(|pod| pod.moves.counted.clone()) {
-        return counted;
-    }
-    let moved = match listed(draft, member) {
+/// Moves of the process that the total of the status has.
+fn written(observed: &Observed, member: &Member<'_>, sample: &Sample) -> i64 {
+    match listed(observed, member) {
         Some(drain) if drain.moved <= sample.shed_total => drain.moved,
         // Its process is another one than the list was about.
         Some(_) => 0,
         None => sample.shed_total,
-    };
-    Counter::new(&sample.boot_id, moved)
+    }
 }
 
-fn listed<'b>(draft: &'b Draft<'_>, member: &Member<'_>) -> Option<&'b DrainStatus> {
-    let drains = &draft.observed.status.drains;
+fn listed<'b>(observed: &'b Observed, member: &Member<'_>) -> Option<&'b DrainStatus> {
+    let drains = &observed.status.drains;
     drains.iter().find(|drain| drain.pod == member.view.name)
 }
 
@@ -286,7 +291,7 @@ fn drains(draft: &Draft<'_>, draining: &[&Member<'_>]) -> Vec<DrainStatus> {
         .filter_map(|member| {
             let control = draft.control(member)?;
             let (drain, state) = (control.drain?, control.label);
-            let before = listed(draft, member);
+            let before = listed(draft.observed, member);
             let shed = member.sample.map(|sample| sample.shed_total);
             let entry = DrainStatus {
                 pod: member.view.name.clone(),

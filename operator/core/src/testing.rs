@@ -8,6 +8,7 @@ use wsc_contract::names;
 use crate::common::CommonMetadata;
 use crate::observed::{Listener, PodPhase, PodState, PodView, Sample};
 use crate::plan::Child;
+use crate::sampling::Interval;
 use crate::validate::{Images, ValidCluster, validate};
 
 /// Noon, where a test has no reason for another time.
@@ -91,6 +92,7 @@ pub(crate) fn pod(serial: i64) -> PodView {
 pub(crate) fn sample(pod: &PodView, connections: i64) -> Sample {
     Sample {
         at: start(),
+        interval: Interval::Active,
         pod_uid: pod.uid.clone(),
         boot_id: "boot".to_owned(),
         connections,

@@ -41,6 +41,14 @@ use crate::syntax;
     printcolumn(name = "Conns", type_ = "integer", json_path = ".status.connections.current"),
     printcolumn(name = "Util%", type_ = "integer", json_path = ".status.connections.utilizationPercent"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Updated", type_ = "integer", json_path = ".status.updatedReplicas", priority = 1),
+    printcolumn(name = "Revision", type_ = "string", json_path = ".status.updateRevision", priority = 1),
+    printcolumn(name = "Proven", type_ = "string", json_path = ".status.provenRevision", priority = 1),
+    printcolumn(name = "Limit", type_ = "string", json_path = ".status.conditions[?(@.type==\"ScalingLimited\")].reason", priority = 1),
+    printcolumn(name = "Scaling", type_ = "string", json_path = ".status.conditions[?(@.type==\"ScalingActive\")].reason", priority = 1),
+    printcolumn(name = "Progress", type_ = "string", json_path = ".status.conditions[?(@.type==\"Progressing\")].reason", priority = 1),
+    printcolumn(name = "Stalled", type_ = "string", json_path = ".status.conditions[?(@.type==\"Stalled\")].reason", priority = 1),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Reconciling\")].message", priority = 1),
     validation = Rule::new("self.spec.scaling.mode != 'Replicas' || has(self.spec.replicas)")
         .message("spec.replicas is required in scaling.mode Replicas: at a change of the mode, set it to status.desiredReplicas")
         .field_path(".spec.replicas"),

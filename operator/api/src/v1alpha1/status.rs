@@ -40,6 +40,11 @@ pub struct WebSocketClusterStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update_revision: Option<String>,
 
+    /// Hash of the newest pod template of which a server pod has been Ready for 10 minutes; it equals `updateRevision` once the current
+    /// template is proven.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proven_revision: Option<String>,
+
     /// Serial of the next server pod; serials are never reused.
     #[serde(default)]
     pub next_serial: i64,

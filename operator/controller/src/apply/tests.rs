@@ -89,7 +89,7 @@ impl Scene {
             observed: &self.observed,
             samples: &self.samples,
         };
-        apply(&target, plan, &mut self.state).await
+        apply(&target, &mut plan.clone(), &mut self.state).await
     }
 }
 

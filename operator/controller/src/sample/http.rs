@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
 /// Within a cluster a connection is made in a few milliseconds; a lost node sends no response.
 const CONNECT_DEADLINE: Duration = Duration::from_millis(300);
-/// Longer than the interval of samples, and shorter than the servers' own limit of 10 s.
+/// Longer than the short interval of samples, and shorter than the servers' own limit of 10 s.
 const KEPT_ALIVE: Duration = Duration::from_secs(8);
 /// `/stats` is below 4 KiB with 50 proxies in `via`.
 pub(crate) const STATS_BYTES: usize = 64 << 10;

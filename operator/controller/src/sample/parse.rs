@@ -4,6 +4,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use wsc_contract::agent::{AgentStatus, ServerState, WorkerCounters};
 use wsc_contract::control::Stats;
 use wsc_core::observed::{AgentServer, AgentView, Sample};
+use wsc_core::sampling::Interval;
 
 /// No process has more connections, and no count of a process that started lately is beyond 2^53.
 const MOST_CONNECTIONS: i64 = 10_000_000;
@@ -42,6 +43,7 @@ pub(crate) fn stats(body: &[u8], pod: &str, pod_uid: &str, at: Timestamp) -> Res
     }
     Ok(Sample {
         at,
+        interval: Interval::Active,
         pod_uid: pod_uid.to_owned(),
         boot_id: stats.boot_id,
         connections: within("connections", stats.connections, MOST_CONNECTIONS)?,

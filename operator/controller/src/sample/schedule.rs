@@ -6,21 +6,25 @@ mod tests;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use wsc_contract::labels::Component;
+use wsc_core::sampling::Interval;
 
 use crate::identity::{PodName, Uid};
 
 /// Requests that are under way at the same time.
 pub(super) const SLOTS: usize = 512;
-/// Interval of samples, with 10 % of jitter, so that clusters are not sampled at the same time.
-const TICK: Duration = Duration::from_secs(5);
+/// Of an interval, so that clusters are not sampled at the same time.
+const JITTER: Range<f64> = 0.9..1.1;
 /// A pod that does not respond is sampled after 5, 10, 20, 40 and then 60 s.
+const FIRST_PAUSE: Duration = Interval::Active.duration();
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
-/// Pods whose connection is kept between two samples. Each costs a file and some KiB.
+/// Pods whose connection is kept between two samples, while their cluster is sampled at the short interval: servers close one that is
+/// idle for 10 s. Each costs a file and some KiB.
 const KEPT_ALIVE: usize = 1_024;
 
 /// One pod to sample.
@@ -68,8 +72,14 @@ pub(super) struct Schedule {
 #[derive(Debug)]
 struct Cluster {
     by_uid: HashMap<Uid, TargetId>,
+    /// While all targets respond.
+    interval: Interval,
+    /// Targets that did not respond when they were last asked.
+    failing: usize,
     /// Of healthy targets: they are sampled together, so that one reconcile sees all of them.
     next_round: Instant,
+    /// When the last round was due.
+    last_round: Instant,
     /// By urgency and age.
     queue: BTreeSet<(Urgency, Instant, TargetId)>,
     /// Requests under way.
@@ -110,6 +120,26 @@ enum Urgency {
     NodeLost,
 }
 
+/// What the end of a request means for its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Finished {
+    /// All healthy pods of the round have responded, or one recovered.
+    pub(super) is_news: bool,
+    /// At which the pod is asked again.
+    pub(super) interval: Interval,
+}
+
+impl Cluster {
+    /// A pod that does not respond makes the interval of all the short one.
+    fn interval(&self) -> Interval {
+        if self.failing > 0 {
+            Interval::Active
+        } else {
+            self.interval
+        }
+    }
+}
+
 impl Entry {
     fn urgency(&self) -> Urgency {
         match (self.target.node_ready, self.failures) {
@@ -140,8 +170,14 @@ impl Schedule {
         let id = ClusterId(self.next_id());
         let cluster = Cluster {
             by_uid: HashMap::new(),
+            interval: Interval::Active,
+            failing: 0,
             // Clusters that are all new after a start are spread over two intervals.
-            next_round: now + TICK.mul_f64(self.random.random_range(0.5..1.5)),
+            next_round: now
+                + Interval::Active
+                    .duration()
+                    .mul_f64(self.random.random_range(0.5..1.5)),
+            last_round: now,
             queue: BTreeSet::new(),
             asked: 0,
             turn: 0,
@@ -200,9 +236,11 @@ impl Schedule {
         if !is_news {
             return;
         }
-        entry.failures = 0;
-        match entry.phase {
-            Phase::Asked => entry.changed = true,
+        let phase = entry.phase;
+        entry.changed = phase == Phase::Asked;
+        self.set_failures(known, 0, now);
+        match phase {
+            Phase::Asked => {}
             Phase::Waiting(_) | Phase::Queued(..) => {
                 self.unschedule(known);
                 self.wait_until(known, now);
@@ -230,12 +268,56 @@ impl Schedule {
         self.wait_until(id, now);
     }
 
+    /// The interval of a cluster while all its pods respond. A shorter one moves the next round, a longer one only those after it.
+    pub(super) fn set_interval(&mut self, id: ClusterId, interval: Interval, now: Instant) {
+        self.change_interval(id, now, |cluster| cluster.interval = interval);
+    }
+
+    fn change_interval(&mut self, id: ClusterId, now: Instant, change: impl FnOnce(&mut Cluster)) {
+        let Some(cluster) = self.clusters.get_mut(&id) else {
+            return;
+        };
+        let before = cluster.interval().duration();
+        change(cluster);
+        let after = cluster.interval().duration();
+        if after >= before {
+            return;
+        }
+        let next = cluster.last_round + after.mul_f64(self.random.random_range(JITTER));
+        let next = next.max(now);
+        if next >= cluster.next_round {
+            return;
+        }
+        cluster.next_round = next;
+        for target in cluster.by_uid.values().copied().collect::<Vec<_>>() {
+            // One that fails repeatedly has its own pause.
+            let waits =
+                |entry: &Entry| entry.failures <= 1 && matches!(entry.phase, Phase::Waiting(at) if at > next);
+            if self.targets.get(&target).is_some_and(waits) {
+                self.unschedule(target);
+                self.wait_until(target, next);
+            }
+        }
+    }
+
+    fn set_failures(&mut self, id: TargetId, failures: u32, now: Instant) {
+        let Some(entry) = self.targets.get_mut(&id) else {
+            return;
+        };
+        let (cluster, before) = (entry.cluster, std::mem::replace(&mut entry.failures, failures));
+        self.change_interval(cluster, now, |cluster| {
+            cluster.failing -= usize::from(before > 0);
+            cluster.failing += usize::from(failures > 0);
+        });
+    }
+
     fn remove(&mut self, id: TargetId) {
         self.unschedule(id);
         let Some(entry) = self.targets.get_mut(&id) else {
             return;
         };
         if let Some(cluster) = self.clusters.get_mut(&entry.cluster) {
+            cluster.failing -= usize::from(entry.failures > 0);
             cluster.by_uid.remove(&entry.target.uid);
             cluster.awaited.remove(&id);
         }
@@ -272,43 +354,51 @@ impl Schedule {
         self.asked += 1;
         let entry = self.targets.get_mut(&target)?;
         entry.phase = Phase::Asked;
+        let cluster = self.clusters.get(&id)?;
         Some(Question {
             id: target,
             cluster: id,
             target: entry.target.clone(),
-            keep_alive: entry.keep_alive,
+            keep_alive: entry.keep_alive && cluster.interval() == Interval::Active,
         })
     }
 
-    /// A request ended. Returns true if the cluster has news: all healthy pods of the round have responded, or one recovered.
-    pub(super) fn finished(&mut self, question: &Question, answered: bool, now: Instant) -> bool {
+    /// A request ended; `None` if its pod is no longer sampled.
+    pub(super) fn finished(&mut self, question: &Question, answered: bool, now: Instant) -> Option<Finished> {
         self.asked -= 1;
         self.change_cluster(question.cluster, |cluster| cluster.asked -= 1);
         let id = question.id;
-        let Some(entry) = self.targets.get_mut(&id) else {
-            return false;
-        };
+        let entry = self.targets.get_mut(&id)?;
         if entry.removed {
             self.forget(id);
-            return false;
+            return None;
         }
         let recovered = answered && entry.failures > 0;
-        entry.failures = if answered {
+        let failures = if answered {
             0
         } else {
             entry.failures.saturating_add(1)
         };
-        let (changed, failures) = (std::mem::take(&mut entry.changed), entry.failures);
-        let cluster = self.clusters.get_mut(&question.cluster);
-        let complete =
-            cluster.is_some_and(|cluster| cluster.awaited.remove(&id) && cluster.awaited.is_empty());
+        let changed = std::mem::take(&mut entry.changed);
+        self.set_failures(id, failures, now);
+        let cluster = self.clusters.get_mut(&question.cluster)?;
+        let complete = cluster.awaited.remove(&id) && cluster.awaited.is_empty();
+        let interval = cluster.interval();
         let next = match (changed, failures) {
             (true, _) => now,
             (false, 0 | 1) => self.next_round(question.cluster, now),
             (false, more) => now + self.pause(more),
         };
         self.wait_until(id, next);
-        complete || recovered
+        Some(Finished {
+            is_news: complete || recovered,
+            interval,
+        })
+    }
+
+    /// A target waits for a slot.
+    pub(super) fn is_queueing(&self) -> bool {
+        !self.queued.is_empty()
     }
 
     /// When a target is due that is not due now. Queued targets wait for the end of a request.
@@ -318,17 +408,19 @@ impl Schedule {
 
     fn pause(&mut self, failures: u32) -> Duration {
         let factor = 1_u32 << failures.saturating_sub(1).min(4);
-        (TICK * factor)
+        (FIRST_PAUSE * factor)
             .min(LONGEST_PAUSE)
-            .mul_f64(self.random.random_range(0.9..1.1))
+            .mul_f64(self.random.random_range(JITTER))
     }
 
     fn next_round(&mut self, id: ClusterId, now: Instant) -> Instant {
         let Some(cluster) = self.clusters.get_mut(&id) else {
-            return now + TICK;
+            return now + FIRST_PAUSE;
         };
         while cluster.next_round <= now {
-            cluster.next_round += TICK.mul_f64(self.random.random_range(0.9..1.1));
+            cluster.last_round = cluster.next_round;
+            let interval = cluster.interval().duration();
+            cluster.next_round += interval.mul_f64(self.random.random_range(JITTER));
         }
         cluster.next_round
     }

@@ -1,5 +1,7 @@
 //! What is cached of a record of a spec. Its data is read while the spec of the resource is invalid: as a tree it takes several times
-//! the memory.
+//! the memory, and every reconcile would parse it.
+
+use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::apimachinery::pkg::runtime::RawExtension;
@@ -9,7 +11,7 @@ use crate::identity::ClusterKey;
 
 pub(crate) struct SeenRevision {
     /// Without its data.
-    object: ControllerRevision,
+    object: Arc<ControllerRevision>,
     data: Option<Box<str>>,
 }
 
@@ -18,12 +20,17 @@ impl SeenRevision {
         let data = object.data.take();
         Self {
             data: data.map(|data| data.0.to_string().into_boxed_str()),
-            object,
+            object: Arc::new(object),
         }
     }
 
     pub(super) fn cluster(&self) -> Option<ClusterKey> {
-        cache::by_label(&self.object)
+        cache::by_label(&*self.object)
+    }
+
+    /// The object without its data.
+    pub(crate) fn without_data(&self) -> Arc<ControllerRevision> {
+        self.object.clone()
     }
 
     /// The whole object.
@@ -35,7 +42,7 @@ impl SeenRevision {
             .and_then(|data| serde_json::from_str(data).ok());
         ControllerRevision {
             data: data.map(RawExtension),
-            ..self.object.clone()
+            ..(*self.object).clone()
         }
     }
 }
@@ -69,6 +76,8 @@ mod tests {
         .unwrap();
         let seen = SeenRevision::new(record.clone());
         assert_eq!(seen.object(), record);
+        let bare = ControllerRevision { data: None, ..record };
+        assert_eq!(*seen.without_data(), bare);
         assert_eq!(
             seen.cluster(),
             Some(ClusterKey::new("ns".to_owned().into(), "chat"))

@@ -117,9 +117,12 @@ fn refused_by_haproxy(draft: &mut Draft<'_>) -> i64 {
 
 /// Handshakes that its process rejected because it was full since the last plan.
 fn refused_by_server(draft: &mut Draft<'_>, sample: &Sample) -> i64 {
-    let memory = draft.memory.pod(&sample.pod_uid);
-    let seen = Counter::new(&sample.boot_id, sample.refused_full);
-    let rejected = memory.rejected.as_ref().map_or(0, |before| before.rise(&seen));
-    memory.rejected = Some(seen);
-    rejected
+    let (boot_id, value) = (sample.boot_id.as_str(), sample.refused_full);
+    let Some(memory) = draft.memory.pods.get_mut(&sample.pod_uid) else {
+        return 0;
+    };
+    let rejected = memory
+        .rejected
+        .get_or_insert_with(|| Counter::new(boot_id, value));
+    rejected.follow(boot_id, value)
 }

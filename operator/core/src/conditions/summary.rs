@@ -54,13 +54,15 @@ pub(super) fn ready(facts: Facts<'_>, parts: [&Finding; 3], stalled: &Finding) -
 }
 
 /// kstatus: the spec is not fully applied yet, and the operator is working on it.
-pub(super) fn reconciling(facts: Facts<'_>, ready: &Finding, rollout: Option<&Rollout>) -> Finding {
+pub(super) fn reconciling(
+    facts: Facts<'_>,
+    ready: &Finding,
+    rollout: Option<&Rollout>,
+    progressing: &Finding,
+) -> Finding {
     let reconciling = |reason: &str, message: &str| Finding::new("Reconciling", true, reason, message);
     if outdated::rollout_in_progress(facts.pool) || outdated::rollout_waits(facts.pool) {
-        return reconciling(
-            "RollingOut",
-            "server pods of an outdated template are being replaced",
-        );
+        return reconciling("RollingOut", &progressing.message);
     }
     if let Some(rollout) = rollout {
         return reconciling("RollingOut", &rollout.message());

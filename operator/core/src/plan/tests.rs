@@ -1,12 +1,17 @@
+mod answers;
 mod blocked;
 mod capacity;
+mod crashes;
 mod cures;
 mod endpoints;
 mod failing;
 mod failures;
 mod leaving;
+mod losses;
 mod metadata;
 mod objects;
+mod proven;
+mod published;
 mod quiet;
 mod refused;
 mod rejected;

@@ -94,7 +94,7 @@ fn container_of(pod: &Pod) -> Option<&Container> {
 }
 
 /// Hash of what a server pod is made of, out of spec and pins alone: what admission adds to a live pod never counts.
-pub fn template_hash(cluster: &ValidCluster) -> String {
+pub(crate) fn template_hash(cluster: &ValidCluster) -> String {
     hash_of(&template(cluster))
 }
 

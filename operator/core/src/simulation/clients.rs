@@ -10,6 +10,7 @@ use super::random::Random;
 use super::server::Server;
 use super::settings::at;
 use crate::observed::{AgentServer, AgentView, PodView, ProxyView};
+use crate::sampling::Interval;
 
 /// Between two checks of HAProxy.
 const CHECK_SECONDS: i64 = 2;
@@ -44,8 +45,8 @@ pub(super) struct Proxy {
     rejects: BTreeSet<String>,
     /// Clients that HAProxy refused.
     refused: u64,
-    /// The newest answer that the operator has got.
-    heard: Option<Arc<AgentView>>,
+    /// The newest answer that the operator has got, and the interval of the next one.
+    heard: Option<(Interval, Arc<AgentView>)>,
 }
 
 /// Why a client got no connection.
@@ -239,21 +240,25 @@ impl Crowd {
         Err(if any { Rejection::Full } else { Rejection::NoServer })
     }
 
-    /// The operator asks the agents.
+    /// The operator asks the agents. Returns whether all of them answer.
     pub(super) fn ask_agents(
         &mut self,
-        clock: i64,
+        (clock, interval): (i64, Interval),
         servers: &BTreeMap<String, Server>,
         uids: &BTreeMap<String, String>,
         lost_percent: usize,
         random: &mut Random,
-    ) {
+    ) -> bool {
+        let mut all = true;
         for index in 0..self.proxies.len() {
             if self.proxies[index].stuck_until <= clock && !random.chance(lost_percent) {
                 let answer = self.agent(index, clock, servers, uids);
-                self.proxies[index].heard = Some(Arc::new(answer));
+                self.proxies[index].heard = Some((interval, Arc::new(answer)));
+            } else {
+                all = false;
             }
         }
+        all
     }
 
     fn agent(
@@ -305,10 +310,10 @@ impl Crowd {
                 name: format!("chat-proxy-{index}"),
                 ready: true,
                 terminating: false,
-                agent: proxy
-                    .heard
-                    .clone()
-                    .filter(|agent| at(clock).duration_since(agent.at).as_secs() <= 15),
+                agent: proxy.heard.clone().and_then(|(interval, agent)| {
+                    let age = at(clock).duration_since(agent.at);
+                    (age <= interval.fresh_for()).then_some(agent)
+                }),
             })
             .collect()
     }

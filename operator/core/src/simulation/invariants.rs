@@ -12,7 +12,6 @@ use crate::plan::{ControlVerb, Plan};
 
 /// After so long without a word from a pod, the deadline deletes it all the same.
 const LAST_RESORT: i64 = 60;
-const FRESH_SECONDS: i64 = 15;
 /// After this time the watch has delivered an event.
 const SEEN: i64 = 30;
 
@@ -155,7 +154,7 @@ fn shrinks_on_fresh_data_only(world: &World, observed: &Observed, plan: &Plan) {
                 .samples
                 .get(&pod.name)
                 .filter(|sample| sample.pod_uid == pod.uid);
-            sample.is_none_or(|sample| at(world.clock).duration_since(sample.at).as_secs() > FRESH_SECONDS)
+            sample.is_none_or(|sample| !sample.is_fresh(at(world.clock)))
         })
         .map(|pod| &pod.name)
         .collect();

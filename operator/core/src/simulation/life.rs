@@ -161,15 +161,13 @@ impl World {
             self.crowd.forget();
             self.operator = Operator::start(&self.api, self.clock);
         }
-        if self.operator.next_tick <= self.clock {
-            self.operator.next_tick = self.clock + 4 + self.random.seconds(3);
+        if self.operator.is_round_due(self.clock) {
+            let jitter = self.random.seconds(3) - 1;
+            self.operator.begin_round(self.clock, jitter);
             pass::sample(self);
             self.operator.poked |= pass::is_due(self);
         }
-        if !std::mem::take(&mut self.operator.poked) {
-            return;
-        }
-        if pass::pass(self).is_err() {
+        if std::mem::take(&mut self.operator.poked) && pass::pass(self).is_err() {
             self.crash();
         }
     }

@@ -10,6 +10,7 @@ use super::settings::{at, images};
 use super::world::World;
 use crate::observed::{ChildKind, Observed, Sample, SharedPod};
 use crate::plan::{ControlCall, ControlVerb, Plan};
+use crate::sampling::Interval;
 use crate::validate::ValidCluster;
 use crate::{decide, outlook, pins, resources, status};
 use wsc_api::v1alpha1::WebSocketClusterStatus;
@@ -36,20 +37,25 @@ enum Failed {
 
 /// Asks all pods and agents, as every few seconds.
 pub(super) fn sample(world: &mut World) {
-    let lost = world.faults.samples_lost_percent;
+    let (lost, interval) = (world.faults.samples_lost_percent, world.operator.interval());
+    let mut is_missing = false;
     for pod in world.operator.pods.clone().values() {
         let there = pod.ip.is_some() && world.servers.contains_key(&pod.uid);
         if there
             && !world.random.chance(lost)
             && let Some(sample) = stats(world, &pod.uid)
         {
-            world.operator.samples.sampled(sample);
+            world.operator.samples.sampled(Sample { interval, ..sample });
+        } else {
+            is_missing = true;
         }
     }
     let uids = world.uids();
-    world
+    let asking = (world.clock, interval);
+    is_missing |= !world
         .crowd
-        .ask_agents(world.clock, &world.servers, &uids, lost, &mut world.random);
+        .ask_agents(asking, &world.servers, &uids, lost, &mut world.random);
+    world.operator.is_missing = is_missing;
 }
 
 fn stats(world: &mut World, uid: &str) -> Option<Sample> {
@@ -62,6 +68,7 @@ fn stats(world: &mut World, uid: &str) -> Option<Sample> {
     server.heard_at = clock;
     Some(Sample {
         at: at(clock),
+        interval: Interval::Active,
         pod_uid: uid.to_owned(),
         boot_id: server.boot.to_string(),
         connections: world.crowd.on(uid).0,
@@ -89,6 +96,7 @@ pub(super) fn is_due(world: &mut World) -> bool {
     let is_due = !seen.is_same(&before);
     if !is_due {
         seen.confirm(&mut world.operator.memory, now);
+        world.operator.interval = seen.interval;
         world.operator.quiet = Some(before);
     }
     is_due
@@ -158,6 +166,9 @@ pub(super) fn pass(world: &mut World) -> Result<u64, Dead> {
         let revision = resources::template_hash(&cluster);
         outlook(&cluster, &revision, &observed, memory, at(world.clock))
     });
+    if quiet.is_none() {
+        world.operator.interval = Interval::Active;
+    }
     world.operator.quiet = quiet;
     Ok(world.writes - before)
 }

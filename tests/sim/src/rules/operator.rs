@@ -17,6 +17,7 @@ use wsc_core::memory::Memory;
 use wsc_core::observed::{AgentServer, AgentView, Observed, PodState, PodView, ProxyView, Sample};
 use wsc_core::plan::{ControlCall, ControlVerb, Plan};
 use wsc_core::samples::ServerSamples;
+use wsc_core::sampling::Interval;
 use wsc_core::serials::Serials;
 use wsc_core::validate::{Images, ValidCluster, validate};
 use wsc_core::{decide, status};
@@ -147,6 +148,7 @@ impl Operator {
         let process = self.processes.get(&pod.serial)?;
         Some(Sample {
             at: at(world.clock),
+            interval: Interval::Active,
             pod_uid: pod.uid.clone(),
             boot_id: pod.uid.clone(),
             connections: server.connections,

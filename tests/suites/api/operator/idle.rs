@@ -54,9 +54,9 @@ async fn in_an_idle_minute_nothing_is_written() {
     })
     .await
     .unwrap();
-    // Two pods, asked every 5 s: it was idle, not away.
+    // Two pods, asked every 15 s: it was idle, not away.
     let looks = env.pods.asked() - asked;
-    assert!(looks >= 16, "{looks} looks at the pods");
+    assert!(looks >= 6, "{looks} looks at the pods");
 
     env.change("chat", &json!({"scaling": {"minReplicas": 3}}))
         .await
@@ -110,7 +110,7 @@ async fn heartbeats_of_nodes_and_samples_start_no_reconcile() {
             beat(&env, name).await.unwrap();
         }
     }
-    assert!(env.pods.asked() >= asked + 8, "the pods are not sampled");
+    assert!(env.pods.asked() >= asked + 2, "the pods are not sampled");
     let after = reconciles().await.unwrap();
     assert!(after <= before, "{} reconciles in {BEATS} beats", after - before);
 

@@ -5,8 +5,6 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// An older sample is no longer fresh for the core.
-const FRESH: Duration = Duration::from_secs(15);
 const HEALTHY: Duration = Duration::from_millis(5);
 const HUNG: Duration = Duration::from_secs(2);
 const UNREACHABLE: Duration = Duration::from_millis(300);
@@ -25,6 +23,11 @@ fn target(name: &str) -> SampleTarget {
         ready: true,
         node_ready: true,
     }
+}
+
+/// An older sample is stale for the core.
+fn fresh(interval: Interval) -> Duration {
+    Duration::try_from(interval.fresh_for()).unwrap()
 }
 
 fn pods(cluster: &str, number: usize) -> Vec<SampleTarget> {
@@ -67,6 +70,17 @@ impl Network {
     fn cluster(&mut self, targets: Vec<SampleTarget>) -> ClusterId {
         let id = self.schedule.add_cluster(self.now);
         self.schedule.set_targets(id, targets, self.now);
+        id
+    }
+
+    /// A cluster that has been quiet for a while.
+    fn quiet_cluster(&mut self, targets: Vec<SampleTarget>) -> ClusterId {
+        let id = self.cluster(targets);
+        self.schedule.set_interval(id, Interval::Quiet, self.now);
+        self.run(Duration::from_mins(1));
+        self.answered.clear();
+        self.asked.clear();
+        self.start = self.now;
         id
     }
 
@@ -150,7 +164,7 @@ proptest! {
         network.silence(all.iter().take(lost).cloned(), latency);
         network.run(Duration::from_mins(2));
         let gap = network.longest_gap(&all[lost..]);
-        prop_assert!(gap <= FRESH, "{lost} of 2,000 pods lost: another one has no sample for {gap:?}");
+        prop_assert!(gap <= fresh(Interval::Active), "{lost} of 2,000 pods lost: another one has no sample for {gap:?}");
     }
 
     #[test]
@@ -207,7 +221,7 @@ fn zone_of_many_clusters_lost_leaves_the_rest_fresh() {
         .flatten()
         .filter(|pod| !silent.contains_key(&*pod.name));
     let gap = network.longest_gap(rest);
-    assert!(gap <= FRESH, "{gap:?}");
+    assert!(gap <= fresh(Interval::Active), "{gap:?}");
 }
 
 #[test]
@@ -279,8 +293,9 @@ fn pods_of_lost_nodes_are_asked_last() {
         schedule.next(now).is_none(),
         "one slot stays free for another cluster"
     );
+    let finished = schedule.finished(&first, true, now);
     assert!(
-        schedule.finished(&first, true, now),
+        finished.is_some_and(|finished| finished.is_news),
         "all healthy pods have answered"
     );
     assert_eq!(&*schedule.next(now).unwrap().target.name, "a-lost");
@@ -294,7 +309,7 @@ fn removed_pods_return_their_slots() {
     schedule.set_targets(id, pods("chat", 3), now);
     let question = schedule.next(now).unwrap();
     schedule.set_targets(id, Vec::new(), now);
-    assert!(!schedule.finished(&question, true, now));
+    assert_eq!(schedule.finished(&question, true, now), None);
     assert!(schedule.targets.is_empty() && schedule.kept_alive == 0 && schedule.asked == 0);
     schedule.set_targets(id, pods("chat", 3), now);
     let question = schedule.next(now).unwrap();
@@ -310,4 +325,94 @@ fn kept_connections_are_bounded() {
     network.cluster(pods("chat", KEPT_ALIVE + 10));
     let kept = network.schedule.targets.values().filter(|entry| entry.keep_alive);
     assert_eq!(kept.count(), KEPT_ALIVE);
+}
+
+#[test]
+fn no_connection_is_kept_for_a_long_interval() {
+    let mut schedule = Schedule::new(SLOTS, 0);
+    let mut now = Instant::now();
+    let id = schedule.add_cluster(now);
+    schedule.set_targets(id, pods("chat", 1), now);
+    let question = schedule.next(now).unwrap();
+    assert!(question.keep_alive);
+    schedule.set_interval(id, Interval::Quiet, now);
+    let finished = schedule.finished(&question, true, now).unwrap();
+    assert_eq!(finished.interval, Interval::Quiet);
+    now = schedule.wakes_at().unwrap();
+    assert!(!schedule.next(now).unwrap().keep_alive);
+}
+
+#[test]
+fn quiet_cluster_is_asked_every_15_s() {
+    let mut network = Network::new(11);
+    let all = pods("chat", 4);
+    let id = network.quiet_cluster(all.clone());
+    network.run(Duration::from_mins(10));
+    for pod in &all {
+        let pauses = network.pauses(&pod.name);
+        assert!((35..=45).contains(&pauses.len()), "{pauses:?}");
+        assert!(pauses.iter().all(|pause| (13..=16).contains(pause)), "{pauses:?}");
+    }
+    network.asked.clear();
+    network.schedule.set_interval(id, Interval::Active, network.now);
+    network.run(Duration::from_millis(5_600));
+    assert_eq!(network.asked.len(), 4, "the next round is not later than 5 s");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn one_failed_request_makes_no_sample_stale(seed: u64, number in 1_usize..=20, at in 0_u64..15_000, hung: bool) {
+        let mut network = Network::new(seed);
+        let all = pods("chat", number);
+        network.quiet_cluster(all.clone());
+        network.run(Duration::from_millis(at));
+        network.silence([all[0].clone()], if hung { HUNG } else { UNREACHABLE });
+        let asked = |network: &Network| network.asked.get("chat-0").map_or(0, Vec::len);
+        let before = asked(&network);
+        while asked(&network) == before {
+            network.run(Duration::from_millis(100));
+        }
+        network.run(HUNG);
+        network.silent.clear();
+        network.run(Duration::from_mins(1));
+        prop_assert_eq!(network.schedule.clusters.values().map(|cluster| cluster.failing).sum::<usize>(), 0);
+        let gap = network.longest_gap(&all);
+        prop_assert!(gap <= fresh(Interval::Quiet), "{gap:?}");
+    }
+
+    #[test]
+    fn failed_request_shortens_the_interval_of_all(seed: u64, number in 2_usize..=20, at in 0_u64..15_000) {
+        let mut network = Network::new(seed);
+        let all = pods("chat", number);
+        network.quiet_cluster(all.clone());
+        network.run(Duration::from_millis(at));
+        network.silence([all[0].clone()], HUNG);
+        // The request fails after 16.5 s of the interval and 2 s at most.
+        network.run(Duration::from_millis(18_600));
+        let failed = network.now - network.start;
+        network.run(Duration::from_mins(2));
+        for pod in &all[1..] {
+            let late: Vec<_> = network.answered[&*pod.name].iter().filter(|at| **at >= failed).collect();
+            let first = late[0].saturating_sub(failed);
+            let gap = late.windows(2).map(|pair| pair[1].saturating_sub(*pair[0])).max().unwrap();
+            prop_assert!(first.max(gap) <= Duration::from_millis(5_600), "{first:?} and then {gap:?}");
+        }
+    }
+
+    #[test]
+    fn lost_zone_leaves_quiet_clusters_fresh(seed: u64, clusters in 1_usize..=300) {
+        let mut network = Network::new(seed);
+        let all: Vec<_> = (0..clusters).map(|number| pods(&format!("chat-{number}"), 4)).collect();
+        for cluster in &all {
+            let id = network.cluster(cluster.clone());
+            network.schedule.set_interval(id, Interval::Quiet, network.now);
+        }
+        network.run(Duration::from_mins(1));
+        network.silence(all.iter().map(|cluster| cluster[0].clone()), HUNG);
+        network.run(Duration::from_mins(2));
+        let gap = network.longest_gap(all.iter().flat_map(|cluster| &cluster[1..]));
+        prop_assert!(gap <= fresh(Interval::Quiet), "{gap:?}");
+    }
 }

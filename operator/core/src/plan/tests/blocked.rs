@@ -5,7 +5,7 @@ use k8s_openapi::jiff::SignedDuration;
 use super::scene::{BOUNDS, Scene};
 use super::tell::{condition, marked, message};
 use crate::failures::{Cause, Problem};
-use crate::observed::{PodState, PodView};
+use crate::observed::{ChildKind, PodState, PodView};
 use crate::plan::Plan;
 use crate::testing;
 
@@ -89,6 +89,25 @@ fn rollout_names_why_missing_pods_do_not_come() {
 }
 
 #[test]
+fn no_pod_leaves_for_one_without_proxies() {
+    let mut scene = Scene::running(SPEC, &[10, 10, 10]);
+    with_another_image(&mut scene, SPEC);
+    // The list of servers is rejected: no proxy routes clients to a new pod.
+    for _ in 0..60 {
+        live_with(&mut scene, 5, |plan| {
+            plan.apply
+                .retain(|child| child.key().kind != ChildKind::ConfigMap);
+        });
+        assert_eq!(draining(&scene), 0);
+    }
+    assert!(serving(&scene) > 3, "a new pod is ready");
+    let wait = message(&scene.tick(5), "Progressing").to_owned();
+    assert!(wait.contains("HAProxy"), "{wait}");
+    live(&mut scene, 600);
+    assert_eq!(scene.tick(5).status.updated_replicas, 3);
+}
+
+#[test]
 fn rollout_names_what_new_pods_wait_for() {
     let mut scene = Scene::running(SPEC, &[10, 10, 10]);
     with_another_image(&mut scene, SPEC);
@@ -104,8 +123,14 @@ fn rollout_names_what_new_pods_wait_for() {
 
 /// New pods are ready after 10 s; until `seconds` have passed.
 fn live(scene: &mut Scene, seconds: i64) {
+    live_with(scene, seconds, |_| {});
+}
+
+/// The same, after something was taken out of each plan.
+fn live_with(scene: &mut Scene, seconds: i64, reject: impl Fn(&mut Plan)) {
     for _ in 0..seconds / 5 {
-        let plan = scene.tick(5);
+        let mut plan = scene.tick(5);
+        reject(&mut plan);
         scene.adopt(&plan);
         scene.obey(&plan);
         let (now, pods) = (scene.now, scene.observed.pods.clone());

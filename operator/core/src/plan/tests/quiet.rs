@@ -3,11 +3,14 @@
 use super::scene::{BOUNDS, Scene};
 use crate::observed::PodState;
 use crate::plan::Plan;
-use crate::validate::{Invalid, Rejected};
+use crate::sampling::Interval;
+use crate::validate::{Invalid, Mode, Rejected};
 use crate::{Outlook, outlook, resources};
 
+type Change = fn(&mut Scene);
+
 /// A cluster whose last plan had nothing to do.
-fn quiet(connections: &[i64]) -> (Scene, Outlook) {
+pub(super) fn quiet(connections: &[i64]) -> (Scene, Outlook) {
     let mut scene = Scene::running(BOUNDS, connections);
     // A whole window of the same recommendation, and numbers that were written.
     let mut plan = scene.tick(301);
@@ -21,7 +24,7 @@ fn quiet(connections: &[i64]) -> (Scene, Outlook) {
     (scene, seen)
 }
 
-fn look(scene: &Scene) -> Outlook {
+pub(super) fn look(scene: &Scene) -> Outlook {
     let revision = resources::template_hash(&scene.cluster);
     outlook(
         &scene.cluster,
@@ -32,7 +35,7 @@ fn look(scene: &Scene) -> Outlook {
     )
 }
 
-fn wait(scene: &mut Scene, seconds: i64) {
+pub(super) fn wait(scene: &mut Scene, seconds: i64) {
     scene.now += k8s_openapi::jiff::SignedDuration::from_secs(seconds);
     scene.sample();
 }
@@ -52,8 +55,61 @@ fn equal_samples_are_no_reason_for_a_plan() {
 }
 
 #[test]
+fn calm_cluster_far_from_thresholds_is_sampled_seldom() {
+    let (scene, seen) = quiet(&[10, 20]);
+    assert_eq!(seen.interval, Interval::Quiet, "twice the clients fit");
+    let (_, near) = quiet(&[40, 50, 40]);
+    assert_eq!(
+        near.interval,
+        Interval::Active,
+        "twice the clients need more pods"
+    );
+    let changes: [(&str, Change); 5] = [
+        ("more clients", |scene| scene.said(0).connections = 60),
+        ("a pod is silent", |scene| {
+            scene.observed.samples.remove("chat-1");
+        }),
+        ("an agent is silent", |scene| {
+            scene.observed.proxies[0].agent = None;
+        }),
+        ("a pod is short of memory", |scene| scene.said(1).admits = false),
+        ("a pod is not ready", |scene| scene.pod(1).ready = false),
+    ];
+    for (what, change) in changes {
+        let (mut scene, _) = quiet(&[10, 20]);
+        wait(&mut scene, 15);
+        change(&mut scene);
+        assert_eq!(look(&scene).interval, Interval::Active, "{what}");
+    }
+    let mut scene = scene;
+    scene.cluster.scaling.mode = Mode::Replicas(2);
+    assert_eq!(look(&scene).interval, Interval::Quiet);
+}
+
+/// A longer interval alone changes no decision.
+#[test]
+fn interval_is_no_reason_for_a_plan() {
+    let (mut scene, before) = quiet(&[10, 20]);
+    for serial in 0..2 {
+        scene.said(serial).interval = Interval::Quiet;
+    }
+    wait(&mut scene, 15);
+    assert!(look(&scene).is_same(&before));
+}
+
+#[test]
+fn possible_scale_down_is_sampled_often() {
+    let (mut scene, _) = quiet(&[40, 50, 40]);
+    for serial in 0..3 {
+        scene.said(serial).connections = 10;
+    }
+    wait(&mut scene, 5);
+    let seen = look(&scene);
+    assert_eq!(seen.interval, Interval::Active, "the window keeps three pods");
+}
+
+#[test]
 fn what_samples_say_is_a_reason_for_a_plan() {
-    type Change = fn(&mut Scene);
     let changes: [(&str, Change); 11] = [
         ("more pods are needed", |scene| scene.said(0).connections = 99),
         ("fewer pods would do", |scene| scene.said(0).connections = 1),
@@ -93,6 +149,18 @@ fn missing_sample_is_a_reason_when_it_is_stale() {
         wait(&mut scene, seconds);
         scene.said(1).at = silent;
         assert_eq!(look(&scene).is_same(&before), same, "after {seconds} s more");
+    }
+    let (mut scene, before) = quiet(&[10, 20]);
+    let silent = scene.said(1).at;
+    for (seconds, same) in [(15, true), (10, true), (1, false)] {
+        wait(&mut scene, seconds);
+        let sample = scene.said(1);
+        (sample.at, sample.interval) = (silent, Interval::Quiet);
+        assert_eq!(
+            look(&scene).is_same(&before),
+            same,
+            "after {seconds} s more at the long interval"
+        );
     }
 }
 

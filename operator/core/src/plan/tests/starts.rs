@@ -1,6 +1,7 @@
 //! Pods that do not come up: for want of a node or of Redis, by their template, or because the API server rejects them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -123,6 +124,19 @@ fn pods_without_redis_wait_for_it() {
     assert_eq!(active(&scene), 5);
 }
 
+/// Servers that do not run respond neither to the operator nor to HAProxy.
+pub(super) fn silence(scene: &mut Scene) {
+    let pods = &scene.observed.pods;
+    let is_ready = |name: &String| pods.get(name).is_some_and(|pod| pod.ready);
+    scene.observed.samples.retain(|name, _| is_ready(name));
+    let agents = scene.observed.proxies.iter_mut();
+    for agent in agents.filter_map(|proxy| proxy.agent.as_mut().map(Arc::make_mut)) {
+        for (name, server) in &mut agent.servers {
+            server.up = is_ready(name);
+        }
+    }
+}
+
 /// The kubelet's part in a server that ends 30 s after it became ready: it starts it again after 10 s, 20 s, 40 s and so on.
 pub(super) fn crash(scene: &mut Scene, ended: &mut BTreeMap<String, Timestamp>) {
     let now = scene.now;
@@ -148,6 +162,7 @@ pub(super) fn crash(scene: &mut Scene, ended: &mut BTreeMap<String, Timestamp>) 
             }
         }
     }
+    silence(scene);
 }
 
 #[test]
