@@ -15,6 +15,7 @@ mod restarts;
 mod restored;
 mod second;
 mod twins;
+mod unreadable;
 
 use serde_json::{Value, json};
 

@@ -128,7 +128,9 @@ fn introduction(crd: &Value) -> String {
         text(&spec["names"]["shortNames"][0]),
     );
     rules(&mut page, schema(crd));
-    page.push_str("Columns of `kubectl get wsc`:\n\n| column | field |\n|---|---|\n");
+    page.push_str(
+        "Columns of `kubectl get wsc`, and those that only `-o wide` shows:\n\n| column | shown | field |\n|---|---|---|\n",
+    );
     for column in version["additionalPrinterColumns"]
         .as_array()
         .into_iter()
@@ -136,8 +138,13 @@ fn introduction(crd: &Value) -> String {
     {
         let _ = writeln!(
             page,
-            "| {} | `{}` |",
+            "| {} | {} | `{}` |",
             text(&column["name"]),
+            if column["priority"].as_i64().unwrap_or(0) > 0 {
+                "with `-o wide`"
+            } else {
+                "always"
+            },
             cell(text(&column["jsonPath"]))
         );
     }

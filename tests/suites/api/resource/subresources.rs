@@ -9,13 +9,15 @@ use crate::support::{CRD, causes, cluster, create, path, resource, send, six_lin
 
 /// A status as an operator writes it.
 fn status() -> Value {
-    let condition = json!({
-        "type": "Ready",
-        "status": "True",
-        "reason": "Serving",
-        "message": "clients can connect",
-        "lastTransitionTime": "2026-01-01T00:00:00Z",
-    });
+    let condition = |type_: &str, status: &str, reason: &str, message: &str| {
+        json!({
+            "type": type_,
+            "status": status,
+            "reason": reason,
+            "message": message,
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        })
+    };
     json!({
         "observedGeneration": 1,
         "desiredReplicas": 7,
@@ -23,7 +25,17 @@ fn status() -> Value {
         "drainingReplicas": 5,
         "selector": "websocket-operator.io/cluster=chat",
         "connections": {"current": 4321, "capacity": 60000, "utilizationPercent": 42},
-        "conditions": [condition],
+        "updatedReplicas": 4,
+        "updateRevision": "b8d49a7d",
+        "provenRevision": "4e9c157c",
+        "conditions": [
+            condition("Progressing", "True", "RollingOut", "pods are replaced"),
+            condition("Ready", "True", "Serving", "clients can connect"),
+            condition("Reconciling", "True", "RollingOut", "pods are replaced: waiting"),
+            condition("ScalingActive", "True", "Held", "a hold"),
+            condition("ScalingLimited", "True", "TooManyReplicas", "raise it"),
+            condition("Stalled", "False", "NotStalled", "no manual action required"),
+        ],
     })
 }
 
@@ -92,6 +104,21 @@ async fn kubectl_shows_the_columns() {
         ]
     );
     assert_eq!(rows[1][..7], ["chat", "True", "7", "6", "5", "4321", "42"]);
+    let table = kubectl(&cluster, &namespace, &["get", "wsc", "-o", "wide"])
+        .await
+        .unwrap();
+    let (header, row) = table.split_once('\n').unwrap();
+    let header: Vec<&str> = header.split_whitespace().collect();
+    assert_eq!(header[..8], rows[0]);
+    assert_eq!(
+        header[8..],
+        [
+            "UPDATED", "REVISION", "PROVEN", "LIMIT", "SCALING", "PROGRESS", "STALLED", "MESSAGE"
+        ]
+    );
+    let cells: Vec<&str> = row.split_whitespace().skip(8).collect();
+    let wanted = "4 b8d49a7d 4e9c157c TooManyReplicas Held RollingOut NotStalled pods are replaced: waiting";
+    assert_eq!(cells.join(" "), wanted);
     let all = kubectl(&cluster, &namespace, &["get", "all", "-o", "name"])
         .await
         .unwrap();
@@ -108,6 +135,7 @@ async fn kubectl_explains_every_field() {
         ("wsc.spec.scaling.minReplicas", "Minimum number of server pods"),
         ("wsc.spec.proxy.sticky.cookieName", "Name of the cookie"),
         ("wsc.status.conditions", "RedisReachable"),
+        ("wsc.status.provenRevision", "newest pod template"),
     ] {
         let said = kubectl(&cluster, &namespace, &["explain", field]).await.unwrap();
         assert!(said.contains(word), "{said}");

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use tokio::time::sleep;
+use wsc_testing::client::EndKind;
 use wsc_testing::cluster::Images;
 
 use super::used::{STEADY, Used, is_settled};
@@ -37,6 +38,11 @@ async fn changed_redis_and_resources_refuse_no_client() -> Result<()> {
         Ok(())
     })
     .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fewer_replicas_refuse_no_client() -> Result<()> {
+    with_env("fewer", fewer).await
 }
 
 /// `maxConnections` up and down.
@@ -82,6 +88,34 @@ async fn mode(env: &TestEnv) -> Result<()> {
         .await?;
     sleep(STEADILY).await;
     pool.end_unmoved(&pods).await
+}
+
+/// Another owner of the number of pods sets fewer: one drains, and the others stay.
+async fn fewer(env: &TestEnv) -> Result<()> {
+    let mut pool = Used::start(env, "fewer", &SMALL.replace("minReplicas: 2", "minReplicas: 3")).await?;
+    let before = pool.pods().await?;
+    ensure!(before.len() == 3, "{:?}", before.keys());
+    pool.patch(r#"{"replicas":2,"scaling":{"mode":"Replicas","minReplicas":1}}"#)
+        .await?;
+    pool.until("two pods", |wsc| {
+        is_settled(wsc) && wsc.status.as_ref().is_some_and(|status| status.replicas == 2)
+    })
+    .await?;
+    let now = pool.pods().await?;
+    ensure!(
+        now.len() == 2 && now.keys().all(|name| before.contains_key(name)),
+        "{:?} became {:?}",
+        before.keys(),
+        now.keys()
+    );
+    let moved = pool.clients.recorder().record().moves().len();
+    let asked = pool.clients.ended(EndKind::Asked);
+    ensure!(
+        (1..=STEADY / 3).contains(&moved) && asked == moved,
+        "{moved} of {STEADY} clients were asked to reconnect, {asked} ended by that: one pod of three drained"
+    );
+    pool.clients.reconnect().await?;
+    pool.end().await?.broadcast(0).await
 }
 
 /// Redis dies, and the URL of another one moves all clients to pods that have it.

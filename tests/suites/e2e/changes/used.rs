@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
+use serde_json::Value;
 use wsc_api::v1alpha1::WebSocketCluster;
 use wsc_contract::agent::AgentStatus;
 use wsc_contract::labels::Component;
@@ -47,6 +48,7 @@ impl<'e> Used<'e> {
     pub(super) async fn start(env: &'e TestEnv, name: &'static str, spec: &str) -> Result<Self> {
         env.apply(name, &format!("{spec}{}", moves())).await?;
         let endpoint = env.ready(name).await?;
+        all_up(env, name).await?;
         let mut clients = env.clients(name, &endpoint);
         clients.connect(STEADY).await?;
         let arrivals = Arrivals::start(vec![Options::new(format!("{endpoint}/visitors"))]);
@@ -130,6 +132,21 @@ pub(super) fn is_settled(wsc: &WebSocketCluster) -> bool {
             && status.starting_replicas == 0
             && status.draining_replicas == 0
     })
+}
+
+/// Waits until every proxy finds every pod up: the first clients are spread over all of them.
+async fn all_up(env: &TestEnv, name: &str) -> Result<()> {
+    let what = format!("{name}: HAProxy finds all pods up");
+    eventually(PATIENCE, &what, || async {
+        let pods = env.pods(name, Component::Server).await?.len();
+        let up = |agent: &Value| {
+            let servers = agent["servers"].as_array().into_iter().flatten();
+            servers.filter(|server| server["up"] == true).count()
+        };
+        let agents = env.agents(name).await?;
+        Ok(agents.iter().all(|agent| up(agent) == pods).then_some(()))
+    })
+    .await
 }
 
 /// Each server was reached at the first try, and no client was refused.
