@@ -1,4 +1,5 @@
-//! The schema as the API server applies it: structure, bounds and patterns by a small reader of it, rules by kube's CEL.
+//! The schema as the API server applies it: structure, bounds and patterns by a small reader of it,
+//! rules by kube's CEL.
 
 mod gate;
 mod releases;
@@ -78,7 +79,7 @@ fn with(field: &str, text: &str) -> Value {
 }
 
 #[test]
-fn every_bad_spec_is_refused_by_the_name_of_its_field() {
+fn bad_spec_is_rejected_naming_its_field() {
     let gate = Gate::new();
     let cases = cases();
     for case in cases.specs.iter().chain(&cases.unknown_fields) {
@@ -92,7 +93,7 @@ fn every_bad_spec_is_refused_by_the_name_of_its_field() {
 }
 
 #[test]
-fn strings_that_could_break_out_are_refused_and_ordinary_ones_are_not() {
+fn only_strings_that_break_out_are_rejected() {
     let gate = Gate::new();
     for Strings { field, examples } in cases().strings {
         for good in examples.good {
@@ -157,7 +158,7 @@ fn good_specs_pass() {
 }
 
 #[test]
-fn changes_that_a_rule_forbids_are_refused_and_others_are_not() {
+fn only_forbidden_changes_are_rejected() {
     let gate = Gate::new();
     for update in cases().updates {
         let complaints = update.complaints(&gate);
@@ -172,9 +173,10 @@ fn changes_that_a_rule_forbids_are_refused_and_others_are_not() {
     }
 }
 
-/// A rule that cannot be read would refuse everything, and one in a place that is not looked at nothing.
+/// A rule that cannot be read would refuse everything, and one in a place that is not looked at
+/// nothing.
 #[test]
-fn every_rule_has_a_case_that_breaks_it() {
+fn every_rule_has_a_breaking_case() {
     let gate = Gate::new();
     let cases = cases();
     let specs = cases.specs.iter().map(|case| case.spec.clone());
@@ -200,7 +202,8 @@ fn every_rule_has_a_case_that_breaks_it() {
     }
 }
 
-/// Unit, default and range are in the schema and the effect of a change is a marker: none of it is repeated in prose.
+/// Unit, default and range are in the schema and the effect of a change is a marker: none of it is
+/// repeated in prose.
 #[test]
 fn field_descriptions_are_short_and_complete() {
     let gate = Gate::new();

@@ -1,5 +1,5 @@
-//! Applies a plan in one fixed order. A failed step does not prevent the others, except those that depend on it; the next reconcile
-//! plans again what was missed.
+//! Applies a plan in one fixed order. A failed step does not prevent the others, except those that
+//! depend on it; the next reconcile plans again what was missed.
 
 mod applied;
 mod children;
@@ -30,9 +30,9 @@ pub(crate) use target::Target;
 /// Marks or deletes of one cluster that are under way at the same time.
 const POD_WRITES: usize = 8;
 
-/// Applies a plan. Fields bound to `_` belong to a function that takes the whole plan, or to the caller (`events`, `holds`, `decisions`,
-/// `recheck_after`, `is_quiet`). The memory is moved into the state first and corrected as each step ends, so an abandoned reconcile keeps
-/// what it did.
+/// Applies a plan. Fields bound to `_` belong to a function that takes the whole plan, or to the
+/// caller (`events`, `holds`, `decisions`, `recheck_after`, `is_quiet`). The memory is moved into
+/// the state first and corrected as each step ends, so an abandoned reconcile keeps what it did.
 pub(crate) async fn apply(target: &Target<'_>, plan: &mut Plan, state: &mut State) -> Applied {
     let planned = std::mem::take(&mut plan.memory);
     let plan = &*plan;
@@ -87,7 +87,8 @@ pub(crate) async fn apply(target: &Target<'_>, plan: &mut Plan, state: &mut Stat
     };
     match reserved {
         Ok(()) => create(target, create_pods, state, &mut applied).await,
-        // Another operator may have reserved the same serials: without a reservation nothing is created.
+        // Another operator may have reserved the same serials: without a reservation nothing is
+        // created.
         Err(error) => applied.errors.push(error),
     }
     call(target, calls, &unmarked, &mut applied).await;
@@ -111,7 +112,8 @@ fn status_now(target: &Target<'_>, plan: &Plan, state: &State) -> WebSocketClust
 struct Waiting {
     /// The Deployment of Redis: the Secret that it mounts does not exist.
     redis: bool,
-    /// The list of servers: it has a pod that was to be marked, and was not, in the state of the mark.
+    /// The list of servers: it has a pod that was to be marked, and was not, in the state of the
+    /// mark.
     config: bool,
 }
 
@@ -207,7 +209,8 @@ async fn update(target: &Target<'_>, updates: &[PodMetadata], state: &mut State,
     }
 }
 
-/// Calls pods, except those whose mark was not written: after a restart of the operator the mark is the only record of a drain.
+/// Calls pods, except those whose mark was not written: after a restart of the operator the mark is
+/// the only record of a drain.
 async fn call(
     target: &Target<'_>,
     calls: &[ControlCall],
@@ -226,7 +229,8 @@ async fn call(
     }
 }
 
-/// Moves that the process had not accepted before. Each answer is a sample, so the newest one names the total until now.
+/// Moves that the process had not accepted before. Each answer is a sample, so the newest one names
+/// the total until now.
 fn newly_granted(target: &Target<'_>, call: &ControlCall) -> i64 {
     let ControlVerb::Shed { boot_id, total, .. } = &call.verb else {
         return 0;

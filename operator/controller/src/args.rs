@@ -11,7 +11,8 @@ use wsc_runtime::admin::any_address;
 use wsc_runtime::cli::{self, Exit};
 use wsc_runtime::telemetry::LogFormat;
 
-/// Kubernetes operator for WebSocketClusters: server pods behind HAProxy, scaled by the number of connections.
+/// Kubernetes operator for WebSocketClusters: server pods behind HAProxy, scaled by the number of
+/// connections.
 #[derive(Debug, Parser)]
 #[command(name = "wsc-operator", version, about, max_term_width = 110)]
 pub struct Args {
@@ -136,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_in_one_line_that_names_the_flag() {
+    fn error_is_one_line_naming_the_flag() {
         for (more, flag) in [
             (&["--watch-namespaces", "a b"][..], "--watch-namespaces"),
             (&["--log-format", "xml"], "--log-format"),

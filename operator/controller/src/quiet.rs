@@ -1,4 +1,5 @@
-//! A quiet cluster: new samples are compared with the last outlook, and start a reconcile only when it changed.
+//! A quiet cluster: new samples are compared with the last outlook, and start a reconcile only when
+//! it changed.
 
 use k8s_openapi::jiff::Timestamp;
 use wsc_core::observed::Observed;
@@ -45,7 +46,8 @@ impl Quiet {
         outlook(&self.cluster, &self.revision, &self.observed, &state.memory, at)
     }
 
-    /// The interval of samples from now on; `None` when new samples, or missing ones, require a reconcile.
+    /// The interval of samples from now on; `None` when new samples, or missing ones, require a
+    /// reconcile.
     pub(crate) fn look_again(
         &mut self,
         context: &Context,

@@ -1,4 +1,5 @@
-//! What the operator remembers of one cluster while it runs. Nothing of it is needed after a restart.
+//! What the operator remembers of one cluster while it runs. Nothing of it is needed after a
+//! restart.
 
 mod conflicts;
 
@@ -52,7 +53,8 @@ impl State {
         }
     }
 
-    /// The reconcile was given up: writes that did not end are planned again, everything else is remembered.
+    /// The reconcile was given up: writes that did not end are planned again, everything else is
+    /// remembered.
     pub(crate) fn give_up(&mut self) {
         for uid in std::mem::take(&mut self.unconfirmed) {
             self.memory.write_failed(&uid);
@@ -93,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn our_own_last_write_counts_until_the_watch_has_caught_up() {
+    fn own_write_counts_until_watch_catches_up() {
         let mut state = State {
             latest: Some(Arc::new(at("100", "u"))),
             ..State::default()
@@ -109,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_resource_made_again_under_its_name_starts_afresh() {
+    fn recreated_resource_starts_afresh() {
         let mut state = State::default();
         state.about(uid("a"));
         state.latest = Some(Arc::new(at("100", "a")));

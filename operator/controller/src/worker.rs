@@ -1,5 +1,5 @@
-//! When a worker reconciles: at events and samples, at the time that the last reconcile named, and after failures. Reconciles of one
-//! cluster keep a distance, so that a series of events costs one.
+//! When a worker reconciles: at events and samples, at the time that the last reconcile named, and
+//! after failures. Reconciles of one cluster keep a distance, so that a series of events costs one.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,13 +11,15 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 /// From the start of a reconcile to the start of the next one.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(200);
-/// A sample becomes stale without an event. Longer than any interval of samples: while pods respond, each round is one look.
+/// A sample becomes stale without an event. Longer than any interval of samples: while pods
+/// respond, each round is one look.
 const LONGEST_LOOK: Duration = Duration::from_secs(20);
-/// A recheck this far away is no deadline: it corrects what an event should have. Clusters that were created together would all be due
-/// within the same minutes, so it is spread over the second half of its time.
+/// A recheck this far away is no deadline: it corrects what an event should have. Clusters that
+/// were created together would all be due within the same minutes, so it is spread over the second
+/// half of its time.
 const DISTANT: Duration = Duration::from_mins(10);
-/// First and longest pause after failed reconciles; jitter adds up to as much again. One step may fail for hours, and the pool is
-/// reconciled all the same.
+/// First and longest pause after failed reconciles; jitter adds up to as much again. One step may
+/// fail for hours, and the pool is reconciled all the same.
 const FIRST_PAUSE: Duration = Duration::from_millis(150);
 const LONGEST_PAUSE: Duration = Duration::from_millis(2_500);
 
@@ -70,8 +72,8 @@ impl Pacer {
         wake.pending.store(false, Ordering::Relaxed);
     }
 
-    /// The reconcile succeeded: waits for a reason for another one. `is_due` decides whether new samples are one; it is called at least
-    /// every [`LONGEST_LOOK`], also when no sample arrives.
+    /// The reconcile succeeded: waits for a reason for another one. `is_due` decides whether new
+    /// samples are one; it is called at least every [`LONGEST_LOOK`], also when no sample arrives.
     pub(crate) async fn succeeded(
         &mut self,
         wake: &Wake,

@@ -68,7 +68,8 @@ pub(crate) fn assess(draft: &mut Draft<'_>, pool: &Pool<'_>) -> Scale {
     scale
 }
 
-/// Connections that the pods accept: less than the resource says where the limit of open files is lower or memory is short.
+/// Connections that the pods accept: less than the resource says where the limit of open files is
+/// lower or memory is short.
 fn capacity(draft: &Draft<'_>, pool: &Pool<'_>) -> Capacity {
     let cluster = draft.cluster;
     let offer = |member: &Member<'_>| {
@@ -102,7 +103,8 @@ fn load(pool: &Pool<'_>, capacity_per_pod: i64) -> Load {
         let fresh = member.freshness == Freshness::Fresh;
         let (up, down) = match member.role {
             Role::Dead | Role::Starting => (0, 0),
-            // Its clients reconnect elsewhere; it accepts no new ones. Without a sample HAProxy knows how many are to come.
+            // Its clients reconnect elsewhere; it accepts no new ones. Without a sample HAProxy
+            // knows how many are to come.
             Role::Terminating if fresh => (known, known),
             Role::Terminating => (known, known.max(member.sessions.unwrap_or(0))),
             Role::Serving | Role::Draining | Role::Broken => {
@@ -133,7 +135,8 @@ fn want(scale: &mut Scale, draft: &mut Draft<'_>, none_admits: bool) {
     let more = i64::from(if none_admits { scale.serving + 1 } else { 0 });
     scale.asked = match scaling.mode {
         Mode::Replicas(replicas) => i64::from(replicas),
-        // What is not known raises and lowers nothing; HAProxy may know that no server accepts clients.
+        // What is not known raises and lowers nothing; HAProxy may know that no server accepts
+        // clients.
         Mode::Connections if scale.blind || scale.unknown => more.max(i64::from(before)),
         Mode::Connections => {
             scale.needed = scale.capacity.pods_for(scale.load.up);
@@ -168,7 +171,8 @@ pub(crate) fn with_buffer(pods: i64, buffer: Amount) -> i64 {
     }
 }
 
-/// Keeps the maximum of the window first: a smaller number that is older than a larger one will never be the maximum again.
+/// Keeps the maximum of the window first: a smaller number that is older than a larger one will
+/// never be the maximum again.
 fn remember(memory: &mut Memory, want: i32, window: SignedDuration, now: Timestamp) {
     memory
         .wanted
@@ -204,8 +208,9 @@ fn fresh_since(draft: &mut Draft<'_>, scale: &Scale) {
     draft.memory.fresh_since = fresh.then(|| draft.memory.fresh_since.unwrap_or(now));
 }
 
-/// Serving pods but those that a rollout added: a hold that begins in the middle of a scale-down keeps them all. Pods that were ready
-/// for a short time only may be those of a crash loop, in which new ones take the place of broken ones.
+/// Serving pods but those that a rollout added: a hold that begins in the middle of a scale-down
+/// keeps them all. Pods that were ready for a short time only may be those of a crash loop, in
+/// which new ones take the place of broken ones.
 fn unreplaced(draft: &Draft<'_>, pool: &Pool<'_>) -> i32 {
     let rolls = outdated::rollout_in_progress(pool);
     let serving = pool.of(Role::Serving);
@@ -216,8 +221,8 @@ fn unreplaced(draft: &Draft<'_>, pool: &Pool<'_>) -> i32 {
     )
 }
 
-/// The last number, unless more are needed or fewer are enough. In mode `Replicas`, too: the clients of a pool that is to be smaller
-/// find room first.
+/// The last number, unless more are needed or fewer are enough. In mode `Replicas`, too: the
+/// clients of a pool that is to be smaller find room first.
 fn desired(draft: &Draft<'_>, scale: &Scale) -> i32 {
     let mut desired = last_desired(draft, scale);
     while desired > scale.stable && scale.fits(desired - 1) {

@@ -11,11 +11,12 @@ use crate::plan::EventKind;
 use crate::pool::{Member, Pool, Role};
 use crate::starts::Row;
 
-/// A pod that ends or breaks within this time of its Ready has crashed, until it was Ready for as long; a template is proven by the
-/// first pod that was.
+/// A pod that ends or breaks within this time of its Ready has crashed, until it was Ready for as
+/// long; a template is proven by the first pod that was.
 const PROVEN_AFTER: SignedDuration = SignedDuration::from_mins(10);
-/// Share of the wanted pods, and the least number, that crash at the same time where a proven template crashes in a loop: each pod
-/// every 50 minutes. Of fewer the cause is a pod, a node or a client, and the others serve.
+/// Share of the wanted pods, and the least number, that crash at the same time where a proven
+/// template crashes in a loop: each pod every 50 minutes. Of fewer the cause is a pod, a node or a
+/// client, and the others serve.
 const LOOP_PERCENT: i64 = 20;
 const LOOP_LEAST: i64 = 2;
 
@@ -87,7 +88,8 @@ fn least_crashed(draft: &Draft<'_>) -> i64 {
     div_ceil(i64::from(wanted) * LOOP_PERCENT, 100).max(LOOP_LEAST)
 }
 
-/// The pod has crashed, and has not been Ready for long since. A terminated one stays so for as long.
+/// The pod has crashed, and has not been Ready for long since. A terminated one stays so for as
+/// long.
 fn has_crashed(draft: &mut Draft<'_>, member: &Member<'_>) -> bool {
     let now = draft.now;
     let Some(memory) = draft.memory.pods.get_mut(&member.view.uid) else {
@@ -101,7 +103,8 @@ fn has_crashed(draft: &mut Draft<'_>, member: &Member<'_>) -> bool {
     memory.crashed_at.is_some()
 }
 
-/// The end of a server process, a missed deadline, or a pod that is not Ready any more; and when that attempt began.
+/// The end of a server process, a missed deadline, or a pod that is not Ready any more; and when
+/// that attempt began.
 fn failure(draft: &mut Draft<'_>, member: &Member<'_>) -> Option<(Failure, Timestamp)> {
     let (view, now) = (member.view, draft.now);
     let memory = draft.memory.pods.get_mut(&view.uid)?;

@@ -23,8 +23,8 @@ use crate::{
 const TICK: Duration = Duration::from_secs(5);
 /// While there are none, and nothing to create.
 const IDLE: Duration = Duration::from_mins(1);
-/// In a quiet cluster: an event or another outlook starts a pass earlier. A thousand clusters, spread by the shell over the half of
-/// it, make a pass every two seconds at most.
+/// In a quiet cluster: an event or another outlook starts a pass earlier. A thousand clusters,
+/// spread by the shell over the half of it, make a pass every two seconds at most.
 const QUIET: Duration = Duration::from_hours(1);
 /// Between two batches of new pods, if no event comes before.
 const NEXT_BATCH: Duration = Duration::from_secs(1);
@@ -33,7 +33,8 @@ const CREATE_WINDOW: SignedDuration = SignedDuration::from_secs(15);
 /// The pool may always grow by this number of pods in a window.
 const LEAST_CREATES: usize = 4;
 
-/// Decides what to do about one cluster, now. Pure: equal arguments make equal plans, whatever the order of pods.
+/// Decides what to do about one cluster, now. Pure: equal arguments make equal plans, whatever the
+/// order of pods.
 pub fn decide(cluster: &ValidCluster, observed: &Observed, memory: &Memory, now: Timestamp) -> Plan {
     let revision = resources::template_hash(cluster);
     let (observed, unconfirmed) = expectations::apply_pending_writes(observed, memory, now);
@@ -102,8 +103,9 @@ fn set_goals(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) {
     draft.resolve(scale, dead);
 }
 
-/// While Redis is down, moved clients could not reach the other pods: moves are slow and no drain begins. The pods of the current
-/// template count apart: pods of an old one may know another Redis, and the rollout that replaces them is their cure.
+/// While Redis is down, moved clients could not reach the other pods: moves are slow and no drain
+/// begins. The pods of the current template count apart: pods of an old one may know another Redis,
+/// and the rollout that replaces them is their cure.
 fn update_health(draft: &mut Draft<'_>, pool: &Pool<'_>) {
     let sampled = |current_only: bool| {
         let members = pool
@@ -153,8 +155,8 @@ fn grow(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale, missing: usize) -
     intents
 }
 
-/// Remembers how many pods the pool has had, as far as they are wanted. After a start the status has their number: what was lost with the
-/// operator was counted in it.
+/// Remembers how many pods the pool has had, as far as they are wanted. After a start the status
+/// has their number: what was lost with the operator was counted in it.
 fn remember_size(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) {
     let status = &draft.observed.status;
     let written = status.replicas.saturating_add(status.starting_replicas);
@@ -170,8 +172,8 @@ fn lost(draft: &Draft<'_>, pool: &Pool<'_>) -> usize {
     reached.unwrap_or(0).saturating_sub(there)
 }
 
-/// 1, 2, 4, … pods, and at most as many as there are in 15 s: whatever is wrong with them shows early. Lost pods of a proven template
-/// are replaced at once.
+/// 1, 2, 4, … pods, and at most as many as there are in 15 s: whatever is wrong with them shows
+/// early. Lost pods of a proven template are replaced at once.
 fn batch(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale, missing: usize) -> usize {
     let now = draft.now;
     draft
@@ -224,7 +226,8 @@ fn scale_down(draft: &Draft<'_>, member: &Member<'_>, reason: &'static str, what
     Intent::pod(member, goal, report)
 }
 
-/// A pod that was unreachable for long drains like any other, once there are enough others; one without a server is deleted.
+/// A pod that was unreachable for long drains like any other, once there are enough others; one
+/// without a server is deleted.
 fn retire_broken(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Vec<Intent> {
     if scale.serving < scale.desired {
         return Vec::new();

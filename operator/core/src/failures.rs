@@ -8,7 +8,8 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 const FIRST_PAUSE: SignedDuration = SignedDuration::from_secs(1);
 /// A quota that was raised, or a webhook that was repaired, is noticed within this time.
 const LONGEST_PAUSE: SignedDuration = SignedDuration::from_secs(60);
-/// A write that fails this often in a row needs manual action, whatever prevents it: the attempts take half a minute.
+/// A write that fails this often in a row needs manual action, whatever prevents it: the attempts
+/// take half a minute.
 const LASTING_AFTER: u32 = 6;
 
 /// Why a write did not succeed.
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn attempts_pause_longer_until_another_object_is_wanted() {
+    fn attempts_pause_longer_for_the_same_object() {
         let service = ObjectName::new("Service", "chat");
         let (one, two) = (Some("1".to_owned()), Some("2".to_owned()));
         let mut failures = Failures::default();
@@ -176,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rejection_is_lasting_and_an_outage_when_it_lasts() {
+    fn rejections_last_and_outages_after_some_attempts() {
         let service = ObjectName::new("Service", "chat");
         let mut failures = Failures::default();
         let mut is_lasting = |cause| {

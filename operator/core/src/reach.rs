@@ -6,7 +6,8 @@ use crate::numbers::since;
 use crate::observed::{AgentView, Observed, PodView};
 use crate::sampling::Interval;
 
-/// A pod that became ready, or a new operator, has a sample after this time: it is asked at once, and again at the short interval.
+/// A pod that became ready, or a new operator, has a sample after this time: it is asked at once,
+/// and again at the short interval.
 pub(crate) const FRESH: SignedDuration = Interval::Active.fresh_for();
 
 /// Connections to the pod by HAProxy, if every proxy reports them.
@@ -53,8 +54,9 @@ pub(crate) fn is_routed(view: &PodView, observed: &Observed) -> bool {
     })
 }
 
-/// It has no fresh sample, and every agent that has it reports it down: the pod or its node is lost, or its process hangs. The API
-/// server shows a lost node after 40 s or more, and a deleted one never.
+/// It has no fresh sample, and every agent that has it reports it down: the pod or its node is
+/// lost, or its process hangs. The API server shows a lost node after 40 s or more, and a deleted
+/// one never.
 pub(crate) fn is_lost(view: &PodView, observed: &Observed, now: Timestamp) -> bool {
     let sample = observed.samples.get(&view.name);
     let responds = sample.is_some_and(|sample| sample.pod_uid == view.uid && sample.is_fresh(now));

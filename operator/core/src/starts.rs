@@ -1,5 +1,6 @@
-//! Server pods of the current template that do not come up: that fail to start, that end soon after they became ready, and that the
-//! API server rejects. Each kind counts in a row of its own; a long row stalls the pool until it ends or the template changes.
+//! Server pods of the current template that do not come up: that fail to start, that end soon after
+//! they became ready, and that the API server rejects. Each kind counts in a row of its own; a long
+//! row stalls the pool until it ends or the template changes.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -17,7 +18,8 @@ pub(crate) struct Starts {
     revision: String,
     /// Pods that were never ready; one that becomes ready ends the row.
     pub(crate) failed: Row,
-    /// Servers that ended soon after their pod had become ready; ends when the template is proven, or with the loop of a proven one.
+    /// Servers that ended soon after their pod had become ready; ends when the template is proven,
+    /// or with the loop of a proven one.
     pub(crate) crashed: Row,
     /// Pods that the API server rejected; one that it accepts ends the row.
     rejected: Row,
@@ -56,7 +58,8 @@ struct Pauses {
     longest: SignedDuration,
 }
 
-/// Pods that start and fail use resources; a create that is rejected does not, and quotas are raised by hand.
+/// Pods that start and fail use resources; a create that is rejected does not, and quotas are
+/// raised by hand.
 const AFTER_FAILURES: Pauses = Pauses {
     from: STALLED_AFTER,
     first: SignedDuration::from_secs(10),
@@ -69,7 +72,8 @@ const AFTER_REJECTIONS: Pauses = Pauses {
 };
 
 impl Row {
-    /// Counts one failure, unless the attempt began before the last one: pods that were created together are one attempt.
+    /// Counts one failure, unless the attempt began before the last one: pods that were created
+    /// together are one attempt.
     pub(crate) fn fail(&mut self, began: Timestamp, reason: String, now: Timestamp) -> bool {
         if self.last_at.is_some_and(|last| began < last) {
             return false;
@@ -190,7 +194,8 @@ impl Starts {
         }
     }
 
-    /// Another revision has no failures yet. `written`: the proven one of the status, which outlives the operator.
+    /// Another revision has no failures yet. `written`: the proven one of the status, which
+    /// outlives the operator.
     pub(crate) fn update(&mut self, revision: &str, written: Option<&str>) {
         if self.revision == revision {
             return;
@@ -247,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rejection_is_no_failure_of_the_template() {
+    fn rejection_is_no_template_failure() {
         let starts = Starts {
             rejected: row(&[(0, 0), (5, 5), (15, 15)]),
             ..Starts::default()

@@ -24,8 +24,8 @@ const SURGE_PERCENT: i64 = 10;
 /// A pod that cannot be reached may come back within this time and keep its clients.
 pub(crate) const BROKEN_FOR: SignedDuration = SignedDuration::from_mins(5);
 
-/// How many more pods there may be: the wanted ones, those by which a rollout exceeds them and as many broken ones as may be replaced
-/// while they exist; at most the maximum and a surge.
+/// How many more pods there may be: the wanted ones, those by which a rollout exceeds them and as
+/// many broken ones as may be replaced while they exist; at most the maximum and a surge.
 pub(crate) fn room(draft: &Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> usize {
     let with_surge = |pods: i32| pods.saturating_add(surge(pods));
     let wanted = with_surge(scale.desired).saturating_add(broken_budget(scale.desired));
@@ -41,8 +41,8 @@ pub(crate) fn surge(pods: i32) -> i32 {
     i32::try_from(share).unwrap_or(1).max(1)
 }
 
-/// Broken pods that are replaced while they exist. Half of the pool replaces a lost zone of two or three at once, and a fault of all
-/// pods costs no more than half of the pool.
+/// Broken pods that are replaced while they exist. Half of the pool replaces a lost zone of two or
+/// three at once, and a fault of all pods costs no more than half of the pool.
 fn broken_budget(wanted: i32) -> i32 {
     (wanted / 2).max(1)
 }
@@ -54,8 +54,8 @@ pub(crate) fn broken_for(draft: &Draft<'_>, member: &Member<'_>) -> SignedDurati
     unready_since.map_or(SignedDuration::ZERO, |at| since(at, draft.now))
 }
 
-/// Pods are missing and the pool is at its limit: a broken pod drains or is deleted, first one of an old template, then one that has
-/// been broken for long.
+/// Pods are missing and the pool is at its limit: a broken pod drains or is deleted, first one of
+/// an old template, then one that has been broken for long.
 pub(crate) fn make_room(draft: &Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Vec<Intent> {
     if room(draft, pool, scale) > 0 {
         return Vec::new();
@@ -90,13 +90,15 @@ pub(crate) fn make_room(draft: &Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Ve
     first.map(leave).into_iter().collect()
 }
 
-/// Its server does not run, so that it has no clients. A container beside a server that runs may wait, too.
+/// Its server does not run, so that it has no clients. A container beside a server that runs may
+/// wait, too.
 pub(crate) fn has_no_server(member: &Member<'_>) -> bool {
     member.view.waiting_reason.is_some() && member.sample.is_none()
 }
 
-/// Removes pods that never served and never will: those of an old template, and late ones. Once the pool is stalled, only the oldest
-/// late pod makes room for each further attempt: another node may be better, and a person finds the others.
+/// Removes pods that never served and never will: those of an old template, and late ones. Once the
+/// pool is stalled, only the oldest late pod makes room for each further attempt: another node may
+/// be better, and a person finds the others.
 pub(crate) fn remove_hopeless(draft: &Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Vec<Intent> {
     let stalled = draft.memory.starts.pods_fail();
     let is_due = draft.memory.starts.next_try().is_none_or(|at| at <= draft.now);
@@ -133,7 +135,8 @@ pub(crate) fn remove_hopeless(draft: &Draft<'_>, pool: &Pool<'_>, scale: &Scale)
         .collect()
 }
 
-/// Pods that were never ready are deleted before a serving one drains, the newest first: no client has to move.
+/// Pods that were never ready are deleted before a serving one drains, the newest first: no client
+/// has to move.
 pub(crate) fn remove_surplus(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Vec<Intent> {
     if scale.shrink_hold().is_some() || outdated::rollout_in_progress(pool) {
         return Vec::new();

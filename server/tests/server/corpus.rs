@@ -1,4 +1,5 @@
-//! The fuzz targets with the compiler of everything else: all of their corpus, and a bounded number of random mutations of it.
+//! The fuzz targets with the compiler of everything else: all of their corpus, and a bounded number
+//! of random mutations of it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -119,12 +120,12 @@ fn frames_in_any_pieces_say_the_same() {
 }
 
 #[test]
-fn no_request_gets_more_than_the_rules_give_it() {
+fn corpus_of_handshakes_never_exceeds_the_rules() {
     run("handshake", handshake::check);
 }
 
 #[test]
-fn the_corpus_of_frames_has_every_event_and_every_violation() {
+fn corpus_of_frames_covers_events_and_violations() {
     let (mut events, mut violations) = (BTreeSet::new(), BTreeSet::new());
     for (_, input) in corpus("frames") {
         let verdict = frames::verdict(&input, 200);

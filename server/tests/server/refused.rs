@@ -1,5 +1,6 @@
-//! Handshakes that get no WebSocket, straight to the server and through HAProxy with the configuration that we ship: the status that the
-//! client gets, who counts it, and that nobody else notices anything.
+//! Handshakes that get no WebSocket, straight to the server and through HAProxy with the
+//! configuration that we ship: the status that the client gets, who counts it, and that nobody else
+//! notices anything.
 
 pub(crate) mod cases;
 
@@ -61,7 +62,8 @@ async fn counted(server: &Server) -> BTreeMap<String, u64> {
         .collect()
 }
 
-/// The same, as soon as it is this, or as it stays: a connection is counted as broken when its answer is out.
+/// The same, as soon as it is this, or as it stays: a connection is counted as broken when its
+/// answer is out.
 async fn count_of(server: &Server, expected: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
     let same = || async { Ok((counted(server).await == *expected).then_some(())) };
     // Who is not counted is found by the comparison.
@@ -176,7 +178,7 @@ async fn refusals(pod: &ProxyPod) -> usize {
 }
 
 #[tokio::test]
-async fn bad_handshakes_get_their_status_and_count_once() {
+async fn bad_handshake_status_counts_once() {
     let server = alone(&[]).await;
     let mut neighbour = Neighbour::connect(&server, server.port()).await;
     neighbour.play(server.port(), |case| case.direct).await;
@@ -207,7 +209,8 @@ async fn bad_handshakes_get_the_same_through_haproxy() {
     neighbour.check_files().await;
 }
 
-/// HAProxy speaks it with a client that begins with it, and HTTP/1.1 with the server, which says what it wants.
+/// HAProxy speaks it with a client that begins with it, and HTTP/1.1 with the server, which says
+/// what it wants.
 #[tokio::test]
 async fn http2_through_haproxy_is_told_to_upgrade() {
     let (server, pod) = behind_haproxy().await;
@@ -230,7 +233,7 @@ async fn http2_through_haproxy_is_told_to_upgrade() {
 }
 
 #[tokio::test]
-async fn frames_behind_a_good_handshake_are_read_through_haproxy() {
+async fn frames_after_handshake_pass_haproxy() {
     let (_server, pod) = behind_haproxy().await;
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, pod.port()))
         .await
@@ -299,7 +302,7 @@ async fn heads_that_trickle_are_cut_off() {
 }
 
 #[tokio::test]
-async fn heads_that_trickle_do_not_get_past_haproxy() {
+async fn trickling_heads_stop_at_haproxy() {
     let (server, pod) = behind_haproxy().await;
     slow_heads(&server, pod.port(), 408).await;
 }

@@ -1,5 +1,6 @@
-//! Rounds: in each one all subjects are sampled, and what is compared is of one round. A sample is made of slices, and the subjects take
-//! turns slice by slice: a shared machine is now faster, now slower, and so for all of them.
+//! Rounds: in each one all subjects are sampled, and what is compared is of one round. A sample is
+//! made of slices, and the subjects take turns slice by slice: a shared machine is now faster, now
+//! slower, and so for all of them.
 
 use anyhow::{Context, Result};
 
@@ -70,7 +71,8 @@ pub fn compare(unit: &'static str, lanes: Vec<Lane<'_>>, progress: impl FnMut(&s
     compare_in(PAIRS, unit, lanes, progress)
 }
 
-/// Takes the samples of all rounds; the lanes are in turn from first to last and from last to first, until the sample of each is whole.
+/// Takes the samples of all rounds; the lanes are in turn from first to last and from last to
+/// first, until the sample of each is whole.
 ///
 /// # Errors
 /// Those of a sample.
@@ -171,7 +173,8 @@ impl Compared {
         })
     }
 
-    /// The first lane's row, which is to be at most `most`. Others on the CPU do not make it less: what is met in spite of them is met.
+    /// The first lane's row, which is to be at most `most`. Others on the CPU do not make it less:
+    /// what is met in spite of them is met.
     ///
     /// # Errors
     /// When there are no samples.
@@ -256,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn slices_add_up_to_a_sample_and_lanes_take_turns() {
+    fn slices_sum_up_and_lanes_alternate() {
         let order = std::cell::RefCell::new(String::new());
         let take = |name: char, parts: u32, spent: u64| {
             let order = &order;
@@ -283,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn rounds_go_there_and_back_and_some_lanes_are_seldom() {
+    fn rounds_reverse_and_rare_lanes_are_skipped() {
         let order = std::cell::RefCell::new(String::new());
         let take = |name: char| {
             let order = &order;
@@ -304,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_is_judged_by_the_ratios_of_rounds() {
+    fn target_is_judged_by_round_ratios() {
         let lane = |values: [f64; 8]| values.map(|value| Some(quiet(value))).to_vec();
         let compared = Compared {
             unit: "x",
@@ -337,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn somebody_else_on_the_cpu_spoils_a_verdict_when_it_is_often() {
+    fn frequent_foreign_cpu_time_spoils_a_verdict() {
         let spoilt = Sample {
             busy: SAMPLE * 106 / 100,
             others: SAMPLE * 6 / 100,

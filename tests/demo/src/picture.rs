@@ -1,4 +1,5 @@
-//! The record of a demo as an SVG: clients, pods and closes over time, for light and dark backgrounds.
+//! The record of a demo as an SVG: clients, pods and closes over time, for light and dark
+//! backgrounds.
 
 use std::fs;
 use std::path::Path;
@@ -186,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn the_picture_is_small_and_names_its_axes() {
+    fn picture_is_small_and_names_axes() {
         let picture = render(&record());
         assert!(picture.len() < MOST_BYTES, "{} bytes", picture.len());
         for label in [

@@ -1,6 +1,8 @@
-//! Everything that is built once and used by every checkout on the machine: `~/.cache/websocket-operator`.
+//! Everything that is built once and used by every checkout on the machine:
+//! `~/.cache/websocket-operator`.
 //!
-//! What lies there is named by the hash of what it was made from and moved into place whole, so a broken run leaves nothing half made.
+//! What lies there is named by the hash of what it was made from and moved into place whole, so a
+//! broken run leaves nothing half made.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Read;
@@ -52,8 +54,9 @@ impl Cache {
         self.lock_for("cluster")
     }
 
-    /// Marks the cluster as used: until this value ends, no command on this machine takes it down or builds it anew.
-    /// Take it after the last [`Cache::lock`]: a command that waits for the cluster to be free holds that one.
+    /// Marks the cluster as used: until this value ends, no command on this machine takes it down
+    /// or builds it anew. Take it after the last [`Cache::lock`]: a command that waits for the
+    /// cluster to be free holds that one.
     pub fn in_use(&self) -> Result<Lock> {
         let file = self.lock_file("use")?;
         file.lock_shared().context("waiting for the lock")?;
@@ -65,7 +68,8 @@ impl Cache {
         self.lock_for("use")
     }
 
-    /// Waits until no other process on this machine holds the lock of this name. It ends with the value, or with the process.
+    /// Waits until no other process on this machine holds the lock of this name. It ends with the
+    /// value, or with the process.
     pub(crate) fn lock_for(&self, name: &str) -> Result<Lock> {
         let file = self.lock_file(name)?;
         match file.try_lock() {
@@ -86,7 +90,8 @@ impl Cache {
         opened.with_context(|| format!("opening {}", path.display()))
     }
 
-    /// The folder `name`; when it is not there, `make` fills a new one, which is then moved into place.
+    /// The folder `name`; when it is not there, `make` fills a new one, which is then moved into
+    /// place.
     pub fn folder(&self, name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
         let done = self.path(name);
         if done.exists() {
@@ -106,7 +111,8 @@ impl Cache {
         Ok(done)
     }
 
-    /// The file `name`; when it is not there, `make` writes a new one, which is then moved into place.
+    /// The file `name`; when it is not there, `make` writes a new one, which is then moved into
+    /// place.
     pub fn file(&self, name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
         let done = self.path(name);
         if done.exists() {
@@ -178,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_depends_on_every_part_and_on_where_parts_end() {
+    fn key_depends_on_parts_and_their_bounds() {
         let key = |parts: &[&str]| {
             parts
                 .iter()
@@ -192,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_made_is_not_there_and_is_tried_again() {
+    fn failed_build_leaves_nothing_and_is_retried() {
         let cache = Cache::for_test("folder");
         let broken = cache.folder("x-1", |folder| {
             fs::write(folder.join("half"), "")?;
@@ -209,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_in_use_is_used_by_several_and_taken_by_nobody() {
+    fn used_cluster_is_shared_and_not_removed() {
         let cache = Cache::for_test("use");
         let (one, two) = (cache.in_use().unwrap(), cache.in_use().unwrap());
         let taker = cache.lock_file("use").unwrap();

@@ -1,7 +1,8 @@
 use super::*;
 use crate::rules::operator::MAX_MOVES_PER_SECOND;
 
-/// A client may find no room while the pods that its crowd needs start; longer is a pool that does not grow.
+/// A client may find no room while the pods that its crowd needs start; longer is a pool that does
+/// not grow.
 const MOST_WAIT_SECONDS: i64 = 60;
 
 fn evening(rules: impl Rules) -> Score {
@@ -25,7 +26,7 @@ fn operator_moves_fewer_clients_than_hpa() {
 }
 
 #[test]
-fn moves_stay_within_the_limit_of_each_second() {
+fn moves_stay_within_limit_per_second() {
     let operator = evening(Operator::new().unwrap());
     assert!(
         operator.peak <= MAX_MOVES_PER_SECOND,

@@ -1,4 +1,5 @@
-//! The chart as Helm sees it: linted, strict about its values, installed, upgraded, uninstalled and installed again.
+//! The chart as Helm sees it: linted, strict about its values, installed, upgraded, uninstalled and
+//! installed again.
 
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ async fn it_passes_the_strict_lint() {
 }
 
 #[tokio::test]
-async fn unknown_and_wrong_values_are_refused_by_name() {
+async fn invalid_values_are_refused_by_name() {
     let cluster = Cluster::connect().await.unwrap();
     for (value, word) in [
         ("nonsense=1", "nonsense"),
@@ -100,9 +101,10 @@ fn flags(deployment: &Value) -> Vec<String> {
         .collect()
 }
 
-/// The release of the whole suite, so this is the one test that changes it; what the others use of it, the CRD, has to stay throughout.
+/// The release of the whole suite, so this is the one test that changes it; what the others use of
+/// it, the CRD, has to stay throughout.
 #[tokio::test]
-async fn it_is_upgraded_uninstalled_and_installed_again_and_the_resources_stay() {
+async fn resources_survive_upgrade_uninstall_and_reinstall() {
     let cluster = cluster().await;
     let namespace = cluster.namespace("chart").await.unwrap();
     let object = resource(namespace.name(), "chat", &six_lines());
@@ -146,7 +148,8 @@ async fn it_is_upgraded_uninstalled_and_installed_again_and_the_resources_stay()
     assert_eq!(uid(&chat), uid(&stored));
 }
 
-/// The release's namespace enforces the restricted Pod Security standard: a pod that exists has passed it.
+/// The release's namespace enforces the restricted Pod Security standard: a pod that exists has
+/// passed it.
 async fn pod_is_admitted(cluster: &Cluster) -> Result<()> {
     eventually(Duration::from_secs(30), "a pod of the operator", || async {
         let pods = get(cluster, &format!("/api/v1/namespaces/{RELEASE_NAMESPACE}/pods")).await?;
@@ -186,7 +189,7 @@ async fn revision(cluster: &Cluster) -> Result<u64> {
 }
 
 #[tokio::test]
-async fn a_second_release_for_some_namespaces_leaves_the_crd_to_the_first() {
+async fn second_release_leaves_crd_to_the_first() {
     let cluster = cluster().await;
     let namespace = cluster.namespace("second").await.unwrap();
     let chart = cluster.environment.chart.display().to_string();

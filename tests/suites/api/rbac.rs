@@ -1,4 +1,5 @@
-//! What the operator may do: a written list with a reason each, and the API server's own word for it that there is no more.
+//! What the operator may do: a written list with a reason each, and the API server's own word for
+//! it that there is no more.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +18,8 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 const ALL_OF_A_CHILD: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
 const SEE: &[&str] = &["get", "list", "watch"];
 
-/// Every permission of the operator where it serves resources, and why it needs it. Whoever adds one to the chart adds it here.
+/// Every permission of the operator where it serves resources, and why it needs it. Whoever adds
+/// one to the chart adds it here.
 const WRITTEN: [(&str, &str, &[&str], &str); 13] = [
     (WSC, "websocketclusters", SEE, "they say what is wanted"),
     (
@@ -172,7 +174,7 @@ fn the_comparison_finds_what_it_has_to() {
 }
 
 #[tokio::test]
-async fn everywhere_it_may_do_what_is_written_and_no_more() {
+async fn cluster_wide_permissions_are_exact() {
     let cluster = Cluster::connect().await.unwrap();
     let objects = render(&cluster, "x", "home", &[]).await.unwrap();
     assert!(of_kind(&objects, "Role").is_empty());
@@ -189,7 +191,7 @@ async fn everywhere_it_may_do_what_is_written_and_no_more() {
 }
 
 #[tokio::test]
-async fn in_some_namespaces_it_may_do_what_is_written_and_nothing_elsewhere() {
+async fn namespaced_permissions_are_exact() {
     let cluster = Cluster::connect().await.unwrap();
     let values = ["watchNamespaces={a,b}", "rbac.nodes=false"];
     let objects = render(&cluster, "x", "home", &values).await.unwrap();
@@ -238,7 +240,7 @@ fn roles_bound_to<'a>(
 }
 
 #[tokio::test]
-async fn builtin_roles_grant_resources_but_not_the_status() {
+async fn builtin_roles_do_not_grant_the_status() {
     let cluster = Cluster::connect().await.unwrap();
     let objects = render(&cluster, "x", "home", &[]).await.unwrap();
     let find = |wanted: &str| {
@@ -274,7 +276,7 @@ async fn builtin_roles_grant_resources_but_not_the_status() {
 }
 
 #[tokio::test]
-async fn the_api_server_permits_what_is_written_and_no_more() {
+async fn api_server_permits_exactly_the_rules() {
     let cluster = cluster().await;
     let home = cluster.namespace("rbac").await.unwrap();
     let other = cluster.namespace("rbac-other").await.unwrap();
@@ -343,7 +345,8 @@ async fn every_resource(cluster: &Cluster) -> Result<BTreeSet<(String, String)>>
             all.insert((group.clone(), name.to_owned()));
         }
     }
-    // These are no objects, and not listed: what is only a permission, and what may be impersonated.
+    // These are no objects, and not listed: what is only a permission, and what may be
+    // impersonated.
     all.insert((WSC.to_owned(), "websocketclusters/finalizers".to_owned()));
     all.extend(["users", "groups"].map(|kind| (String::new(), kind.to_owned())));
     assert!(
@@ -384,7 +387,7 @@ async fn may(cluster: &Cluster, user: &str, namespace: &str, permission: &Permis
 }
 
 #[tokio::test]
-async fn kubectl_says_that_no_secret_can_be_read() {
+async fn kubectl_confirms_no_secret_is_readable() {
     let cluster = cluster().await;
     let home = cluster.namespace("secrets").await.unwrap();
     let identity = Identity::create(&cluster, home.name()).await.unwrap();
@@ -419,7 +422,7 @@ async fn kubectl_says_that_no_secret_can_be_read() {
 
 /// The same with real requests, since a review is only an opinion.
 #[tokio::test]
-async fn the_token_of_the_operator_creates_a_secret_and_reads_none() {
+async fn operator_token_creates_but_reads_no_secret() {
     let cluster = cluster().await;
     let home = cluster.namespace("token").await.unwrap();
     let identity = Identity::create(&cluster, home.name()).await.unwrap();

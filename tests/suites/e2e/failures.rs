@@ -109,7 +109,8 @@ async fn a_killed_worker_spares_the_other_proxy() -> Result<()> {
     .await
 }
 
-/// A pod drains with clients that do not close by themselves; the operator is killed while they are being moved.
+/// A pod drains with clients that do not close by themselves; the operator is killed while they are
+/// being moved.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restarted_operator_continues_a_drain() -> Result<()> {
     with_env("opkill", async |env| {
@@ -163,7 +164,7 @@ disruption: {movesPerMinute: 30, maxConcurrentDrains: 1}
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn children_that_are_deleted_or_edited_are_restored() -> Result<()> {
+async fn deleted_or_edited_children_are_restored() -> Result<()> {
     with_env("restore", async |env| {
         env.apply(
             "chat",

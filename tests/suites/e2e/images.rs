@@ -1,4 +1,5 @@
-//! What the running containers show of their images; `cargo xtask test e2e image` also looks into the images themselves.
+//! What the running containers show of their images; `cargo xtask test e2e image` also looks into
+//! the images themselves.
 
 use std::fs;
 use std::path::Path;
@@ -21,7 +22,7 @@ const FOLDERS: [&str; 6] = [
 const TOOLS: [&str; 8] = ["sh", "dash", "bash", "busybox", "perl", "apt", "apt-get", "dpkg"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn containers_are_unprivileged_read_only_and_shell_free() -> Result<()> {
+async fn containers_are_unprivileged_readonly_and_shellless() -> Result<()> {
     with_env("images", async |env| {
         env.apply("chat", "scaling: {minReplicas: 1, maxReplicas: 1}")
             .await?;

@@ -1,4 +1,5 @@
-//! Generated files: the CRD, the chart's copy of it, and the reference: fields, contracts, flags, metrics.
+//! Generated files: the CRD, the chart's copy of it, and the reference: fields, contracts, flags,
+//! metrics.
 
 mod contracts;
 mod flags;
@@ -60,8 +61,8 @@ fn root() -> PathBuf {
     root.map_or_else(|| here.clone(), PathBuf::from)
 }
 
-/// Writes the generated files, or with `check` fails when one of them is not what it should be. Fails in both cases when a field of
-/// the resource has no description.
+/// Writes the generated files, or with `check` fails when one of them is not what it should be.
+/// Fails in both cases when a field of the resource has no description.
 fn run(check: bool) -> Result<()> {
     let files = render()?;
     let mut stale = Vec::new();
@@ -107,7 +108,8 @@ fn render() -> Result<Vec<(&'static str, String)>> {
     ])
 }
 
-/// The CRD as a template of the chart. Helm deletes what moves between `templates/` and `crds/`, so it stays here for good.
+/// The CRD as a template of the chart. Helm deletes what moves between `templates/` and `crds/`, so
+/// it stays here for good.
 fn chart_copy(yaml: &str) -> Result<String> {
     ensure!(
         !yaml.contains("{{"),
@@ -134,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_chart_copy_is_the_crd_with_its_own_metadata() {
+    fn chart_crd_differs_only_in_metadata() {
         let yaml = "kind: CustomResourceDefinition\nmetadata:\n  name: a\nspec: {}\n";
         let copy = chart_copy(yaml).unwrap();
         assert!(copy.starts_with("{{- /* Generated"));
@@ -143,13 +145,13 @@ mod tests {
     }
 
     #[test]
-    fn a_description_that_helm_would_run_is_refused() {
+    fn template_syntax_in_a_description_is_rejected() {
         let error = chart_copy("metadata:\n  name: '{{ .Values.x }}'\n").unwrap_err();
         assert!(error.to_string().contains("Helm would run"), "{error}");
     }
 
     #[test]
-    fn what_is_rendered_names_every_field_of_the_resource() {
+    fn reference_names_every_field() {
         let files = render().unwrap();
         let reference = &files.iter().find(|(name, _)| *name == REFERENCE_PATH).unwrap().1;
         for field in [

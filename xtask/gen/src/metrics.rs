@@ -15,7 +15,8 @@ pub(crate) struct Metric {
     pub(crate) kind: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) labels: Vec<String>,
-    /// Values of the labels, in the order of the labels. Not part of a release snapshot, like the help.
+    /// Values of the labels, in the order of the labels. Not part of a release snapshot, like the
+    /// help.
     #[serde(skip)]
     values: Vec<BTreeSet<String>>,
     #[serde(skip)]
@@ -87,7 +88,8 @@ fn server() -> String {
     metrics.page()
 }
 
-/// The metrics of a scrape, in its order. A family without a child has no sample, so its labels are unknown here.
+/// The metrics of a scrape, in its order. A family without a child has no sample, so its labels are
+/// unknown here.
 pub(crate) fn parse(scrape: &str) -> Vec<Metric> {
     let mut metrics: Vec<Metric> = Vec::new();
     let mut help = "";
@@ -161,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn names_types_labels_and_help_of_a_scrape() {
+    fn scrape_has_names_types_labels_help() {
         let scrape = "# HELP a_b Things, by kind.\n# TYPE a_b counter\na_b_total{kind=\"x,y\",of=\"z\"} 1\na_b_total{kind=\"w\",of=\"z\"} 1\n\
                       # HELP c Time.\n# TYPE c histogram\nc_bucket{le=\"1\"} 0\nc_sum 0\n\
                       # HELP d Now.\n# TYPE d gauge\nd 0\n# EOF\n";

@@ -1,4 +1,5 @@
-//! `docs/reference.md`: every field with its type, default, range and meaning from the schema of the CRD, and the effect of a change.
+//! `docs/reference.md`: every field with its type, default, range and meaning from the schema of
+//! the CRD, and the effect of a change.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -18,7 +19,8 @@ const OPAQUE: [&str; 3] = ["apiVersion", "kind", "metadata"];
 /// Effects of changes by path of the field.
 pub(super) type Effects = BTreeMap<String, OnChange>;
 
-/// Paths of the fields without a description, and of the fields of the spec without an effect of a change.
+/// Paths of the fields without a description, and of the fields of the spec without an effect of a
+/// change.
 pub(super) fn undescribed(crd: &Value, effects: &Effects) -> Vec<String> {
     let mut missing = Vec::new();
     for root in ["spec", "status"] {
@@ -329,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_without_a_description_is_found_at_any_depth() {
+    fn field_without_description_is_found() {
         let crd = crd(&json!({
             "a": {"description": "a field"},
             "b": {"description": "an object", "properties": {"c": {"type": "string"}}},
@@ -340,13 +342,13 @@ mod tests {
     }
 
     #[test]
-    fn a_field_without_an_effect_of_a_change_is_found() {
+    fn field_without_on_change_is_found() {
         let crd = crd(&json!({"a": {"description": "a number"}, "b": {"description": "a number"}}));
         assert_eq!(undescribed(&crd, &effects(&["spec.b"])), ["spec.a"]);
     }
 
     #[test]
-    fn limits_read_as_a_person_would_say_them() {
+    fn limits_are_written_in_words() {
         assert_eq!(
             allowed(&json!({"minimum": 1.0, "maximum": 60000.0})),
             "1 to 60000"

@@ -16,7 +16,8 @@ use wsc_testing::haproxy::{PodOptions, ProxyPod};
 
 use crate::pool::{pool, ready};
 
-/// Checks this text with the files of these settings by HAProxy, which must print no error and no warning.
+/// Checks this text with the files of these settings by HAProxy, which must print no error and no
+/// warning.
 async fn accepted(text: &str, settings: &Settings) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("haproxy.cfg");
@@ -183,7 +184,7 @@ async fn haproxy_takes_the_largest_pool() {
 }
 
 #[tokio::test]
-async fn as_many_clients_are_taken_as_files_can_be_opened() {
+async fn open_file_limit_bounds_the_clients() {
     let backends = pool(1).await.unwrap();
     let pod = ProxyPod::start(PodOptions::default(), &ready(&backends))
         .await

@@ -1,4 +1,5 @@
-//! The origin check of the proxy. It decides like the server's: [`OriginPolicy`] is the reference for every case.
+//! The origin check of the proxy. It decides like the server's: [`OriginPolicy`] is the reference
+//! for every case.
 
 use std::time::Duration;
 
@@ -19,7 +20,8 @@ type Case = (&'static str, &'static str, bool);
 
 /// Cases by the value of `proxy.origins`, separated by commas.
 const CASES: &[(&str, &[Case])] = &[
-    // A load balancer may write `Host: example.org:443`; browsers omit the default port of the origin.
+    // A load balancer may write `Host: example.org:443`; browsers omit the default port of the
+    // origin.
     (
         "",
         &[
@@ -70,7 +72,8 @@ const CASES: &[(&str, &[Case])] = &[
             ("null", "ws.example.org", false),
         ],
     ),
-    // Every scheme with a default port; other spellings of a listed host are not in the form that browsers send.
+    // Every scheme with a default port; other spellings of a listed host are not in the form that
+    // browsers send.
     (
         "wss://example.org:443,ws://*.example.org:80,ftp://example.org:21,http://127.0.0.1,http://[::1],file://",
         &[
@@ -192,7 +195,7 @@ async fn with_origins(pod: &ProxyPod, origins: &[&str]) -> u16 {
 }
 
 #[tokio::test]
-async fn without_a_list_only_pages_of_the_same_host_may_connect() {
+async fn without_origins_only_the_same_host_connects() {
     let backends = pool(1).await.unwrap();
     let pod = ProxyPod::start(PodOptions::default(), &ready(&backends))
         .await
@@ -221,7 +224,7 @@ async fn without_a_list_only_pages_of_the_same_host_may_connect() {
 }
 
 #[tokio::test]
-async fn with_a_list_only_its_pages_may_connect() {
+async fn only_listed_origins_may_connect() {
     let backends = pool(1).await.unwrap();
     let mut options = PodOptions::default();
     let list = [

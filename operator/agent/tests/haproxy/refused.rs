@@ -1,4 +1,5 @@
-//! Clients that HAProxy refuses itself, and attempts that it repeats: what `/status` counts of them.
+//! Clients that HAProxy refuses itself, and attempts that it repeats: what `/status` counts of
+//! them.
 
 use anyhow::{Context, Result, bail};
 use wsc_contract::agent::{AgentStatus, WorkerCounters};
@@ -43,7 +44,7 @@ async fn refused_by_servers(backends: &[Backend]) -> Result<u64> {
 }
 
 #[tokio::test]
-async fn refusals_of_full_pool_are_counted_by_haproxy_alone() {
+async fn haproxy_alone_counts_full_pool_refusals() {
     let backends = [
         Backend::start("chat-0", 2).await.unwrap(),
         Backend::start("chat-1", 2).await.unwrap(),

@@ -243,7 +243,8 @@ async fn settings_follow_when_the_socket_is_back() {
     }
 }
 
-/// What the operator of release 0.1.0 published for the resource with the fewest fields, for this pod and these servers.
+/// What the operator of release 0.1.0 published for the resource with the fewest fields, for this
+/// pod and these servers.
 fn published_by_0_1_0(pod: &ProxyPod, servers: &[Server]) -> Result<(String, BackendSet)> {
     let agent = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").context("CARGO_MANIFEST_DIR")?);
     let children = agent.join("../../tests/releases/0.1.0/clusters/minimal/children.yaml");
@@ -271,7 +272,7 @@ fn published_by_0_1_0(pod: &ProxyPod, servers: &[Server]) -> Result<(String, Bac
 
 /// During an upgrade and a rollback an agent gets what the other operator publishes.
 #[tokio::test]
-async fn agent_follows_operator_of_0_1_0_and_back() {
+async fn agent_follows_the_last_release_and_back() {
     let backends = pool(1).await.unwrap();
     let mut pod = ProxyPod::prepare(PodOptions::default()).unwrap();
     let (text, old) = published_by_0_1_0(&pod, &ready(&backends)).unwrap();

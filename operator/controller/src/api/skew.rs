@@ -1,5 +1,6 @@
-//! The difference between the clocks of the API server and of the operator, by the header `Date` of responses. Deadlines of drains are
-//! written by one clock and read by another when the operator moves to another node.
+//! The difference between the clocks of the API server and of the operator, by the header `Date` of
+//! responses. Deadlines of drains are written by one clock and read by another when the operator
+//! moves to another node.
 
 use std::sync::Arc;
 
@@ -48,7 +49,8 @@ impl ClockSkew {
     }
 }
 
-/// How much the other clock is ahead at least, if its `date` was written between these times of ours.
+/// How much the other clock is ahead at least, if its `date` was written between these times of
+/// ours.
 fn skew(date: Timestamp, sent: Timestamp, received: Timestamp) -> SignedDuration {
     let (least, most) = (date.duration_since(received), date.duration_since(sent) + SECOND);
     least.max(SignedDuration::ZERO) + most.min(SignedDuration::ZERO)
@@ -87,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_the_header_proves_is_a_difference() {
+    fn only_proven_skew_is_a_difference() {
         let seconds = |date, sent, received| skew(at(date), at(sent), at(received)).as_millis();
         // Equal clocks; the header has whole seconds, and the response may take long.
         assert_eq!(seconds(5_000, 5_000, 5_010), 0);

@@ -18,8 +18,9 @@ use crate::identity::{Uid, controller};
 
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
-/// Which of the three kinds of pods of the cluster it is. Labels alone do not make it one: whoever may create pods can copy them.
-/// A server pod may be controlled by an earlier resource of the same name.
+/// Which of the three kinds of pods of the cluster it is. Labels alone do not make it one: whoever
+/// may create pods can copy them. A server pod may be controlled by an earlier resource of the same
+/// name.
 pub(crate) fn component(cluster: &str, pod: &Pod) -> Option<Component> {
     let label = pod.metadata.labels.as_ref()?.get(labels::COMPONENT)?;
     let component = [Component::Server, Component::Proxy, Component::Redis]
@@ -50,7 +51,8 @@ pub(crate) fn ready_since(pod: &Pod) -> Option<Timestamp> {
     since.or_else(|| created(&pod.metadata))
 }
 
-/// The view of a server pod of this cluster, on a node that is ready and in no zone; `None` for a pod whose name has no serial.
+/// The view of a server pod of this cluster, on a node that is ready and in no zone; `None` for a
+/// pod whose name has no serial.
 pub(crate) fn view(cluster: &str, pod: &Pod) -> Option<PodView> {
     let meta = &pod.metadata;
     let name = meta.name.clone()?;
@@ -82,8 +84,8 @@ pub(crate) fn view(cluster: &str, pod: &Pod) -> Option<PodView> {
     })
 }
 
-/// A pod without the label starts again: it becomes active once it is ready. A word of another version may mean a drain, so the pod
-/// receives no new clients.
+/// A pod without the label starts again: it becomes active once it is ready. A word of another
+/// version may mean a drain, so the pod receives no new clients.
 fn state(meta: &ObjectMeta) -> PodState {
     let word = text(meta.labels.as_ref(), labels::STATE);
     word.map_or(PodState::Starting, |word| {
@@ -228,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_alone_make_no_pod_of_the_cluster() {
+    fn labels_alone_make_no_cluster_pod() {
         let of = |label: &str, owner: Option<(&str, &str)>| {
             let mut pod = pod();
             let labels = pod.metadata.labels.as_mut().unwrap();
@@ -266,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_decisions_need_is_read_from_the_pod() {
+    fn pod_view_has_what_decisions_need() {
         let view = view("chat", &pod()).unwrap();
         assert_eq!(
             (view.serial, view.state, view.phase),
@@ -290,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn restarts_and_the_last_exit_are_those_of_the_server() {
+    fn restarts_are_those_of_the_server_container() {
         let with_status = |status: serde_json::Value| {
             let mut pod = serde_json::to_value(pod()).unwrap();
             pod["status"]["containerStatuses"] = status;
@@ -319,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_counts_as_ready_unless_it_says_otherwise() {
+    fn node_is_ready_unless_reported_otherwise() {
         assert!(is_node_ready(&Node::default()));
         assert!(is_node_ready(&node("True")));
         assert!(!is_node_ready(&node("Unknown")));
@@ -350,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn it_says_why_a_pod_does_not_run() {
+    fn cause_of_a_stopped_pod_is_read() {
         let mut waiting = pod();
         waiting.status = serde_json::from_value(json!({
             "phase": "Pending",

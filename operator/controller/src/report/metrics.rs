@@ -64,7 +64,8 @@ const RECONCILE_SECONDS: [f64; 16] = [
     0.001, 0.002, 0.003, 0.004, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0,
 ];
 
-/// Every metric of the operator. Labels are words of the program and names of resources, never text of a user.
+/// Every metric of the operator. Labels are words of the program and names of resources, never text
+/// of a user.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
@@ -350,7 +351,8 @@ fn of(key: &ClusterKey) -> OfCluster {
     }
 }
 
-/// A scrape with a child in each family and every value of the closed labels, for the generated reference.
+/// A scrape with a child in each family and every value of the closed labels, for the generated
+/// reference.
 pub fn example() -> String {
     let metrics = Metrics::default();
     for outcome in Outcome::ALL {
@@ -388,7 +390,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_scrape_names_the_cluster_until_it_is_gone() {
+    fn scrape_names_a_cluster_until_its_deletion() {
         let metrics = Metrics::default();
         let key = ClusterKey::new("ns".to_owned().into(), "chat");
         let held = Plan {

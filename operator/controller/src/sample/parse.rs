@@ -1,4 +1,5 @@
-//! From the response of a pod to plausible numbers: an implausible response is rejected. Missing is never zero.
+//! From the response of a pod to plausible numbers: an implausible response is rejected. Missing is
+//! never zero.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use wsc_contract::agent::{AgentStatus, ServerState, WorkerCounters};
@@ -58,8 +59,9 @@ pub(crate) fn stats(body: &[u8], pod: &str, pod_uid: &str, at: Timestamp) -> Res
     })
 }
 
-/// Parses an agent's `/status`; `None` if it has read nothing from HAProxy. The view is as old as what was read: an agent whose HAProxy
-/// does not reply sends its last list of servers, which must age like that of an agent that does not respond.
+/// Parses an agent's `/status`; `None` if it has read nothing from HAProxy. The view is as old as
+/// what was read: an agent whose HAProxy does not reply sends its last list of servers, which must
+/// age like that of an agent that does not respond.
 pub(crate) fn agent(body: &[u8], at: Timestamp) -> Result<Option<AgentView>, AnswerError> {
     let status: AgentStatus = serde_json::from_slice(body)?;
     if status.haproxy_version.is_empty() {
@@ -137,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn stats_of_release_0_1_0_are_read() {
+    fn stats_of_0_1_0_are_read() {
         let old = GOOD
             .replace("\"broker\"", "\"bus\"")
             .replace("\"terminating\"", "\"leaving\"");
@@ -146,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_odd_is_missing_and_never_zero() {
+    fn invalid_values_are_missing_and_never_zero() {
         let with = |from: &str, to: &str| {
             assert!(GOOD.contains(from));
             GOOD.replace(from, to)
@@ -180,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_view_is_as_old_as_its_observation() {
+    fn agent_view_is_dated_by_its_observation() {
         let parsed = |observed: &str| {
             let body = format!(
                 r#"{{"haproxy_version":"3.0.11",{observed}"refusal":null,"synced":true,"servers":[]}}"#
@@ -198,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn agent_status_of_0_1_0_is_parsed_and_nonsense_rejected() {
+    fn release_0_1_0_agent_status_parses() {
         let body = r#"{"version":"0.1.0","haproxy_version":"3.0.11","pid":12,"wanted_hash":"w","applied_hash":"a","wanted_structure":"s",
             "applied_structure":"t","refusal":{"structure":"s","message":"line 3"},"synced":true,"reloads":0,"pid_changes":0,
             "old_workers":0,"connections":512,"servers":[{"name":"chat-17","state":"Maint","up":true,"sessions":120}]}"#;

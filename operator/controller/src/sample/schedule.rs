@@ -1,5 +1,5 @@
-//! Which pod is sampled next, over all clusters: pure decisions. A pod that does not respond is sampled less often, and no cluster
-//! can use up the slots that all share.
+//! Which pod is sampled next, over all clusters: pure decisions. A pod that does not respond is
+//! sampled less often, and no cluster can use up the slots that all share.
 
 #[cfg(test)]
 mod tests;
@@ -23,8 +23,8 @@ const JITTER: Range<f64> = 0.9..1.1;
 /// A pod that does not respond is sampled after 5, 10, 20, 40 and then 60 s.
 const FIRST_PAUSE: Duration = Interval::Active.duration();
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
-/// Pods whose connection is kept between two samples, while their cluster is sampled at the short interval: servers close one that is
-/// idle for 10 s. Each costs a file and some KiB.
+/// Pods whose connection is kept between two samples, while their cluster is sampled at the short
+/// interval: servers close one that is idle for 10 s. Each costs a file and some KiB.
 const KEPT_ALIVE: usize = 1_024;
 
 /// One pod to sample.
@@ -197,7 +197,8 @@ impl Schedule {
         self.clusters.remove(&id);
     }
 
-    /// The pods of a cluster from now on. New ones, and those that became ready or have another address, are due at once.
+    /// The pods of a cluster from now on. New ones, and those that became ready or have another
+    /// address, are due at once.
     pub(super) fn set_targets(&mut self, id: ClusterId, targets: Vec<SampleTarget>, now: Instant) {
         let Some(cluster) = self.clusters.get(&id) else {
             return;
@@ -268,7 +269,8 @@ impl Schedule {
         self.wait_until(id, now);
     }
 
-    /// The interval of a cluster while all its pods respond. A shorter one moves the next round, a longer one only those after it.
+    /// The interval of a cluster while all its pods respond. A shorter one moves the next round, a
+    /// longer one only those after it.
     pub(super) fn set_interval(&mut self, id: ClusterId, interval: Interval, now: Instant) {
         self.change_interval(id, now, |cluster| cluster.interval = interval);
     }
@@ -338,7 +340,8 @@ impl Schedule {
     pub(super) fn next(&mut self, now: Instant) -> Option<Question> {
         self.enqueue_due(now);
         let (asked, _, id) = *self.queued.first()?;
-        // Each cluster may use as many slots as remain free: many large ones share them, and one slot stays for the others.
+        // Each cluster may use as many slots as remain free: many large ones share them, and one
+        // slot stays for the others.
         if asked >= self.slots.saturating_sub(self.asked) {
             return None;
         }

@@ -1,4 +1,5 @@
-//! Foreign objects with the names of children. They are not changed, and queried again until they are gone.
+//! Foreign objects with the names of children. They are not changed, and queried again until they
+//! are gone.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn conflict_ends_when_the_child_is_not_wanted() {
+    fn conflict_ends_with_an_unwanted_child() {
         let start = Instant::now();
         let key = |name: &str| ChildKey {
             kind: ChildKind::Deployment,

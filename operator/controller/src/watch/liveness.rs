@@ -1,5 +1,5 @@
-//! Whether watches make progress. `watcher` swallows bookmarks, so an idle watch and a stalled one look alike above it: this
-//! layer below the client stamps every byte.
+//! Whether watches make progress. `watcher` swallows bookmarks, so an idle watch and a stalled one
+//! look alike above it: this layer below the client stamps every byte.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use kube::client::Body;
 use parking_lot::Mutex;
 use tower::{BoxError, Layer, Service};
 
-/// A watch that is silent for this long is broken beyond what the process can repair: several bookmarks are missing, and the
-/// API server ends every watch after 290 s anyway.
+/// A watch that is silent for this long is broken beyond what the process can repair: several
+/// bookmarks are missing, and the API server ends every watch after 290 s anyway.
 pub(crate) const SILENCE: Duration = Duration::from_mins(5);
 
 /// When each watch last received something.
@@ -27,7 +27,8 @@ pub(crate) struct WatchLiveness {
 
 #[derive(Clone, Copy, Debug)]
 struct Stamp {
-    /// Any end of a request, also by an error of the connection: the watch is tried again, and a restart would change nothing.
+    /// Any end of a request, also by an error of the connection: the watch is tried again, and a
+    /// restart would change nothing.
     answered: Instant,
     /// Progress of a list or a watch.
     progressed: Instant,
@@ -187,7 +188,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_byte_of_a_watch_keeps_it_alive_and_fresh() {
+    async fn watch_byte_keeps_it_alive_and_fresh() {
         let (liveness, _) = aged();
         let before = Instant::now();
         get(&liveness, PODS, 200).await;
@@ -196,7 +197,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refusal_keeps_the_process_alive_but_is_no_progress() {
+    async fn refusal_keeps_alive_but_not_fresh() {
         let (liveness, _) = aged();
         let before = Instant::now();
         get(&liveness, PODS, 403).await;
@@ -204,9 +205,10 @@ mod tests {
         assert!(stamp.answered >= before && stamp.progressed < before);
     }
 
-    /// In a long outage of the API server: a restart would lose the windows and counters in memory, and cure nothing.
+    /// In a long outage of the API server: a restart would lose the windows and counters in memory,
+    /// and cure nothing.
     #[tokio::test]
-    async fn a_refused_connection_keeps_the_process_alive_but_is_no_progress() {
+    async fn refused_connection_keeps_alive_but_not_fresh() {
         let (liveness, _) = aged();
         let before = Instant::now();
         let inner = tower::service_fn(|_: Request<Body>| async {
@@ -229,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn five_minutes_of_silence_are_death_and_not_a_moment_less() {
+    fn process_is_dead_after_five_silent_minutes() {
         let (liveness, limit) = aged();
         let stamp = liveness.stamps.lock().get(PODS).copied().unwrap();
         let limit = limit.min(stamp.answered + SILENCE);
@@ -239,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn the_slowest_watch_counts_and_an_unknown_one_is_never_fresh() {
+    fn slowest_watch_counts_and_unknown_is_stale() {
         let (liveness, _) = aged();
         let now = Instant::now();
         assert!(liveness.age(&[PODS.to_owned()], now) < Duration::from_mins(1));

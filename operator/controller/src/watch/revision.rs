@@ -1,5 +1,5 @@
-//! What is cached of a record of a spec. Its data is read while the spec of the resource is invalid: as a tree it takes several times
-//! the memory, and every reconcile would parse it.
+//! What is cached of a record of a spec. Its data is read while the spec of the resource is
+//! invalid: as a tree it takes several times the memory, and every reconcile would parse it.
 
 use std::sync::Arc;
 

@@ -123,7 +123,8 @@ fn tell(world: &World) -> String {
     lines.chain(conditions).chain(pods).collect::<Vec<_>>().join("\n")
 }
 
-/// The same lives in every run, so that a commit that passed once passes again; `cargo xtask test --lives N --seed S` looks at others.
+/// The same lives in every run, so that a commit that passed once passes again;
+/// `cargo xtask test --lives N --seed S` looks at others.
 #[expect(
     clippy::disallowed_methods,
     reason = "a test program has no arguments of its own"
@@ -167,7 +168,7 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn whatever_happens_the_invariants_hold_and_all_comes_to_rest(
+    fn invariants_hold_and_all_comes_to_rest(
         seed in any::<u64>(),
         spec in specs(),
         script in scripts(),
@@ -176,7 +177,7 @@ proptest! {
     }
 
     #[test]
-    fn scaling_and_rollouts_never_turn_ready_and_cut_nobody(
+    fn scaling_and_rollouts_stay_ready_without_cuts(
         seed in any::<u64>(),
         spec in specs(),
         script in ordinary_scripts(),
@@ -204,7 +205,8 @@ proptest! {
     }
 }
 
-/// A life with everything in it that writes: growth, a drain that is cancelled, one that ends, a rollout.
+/// A life with everything in it that writes: growth, a drain that is cancelled, one that ends, a
+/// rollout.
 fn life() -> (Spec, Script) {
     let spec = Spec::new(ScalingMode::Connections, OnDeadline::Close, 2, 6);
     let script = vec![
@@ -219,7 +221,7 @@ fn life() -> (Spec, Script) {
 
 /// I5: the operator ends at its k-th write, before or after it, and another one takes over.
 #[test]
-fn wherever_the_operator_ends_the_end_is_the_same() {
+fn any_restart_reaches_the_same_end() {
     let ends = |dies_at: Option<(u64, bool)>| {
         let (spec, script) = life();
         let mut world = World::new(7, spec);

@@ -21,7 +21,8 @@ impl Tree {
             else {
                 continue;
             };
-            // The name of the program is in parentheses and may hold blanks: the parent is the second word after them.
+            // The name of the program is in parentheses and may hold blanks: the parent is the
+            // second word after them.
             let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
             let parent = stat
                 .rsplit_once(')')
@@ -93,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_child_is_found_below_its_parent_until_it_ends() {
+    fn child_is_found_until_it_ends() {
         let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
         let (mine, pid) = (
             i32::try_from(std::process::id()).unwrap(),

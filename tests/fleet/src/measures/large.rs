@@ -13,7 +13,8 @@ use crate::fleet::Progress;
 
 const DEADLINE: Duration = Duration::from_mins(8);
 const RECONCILES: usize = 50;
-/// The operator decides on samples that are not older: a cluster is quiet when its pods begin to hang.
+/// The operator decides on samples that are not older: a cluster is quiet when its pods begin to
+/// hang.
 const FRESH: Duration = Duration::from_secs(25);
 const DEAD: Duration = Duration::from_mins(1);
 

@@ -11,7 +11,8 @@ use crate::support::environment::{READY, TestEnv, find};
 
 /// Several samples of each pod, and several passes.
 const STEADY: Duration = Duration::from_secs(20);
-/// A pod that accepted no more connections holds the scale-down for a minute, counted from its last sample that said so.
+/// A pod that accepted no more connections holds the scale-down for a minute, counted from its last
+/// sample that said so.
 const HELD: Duration = Duration::from_secs(50);
 
 fn spec(least: u32) -> Value {
@@ -73,7 +74,7 @@ async fn pool_short_of_memory_grows_and_stays() {
 }
 
 #[tokio::test]
-async fn pod_with_few_files_does_not_grow_the_pool() {
+async fn pod_with_few_files_grows_nothing() {
     let env = TestEnv::new("files").await;
     let _operator = env.operator();
     env.create("chat", &spec(3)).await.unwrap();

@@ -79,7 +79,7 @@ const UNKNOWN: [&str; 24] = [
 ];
 
 #[tokio::test]
-async fn a_bad_value_is_refused_by_the_name_of_its_field() {
+async fn bad_value_is_rejected_naming_its_field() {
     let cluster = cluster().await;
     let namespace = cluster.namespace("bad").await.unwrap();
     let mut wrong = Vec::new();
@@ -93,7 +93,8 @@ async fn a_bad_value_is_refused_by_the_name_of_its_field() {
                 wrong.push(format!("{field} = {value} was accepted"));
                 continue;
             };
-            // Every complaint is about the field or a part of it, so nothing else is wrong with the resource.
+            // Every complaint is about the field or a part of it, so nothing else is wrong with the
+            // resource.
             let causes = causes(&refusal);
             if refusal.code != 422 || !causes.iter().all(|cause| cause.contains(&field)) {
                 wrong.push(format!("{field} = {value}: {} {causes:?}", refusal.code));
@@ -110,7 +111,7 @@ async fn a_bad_value_is_refused_by_the_name_of_its_field() {
 }
 
 #[tokio::test]
-async fn an_unknown_field_is_refused_by_its_name() {
+async fn unknown_field_is_rejected_by_name() {
     let cluster = cluster().await;
     let namespace = cluster.namespace("unknown").await.unwrap();
     for field in UNKNOWN {
@@ -191,7 +192,8 @@ async fn a_bad_change_is_refused_as_well() {
             .unwrap()
             .unwrap_err();
         let field = match field {
-            // Rules about two fields name the one that they are written at, and both in their words.
+            // Rules about two fields name the one that they are written at, and both in their
+            // words.
             "drain.deadlineSeconds" => "drain.naturalSeconds must not be above drain.deadlineSeconds",
             "scaling.maxReplicas" => "scaling.minReplicas must not be above scaling.maxReplicas",
             field => field,

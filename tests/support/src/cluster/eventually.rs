@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tokio::time::{Instant, sleep, timeout};
 
-/// Between two looks: short enough for a test that waits often, long enough for an API server that serves many tests.
+/// Between two looks: short enough for a test that waits often, long enough for an API server that
+/// serves many tests.
 const POLL: Duration = Duration::from_millis(100);
 
 /// Looks until there is an answer.
@@ -69,7 +70,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_error_names_what_was_waited_for_and_why_not() {
+    async fn error_names_the_condition_and_cause() {
         let never = eventually::<(), _>(Duration::from_millis(20), "a pod", || async {
             bail!("connection refused")
         });

@@ -34,7 +34,8 @@ pub enum Direction {
     ToClient,
 }
 
-/// The faults of this moment; every one holds for open and for new connections, if it is not said otherwise.
+/// The faults of this moment; every one holds for open and for new connections, if it is not said
+/// otherwise.
 #[derive(Debug, Clone, Default)]
 struct Faults {
     stalled: [bool; 2],
@@ -121,7 +122,8 @@ impl StreamProxy {
         self.change(|faults| faults.delay[direction as usize] = delay);
     }
 
-    /// Nothing passes in this direction, connections stay open; the peer sees a full window after a while.
+    /// Nothing passes in this direction, connections stay open; the peer sees a full window after a
+    /// while.
     pub fn stall(&self, direction: Direction) {
         self.change(|faults| faults.stalled[direction as usize] = true);
     }
@@ -149,7 +151,8 @@ impl StreamProxy {
         });
     }
 
-    /// The next `count` connections are served; the one after them resets all, and each new one at once.
+    /// The next `count` connections are served; the one after them resets all, and each new one at
+    /// once.
     pub fn stop_after(&self, count: u64) {
         self.change(|faults| faults.left = Some(count));
     }
@@ -374,7 +377,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stall_holds_open_and_new_connections_until_it_is_released() {
+    async fn stall_holds_connections_until_released() {
         let (address, _echo) = echo().await;
         let proxy = StreamProxy::tcp(address).await.unwrap();
         let mut old = connect(&proxy).await;
@@ -435,7 +438,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_unix_socket_is_passed_on_and_gone_at_the_end() {
+    async fn unix_socket_is_forwarded_and_removed() {
         let folder = tempfile::tempdir().unwrap();
         let (inner, outer) = (folder.path().join("inner"), folder.path().join("outer"));
         let listener = UnixListener::bind(&inner).unwrap();

@@ -201,7 +201,7 @@ proptest! {
 }
 
 #[test]
-fn zone_of_many_clusters_lost_leaves_the_rest_fresh() {
+fn lost_zone_leaves_other_samples_fresh() {
     let mut network = Network::new(1);
     let clusters: Vec<_> = (0..1_000)
         .map(|number| pods(&format!("chat-{number}"), 4))
@@ -328,7 +328,7 @@ fn kept_connections_are_bounded() {
 }
 
 #[test]
-fn no_connection_is_kept_for_a_long_interval() {
+fn long_intervals_keep_no_connection() {
     let mut schedule = Schedule::new(SLOTS, 0);
     let mut now = Instant::now();
     let id = schedule.add_cluster(now);

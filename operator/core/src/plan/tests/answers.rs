@@ -1,5 +1,6 @@
-//! What a user reads of a pool: the columns of `kubectl get wsc -o wide`, the conditions and the status say why the pool has its
-//! size, what is held and what cures it, which pods drain, which revision is proven, and what could not be applied.
+//! What a user reads of a pool: the columns of `kubectl get wsc -o wide`, the conditions and the
+//! status say why the pool has its size, what is held and what cures it, which pods drain, which
+//! revision is proven, and what could not be applied.
 
 use std::collections::BTreeMap;
 
@@ -193,7 +194,7 @@ fn rejected_child_is_named() {
 }
 
 #[test]
-fn rollout_names_revisions_and_what_it_waits_for() {
+fn rollout_names_revisions_and_its_wait() {
     let mut scene = Scene::running(BOUNDS, &[10, 10, 10]);
     let old = scene.observed.status.update_revision.clone().unwrap();
     let server = "server: {maxConnections: 100, image: \"registry.example.org/wsc-server:2\"}";

@@ -1,5 +1,5 @@
-//! Servers that end soon after they became ready, of a template that has served for long: by a message that ends every server that
-//! reads it, or for want of memory.
+//! Servers that end soon after they became ready, of a template that has served for long: by a
+//! message that ends every server that reads it, or for want of memory.
 
 use std::collections::BTreeMap;
 
@@ -23,8 +23,8 @@ fn end(scene: &mut Scene, serial: i64) {
     pod.last_exit = Some("OOMKilled".to_owned());
 }
 
-/// All pods end again and again for an hour; returns when the resource was stalled, and the largest number of pods
-/// after a create.
+/// All pods end again and again for an hour; returns when the resource was stalled, and the largest
+/// number of pods after a create.
 fn crash_loop(scene: &mut Scene) -> (Option<SignedDuration>, usize, Plan) {
     let (mut ended, mut stalled, mut most, mut last) = (BTreeMap::new(), None, 0, None);
     let begin = scene.now;

@@ -1,4 +1,5 @@
-//! The proven revision of the status: a template that has served for 10 minutes stays proven for the next operator.
+//! The proven revision of the status: a template that has served for 10 minutes stays proven for
+//! the next operator.
 
 use super::quiet::{look, quiet, wait};
 use super::scene::{BOUNDS, Scene};
@@ -58,7 +59,7 @@ fn after_crashes(restarts: bool) -> (String, usize) {
 }
 
 #[test]
-fn pods_lost_with_the_operator_return_at_once() {
+fn pods_lost_with_operator_return_at_once() {
     let mut scene = Scene::running(BOUNDS, &[70; 12]);
     restart(&mut scene);
     lose_all(&mut scene);

@@ -1,4 +1,5 @@
-//! Pods that do not come up: for want of a node or of Redis, by their template, or because the API server rejects them.
+//! Pods that do not come up: for want of a node or of Redis, by their template, or because the API
+//! server rejects them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +15,8 @@ use crate::testing;
 
 pub(super) const MINUTE: i64 = 60;
 
-/// Passes follow each other every 5 s, all that they ask for is done, and `then` says what became of the pods.
+/// Passes follow each other every 5 s, all that they ask for is done, and `then` says what became
+/// of the pods.
 pub(super) fn live(scene: &mut Scene, seconds: i64, mut then: impl FnMut(&mut Scene, &Plan)) {
     for _ in 0..seconds / 5 {
         let plan = scene.tick(5);
@@ -137,7 +139,8 @@ pub(super) fn silence(scene: &mut Scene) {
     }
 }
 
-/// The kubelet's part in a server that ends 30 s after it became ready: it starts it again after 10 s, 20 s, 40 s and so on.
+/// The kubelet's part in a server that ends 30 s after it became ready: it starts it again after 10
+/// s, 20 s, 40 s and so on.
 pub(super) fn crash(scene: &mut Scene, ended: &mut BTreeMap<String, Timestamp>) {
     let now = scene.now;
     for pod in scene.observed.pods.clone().values() {
@@ -166,7 +169,7 @@ pub(super) fn crash(scene: &mut Scene, ended: &mut BTreeMap<String, Timestamp>) 
 }
 
 #[test]
-fn image_that_ends_after_it_was_ready_is_stalled_and_bounded() {
+fn image_failing_after_ready_is_stalled() {
     let spec = "scaling: {minReplicas: 10, maxReplicas: 10}";
     let mut scene = Scene::fresh(spec);
     scene.observed.proxy_ready = Some(2);
@@ -199,7 +202,7 @@ fn image_that_ends_after_it_was_ready_is_stalled_and_bounded() {
 }
 
 #[test]
-fn pods_that_were_created_together_are_one_attempt() {
+fn pods_created_together_are_one_attempt() {
     let mut scene = Scene::fresh("scaling: {minReplicas: 4, maxReplicas: 20}");
     live(&mut scene, 11 * MINUTE, |_, plan| {
         assert_eq!(condition(plan, "Stalled").0, "False");
@@ -221,7 +224,8 @@ fn start_deadline_is_a_field() {
     });
 }
 
-/// The API server rejects each create for `seconds`; returns the longest pause between two attempts.
+/// The API server rejects each create for `seconds`; returns the longest pause between two
+/// attempts.
 fn rejected(scene: &mut Scene, seconds: i64) -> i64 {
     let (mut last, mut longest) = (scene.now, SignedDuration::ZERO);
     for _ in 0..seconds {
@@ -332,7 +336,7 @@ fn only_pod_is_never_drained_first() {
 }
 
 #[test]
-fn pods_that_are_all_lost_come_back_at_once() {
+fn lost_pool_is_recreated_at_once() {
     let mut scene = Scene::running(BOUNDS, &[70; 12]);
     live(&mut scene, 10, |_, _| {});
     scene.observed.pods.clear();
@@ -342,7 +346,7 @@ fn pods_that_are_all_lost_come_back_at_once() {
 }
 
 #[test]
-fn pod_that_served_without_its_label_is_not_new() {
+fn served_pod_without_label_is_not_new() {
     let mut scene = Scene::running(BOUNDS, &[40, 50]);
     let new = scene.pod(1).clone();
     let mut pod = testing::pod(2);

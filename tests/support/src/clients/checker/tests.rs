@@ -16,7 +16,8 @@ fn verdict(record: &Record) -> Verdict {
     check(record, seconds(2.0))
 }
 
-/// Client 2 is closed at 50.5 s and back at 51.2 s: messages 48 to 50 (sent at 49 to 51 s) are around the close.
+/// Client 2 is closed at 50.5 s and back at 51.2 s: messages 48 to 50 (sent at 49 to 51 s) are
+/// around the close.
 fn reconnected(by: ClosedBy) -> Record {
     let mut record = clean();
     let connections = &mut record.clients[2].connections;
@@ -148,7 +149,7 @@ fn one_unasked_close_fails_whatever_its_code() {
 }
 
 #[test]
-fn a_delivery_is_due_only_if_the_bound_precedes_the_close() {
+fn delivery_is_due_only_before_the_close() {
     let closing = |begun: f64| {
         let mut record = clean();
         let client = &mut record.clients[2];
@@ -192,7 +193,7 @@ fn a_later_client_misses_nothing_sent_before() {
 }
 
 #[test]
-fn one_receiver_proves_that_a_message_was_sent() {
+fn one_receiver_proves_the_send() {
     // Client 2 sends message 50 just before the close at 50.5 s.
     let received_by = |receivers: &[usize]| {
         let mut record = reconnected(ClosedBy::Move);
