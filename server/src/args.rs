@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_redis_url_may_end_in_a_line_break() {
+    fn redis_url_may_end_in_newline() {
         let read = config(&["--redis-url", "redis://cache:7000\n"]).expect("config");
         let BrokerConfig::Redis(redis) = read.broker else {
             unreachable!("a URL of a Redis");
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outbox_holds_at_least_one_largest_message() {
+    fn outbox_holds_one_largest_message() {
         let with = |bytes: &str| {
             config(&[
                 "--broker",

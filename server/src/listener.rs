@@ -225,7 +225,7 @@ mod tests {
     use crate::server::Server;
 
     #[tokio::test]
-    async fn a_connection_has_the_options_of_its_listener() {
+    async fn connection_inherits_the_listener_options() {
         for shards in [1, 2] {
             let listeners = Listeners::bind(0, 0, shards).unwrap();
             let port = listeners.clients[0].local_addr().unwrap().port();
@@ -243,7 +243,7 @@ mod tests {
 
     /// TLS or a pipe in place of the plain socket: the lane has to do without taking it back.
     #[tokio::test]
-    async fn a_stream_that_is_no_socket_is_served_too() {
+    async fn stream_without_socket_is_served() {
         let args = ["wsc-server", "--broker", "memory"].map(Into::into);
         let server = Server::new(Args::read(args).unwrap().config().unwrap());
         let (ours, theirs) = duplex(1 << 10);

@@ -280,7 +280,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_reason_is_explained_and_there_from_the_start() {
+    fn every_reason_is_explained_and_initialised() {
         let page = Metrics::new().page();
         let errors = HandshakeError::ALL.map(HandshakeError::code);
         for reason in CLOSED.into_iter().chain(refused_reasons()).chain(DROPPED) {

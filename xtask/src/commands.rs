@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_needs_a_tier_and_nodes_are_one_to_three() {
+    fn filter_and_nodes_are_checked() {
         let parse = |line: &str| Cli::try_parse_from(line.split(' '));
         assert!(parse("xtask test").is_ok());
         assert!(parse("xtask test e2e scale_up").is_ok());

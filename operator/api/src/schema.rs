@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_crd_fits_a_client_side_apply_with_room() {
+    fn crd_fits_client_side_apply() {
         let yaml = serde_yaml::to_string(&crd()).unwrap();
         assert!(yaml.len() < 200_000, "{} bytes", yaml.len());
     }

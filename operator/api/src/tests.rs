@@ -78,7 +78,7 @@ fn with(field: &str, text: &str) -> Value {
 }
 
 #[test]
-fn every_bad_spec_is_refused_by_the_name_of_its_field() {
+fn bad_spec_is_rejected_naming_its_field() {
     let gate = Gate::new();
     let cases = cases();
     for case in cases.specs.iter().chain(&cases.unknown_fields) {
@@ -92,7 +92,7 @@ fn every_bad_spec_is_refused_by_the_name_of_its_field() {
 }
 
 #[test]
-fn strings_that_could_break_out_are_refused_and_ordinary_ones_are_not() {
+fn only_strings_that_break_out_are_rejected() {
     let gate = Gate::new();
     for Strings { field, examples } in cases().strings {
         for good in examples.good {
@@ -157,7 +157,7 @@ fn good_specs_pass() {
 }
 
 #[test]
-fn changes_that_a_rule_forbids_are_refused_and_others_are_not() {
+fn only_forbidden_changes_are_rejected() {
     let gate = Gate::new();
     for update in cases().updates {
         let complaints = update.complaints(&gate);
@@ -174,7 +174,7 @@ fn changes_that_a_rule_forbids_are_refused_and_others_are_not() {
 
 /// A rule that cannot be read would refuse everything, and one in a place that is not looked at nothing.
 #[test]
-fn every_rule_has_a_case_that_breaks_it() {
+fn every_rule_has_a_breaking_case() {
     let gate = Gate::new();
     let cases = cases();
     let specs = cases.specs.iter().map(|case| case.spec.clone());

@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn operator_of_0_1_0_reads_the_status() {
+    fn release_0_1_0_reads_the_status() {
         let mut status = AgentStatus::example();
         status.refusal = Some(Refusal::example());
         status.servers[0].state = ServerState::Maint;

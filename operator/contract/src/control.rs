@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn statistics_of_release_0_1_0_are_read() {
+    fn statistics_of_0_1_0_are_read() {
         let old = STATS
             .replace("\"broker\":{\"kind\":\"redis\",\"up\":true},", "")
             .replace("\"terminating\":", "\"leaving\":")

@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_those_of_release_0_1_0() {
+    fn names_are_those_of_0_1_0() {
         let names = [
             client_service("chat"),
             proxy("chat"),

@@ -124,7 +124,7 @@ mod tests {
     use crate::testing;
 
     #[tokio::test(start_paused = true)]
-    async fn wait_for_admission_is_not_in_the_deadline() {
+    async fn admission_wait_is_outside_the_deadline() {
         let limiter: Arc<Limiter> = Arc::default();
         let client = testing::client(|_| Box::pin(async { (200, Value::Null) }));
         let api = ApiServer::new(client, Arc::default(), limiter.clone());

@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_in_one_line_that_names_the_flag() {
+    fn error_is_one_line_naming_the_flag() {
         for (more, flag) in [
             (&["--watch-namespaces", "a b"][..], "--watch-namespaces"),
             (&["--log-format", "xml"], "--log-format"),

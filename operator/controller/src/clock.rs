@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jump_is_followed_slowly_and_never_backwards() {
+    fn jump_is_followed_slowly_and_never_backwards() {
         for jump in [3_600, -3_600] {
             let start = Instant::now();
             let mut clock = Clock::new(start, wall(0));

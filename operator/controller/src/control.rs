@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_call_is_the_request_of_the_contract() {
+    async fn each_call_sends_the_contract_request() {
         let seen: Arc<Mutex<Vec<String>>> = Arc::default();
         let log = seen.clone();
         let app = Router::new().fallback(move |method: Method, uri: hyper::Uri, body: String| {

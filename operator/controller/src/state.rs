@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn our_own_last_write_counts_until_the_watch_has_caught_up() {
+    fn own_write_counts_until_watch_catches_up() {
         let mut state = State {
             latest: Some(Arc::new(at("100", "u"))),
             ..State::default()
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_resource_made_again_under_its_name_starts_afresh() {
+    fn recreated_resource_starts_afresh() {
         let mut state = State::default();
         state.about(uid("a"));
         state.latest = Some(Arc::new(at("100", "a")));

@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_is_the_smaller_limit_and_never_nothing() {
+    fn rate_is_the_smaller_limit_above_zero() {
         let same = |a: f64, b: f64| assert!((a - b).abs() < 1e-9, "{a} {b}");
         same(rate(&disruption(Amount::Percent(20)), 300, 1.0), 1.0);
         same(rate(&disruption(Amount::Percent(20)), 300, 0.5), 0.5);
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn rollouts_come_first_then_deadlines_then_the_emptiest() {
+    fn rollouts_then_deadlines_then_the_emptiest() {
         let mut budget = Budget {
             tokens: 12.9,
             ..Budget::default()
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn it_starts_empty_and_never_holds_more_than_a_tick() {
+    fn budget_starts_empty_and_holds_one_tick() {
         let start = Timestamp::UNIX_EPOCH;
         let mut budget = Budget::default();
         budget.fill(2.0, start);
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn health_halves_at_once_and_comes_back_slowly() {
+    fn health_halves_at_once_and_recovers_slowly() {
         let mut now = Timestamp::UNIX_EPOCH;
         let mut budget = Budget::default();
         let mut step = |budget: &mut Budget, well| {

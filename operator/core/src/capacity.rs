@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn one_small_pod_does_not_count_for_all() {
+    fn one_small_pod_shrinks_no_other() {
         let mut pods = vec![10_000; 9];
         pods.push(768);
         let capacity = capacity(&pods, 10_000);
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn pods_that_are_full_below_their_limit_need_more_pods() {
+    fn pods_full_below_their_limit_need_more() {
         let full = capacity(&[5_000; 10], 5_000);
         assert_eq!(full.pods_for(50_000), 14);
         let roomy = capacity(&[10_000; 10], 10_000);
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_needs_no_pod_and_an_empty_pool_is_estimated() {
+    fn pods_of_an_empty_pool_are_estimated() {
         let none = capacity(&[], 100);
         assert_eq!((none.pods_for(0), none.pods_for(1), none.pods_for(76)), (0, 1, 2));
         assert_eq!((none.total(), none.target(2)), (0, 150));

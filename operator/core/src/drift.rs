@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn every_edit_of_an_applied_field_is_drift() {
+    fn edit_of_an_applied_field_is_drift() {
         let container = "/spec/template/spec/containers/0";
         for (pointer, value) in [
             ("/spec/replicas", json!(3)),

@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn attempts_pause_longer_until_another_object_is_wanted() {
+    fn attempts_pause_longer_for_the_same_object() {
         let service = ObjectName::new("Service", "chat");
         let (one, two) = (Some("1".to_owned()), Some("2".to_owned()));
         let mut failures = Failures::default();
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rejection_is_lasting_and_an_outage_when_it_lasts() {
+    fn rejections_last_and_outages_after_some_attempts() {
         let service = ObjectName::new("Service", "chat");
         let mut failures = Failures::default();
         let mut is_lasting = |cause| {

@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn rollout_ends_when_no_older_pod_is_left() {
+    fn rollout_ends_without_older_pods() {
         assert!(is_complete(&deployment(2, 2, &json!([]))));
         assert!(
             !is_complete(&deployment(3, 2, &json!([]))),

@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn containers_are_added_and_init_containers_are_not() {
+    fn containers_add_up_without_init_containers() {
         let container =
             |memory: &str| serde_json::json!({"name": "c", "resources": {"requests": {"memory": memory}}});
         let pod: PodSpec = serde_json::from_value(serde_json::json!({

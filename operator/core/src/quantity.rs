@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_left_to_the_api_server() {
+    fn unreadable_quantity_is_left_to_api_server() {
         let odd = with_defaults(Some(&resources(&[("memory", "much")], &[])), &DEFAULTS);
         assert_eq!(
             odd,

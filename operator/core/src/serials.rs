@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn last_serials_are_queried_at_once_after_start() {
+    fn serials_are_queried_at_once_after_start() {
         let mut serials = Serials::default();
         serials.observe(9_000, &seen([8_999]), start());
         assert_eq!(serials.due(start()), (7_000..8_999).collect::<Vec<_>>());
@@ -190,7 +190,7 @@ mod tests {
 
     /// `status.nextSerial` that was edited, or a pod with a high serial.
     #[test]
-    fn a_jump_reserves_no_more_than_the_largest_pool() {
+    fn jump_reserves_at_most_the_largest_pool() {
         let mut serials = Serials::default();
         serials.observe(4, &seen([]), start());
         serials.release(0);

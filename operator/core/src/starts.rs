@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rejection_is_no_failure_of_the_template() {
+    fn rejection_is_no_template_failure() {
         let starts = Starts {
             rejected: row(&[(0, 0), (5, 5), (15, 15)]),
             ..Starts::default()

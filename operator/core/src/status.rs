@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn invalid_spec_names_field_and_keeps_the_rest() {
+    fn invalid_spec_names_field_keeping_the_rest() {
         let live = WebSocketClusterStatus {
             next_serial: 7,
             replicas: 3,

@@ -67,7 +67,7 @@ fn full_configuration() {
 
 /// HAProxy is reloaded for a change of the text only.
 #[test]
-fn origins_and_paths_are_no_part_of_the_structure() {
+fn structure_excludes_origins_and_paths() {
     let before = render(&settings(), &pool());
     let others = ProxySettings {
         path: "/api/live".into(),

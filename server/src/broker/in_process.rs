@@ -38,7 +38,7 @@ mod tests {
     use crate::protocol::{Opcode, Sender, envelope};
 
     #[test]
-    fn what_a_shard_cannot_take_is_dropped_and_counted() {
+    fn full_shard_drops_and_counts() {
         let sender = Sender {
             process: 1,
             connection: 1,

@@ -128,7 +128,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
     /// Whatever joins, leaves and publishes come between two steps of a walk.
     #[test]
-    fn each_member_gets_exactly_its_interval_in_order_once(steps in prop::collection::vec(step(), 1..200)) {
+    fn members_get_their_interval_in_order_once(steps in prop::collection::vec(step(), 1..200)) {
         let rooms = ["a", "b", "c"].map(room);
         let hub = hub();
         let mut members: BTreeMap<u64, Model> = BTreeMap::new();
@@ -181,7 +181,7 @@ proptest! {
 }
 
 #[test]
-fn a_slow_member_does_not_disturb_its_neighbours() {
+fn slow_member_does_not_disturb_others() {
     let (hub, room) = (hub(), room("r"));
     let (slow, fast) = (outbox(100), outbox(1 << 20));
     for (id, outbox) in [(1, &slow), (2, &fast)] {
@@ -199,7 +199,7 @@ fn a_slow_member_does_not_disturb_its_neighbours() {
 }
 
 #[test]
-fn what_piles_up_is_joined_once_and_shared() {
+fn backlog_is_joined_once_and_shared() {
     let (hub, room) = (hub(), room("r"));
     let boxes: Vec<_> = (0..3).map(|_| outbox(1 << 20)).collect();
     for (id, outbox) in (0..).zip(&boxes) {
@@ -225,7 +225,7 @@ fn what_piles_up_is_joined_once_and_shared() {
 }
 
 #[test]
-fn a_chunk_stays_below_its_bound_and_a_large_frame_goes_alone() {
+fn chunk_is_bounded_and_large_frame_alone() {
     let (hub, room) = (hub(), room("r"));
     let outbox = outbox(1 << 20);
     hub.join(0, &room, member(1, &outbox, true));
@@ -250,7 +250,7 @@ fn a_chunk_stays_below_its_bound_and_a_large_frame_goes_alone() {
 }
 
 #[test]
-fn a_small_room_does_not_wait_for_the_walk_of_a_large_one() {
+fn small_room_passes_a_large_one() {
     let hub = hub();
     let (large, small) = (room("large"), room("small"));
     let crowd = outbox(1 << 30);
@@ -274,7 +274,7 @@ fn a_small_room_does_not_wait_for_the_walk_of_a_large_one() {
 }
 
 #[test]
-fn a_burst_in_a_large_room_is_one_walk_and_a_small_room_waits_for_nothing() {
+fn burst_in_large_room_is_one_walk() {
     let hub = hub();
     let (large, small) = (room("large"), room("small"));
     let crowd = outbox(1 << 30);
@@ -298,7 +298,7 @@ fn a_burst_in_a_large_room_is_one_walk_and_a_small_room_waits_for_nothing() {
 }
 
 #[test]
-fn a_shard_that_is_too_far_behind_takes_no_more_until_it_has_caught_up() {
+fn late_shard_rejects_until_caught_up() {
     let (hub, room) = (hub(), room("r"));
     let outbox = outbox(usize::MAX);
     let (membership, _) = hub.join(0, &room, member(1, &outbox, true));
@@ -321,7 +321,7 @@ fn a_shard_that_is_too_far_behind_takes_no_more_until_it_has_caught_up() {
 /// A member hears all that is published from the end of its join to the begin of its leave, and
 /// nothing with a hole in it.
 #[test]
-fn joins_and_leaves_beside_publishers_leave_no_hole() {
+fn concurrent_joins_and_leaves_miss_nothing() {
     const MESSAGES: u32 = 20_000;
     let room = room("r");
     let (hub, published) = (hub(), AtomicU32::new(0));
@@ -364,7 +364,7 @@ fn joins_and_leaves_beside_publishers_leave_no_hole() {
 }
 
 #[test]
-fn two_threads_that_publish_are_heard_in_one_order() {
+fn two_publishers_are_received_in_order() {
     let (hub, room) = (hub(), room("r"));
     let boxes: Vec<_> = (0..SHARDS).map(|_| outbox(1 << 20)).collect();
     for (shard, outbox) in boxes.iter().enumerate() {

@@ -86,7 +86,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn full_at_the_top_and_back_at_97_percent() {
+    fn full_at_limit_free_at_97_percent() {
         let capacity = Capacity::new(100);
         let mut slots: Vec<_> = (0..100).map(|_| capacity.reserve().expect("room")).collect();
         assert!(capacity.is_out_of_rotation() && capacity.reserve().is_none());

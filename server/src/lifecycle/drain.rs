@@ -228,7 +228,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_second_has_many_more_than_the_others(
+        fn drain_is_even_over_its_seconds(
             late_ms in prop::collection::vec(0_u64..10, 1..50),
             still_at_ms in 0_u64..15_000,
             still_ms in 0_u64..2_000,

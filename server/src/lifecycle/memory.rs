@@ -196,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_quarter_of_the_limit_if_there_is_one() {
+    fn default_is_a_quarter_of_the_limit() {
         for (said, bytes) in [
             ("max\n", OUTBOXES_WITHOUT_LIMIT),
             ("9223372036854771712\n", OUTBOXES_WITHOUT_LIMIT),
@@ -244,7 +244,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn what_is_read_is_what_the_kernel_says() {
+    fn memory_use_is_what_kernel_reports() {
         assert_eq!(
             field("anon 5\ninactive_file 77\nx 1\n", "inactive_file"),
             Some(77)

@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn forty_at_five_a_second_take_eight_seconds() {
+    fn forty_closes_take_eight_seconds() {
         let (mut shedding, mut now) = (shedding(100.0), Duration::ZERO);
         shedding.request(request(40, 5.0));
         let closes = run(&mut shedding, &mut now, Duration::MAX, Duration::ZERO);
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repeat_is_nothing_and_a_lower_total_stops() {
+    fn repeat_changes_nothing_lower_total_stops() {
         let (mut shedding, mut now) = (shedding(100.0), Duration::ZERO);
         shedding.request(request(10, 10.0));
         run(
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_faster_rate_is_not_held_up_by_the_slower_one_before_it() {
+    fn faster_rate_overrides_a_slower_one() {
         let (mut shedding, mut now) = (shedding(100.0), Duration::ZERO);
         for slow in [0.001, f64::MIN_POSITIVE] {
             let before = shedding.done();

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn each_is_woken_once_never_early_and_at_most_a_tick_late() {
+    async fn wakeups_are_single_and_within_a_tick() {
         let wheel = Arc::new(Wheel::default());
         let turning = Arc::clone(&wheel);
         tokio::spawn(async move { turning.turn(|_| ()).await });
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_far_away_is_promised_for_earlier_and_who_is_gone_is_kept_by_nobody() {
+    async fn far_deadline_wakes_early_and_holds_nothing() {
         let wheel = Wheel::default();
         let outbox = session(&Arc::default());
         let hour = Duration::from_hours(1);

@@ -33,7 +33,7 @@ fn moved() -> CloseRequest {
 }
 
 #[test]
-fn a_close_comes_after_what_was_queued_and_once() {
+fn close_follows_the_queue_and_comes_once() {
     let outbox = outbox(1000);
     assert_eq!(outbox.push(&frame(1, 7)), Push::Queued);
     assert!(outbox.ask_close(moved()));
@@ -46,7 +46,7 @@ fn a_close_comes_after_what_was_queued_and_once() {
 }
 
 #[test]
-fn a_slow_client_loses_its_queue_and_is_closed() {
+fn slow_client_loses_queue_and_is_closed() {
     let outbox = outbox(2 * FRAME_OVERHEAD_BYTES + 10);
     assert_eq!(outbox.push(&frame(5, 1)), Push::Queued);
     assert_eq!(outbox.push(&frame(5, 2)), Push::Queued);
@@ -68,7 +68,7 @@ fn finish_ends_everything() {
 }
 
 #[test]
-fn whatever_becomes_of_a_queue_its_bytes_are_given_back() {
+fn bytes_of_a_queue_are_always_returned() {
     let budget = Arc::new(Budget::new(1000));
     let new = || Outbox::new(1000, Arc::clone(&budget));
     let boxes: Vec<_> = (0..5).map(|_| new()).collect();
@@ -114,7 +114,7 @@ fn connected(limit_bytes: usize, room: &[usize]) -> (Outbox, Arc<Socket>) {
 }
 
 #[test]
-fn a_frame_is_written_at_once_while_nothing_waits() {
+fn frame_on_empty_queue_is_written_directly() {
     let (outbox, socket) = connected(1000, &[5, 5, 0, 5]);
     assert_eq!(outbox.push(&frame(5, 1)), Push::Written);
     outbox.hold(true);
@@ -135,7 +135,7 @@ fn a_frame_is_written_at_once_while_nothing_waits() {
 }
 
 #[test]
-fn what_was_begun_comes_to_its_end_even_if_the_client_is_given_up() {
+fn begun_frame_is_completed_before_the_close() {
     for give_up in [true, false] {
         let (outbox, socket) = connected(2 * FRAME_OVERHEAD_BYTES + 10, &[2]);
         assert_eq!(outbox.push(&frame(5, 1)), Push::Queued);

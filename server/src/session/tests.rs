@@ -124,7 +124,7 @@ fn moved() -> CloseRequest {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_client_is_pinged_then_told_then_dropped() {
+async fn silent_client_is_pinged_closed_then_dropped() {
     let (server, wire) = (server(), Arc::default());
     let connection = join(&server);
     let took = run_to_end(&wire, &server, connection).await;
@@ -134,7 +134,7 @@ async fn a_silent_client_is_pinged_then_told_then_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_move_comes_after_what_was_queued_and_waits_for_the_answer() {
+async fn move_follows_queue_and_awaits_close() {
     let (server, wire) = (server(), Arc::<Mutex<Wire>>::default());
     let connection = join(&server);
     let frame = Bytes::from_static(b"last words");
@@ -153,7 +153,7 @@ async fn a_move_comes_after_what_was_queued_and_waits_for_the_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_answers_is_gone_at_once() {
+async fn answered_close_ends_at_once() {
     let (server, wire) = (server(), Arc::<Mutex<Wire>>::default());
     wire.lock().incoming.push_back(Incoming::Close);
     let connection = join(&server);
@@ -163,7 +163,7 @@ async fn a_client_that_answers_is_gone_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_socket_that_takes_nothing_ends_two_seconds_after_the_wish() {
+async fn blocked_socket_ends_after_two_seconds() {
     for (request, why) in [(moved(), "reconnect"), (CloseRequest::Slow, "slow")] {
         let (server, wire) = (server(), Arc::<Mutex<Wire>>::default());
         wire.lock().stuck = true;
@@ -176,7 +176,7 @@ async fn a_socket_that_takes_nothing_ends_two_seconds_after_the_wish() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_poll_reads_and_writes_a_bounded_amount() {
+async fn one_poll_does_bounded_work() {
     for (bytes, header, per_poll) in [
         (0, 2, READS_PER_POLL),
         (BYTES_PER_POLL / 4, 4, 4),
@@ -203,7 +203,7 @@ async fn one_poll_reads_and_writes_a_bounded_amount() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flood_does_not_hold_up_a_close() {
+async fn flood_does_not_delay_a_close() {
     let (server, wire) = (server(), Arc::<Mutex<Wire>>::default());
     wire.lock().flood = true;
     let connection = join(&server);

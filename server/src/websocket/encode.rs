@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_close_says_its_code_and_as_much_of_its_reason_as_fits() {
+    fn close_carries_code_and_fitting_reason() {
         assert_eq!(close(1012, "go")[..], [0x88, 4, 0x03, 0xf4, b'g', b'o']);
         let long = close(1000, &"ä".repeat(100));
         assert_eq!(long.len(), 2 + 2 + 122, "61 whole characters");

@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_found_at_its_first_wrong_byte() {
+    fn error_is_at_the_first_invalid_byte() {
         // A surrogate: its second byte rules it out.
         let mut utf8 = Utf8::default();
         assert!(utf8.take(b"ab\xed"));

@@ -34,7 +34,7 @@ async fn both_send(pair: [&Client; 2], room: &str, count: usize) {
 }
 
 #[tokio::test]
-async fn two_processes_hear_one_order_in_each_room() {
+async fn two_processes_receive_one_order_per_room() {
     const EACH: usize = 200;
     let redis = Redis::start().await.unwrap();
     let [first, second] = pool(&redis).await;
@@ -122,7 +122,7 @@ async fn echo_works_without_redis_too() {
 }
 
 #[tokio::test]
-async fn text_and_bytes_arrive_as_they_were_sent() {
+async fn text_and_bytes_arrive_unchanged() {
     let redis = Redis::start().await.unwrap();
     let [first, second] = pool(&redis).await;
     let (sender, receiver) = (connect(&first, "/ws/r").await, connect(&second, "/ws/r").await);
@@ -150,7 +150,7 @@ async fn text_and_bytes_arrive_as_they_were_sent() {
 }
 
 #[tokio::test]
-async fn who_has_the_answer_to_its_handshake_misses_nothing() {
+async fn nothing_is_missed_after_the_handshake() {
     let redis = Redis::start().await.unwrap();
     let [first, second] = pool(&redis).await;
     for n in 0..40 {
@@ -165,7 +165,7 @@ async fn who_has_the_answer_to_its_handshake_misses_nothing() {
 }
 
 #[tokio::test]
-async fn a_handshake_is_answered_when_its_room_is_subscribed_and_not_before() {
+async fn handshake_waits_for_the_room_subscription() {
     let redis = Redis::start().await.unwrap();
     let [server] = pool(&redis).await;
     let known = connect(&server, "/ws/known").await;
@@ -190,7 +190,7 @@ async fn a_handshake_is_answered_when_its_room_is_subscribed_and_not_before() {
 }
 
 #[tokio::test]
-async fn a_room_that_was_left_by_all_works_again() {
+async fn abandoned_room_works_again() {
     let redis = Redis::start().await.unwrap();
     let [first, second] = pool(&redis).await;
     for n in 0..20 {

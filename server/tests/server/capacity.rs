@@ -17,7 +17,7 @@ async fn check(server: &Server) -> u16 {
 }
 
 #[tokio::test]
-async fn the_client_too_many_gets_503_and_a_hint() {
+async fn client_over_capacity_gets_503_with_retry() {
     let server = alone(&[("WSC_MAX_CONNECTIONS", "2")]).await;
     let clients = crowd(&server, "/ws", 2).await;
     let (code, headers, body) = refusal(&server, "/ws").await;
@@ -44,7 +44,7 @@ async fn the_client_too_many_gets_503_and_a_hint() {
 }
 
 #[tokio::test]
-async fn a_full_server_leaves_rotation_and_returns_at_97_percent() {
+async fn full_server_is_unready_until_97_percent() {
     let server = alone(&[("WSC_MAX_CONNECTIONS", "100")]).await;
     let mut clients = crowd(&server, "/ws", 99).await;
     assert_eq!(check(&server).await, 200);
@@ -89,7 +89,7 @@ async fn limited(limits: &str) -> Server {
 }
 
 #[tokio::test]
-async fn the_limit_of_open_files_bounds_the_capacity() {
+async fn open_file_limit_bounds_the_capacity() {
     let server = limited("ulimit -n 300").await;
     assert_eq!(server.stats().await.unwrap()["capacity"], 44);
     let line = server.log().into_iter().find(|l| l.contains("capacity lowered"));
@@ -101,7 +101,7 @@ async fn the_limit_of_open_files_bounds_the_capacity() {
 }
 
 #[tokio::test]
-async fn the_soft_limit_of_open_files_is_raised_to_the_hard_one() {
+async fn soft_file_limit_becomes_the_hard_one() {
     let server = limited("ulimit -Sn 300 && ulimit -Hn 1256").await;
     assert_eq!(server.stats().await.unwrap()["capacity"], 1000);
 }

@@ -116,7 +116,7 @@ const WRONG: &[Case<'_>] = &[
 ];
 
 #[tokio::test]
-async fn a_wrong_start_is_one_line_that_says_what_to_write() {
+async fn failed_start_names_remedy_in_one_line() {
     for (arguments, variables, words) in WRONG {
         let output = run(arguments, variables).await;
         let said = String::from_utf8(output.stderr).unwrap();
@@ -137,7 +137,7 @@ async fn a_wrong_start_is_one_line_that_says_what_to_write() {
 }
 
 #[tokio::test]
-async fn a_secret_in_a_wrong_start_is_not_repeated() {
+async fn failed_start_repeats_no_secret() {
     for url in [
         "redis://user:hunter2@",
         "rediss://:hunter2@h:99999/0",

@@ -46,7 +46,7 @@ async fn all_moved(clients: &[Client], word: &str, jitter_ms: u64) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn a_cordon_refuses_the_new_and_keeps_the_old() {
+async fn cordon_rejects_new_and_keeps_connected() {
     let server = alone(&[]).await;
     let client = connect(&server, "/ws").await;
     for _ in 0..2 {
@@ -79,7 +79,7 @@ async fn a_cordon_refuses_the_new_and_keeps_the_old() {
 }
 
 #[tokio::test]
-async fn sheds_are_cumulative_and_a_repeat_is_nothing() {
+async fn sheds_are_cumulative_and_repeats_change_nothing() {
     let server = alone(&[("WSC_CLOSE_JITTER_SECONDS", "7")]).await;
     let clients = crowd(&server, "/ws", 30).await;
     let answer = shed(&server, 8, 100.0).await;
@@ -156,7 +156,7 @@ async fn newest_notice_of_shed_replaces_the_flags() {
 }
 
 #[tokio::test]
-async fn sheds_keep_to_the_rate_and_to_the_clamp_of_the_server() {
+async fn shed_rate_is_clamped_by_the_server() {
     for (clamp, asked) in [("1000", 5.0), ("5", 1000.0)] {
         let server = alone(&[("WSC_MAX_SHEDS_PER_SECOND", clamp)]).await;
         let clients = crowd(&server, "/ws", 8).await;
@@ -212,7 +212,7 @@ async fn a_faster_rate_takes_effect_at_once() {
 }
 
 #[tokio::test]
-async fn only_clients_of_the_named_proxy_are_shed() {
+async fn shed_closes_only_the_named_proxy() {
     let server = alone(&[]).await;
     let mut clients = BTreeMap::new();
     for (name, count) in [("proxy-a", 3), ("proxy-b", 3), ("", 1)] {
@@ -239,7 +239,7 @@ async fn only_clients_of_the_named_proxy_are_shed() {
 }
 
 #[tokio::test]
-async fn another_boot_id_is_a_conflict_and_bad_numbers_are_refused() {
+async fn foreign_boot_id_and_bad_numbers_fail() {
     let server = alone(&[]).await;
     let client = connect(&server, "/ws").await;
     let boot_id = server.stats().await.unwrap()["boot_id"]
@@ -288,7 +288,7 @@ async fn another_boot_id_is_a_conflict_and_bad_numbers_are_refused() {
 }
 
 #[tokio::test]
-async fn the_control_port_answers_what_it_is_asked_and_nothing_else() {
+async fn control_port_serves_only_its_paths() {
     let server = alone(&[("POD_NAME", "chat-17")]).await;
     let stats = server.stats().await.unwrap();
     assert_eq!(

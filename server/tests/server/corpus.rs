@@ -119,12 +119,12 @@ fn frames_in_any_pieces_say_the_same() {
 }
 
 #[test]
-fn no_request_gets_more_than_the_rules_give_it() {
+fn corpus_of_handshakes_never_exceeds_the_rules() {
     run("handshake", handshake::check);
 }
 
 #[test]
-fn the_corpus_of_frames_has_every_event_and_every_violation() {
+fn corpus_of_frames_covers_events_and_violations() {
     let (mut events, mut violations) = (BTreeSet::new(), BTreeSet::new());
     for (_, input) in corpus("frames") {
         let verdict = frames::verdict(&input, 200);

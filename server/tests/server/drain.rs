@@ -10,7 +10,7 @@ use wsc_testing::http1;
 use crate::{SOON, alone, crowd, end_of, ended};
 
 #[tokio::test]
-async fn everybody_is_asked_to_move_spread_over_the_drain_time() {
+async fn drain_spreads_closes_over_its_time() {
     const CLIENTS: usize = 30;
     let mut server = alone(&[("WSC_DRAIN_SECONDS", "3"), ("WSC_CLOSE_JITTER_SECONDS", "2")]).await;
     let clients = crowd(&server, "/ws", CLIENTS).await;
@@ -64,7 +64,7 @@ async fn an_empty_server_ends_at_once() {
 }
 
 #[tokio::test]
-async fn the_process_ends_with_its_last_client_even_if_time_is_left() {
+async fn process_ends_with_its_last_client() {
     let mut server = alone(&[("WSC_DRAIN_SECONDS", "600")]).await;
     let clients = crowd(&server, "/ws", 3).await;
     server.signal(Signal::TERM).unwrap();
@@ -83,7 +83,7 @@ async fn the_process_ends_with_its_last_client_even_if_time_is_left() {
 }
 
 #[tokio::test]
-async fn clients_that_never_answer_do_not_keep_the_process() {
+async fn silent_clients_do_not_keep_the_process() {
     let mut server = alone(&[("WSC_DRAIN_SECONDS", "1")]).await;
     let clients = crowd(&server, "/ws", 5).await;
     for client in &clients {
@@ -116,7 +116,7 @@ async fn a_second_signal_ends_it_without_goodbyes() {
 }
 
 #[tokio::test]
-async fn a_shed_that_is_under_way_gives_way_to_the_drain() {
+async fn drain_replaces_a_running_shed() {
     let mut server = alone(&[("WSC_DRAIN_SECONDS", "1")]).await;
     let clients = crowd(&server, "/ws", 6).await;
     let boot_id = server.stats().await.unwrap()["boot_id"].clone();

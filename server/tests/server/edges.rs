@@ -18,7 +18,7 @@ async fn closed(server: &Server, reason: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn one_byte_over_the_limit_is_too_many_in_one_frame_and_in_many() {
+async fn one_byte_over_the_limit_is_rejected() {
     let server = alone(&[]).await;
     let neighbour = connect(&server, "/ws/raw").await;
     let in_many = |bytes: usize| {
@@ -61,7 +61,7 @@ pub(crate) fn reset(mut raw: Raw) {
 }
 
 #[tokio::test]
-async fn a_reset_in_the_middle_of_a_frame_takes_nobody_along() {
+async fn reset_inside_a_frame_spares_others() {
     let server = alone(&[]).await;
     let neighbour = connect(&server, "/ws/raw").await;
     for bytes in cuts() {
@@ -81,7 +81,7 @@ async fn a_reset_in_the_middle_of_a_frame_takes_nobody_along() {
 }
 
 #[tokio::test]
-async fn who_says_that_nothing_more_comes_is_gone() {
+async fn half_closed_client_is_removed() {
     let server = alone(&[]).await;
     let neighbour = connect(&server, "/ws/raw").await;
     let mut raw = Raw::connect(&server).await;
@@ -97,7 +97,7 @@ async fn who_says_that_nothing_more_comes_is_gone() {
 
 /// The window of its socket is zero soon, then the server's answers wait, then nothing is read of it, and its silence is its end.
 #[tokio::test]
-async fn who_floods_and_reads_nothing_is_not_read_and_ends_as_dead() {
+async fn flooding_client_that_never_reads_is_dropped() {
     let server = alone(&[("WSC_HEARTBEAT_SECONDS", "1")]).await;
     // In another room: what is said here would be too much for who does not read.
     let neighbour = connect(&server, "/ws").await;

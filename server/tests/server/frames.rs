@@ -148,7 +148,7 @@ pub(crate) fn broken() -> [(&'static str, u16, Vec<u8>); 23] {
 }
 
 #[tokio::test]
-async fn broken_frames_end_with_a_code_and_nothing_else_happens() {
+async fn broken_frames_end_with_their_code() {
     let server = alone(&[SMALL]).await;
     let neighbour = connect(&server, "/ws/raw").await;
     for (what, code, bytes) in broken() {
@@ -198,7 +198,7 @@ async fn data_after_a_close_reaches_nobody() {
 }
 
 #[tokio::test]
-async fn a_million_fragments_of_one_byte_are_one_message_or_too_many() {
+async fn tiny_fragments_join_or_are_too_large() {
     let server = alone(&[]).await;
     let pieces = |count: usize| {
         let mut bytes = frame(BINARY, b"x");
@@ -219,7 +219,7 @@ async fn a_million_fragments_of_one_byte_are_one_message_or_too_many() {
 }
 
 #[tokio::test]
-async fn a_flood_of_pings_is_answered_as_fast_as_its_sender_reads() {
+async fn ping_flood_is_paced_by_its_reader() {
     const PINGS: usize = 20_000;
     let server = alone(&[]).await;
     let neighbour = connect(&server, "/ws/raw").await;
@@ -240,7 +240,7 @@ async fn a_flood_of_pings_is_answered_as_fast_as_its_sender_reads() {
 }
 
 #[tokio::test]
-async fn fragments_make_one_message_and_pings_may_come_between() {
+async fn pings_may_interrupt_fragments() {
     let server = alone(&[]).await;
     let neighbour = connect(&server, "/ws/raw").await;
     let mut raw = Raw::connect(&server).await;
@@ -258,7 +258,7 @@ async fn fragments_make_one_message_and_pings_may_come_between() {
 }
 
 #[tokio::test]
-async fn a_close_is_answered_with_its_code_and_the_slot_is_free() {
+async fn answered_close_frees_the_slot() {
     let server = alone(&[]).await;
     let mut raw = Raw::connect(&server).await;
     raw.send(&frame(
@@ -281,7 +281,7 @@ async fn a_close_is_answered_with_its_code_and_the_slot_is_free() {
 }
 
 #[tokio::test]
-async fn bytes_that_came_with_the_handshake_are_read() {
+async fn bytes_after_the_handshake_are_read() {
     let server = alone(&[]).await;
     let mut stream = TcpStream::connect(("127.0.0.1", server.port())).await.unwrap();
     let bytes = [HANDSHAKE.as_bytes(), &frame(FIN | TEXT, b"early")].concat();
@@ -297,7 +297,7 @@ async fn bytes_that_came_with_the_handshake_are_read() {
 }
 
 #[tokio::test]
-async fn a_silent_client_is_pinged_and_one_that_is_dead_gives_its_slot_back() {
+async fn dead_client_is_pinged_and_removed() {
     let server = alone(&[("WSC_HEARTBEAT_SECONDS", "1")]).await;
     let alive = connect(&server, "/ws").await;
     let mut dead = Raw::connect(&server).await;
@@ -319,7 +319,7 @@ async fn a_silent_client_is_pinged_and_one_that_is_dead_gives_its_slot_back() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_cut_gives_its_slot_back() {
+async fn cut_connection_frees_its_slot() {
     let server = alone(&[]).await;
     let raw = Raw::connect(&server).await;
     server.wait_connections(1, Duration::from_secs(20)).await.unwrap();

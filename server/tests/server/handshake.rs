@@ -116,7 +116,7 @@ const MALFORMED: &[Case<'_>] = &[
 ];
 
 #[tokio::test]
-async fn malformed_handshakes_get_an_error_that_names_what_is_wrong() {
+async fn malformed_handshake_error_names_the_fault() {
     let server = alone(&[]).await;
     let long_room = format!("/ws/{}", "x".repeat(129));
     let mut cases = MALFORMED.to_vec();
@@ -144,7 +144,7 @@ async fn malformed_handshakes_get_an_error_that_names_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn letters_and_lists_of_the_headers_are_read_as_http_says() {
+async fn header_case_and_lists_follow_http() {
     let server = alone(&[]).await;
     let changes = [("connection", "keep-alive, UPGRADE"), ("upgrade", "WebSocket")];
     assert_eq!(
@@ -156,7 +156,7 @@ async fn letters_and_lists_of_the_headers_are_read_as_http_says() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_good_http_are_refused_and_disturb_nobody() {
+async fn invalid_http_is_rejected_and_harmless() {
     let server = alone(&[]).await;
     let neighbour = connect(&server, "/ws").await;
     let upgrade = |version: &str, more: &str| {
@@ -207,7 +207,7 @@ async fn bytes_that_are_no_good_http_are_refused_and_disturb_nobody() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_never_ends_is_cut_off() {
+async fn endless_handshake_is_cut_off() {
     let server = alone(&[]).await;
     // The server ends it after 10 s: nothing would end this call before its own time is over.
     let back = http1::raw(
@@ -223,7 +223,7 @@ async fn a_handshake_that_never_ends_is_cut_off() {
 }
 
 #[tokio::test]
-async fn a_request_for_another_pod_is_refused_everywhere() {
+async fn request_for_another_pod_is_refused() {
     let server = alone(&[("POD_NAME", "chat-17")]).await;
     let cases = [
         ("chat-17", 101, 200),
@@ -262,7 +262,7 @@ async fn a_request_for_another_pod_is_refused_everywhere() {
 }
 
 #[tokio::test]
-async fn without_a_list_only_pages_of_the_same_host_may_connect() {
+async fn without_origins_only_the_same_host_connects() {
     let server = alone(&[]).await;
     let own = format!("http://127.0.0.1:{}", server.port());
     let cases: &[(&[(&str, &str)], u16)] = &[
@@ -288,7 +288,7 @@ async fn without_a_list_only_pages_of_the_same_host_may_connect() {
 }
 
 #[tokio::test]
-async fn a_list_of_origins_is_exact_but_for_its_wildcard() {
+async fn origins_are_exact_except_the_wildcard() {
     let list = "https://example.org, https://*.example.org";
     let server = alone(&[("WSC_ORIGINS", list)]).await;
     let own = format!("http://127.0.0.1:{}", server.port());

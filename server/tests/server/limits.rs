@@ -10,7 +10,7 @@ use wsc_testing::sockets::send_queues;
 use crate::{SOON, alone, connect, end_of, refusal};
 
 #[tokio::test]
-async fn a_message_over_the_limit_ends_its_sender_alone() {
+async fn too_large_message_closes_its_sender_alone() {
     let server = alone(&[]).await;
     let (sender, neighbour) = (connect(&server, "/ws").await, connect(&server, "/ws").await);
     sender.send_binary(vec![1; 64 << 10]).await.unwrap();
@@ -34,7 +34,7 @@ async fn a_message_over_the_limit_ends_its_sender_alone() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_is_closed_and_its_neighbours_get_everything() {
+async fn unread_client_is_closed_others_lose_nothing() {
     const MESSAGES: u64 = 400;
     let server = alone(&[]).await;
     let (slow, fast) = (connect(&server, "/ws/r").await, connect(&server, "/ws/r").await);
@@ -74,7 +74,7 @@ async fn a_client_that_does_not_read_is_closed_and_its_neighbours_get_everything
 }
 
 #[tokio::test]
-async fn a_client_that_wakes_up_in_time_is_told_that_it_was_too_slow() {
+async fn waking_slow_client_receives_its_close() {
     let server = alone(&[("WSC_OUTBOUND_QUEUE_BYTES", "70000")]).await;
     let (slow, sender) = (
         connect(&server, "/ws/r").await,
@@ -99,7 +99,7 @@ async fn a_client_that_wakes_up_in_time_is_told_that_it_was_too_slow() {
 
 /// Where it is counted and bounded; the kernel would take megabytes for each.
 #[tokio::test]
-async fn what_a_client_does_not_read_waits_with_the_server() {
+async fn unread_messages_wait_in_the_server() {
     const MESSAGE: usize = 60_000;
     let server = alone(&[("WSC_OUTBOUND_QUEUE_BYTES", "67108864")]).await;
     let (slow, sender) = (
@@ -136,7 +136,7 @@ async fn what_a_client_does_not_read_waits_with_the_server() {
 
 /// Neither the heartbeat nor its outbox ends it here: the kernel does, which would wait a quarter of an hour by itself.
 #[tokio::test]
-async fn who_has_no_room_for_half_a_minute_is_gone() {
+async fn client_full_for_30_seconds_is_removed() {
     let server = alone(&[
         ("WSC_OUTBOUND_QUEUE_BYTES", "67108864"),
         ("WSC_HEARTBEAT_SECONDS", "3600"),
@@ -160,7 +160,7 @@ async fn who_has_no_room_for_half_a_minute_is_gone() {
 
 /// Each of them could wait for much more; together they may not.
 #[tokio::test]
-async fn clients_that_do_not_read_share_one_limit_and_who_reads_is_spared() {
+async fn shared_limit_spares_clients_that_read() {
     let server = alone(&[
         ("WSC_OUTBOUND_QUEUE_BYTES", "67108864"),
         ("WSC_OUTBOUND_TOTAL_BYTES", "2097152"),
@@ -203,7 +203,7 @@ async fn clients_that_do_not_read_share_one_limit_and_who_reads_is_spared() {
 
 /// The kernel would end the process with all its clients; instead nobody new comes in.
 #[tokio::test]
-async fn who_comes_when_memory_is_short_goes_elsewhere_and_nobody_is_cut() {
+async fn memory_shortage_rejects_new_and_cuts_none() {
     // The memory limit is reached long before the queue's: the server reads its memory twice a second.
     let server = alone(&[
         ("WSC_OUTBOUND_QUEUE_BYTES", "67108864"),

@@ -67,7 +67,7 @@ async fn broadcast(clients: &mut [Raw], times: usize) {
 }
 
 #[tokio::test]
-async fn an_idle_connection_costs_little_also_after_it_was_busy() {
+async fn idle_connection_is_small_after_use() {
     let _sockets = sockets(CONNECTIONS + 200).await;
     let server = alone(&[]).await;
     drop(connect(&server, 200).await);

@@ -185,7 +185,7 @@ fn check(closes: &[Close], word: &str) {
 }
 
 #[tokio::test]
-async fn sigterm_asks_nine_thousand_clients_to_move_evenly_over_the_drain_time() {
+async fn sigterm_spreads_nine_thousand_closes_evenly() {
     let _sockets = sockets(CLIENTS).await;
     let mut server = alone(&[("WSC_DRAIN_SECONDS", &SECONDS.to_string())]).await;
     let crowd = crowd(server.port()).await;
@@ -196,7 +196,7 @@ async fn sigterm_asks_nine_thousand_clients_to_move_evenly_over_the_drain_time()
 }
 
 #[tokio::test]
-async fn a_cordon_closes_nobody_and_a_shed_closes_nine_thousand_clients_at_its_rate() {
+async fn shed_closes_nine_thousand_at_its_rate() {
     let _sockets = sockets(CLIENTS).await;
     let server = alone(&[("WSC_MAX_SHEDS_PER_SECOND", &RATE.to_string())]).await;
     let crowd = crowd(server.port()).await;

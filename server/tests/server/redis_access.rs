@@ -12,7 +12,7 @@ const RIGHTS: &str =
     "on resetkeys resetchannels &wsc:ns:chat:* -@all +hello +client|setinfo +subscribe +unsubscribe +publish";
 
 #[tokio::test]
-async fn two_prefixes_on_one_redis_do_not_hear_each_other() {
+async fn two_prefixes_share_no_messages() {
     let redis = Redis::start().await.unwrap();
     let chat = beside(&redis, &[("WSC_REDIS_PREFIX", "wsc:ns:chat:")]).await;
     let game = beside(&redis, &[("WSC_REDIS_PREFIX", "wsc:ns:game:")]).await;
@@ -42,7 +42,7 @@ async fn a_password_given_apart_is_used() {
 }
 
 #[tokio::test]
-async fn a_password_in_the_url_is_used_and_never_logged() {
+async fn url_password_is_used_and_never_logged() {
     let redis = Redis::start_with(&["--requirepass", PASSWORD]).await.unwrap();
     let url = format!("redis://:{PASSWORD}@127.0.0.1:{}/0", redis.port());
     let server = beside(&redis, &[("WSC_REDIS_URL", url.as_str()), ("RUST_LOG", "debug")]).await;
@@ -70,7 +70,7 @@ async fn speak_tls(redis: &Redis) -> u16 {
 }
 
 #[tokio::test]
-async fn rediss_is_tls_and_only_a_known_authority_will_do() {
+async fn rediss_needs_a_known_authority() {
     let redis = Redis::start().await.unwrap();
     let url = format!("rediss://localhost:{}", speak_tls(&redis).await);
     let authority = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/server/tls/ca.pem");
@@ -87,7 +87,7 @@ async fn rediss_is_tls_and_only_a_known_authority_will_do() {
 }
 
 #[tokio::test]
-async fn a_user_with_the_least_rights_is_enough() {
+async fn user_with_least_rights_is_enough() {
     let redis = Redis::start().await.unwrap();
     let password = format!(">{PASSWORD}");
     let mut rule = vec!["ACL", "SETUSER", "pod", password.as_str()];
@@ -118,7 +118,7 @@ async fn a_user_with_the_least_rights_is_enough() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_said_in_the_log_and_the_process_lives_until_it_is_right() {
+async fn wrong_password_is_logged_until_corrected() {
     let redis = Redis::start_with(&["--requirepass", "another"]).await.unwrap();
     let mut server = beside(&redis, &[("WSC_REDIS_PASSWORD", PASSWORD)]).await;
     let line = eventually(SOON, "the refusal is in the log", async || {

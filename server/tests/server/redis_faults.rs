@@ -54,7 +54,7 @@ async fn wait_up(server: &Server, up: bool) {
 }
 
 #[tokio::test]
-async fn after_a_restart_of_redis_delivery_is_back_and_sockets_stayed() {
+async fn redis_restart_keeps_sockets_and_restores_delivery() {
     let mut redis = Redis::start().await.unwrap();
     let [first, second] = pool(&redis).await;
     let (sender, receiver) = (connect(&first, "/ws/r").await, connect(&second, "/ws/r").await);
@@ -86,7 +86,7 @@ async fn after_a_restart_of_redis_delivery_is_back_and_sockets_stayed() {
 }
 
 #[tokio::test]
-async fn a_message_while_redis_is_away_reaches_nobody_not_even_neighbours() {
+async fn message_without_redis_reaches_no_client() {
     let mut redis = Redis::start().await.unwrap();
     let [server] = pool(&redis).await;
     let (sender, neighbour) = (connect(&server, "/ws/r").await, connect(&server, "/ws/r").await);
@@ -102,7 +102,7 @@ async fn a_message_while_redis_is_away_reaches_nobody_not_even_neighbours() {
 }
 
 #[tokio::test]
-async fn a_flood_while_redis_is_away_is_slowed_down_and_every_message_is_accounted_for() {
+async fn flood_without_redis_is_paced_and_counted() {
     const MESSAGES: u64 = 60;
     let mut redis = Redis::start().await.unwrap();
     let [server] = pool(&redis).await;
@@ -134,7 +134,7 @@ async fn a_flood_while_redis_is_away_is_slowed_down_and_every_message_is_account
 }
 
 #[tokio::test]
-async fn a_redis_that_hangs_is_noticed_and_used_again_when_it_goes_on() {
+async fn hanging_redis_is_detected_and_used_again() {
     let redis = Redis::start().await.unwrap();
     let [first, second] = pool(&redis).await;
     let (sender, receiver) = (connect(&first, "/ws/r").await, connect(&second, "/ws/r").await);
@@ -153,7 +153,7 @@ async fn a_redis_that_hangs_is_noticed_and_used_again_when_it_goes_on() {
 }
 
 #[tokio::test]
-async fn a_subscriber_that_redis_throws_out_comes_back() {
+async fn disconnected_subscriber_reconnects() {
     let redis = Redis::start().await.unwrap();
     let [first, second] = pool(&redis).await;
     let (sender, receiver) = (connect(&first, "/ws/r").await, connect(&second, "/ws/r").await);
@@ -168,7 +168,7 @@ async fn a_subscriber_that_redis_throws_out_comes_back() {
 }
 
 #[tokio::test]
-async fn redis_makes_a_server_ready_once_and_never_takes_that_back() {
+async fn first_redis_connection_makes_ready_for_good() {
     let mut redis = Redis::start().await.unwrap();
     redis.stop().await.unwrap();
     let server = beside(&redis, &[]).await;

@@ -176,7 +176,7 @@ async fn refusals(pod: &ProxyPod) -> usize {
 }
 
 #[tokio::test]
-async fn bad_handshakes_get_their_status_and_count_once() {
+async fn bad_handshake_status_counts_once() {
     let server = alone(&[]).await;
     let mut neighbour = Neighbour::connect(&server, server.port()).await;
     neighbour.play(server.port(), |case| case.direct).await;
@@ -230,7 +230,7 @@ async fn http2_through_haproxy_is_told_to_upgrade() {
 }
 
 #[tokio::test]
-async fn frames_behind_a_good_handshake_are_read_through_haproxy() {
+async fn frames_after_handshake_pass_haproxy() {
     let (_server, pod) = behind_haproxy().await;
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, pod.port()))
         .await
@@ -299,7 +299,7 @@ async fn heads_that_trickle_are_cut_off() {
 }
 
 #[tokio::test]
-async fn heads_that_trickle_do_not_get_past_haproxy() {
+async fn trickling_heads_stop_at_haproxy() {
     let (server, pod) = behind_haproxy().await;
     slow_heads(&server, pod.port(), 408).await;
 }

@@ -269,7 +269,7 @@ mod tests {
     use wsc_testing::frames::unmasked;
 
     #[test]
-    fn messages_are_counted_with_their_headers_and_pings_are_not() {
+    fn bytes_count_headers_but_no_pings() {
         let mut bytes = Vec::new();
         let mut wanted = 0;
         for length in [0, 5, 125, 126, 65_535, 65_536] {

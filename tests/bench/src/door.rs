@@ -142,7 +142,7 @@ mod tests {
     use super::{answer, echo};
 
     #[test]
-    fn an_echo_is_the_frame_without_its_mask() {
+    fn echo_is_the_frame_unmasked() {
         let mut frame = vec![0x81, 0x83, 1, 2, 3, 4, b'a' ^ 1, b'b' ^ 2, b'c' ^ 3];
         assert_eq!(echo(&mut frame), Some(&[0x81, 3, b'a', b'b', b'c'][..]));
         let payload = [7; 130];
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handshake_is_answered_as_the_rfc_has_it() {
+    fn handshake_is_answered_as_in_rfc() {
         let request = "GET /chat HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
         let said = answer(request.as_bytes()).unwrap();

@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_median_of_ratios_does_not_see_the_drift() {
+    fn median_of_ratios_ignores_drift() {
         let pairs: Vec<_> = (1..=15)
             .map(|n| (90.0 * f64::from(n), 100.0 * f64::from(n)))
             .collect();
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wide_spread_is_noise_and_one_outlier_is_not() {
+    fn wide_spread_is_noise_one_outlier_not() {
         let mut pairs = vec![(1.0, 1.0); 15];
         pairs[3] = (2.0, 1.0);
         assert!(!Verdict::of(&pairs).unwrap().is_noisy());
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_side_is_taken_when_coins_would_hardly_do_so() {
+    fn sign_test_is_exact() {
         for (few, of, exact) in [(0, 1, 0.5), (1, 2, 0.75), (2, 15, 121.0 / 32768.0), (15, 15, 1.0)] {
             assert!((chance(few, of) - exact).abs() < 1e-9, "{few} of {of}");
         }

@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_is_the_rest_of_this_one_and_all_that_follow() {
+    fn remaining_time_includes_all_later_runs() {
         let measures = [("a", 100), ("b", 50), ("c", 7)].map(|(name, takes)| Measure { name, takes });
         let at = |current, gone| left(&measures, current, Duration::from_secs(gone)).as_secs();
         assert_eq!([at(0, 0), at(0, 30), at(1, 10), at(2, 7)], [157, 127, 47, 0]);
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_is_told_no_finer_than_it_is_known() {
+    fn remaining_time_is_rounded_to_its_accuracy() {
         let said = [9, 10, 99, 100, 900].map(|seconds| words(Duration::from_secs(seconds)));
         assert_eq!(
             said,

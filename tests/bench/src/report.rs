@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_says_whether_its_target_is_met() {
+    fn row_shows_whether_target_is_met() {
         let good = Row::at_most("size", 7.5, "MB", 8.0);
         let bad = Row::at_most("size", 8.5, "MB", 8.0);
         let noisy = Row {

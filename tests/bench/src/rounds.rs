@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn slices_add_up_to_a_sample_and_lanes_take_turns() {
+    fn slices_sum_up_and_lanes_alternate() {
         let order = std::cell::RefCell::new(String::new());
         let take = |name: char, parts: u32, spent: u64| {
             let order = &order;
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn rounds_go_there_and_back_and_some_lanes_are_seldom() {
+    fn rounds_reverse_and_rare_lanes_are_skipped() {
         let order = std::cell::RefCell::new(String::new());
         let take = |name: char| {
             let order = &order;
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_is_judged_by_the_ratios_of_rounds() {
+    fn target_is_judged_by_round_ratios() {
         let lane = |values: [f64; 8]| values.map(|value| Some(quiet(value))).to_vec();
         let compared = Compared {
             unit: "x",
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn somebody_else_on_the_cpu_spoils_a_verdict_when_it_is_often() {
+    fn frequent_foreign_cpu_time_spoils_a_verdict() {
         let spoilt = Sample {
             busy: SAMPLE * 106 / 100,
             others: SAMPLE * 6 / 100,

@@ -215,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_due_does_not_depend_on_when_one_looks() {
+    fn due_count_is_independent_of_polling() {
         let schedule = Schedule::new(5000, Duration::from_secs(2));
         assert_eq!(schedule.total(), 10_000);
         for index in [0, 1, 2, 4999, 9999] {
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_lost_doubled_and_late_is_told_and_the_warm_up_does_not_count() {
+    fn losses_duplicates_and_delays_count_after_warmup() {
         let mut tally = Tally::new(100, 4, 1, 2);
         let ms = Duration::from_millis;
         // Warm, and from the run before.
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_over_when_everybody_has_everything() {
+    fn run_ends_with_the_last_delivery() {
         let mut tally = Tally::new(0, 2, 0, 2);
         for number in [0, 1, 1] {
             tally.came(number, Duration::ZERO);

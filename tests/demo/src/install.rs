@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_version_of_redis_is_in_its_log() {
+    fn redis_version_is_in_its_log() {
         let log = "1:C 24 Nov 2026 # oO0OoO0OoO0Oo Redis is starting\n1:C * Redis version=8.0.2, bits=64, commit=0\n";
         assert_eq!(version_in(log).as_deref(), Some("8.0.2"));
         assert_eq!(version_in("Redis version=x"), None);

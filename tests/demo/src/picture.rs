@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn the_picture_is_small_and_names_its_axes() {
+    fn picture_is_small_and_names_axes() {
         let picture = render(&record());
         assert!(picture.len() < MOST_BYTES, "{} bytes", picture.len());
         for label in [

@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn ready_is_when_it_was_first_seen_and_the_peak_stays() {
+    fn first_ready_and_peak_are_kept() {
         let (mut pool, first) = (Pool::default(), Instant::now());
         let later = first + std::time::Duration::from_secs(1);
         pool.server(&pod("chat-0", "Starting", "False"), first);
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn sheds_of_pods_that_are_gone_count_and_repeats_do_not() {
+    fn sheds_of_deleted_pods_count_once() {
         let mut pool = Pool::default();
         pool.server(&pod("chat-0", "Active", "True"), Instant::now());
         for total in [1, 3, 3] {
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_changes_by_the_agents_word_by_its_name_by_a_restart_or_with_its_pod() {
+    fn process_change_is_detected_by_each_sign() {
         let mut quiet = pod("p", "", "True");
         quiet.status.as_mut().unwrap().container_statuses = None;
         let said = |pid, pid_changes, reloads| AgentStatus {

@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn the_screen_shows_pods_with_bars_numbers_and_the_newest_notes() {
+    fn screen_shows_pods_and_newest_notes() {
         let mut terminal = Terminal::new(TestBackend::new(100, 26)).unwrap();
         terminal.draw(|frame| draw(frame, &snapshot())).unwrap();
         let screen = terminal.backend().to_string();
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_terminal_is_no_reason_to_fail() {
+    fn small_terminal_does_not_fail() {
         for (width, height) in [(1, 1), (20, 3), (300, 5)] {
             let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
             terminal.draw(|frame| draw(frame, &snapshot())).unwrap();

@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_depends_on_every_part_and_on_where_parts_end() {
+    fn key_depends_on_parts_and_their_bounds() {
         let key = |parts: &[&str]| {
             parts
                 .iter()
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_made_is_not_there_and_is_tried_again() {
+    fn failed_build_leaves_nothing_and_is_retried() {
         let cache = Cache::for_test("folder");
         let broken = cache.folder("x-1", |folder| {
             fs::write(folder.join("half"), "")?;
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_in_use_is_used_by_several_and_taken_by_nobody() {
+    fn used_cluster_is_shared_and_not_removed() {
         let cache = Cache::for_test("use");
         let (one, two) = (cache.in_use().unwrap(), cache.in_use().unwrap());
         let taker = cache.lock_file("use").unwrap();

@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn integration_tests_are_those_of_the_packages_that_were_named() {
+    fn integration_tests_are_of_the_named_packages() {
         let metadata = r#"{"packages":[
             {"name":"wsc-server","targets":[{"kind":["lib"],"name":"wsc_server"},{"kind":["test"],"name":"bus"}]},
             {"name":"wsc-tests","targets":[{"kind":["test"],"name":"e2e"}]}]}"#;

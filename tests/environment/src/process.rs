@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_reported_also_when_they_are_rewritten() {
+    fn rewritten_lines_are_reported() {
         let log = std::env::temp_dir().join(format!("wsc-followed-{}", std::process::id()));
         let mut lines = Vec::new();
         let mut shell = Command::new("sh");

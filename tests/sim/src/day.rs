@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn warm_up_fills_the_pool_before_the_day() {
+    fn warm_up_fills_the_pool_first() {
         let day = Day::whole(100_000);
         assert_eq!(day.wanted(-WARM_UP), 0);
         assert_eq!(day.wanted(-WARM_UP / 2), 20_000);

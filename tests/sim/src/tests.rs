@@ -25,7 +25,7 @@ fn operator_moves_fewer_clients_than_hpa() {
 }
 
 #[test]
-fn moves_stay_within_the_limit_of_each_second() {
+fn moves_stay_within_limit_per_second() {
     let operator = evening(Operator::new().unwrap());
     assert!(
         operator.peak <= MAX_MOVES_PER_SECOND,

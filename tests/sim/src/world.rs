@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn half_of_the_sessions_end_within_21_minutes() {
+    fn half_the_sessions_last_21_minutes() {
         let mut world = world();
         world.set_rotation(0, false);
         let before = world.servers[&0].connections;

@@ -23,7 +23,7 @@ async fn it_passes_the_strict_lint() {
 }
 
 #[tokio::test]
-async fn unknown_and_wrong_values_are_refused_by_name() {
+async fn invalid_values_are_refused_by_name() {
     let cluster = Cluster::connect().await.unwrap();
     for (value, word) in [
         ("nonsense=1", "nonsense"),
@@ -102,7 +102,7 @@ fn flags(deployment: &Value) -> Vec<String> {
 
 /// The release of the whole suite, so this is the one test that changes it; what the others use of it, the CRD, has to stay throughout.
 #[tokio::test]
-async fn it_is_upgraded_uninstalled_and_installed_again_and_the_resources_stay() {
+async fn resources_survive_upgrade_uninstall_and_reinstall() {
     let cluster = cluster().await;
     let namespace = cluster.namespace("chart").await.unwrap();
     let object = resource(namespace.name(), "chat", &six_lines());
@@ -186,7 +186,7 @@ async fn revision(cluster: &Cluster) -> Result<u64> {
 }
 
 #[tokio::test]
-async fn a_second_release_for_some_namespaces_leaves_the_crd_to_the_first() {
+async fn second_release_leaves_crd_to_the_first() {
     let cluster = cluster().await;
     let namespace = cluster.namespace("second").await.unwrap();
     let chart = cluster.environment.chart.display().to_string();

@@ -172,7 +172,7 @@ fn the_comparison_finds_what_it_has_to() {
 }
 
 #[tokio::test]
-async fn everywhere_it_may_do_what_is_written_and_no_more() {
+async fn cluster_wide_permissions_are_exact() {
     let cluster = Cluster::connect().await.unwrap();
     let objects = render(&cluster, "x", "home", &[]).await.unwrap();
     assert!(of_kind(&objects, "Role").is_empty());
@@ -189,7 +189,7 @@ async fn everywhere_it_may_do_what_is_written_and_no_more() {
 }
 
 #[tokio::test]
-async fn in_some_namespaces_it_may_do_what_is_written_and_nothing_elsewhere() {
+async fn namespaced_permissions_are_exact() {
     let cluster = Cluster::connect().await.unwrap();
     let values = ["watchNamespaces={a,b}", "rbac.nodes=false"];
     let objects = render(&cluster, "x", "home", &values).await.unwrap();
@@ -238,7 +238,7 @@ fn roles_bound_to<'a>(
 }
 
 #[tokio::test]
-async fn builtin_roles_grant_resources_but_not_the_status() {
+async fn builtin_roles_do_not_grant_the_status() {
     let cluster = Cluster::connect().await.unwrap();
     let objects = render(&cluster, "x", "home", &[]).await.unwrap();
     let find = |wanted: &str| {
@@ -274,7 +274,7 @@ async fn builtin_roles_grant_resources_but_not_the_status() {
 }
 
 #[tokio::test]
-async fn the_api_server_permits_what_is_written_and_no_more() {
+async fn api_server_permits_exactly_the_rules() {
     let cluster = cluster().await;
     let home = cluster.namespace("rbac").await.unwrap();
     let other = cluster.namespace("rbac-other").await.unwrap();
@@ -384,7 +384,7 @@ async fn may(cluster: &Cluster, user: &str, namespace: &str, permission: &Permis
 }
 
 #[tokio::test]
-async fn kubectl_says_that_no_secret_can_be_read() {
+async fn kubectl_confirms_no_secret_is_readable() {
     let cluster = cluster().await;
     let home = cluster.namespace("secrets").await.unwrap();
     let identity = Identity::create(&cluster, home.name()).await.unwrap();
@@ -419,7 +419,7 @@ async fn kubectl_says_that_no_secret_can_be_read() {
 
 /// The same with real requests, since a review is only an opinion.
 #[tokio::test]
-async fn the_token_of_the_operator_creates_a_secret_and_reads_none() {
+async fn operator_token_creates_but_reads_no_secret() {
     let cluster = cluster().await;
     let home = cluster.namespace("token").await.unwrap();
     let identity = Identity::create(&cluster, home.name()).await.unwrap();

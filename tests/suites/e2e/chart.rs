@@ -8,7 +8,7 @@ use wsc_contract::labels::Component;
 use crate::environment::{TestEnv, restarts, with_env};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn clients_survive_upgrade_and_removal_of_the_operator() -> Result<()> {
+async fn clients_survive_operator_upgrade_and_removal() -> Result<()> {
     with_env("chart", async |env| {
         env.apply("chat", "scaling: {minReplicas: 2, maxReplicas: 4}")
             .await?;

@@ -163,7 +163,7 @@ disruption: {movesPerMinute: 30, maxConcurrentDrains: 1}
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn children_that_are_deleted_or_edited_are_restored() -> Result<()> {
+async fn deleted_or_edited_children_are_restored() -> Result<()> {
     with_env("restore", async |env| {
         env.apply(
             "chat",

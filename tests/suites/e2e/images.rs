@@ -21,7 +21,7 @@ const FOLDERS: [&str; 6] = [
 const TOOLS: [&str; 8] = ["sh", "dash", "bash", "busybox", "perl", "apt", "apt-get", "dpkg"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn containers_are_unprivileged_read_only_and_shell_free() -> Result<()> {
+async fn containers_are_unprivileged_readonly_and_shellless() -> Result<()> {
     with_env("images", async |env| {
         env.apply("chat", "scaling: {minReplicas: 1, maxReplicas: 1}")
             .await?;

@@ -36,7 +36,7 @@ async fn knock(url: &str) -> Result<Result<Client, u16>> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pod_short_of_memory_refuses_new_clients() -> Result<()> {
+async fn pod_short_of_memory_rejects_clients() -> Result<()> {
     allow_files()?;
     with_env("memory", async |env| {
         env.apply("chat", SPEC).await?;

@@ -89,7 +89,7 @@ fn endpoint_at(address: &str) -> String {
 /// The API server is stopped; operator and agents are killed and reach no API server when they are started again; one proxy pod loses
 /// all its processes with its sandbox, and starts from its mounted file. (Its Service does not get its new address meanwhile.)
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn haproxy_serves_without_agent_operator_and_api_server() -> Result<()> {
+async fn haproxy_serves_without_operator_and_agent() -> Result<()> {
     with_exclusive_env("away", async |env| {
         let spec = format!("scaling: {{minReplicas: {SERVERS}, maxReplicas: {SERVERS}}}");
         env.apply("chat", &spec).await?;

@@ -126,7 +126,7 @@ async fn kubectl_scale_is_clamped_in_mode_replicas() -> Result<()> {
 
 /// A cookie of one proxy is valid at the other, and leads to its own pod every time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cookie_returns_each_client_to_its_pod() -> Result<()> {
+async fn cookie_returns_clients_to_their_pod() -> Result<()> {
     with_env("sticky", async |env| {
         env.apply(
             "chat",

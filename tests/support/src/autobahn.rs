@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn only_compression_may_be_missing_and_every_close_is_clean() {
+    fn only_compression_may_be_missing() {
         let good = [
             ("1.1.1", "OK", "OK"),
             ("3.2", "NON-STRICT", "OK"),

@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_frame_is_found_when_it_is_whole_and_not_before() {
+    fn frame_is_found_only_when_whole() {
         for length in [0, 125, 126, 65_535, 65_536] {
             let payload = vec![b'x'; length];
             let mut bytes = unmasked(&payload);

@@ -271,7 +271,7 @@ mod tests {
     use super::ports;
 
     #[test]
-    fn the_ports_are_in_the_line_that_says_serving() {
+    fn serving_line_has_the_ports() {
         let line = r#"{"level":"INFO","message":"serving","clients":"[::]:8080","control":"0.0.0.0:9090"}"#;
         assert_eq!(ports(line), Some((8080, 9090)));
         assert_eq!(ports(&line.replace("serving", "draining")), None);

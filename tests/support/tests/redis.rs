@@ -3,7 +3,7 @@
 use wsc_testing::redis::Redis;
 
 #[tokio::test]
-async fn it_forgets_all_when_it_starts_again_on_its_port() {
+async fn restarted_redis_is_empty_on_its_port() {
     let mut redis = Redis::start_with(&["--databases", "3"]).await.unwrap();
     let port = redis.port();
     redis.cli(&["SET", "k", "v"]).await.unwrap();
@@ -22,7 +22,7 @@ async fn it_forgets_all_when_it_starts_again_on_its_port() {
 }
 
 #[tokio::test]
-async fn an_argument_that_redis_refuses_is_an_error_with_its_words() {
+async fn rejected_argument_error_quotes_redis() {
     let error = Redis::start_with(&["--no-such-option", "1"]).await.unwrap_err();
     assert!(error.to_string().contains("ended with"), "{error:#}");
 }

@@ -274,7 +274,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_field_of_a_document_has_a_meaning() {
+    fn document_fields_have_a_meaning() {
         let page = page().unwrap();
         for name in [
             "boot_id",

@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_chart_copy_is_the_crd_with_its_own_metadata() {
+    fn chart_crd_differs_only_in_metadata() {
         let yaml = "kind: CustomResourceDefinition\nmetadata:\n  name: a\nspec: {}\n";
         let copy = chart_copy(yaml).unwrap();
         assert!(copy.starts_with("{{- /* Generated"));
@@ -143,13 +143,13 @@ mod tests {
     }
 
     #[test]
-    fn a_description_that_helm_would_run_is_refused() {
+    fn template_syntax_in_a_description_is_rejected() {
         let error = chart_copy("metadata:\n  name: '{{ .Values.x }}'\n").unwrap_err();
         assert!(error.to_string().contains("Helm would run"), "{error}");
     }
 
     #[test]
-    fn what_is_rendered_names_every_field_of_the_resource() {
+    fn reference_names_every_field() {
         let files = render().unwrap();
         let reference = &files.iter().find(|(name, _)| *name == REFERENCE_PATH).unwrap().1;
         for field in [

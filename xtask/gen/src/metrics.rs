@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn names_types_labels_and_help_of_a_scrape() {
+    fn scrape_has_names_types_labels_help() {
         let scrape = "# HELP a_b Things, by kind.\n# TYPE a_b counter\na_b_total{kind=\"x,y\",of=\"z\"} 1\na_b_total{kind=\"w\",of=\"z\"} 1\n\
                       # HELP c Time.\n# TYPE c histogram\nc_bucket{le=\"1\"} 0\nc_sum 0\n\
                       # HELP d Now.\n# TYPE d gauge\nd 0\n# EOF\n";

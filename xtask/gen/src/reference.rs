@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_without_a_description_is_found_at_any_depth() {
+    fn field_without_description_is_found() {
         let crd = crd(&json!({
             "a": {"description": "a field"},
             "b": {"description": "an object", "properties": {"c": {"type": "string"}}},
@@ -333,13 +333,13 @@ mod tests {
     }
 
     #[test]
-    fn a_field_without_an_effect_of_a_change_is_found() {
+    fn field_without_on_change_is_found() {
         let crd = crd(&json!({"a": {"description": "a number"}, "b": {"description": "a number"}}));
         assert_eq!(undescribed(&crd, &effects(&["spec.b"])), ["spec.a"]);
     }
 
     #[test]
-    fn limits_read_as_a_person_would_say_them() {
+    fn limits_are_written_in_words() {
         assert_eq!(
             allowed(&json!({"minimum": 1.0, "maximum": 60000.0})),
             "1 to 60000"

@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crash_after_good_results_is_a_failure() {
+    fn crash_after_good_results_is_failure() {
         assert_eq!(
             run(
                 "echo 'test result: ok. 3 passed; 0 failed; 0 ignored'; exit 101",
@@ -199,12 +199,12 @@ mod tests {
     }
 
     #[test]
-    fn a_suite_that_says_nothing_is_a_failure() {
+    fn silent_suite_is_a_failure() {
         assert_eq!(run("true", MINUTE), Outcome { passed: 0, failed: 1 });
     }
 
     #[test]
-    fn a_suite_that_hangs_is_killed_with_all_that_it_started() {
+    fn hanging_suite_is_killed_with_its_children() {
         assert_eq!(
             run("sleep 600 & sleep 600", Duration::from_millis(200)),
             Outcome { passed: 0, failed: 1 }

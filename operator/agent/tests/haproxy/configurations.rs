@@ -183,7 +183,7 @@ async fn haproxy_takes_the_largest_pool() {
 }
 
 #[tokio::test]
-async fn as_many_clients_are_taken_as_files_can_be_opened() {
+async fn open_file_limit_bounds_the_clients() {
     let backends = pool(1).await.unwrap();
     let pod = ProxyPod::start(PodOptions::default(), &ready(&backends))
         .await

@@ -12,7 +12,7 @@ use wsc_testing::haproxy::{PodOptions, ProxyPod, Signal};
 use crate::pool::{Backend, WAIT, answers, come_back, connect, given, pool, ready, tries, with_faults};
 
 #[tokio::test]
-async fn a_killed_worker_comes_back_with_the_newest_servers() {
+async fn killed_worker_returns_with_the_newest_servers() {
     let backends = pool(3).await.unwrap();
     let mut pod = ProxyPod::start(PodOptions::default(), &ready(&backends[..1]))
         .await
@@ -72,7 +72,7 @@ async fn haproxy_serves_while_the_agent_is_dead() {
 }
 
 #[tokio::test]
-async fn a_stalled_socket_is_told_and_made_up_for() {
+async fn stalled_socket_is_reported_and_caught_up() {
     let backends = pool(2).await.unwrap();
     let mut pod = ProxyPod::start(with_faults(), &ready(&backends[..1]))
         .await
@@ -131,7 +131,7 @@ async fn a_stopped_haproxy_is_not_observed() {
 }
 
 #[tokio::test]
-async fn an_absent_socket_is_told_and_made_up_for() {
+async fn absent_socket_is_reported_and_caught_up() {
     let backends = pool(2).await.unwrap();
     let mut pod = ProxyPod::start(with_faults(), &ready(&backends[..1]))
         .await
@@ -178,7 +178,7 @@ async fn a_slow_socket_is_only_slow() {
 }
 
 #[tokio::test]
-async fn a_truncated_reply_is_never_taken_for_the_whole() {
+async fn truncated_reply_is_never_taken_as_whole() {
     let backends = pool(4).await.unwrap();
     let mut pod = ProxyPod::start(with_faults(), &ready(&backends)).await.unwrap();
     let mut clients = Vec::new();
@@ -221,7 +221,7 @@ async fn a_truncated_reply_is_never_taken_for_the_whole() {
 }
 
 #[tokio::test]
-async fn a_socket_that_ends_after_k_questions_is_gone_on_with() {
+async fn sync_continues_after_a_lost_socket() {
     let backends = pool(6).await.unwrap();
     let mut pod = ProxyPod::start(with_faults(), &ready(&backends[..1]))
         .await
@@ -258,7 +258,7 @@ async fn stays_ready(pod: &ProxyPod, asked: &StreamProxy, count: u64) -> Result<
 }
 
 #[tokio::test]
-async fn a_master_that_hangs_holds_up_no_server() {
+async fn hanging_master_delays_no_server() {
     let backends = pool(2).await.unwrap();
     let options = PodOptions {
         // As in a real pod: with less the age of HAProxy's last answer could not tell.
@@ -294,7 +294,7 @@ async fn a_master_that_hangs_holds_up_no_server() {
 }
 
 #[tokio::test]
-async fn an_agent_killed_in_the_middle_goes_on() {
+async fn agent_continues_after_a_kill() {
     let backends = pool(6).await.unwrap();
     let mut pod = ProxyPod::start(with_faults(), &ready(&backends[..1]))
         .await
@@ -317,7 +317,7 @@ async fn an_agent_killed_in_the_middle_goes_on() {
 }
 
 #[tokio::test]
-async fn the_agent_stays_until_the_last_client_has_left() {
+async fn agent_ends_after_its_last_client() {
     let backends = pool(1).await.unwrap();
     // The second is the image's stop signal, meant for HAProxy.
     for signal in [Signal::TERM, Signal::USR1] {
@@ -343,7 +343,7 @@ async fn the_agent_stays_until_the_last_client_has_left() {
 }
 
 #[tokio::test]
-async fn an_agent_that_ends_alone_does_not_wait() {
+async fn agent_alone_does_not_wait() {
     let backends = [Backend::start("chat-0", 10).await.unwrap()];
     let mut pod = ProxyPod::start(PodOptions::default(), &ready(&backends))
         .await

@@ -66,7 +66,7 @@ fn values(headers: &HeaderMap, name: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_claims_of_a_client_are_not_passed_on() {
+async fn forged_client_headers_are_removed() {
     let recorder = Recorder::start().await.unwrap();
     let pod = ProxyPod::start(PodOptions::default(), &[recorder.server()])
         .await
@@ -101,7 +101,7 @@ async fn the_claims_of_a_client_are_not_passed_on() {
 }
 
 #[tokio::test]
-async fn a_server_knows_which_proxy_a_client_came_through() {
+async fn server_knows_the_proxy_of_a_client() {
     let backends = pool(1).await.unwrap();
     let pod = ProxyPod::start(PodOptions::default(), &ready(&backends))
         .await

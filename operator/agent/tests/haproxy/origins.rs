@@ -192,7 +192,7 @@ async fn with_origins(pod: &ProxyPod, origins: &[&str]) -> u16 {
 }
 
 #[tokio::test]
-async fn without_a_list_only_pages_of_the_same_host_may_connect() {
+async fn without_origins_only_the_same_host_connects() {
     let backends = pool(1).await.unwrap();
     let pod = ProxyPod::start(PodOptions::default(), &ready(&backends))
         .await
@@ -221,7 +221,7 @@ async fn without_a_list_only_pages_of_the_same_host_may_connect() {
 }
 
 #[tokio::test]
-async fn with_a_list_only_its_pages_may_connect() {
+async fn only_listed_origins_may_connect() {
     let backends = pool(1).await.unwrap();
     let mut options = PodOptions::default();
     let list = [

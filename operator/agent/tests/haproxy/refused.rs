@@ -43,7 +43,7 @@ async fn refused_by_servers(backends: &[Backend]) -> Result<u64> {
 }
 
 #[tokio::test]
-async fn refusals_of_full_pool_are_counted_by_haproxy_alone() {
+async fn haproxy_alone_counts_full_pool_refusals() {
     let backends = [
         Backend::start("chat-0", 2).await.unwrap(),
         Backend::start("chat-1", 2).await.unwrap(),

@@ -7,7 +7,7 @@ use wsc_testing::haproxy::{PodOptions, ProxyPod};
 use crate::pool::{Backend, WAIT, answers, come_back, connect, given, is_ready, pool, ready};
 
 #[tokio::test]
-async fn from_1_to_20_and_back_without_reload_or_cut() {
+async fn scaling_needs_no_reload_and_cuts_nothing() {
     let backends = pool(20).await.unwrap();
     let first = &backends[0];
     let mut pod = ProxyPod::start(PodOptions::default(), &[first.ready()])
@@ -68,7 +68,7 @@ async fn from_1_to_20_and_back_without_reload_or_cut() {
 }
 
 #[tokio::test]
-async fn a_server_in_maint_keeps_its_clients_and_gets_nobody() {
+async fn server_in_maint_keeps_its_clients() {
     let backends = pool(2).await.unwrap();
     let mut pod = ProxyPod::start(PodOptions::default(), &ready(&backends))
         .await
@@ -105,7 +105,7 @@ async fn a_server_in_maint_keeps_its_clients_and_gets_nobody() {
 }
 
 #[tokio::test]
-async fn a_server_is_deleted_only_after_its_last_client() {
+async fn server_is_deleted_after_its_last_client() {
     let backends = pool(2).await.unwrap();
     let mut pod = ProxyPod::start(PodOptions::default(), &ready(&backends))
         .await

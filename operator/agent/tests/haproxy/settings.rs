@@ -271,7 +271,7 @@ fn published_by_0_1_0(pod: &ProxyPod, servers: &[Server]) -> Result<(String, Bac
 
 /// During an upgrade and a rollback an agent gets what the other operator publishes.
 #[tokio::test]
-async fn agent_follows_operator_of_0_1_0_and_back() {
+async fn agent_follows_the_last_release_and_back() {
     let backends = pool(1).await.unwrap();
     let mut pod = ProxyPod::prepare(PodOptions::default()).unwrap();
     let (text, old) = published_by_0_1_0(&pod, &ready(&backends)).unwrap();

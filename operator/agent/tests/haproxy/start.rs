@@ -13,7 +13,7 @@ use crate::api_server::{ApiServer, kubeconfig};
 use crate::pool::{WAIT, answers, come_back, connect, given, pool, ready};
 
 #[tokio::test]
-async fn a_proxy_that_starts_without_api_server_serves_from_its_mounted_files() {
+async fn proxy_starts_without_the_api_server() {
     let backends = pool(4).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let mut api = ApiServer::new().unwrap();
@@ -62,7 +62,7 @@ async fn a_proxy_that_starts_without_api_server_serves_from_its_mounted_files() 
 }
 
 #[tokio::test]
-async fn a_broken_watch_is_taken_up_and_a_deleted_map_changes_nothing() {
+async fn broken_watch_and_deleted_map_change_nothing() {
     let backends = pool(3).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let mut api = ApiServer::new().unwrap();
@@ -98,7 +98,7 @@ async fn a_broken_watch_is_taken_up_and_a_deleted_map_changes_nothing() {
 }
 
 #[tokio::test]
-async fn init_keeps_what_this_pod_knew_if_haproxy_takes_it() {
+async fn init_keeps_a_valid_saved_configuration() {
     let backends = pool(2).await.unwrap();
     let mut pod = ProxyPod::prepare(PodOptions::default()).unwrap();
     let error = pod.init().await.unwrap_err().to_string();
@@ -122,7 +122,7 @@ async fn init_keeps_what_this_pod_knew_if_haproxy_takes_it() {
 }
 
 #[tokio::test]
-async fn init_says_why_a_configuration_cannot_be_used() {
+async fn init_names_why_a_configuration_is_invalid() {
     let backends = pool(1).await.unwrap();
     let mut pod = ProxyPod::prepare(PodOptions::default()).unwrap();
     let rendered = pod.render(&ready(&backends));
@@ -145,7 +145,7 @@ async fn init_says_why_a_configuration_cannot_be_used() {
 }
 
 #[tokio::test]
-async fn a_haproxy_that_is_too_old_is_told_and_left_alone() {
+async fn too_old_haproxy_is_reported_and_unchanged() {
     let mut pod = ProxyPod::prepare(PodOptions::default()).unwrap();
     let listener = UnixListener::bind(pod.run("haproxy.sock")).unwrap();
     let (heard, mut lines) = mpsc::unbounded_channel();

@@ -35,7 +35,7 @@ fn is_refused<'a>(set: &'a BackendSet, word: &'a str) -> impl Fn(&AgentStatus) -
 }
 
 #[tokio::test]
-async fn a_new_structure_is_reloaded_and_nobody_is_cut() {
+async fn new_structure_is_reloaded_without_a_cut() {
     let backends = pool(2).await.unwrap();
     let mut pod = ProxyPod::start(PodOptions::default(), &ready(&backends))
         .await
@@ -80,7 +80,7 @@ async fn a_new_structure_is_reloaded_and_nobody_is_cut() {
 }
 
 #[tokio::test]
-async fn a_refused_structure_never_replaces_the_running_one() {
+async fn refused_structure_replaces_nothing() {
     let backends = pool(2).await.unwrap();
     let mut pod = ProxyPod::start(with_faults(), &[backends[0].ready()])
         .await
@@ -150,7 +150,7 @@ async fn a_warning_is_a_refusal() {
 }
 
 #[tokio::test]
-async fn a_structure_that_cannot_start_is_taken_back() {
+async fn structure_that_cannot_start_is_reverted() {
     let backends = pool(1).await.unwrap();
     let mut pod = ProxyPod::start(PodOptions::default(), &ready(&backends))
         .await
@@ -182,7 +182,7 @@ async fn a_structure_that_cannot_start_is_taken_back() {
 }
 
 #[tokio::test]
-async fn two_changes_in_a_row_are_one_reload_apart() {
+async fn two_changes_are_one_reload_apart() {
     let backends = pool(1).await.unwrap();
     let options = PodOptions {
         reload_interval_ms: 600_000,
@@ -204,7 +204,7 @@ async fn two_changes_in_a_row_are_one_reload_apart() {
 }
 
 #[tokio::test]
-async fn a_pair_that_does_not_fit_changes_nothing() {
+async fn mismatched_pair_changes_nothing() {
     let backends = pool(2).await.unwrap();
     let mut pod = ProxyPod::start(PodOptions::default(), &[backends[0].ready()])
         .await

@@ -44,7 +44,7 @@ async fn checks_say(pod: &ProxyPod, backends: &[Backend], word: &str) -> Result<
 }
 
 #[tokio::test]
-async fn who_returns_with_a_cookie_lands_on_its_own_server() {
+async fn cookie_returns_a_client_to_its_server() {
     let backends = pool(3).await.unwrap();
     let one = ProxyPod::start(proxy("chat-proxy-a"), &ready(&backends))
         .await
@@ -136,7 +136,7 @@ async fn refused(backends: &[Backend]) -> Result<Vec<u64>> {
 }
 
 #[tokio::test]
-async fn when_all_are_full_the_client_is_told_when_to_come_back() {
+async fn full_pool_answers_with_retry_after() {
     let backends = [
         Backend::start("chat-0", 2).await.unwrap(),
         Backend::start("chat-1", 2).await.unwrap(),
@@ -168,7 +168,7 @@ async fn when_all_are_full_the_client_is_told_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn a_dead_server_is_left_at_once_and_found_down() {
+async fn dead_server_is_avoided_and_found_down() {
     let mut backends = pool(3).await.unwrap();
     let pod = ProxyPod::start(PodOptions::default(), &ready(&backends))
         .await
@@ -194,7 +194,7 @@ async fn a_dead_server_is_left_at_once_and_found_down() {
 }
 
 #[tokio::test]
-async fn a_pod_that_got_the_address_of_another_gets_nobody() {
+async fn reused_address_gets_no_client() {
     let backends = pool(2).await.unwrap();
     let stolen = Server {
         name: "chat-9".to_owned(),

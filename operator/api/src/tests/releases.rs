@@ -79,7 +79,7 @@ fn contains(new: &Value, old: &Value) -> bool {
 }
 
 #[test]
-fn a_default_may_gain_fields_but_not_change_one() {
+fn defaults_gain_fields_but_change_none() {
     let default = |text: &str| serde_json::from_str::<Value>(text).unwrap();
     let old = default(r#"{"port": 8080, "pod": {"a": 1}}"#);
     assert!(contains(

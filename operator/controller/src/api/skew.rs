@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_the_header_proves_is_a_difference() {
+    fn only_proven_skew_is_a_difference() {
         let seconds = |date, sent, received| skew(at(date), at(sent), at(received)).as_millis();
         // Equal clocks; the header has whole seconds, and the response may take long.
         assert_eq!(seconds(5_000, 5_000, 5_010), 0);

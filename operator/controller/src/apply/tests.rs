@@ -271,7 +271,7 @@ async fn marks_are_written_in_parallel() {
 }
 
 #[tokio::test]
-async fn status_names_what_was_rejected_in_the_same_reconcile() {
+async fn status_names_rejections_of_the_same_reconcile() {
     let statuses: Arc<Mutex<Vec<Value>>> = Arc::default();
     let log = statuses.clone();
     let mut scene = Scene::new(move |call| {
@@ -355,7 +355,7 @@ async fn redis_waits_for_its_secret() {
 
 /// The record of the spec is an object like any other.
 #[tokio::test]
-async fn a_record_that_is_rejected_is_named_and_retried_later() {
+async fn rejected_record_is_named_and_retried() {
     let creates: Arc<Mutex<usize>> = Arc::default();
     let log = creates.clone();
     let mut scene = Scene::new(move |call| {

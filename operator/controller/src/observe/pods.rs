@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_alone_make_no_pod_of_the_cluster() {
+    fn labels_alone_make_no_cluster_pod() {
         let of = |label: &str, owner: Option<(&str, &str)>| {
             let mut pod = pod();
             let labels = pod.metadata.labels.as_mut().unwrap();
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_decisions_need_is_read_from_the_pod() {
+    fn pod_view_has_what_decisions_need() {
         let view = view("chat", &pod()).unwrap();
         assert_eq!(
             (view.serial, view.state, view.phase),
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn restarts_and_the_last_exit_are_those_of_the_server() {
+    fn restarts_are_those_of_the_server_container() {
         let with_status = |status: serde_json::Value| {
             let mut pod = serde_json::to_value(pod()).unwrap();
             pod["status"]["containerStatuses"] = status;
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_counts_as_ready_unless_it_says_otherwise() {
+    fn node_is_ready_unless_reported_otherwise() {
         assert!(is_node_ready(&Node::default()));
         assert!(is_node_ready(&node("True")));
         assert!(!is_node_ready(&node("Unknown")));
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn it_says_why_a_pod_does_not_run() {
+    fn cause_of_a_stopped_pod_is_read() {
         let mut waiting = pod();
         waiting.status = serde_json::from_value(json!({
             "phase": "Pending",

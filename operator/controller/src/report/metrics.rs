@@ -383,7 +383,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_scrape_names_the_cluster_until_it_is_gone() {
+    fn scrape_names_a_cluster_until_its_deletion() {
         let metrics = Metrics::default();
         let key = ClusterKey::new("ns".to_owned().into(), "chat");
         let held = Plan {

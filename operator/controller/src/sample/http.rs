@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_pod_that_hangs_is_given_up_at_the_deadline() {
+    async fn hanging_pod_is_abandoned_at_the_deadline() {
         let address = serve_bytes(b"HTTP/1.1 200 OK\r\n", true).await;
         let problem = get(address, "/stats", 1024).await.unwrap_err().to_string();
         assert!(problem.contains("no response within 2 s"), "{problem}");

@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn stats_of_release_0_1_0_are_read() {
+    fn stats_of_0_1_0_are_read() {
         let old = GOOD
             .replace("\"broker\"", "\"bus\"")
             .replace("\"terminating\"", "\"leaving\"");
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_odd_is_missing_and_never_zero() {
+    fn invalid_values_are_missing_and_never_zero() {
         let with = |from: &str, to: &str| {
             assert!(GOOD.contains(from));
             GOOD.replace(from, to)
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_view_is_as_old_as_its_observation() {
+    fn agent_view_is_dated_by_its_observation() {
         let parsed = |observed: &str| {
             let body = format!(
                 r#"{{"haproxy_version":"3.0.11",{observed}"refusal":null,"synced":true,"servers":[]}}"#
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn agent_status_of_0_1_0_is_parsed_and_nonsense_rejected() {
+    fn release_0_1_0_agent_status_parses() {
         let body = r#"{"version":"0.1.0","haproxy_version":"3.0.11","pid":12,"wanted_hash":"w","applied_hash":"a","wanted_structure":"s",
             "applied_structure":"t","refusal":{"structure":"s","message":"line 3"},"synced":true,"reloads":0,"pid_changes":0,
             "old_workers":0,"connections":512,"servers":[{"name":"chat-17","state":"Maint","up":true,"sessions":120}]}"#;

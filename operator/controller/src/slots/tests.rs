@@ -128,7 +128,7 @@ fn limit() -> Limit {
 }
 
 #[tokio::test(start_paused = true)]
-async fn slow_majority_halves_once_until_it_takes_effect() {
+async fn slow_majority_halves_once_per_effect() {
     let mut limit = limit();
     let old = call("a", Speed::Slow);
     advance(Duration::from_secs(3)).await;

@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn conflict_ends_when_the_child_is_not_wanted() {
+    fn conflict_ends_with_an_unwanted_child() {
         let start = Instant::now();
         let key = |name: &str| ChildKey {
             kind: ChildKind::Deployment,

@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_byte_of_a_watch_keeps_it_alive_and_fresh() {
+    async fn watch_byte_keeps_it_alive_and_fresh() {
         let (liveness, _) = aged();
         let before = Instant::now();
         get(&liveness, PODS, 200).await;
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refusal_keeps_the_process_alive_but_is_no_progress() {
+    async fn refusal_keeps_alive_but_not_fresh() {
         let (liveness, _) = aged();
         let before = Instant::now();
         get(&liveness, PODS, 403).await;
@@ -206,7 +206,7 @@ mod tests {
 
     /// In a long outage of the API server: a restart would lose the windows and counters in memory, and cure nothing.
     #[tokio::test]
-    async fn a_refused_connection_keeps_the_process_alive_but_is_no_progress() {
+    async fn refused_connection_keeps_alive_but_not_fresh() {
         let (liveness, _) = aged();
         let before = Instant::now();
         let inner = tower::service_fn(|_: Request<Body>| async {
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn five_minutes_of_silence_are_death_and_not_a_moment_less() {
+    fn process_is_dead_after_five_silent_minutes() {
         let (liveness, limit) = aged();
         let stamp = liveness.stamps.lock().get(PODS).copied().unwrap();
         let limit = limit.min(stamp.answered + SILENCE);
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn the_slowest_watch_counts_and_an_unknown_one_is_never_fresh() {
+    fn slowest_watch_counts_and_unknown_is_stale() {
         let (liveness, _) = aged();
         let now = Instant::now();
         assert!(liveness.age(&[PODS.to_owned()], now) < Duration::from_mins(1));

@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn size_and_readiness_of_a_node_are_kept() {
+    fn node_size_and_readiness_are_kept() {
         let pruned = node(
             serde_json::from_value(json!({
                 "metadata": {"name": "n1", "labels": {"pool": "a"}, "annotations": {"a": "b"}},

@@ -93,7 +93,7 @@ fn every_object_of_a_full_resource() {
 }
 
 #[test]
-fn children_come_in_the_order_in_which_they_are_applied() {
+fn children_are_in_apply_order() {
     let names = |spec| {
         documents(&cluster(spec))
             .into_iter()
@@ -124,7 +124,7 @@ fn children_come_in_the_order_in_which_they_are_applied() {
 }
 
 #[test]
-fn every_child_is_owned_labelled_and_stamped_with_a_hash_of_its_own() {
+fn every_child_has_owner_labels_and_hash() {
     let cluster = cluster(SIX_LINES);
     let mut hashes = std::collections::BTreeSet::new();
     for child in children(&cluster, &BTreeSet::new()) {
@@ -142,7 +142,7 @@ fn every_child_is_owned_labelled_and_stamped_with_a_hash_of_its_own() {
 }
 
 #[test]
-fn a_service_keeps_the_users_annotations_beside_the_hash() {
+fn service_keeps_the_annotations_of_users() {
     let cluster = cluster(FULL);
     let service = proxy::service(&cluster);
     let annotations = service.metadata.annotations.unwrap();
@@ -162,7 +162,7 @@ fn every_pod_meets_the_restricted_standard() {
 }
 
 #[test]
-fn the_check_of_the_restricted_standard_finds_each_breach() {
+fn restricted_standard_check_finds_each_breach() {
     let good = server_pod(&cluster(SIX_LINES), 0, "/ws").spec.unwrap();
     let breaches: [fn(&mut PodSpec); 6] = [
         |pod| pod.host_network = Some(true),
@@ -194,7 +194,7 @@ fn only_the_agent_holds_a_token() {
 }
 
 #[test]
-fn the_template_hash_changes_with_what_the_server_pod_is_made_of() {
+fn template_hash_changes_with_the_pod() {
     let hash = template_hash(&cluster(SIX_LINES));
     assert_eq!(hash.len(), 10);
     for (section, yaml) in [
@@ -220,7 +220,7 @@ fn the_template_hash_changes_with_what_the_server_pod_is_made_of() {
 }
 
 #[test]
-fn the_template_hash_stays_when_nothing_of_the_pod_changes() {
+fn template_hash_ignores_the_rest() {
     let hash = template_hash(&cluster(SIX_LINES));
     for (section, yaml) in [
         ("scaling", "{maxReplicas: 9, minReplicas: 3, buffer: 2}"),
@@ -251,7 +251,7 @@ fn the_template_hash_stays_when_nothing_of_the_pod_changes() {
 }
 
 #[test]
-fn a_label_of_the_user_never_replaces_one_of_ours() {
+fn user_labels_never_replace_operator_labels() {
     let mut chat = cluster(SIX_LINES);
     chat.server
         .pod
@@ -291,7 +291,7 @@ fn safe_to_evict_of_the_user_wins() {
 }
 
 #[test]
-fn the_secret_holds_the_password_once_and_the_acl_only_its_hash() {
+fn secret_holds_password_and_acl_its_hash() {
     let cluster = cluster(SIX_LINES);
     let data = redis_secret(&cluster, "correct horse").string_data.unwrap();
     assert_eq!(data["password"], "correct horse");

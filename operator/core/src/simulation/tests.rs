@@ -167,7 +167,7 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn whatever_happens_the_invariants_hold_and_all_comes_to_rest(
+    fn invariants_hold_and_all_comes_to_rest(
         seed in any::<u64>(),
         spec in specs(),
         script in scripts(),
@@ -176,7 +176,7 @@ proptest! {
     }
 
     #[test]
-    fn scaling_and_rollouts_never_turn_ready_and_cut_nobody(
+    fn scaling_and_rollouts_stay_ready_without_cuts(
         seed in any::<u64>(),
         spec in specs(),
         script in ordinary_scripts(),
@@ -219,7 +219,7 @@ fn life() -> (Spec, Script) {
 
 /// I5: the operator ends at its k-th write, before or after it, and another one takes over.
 #[test]
-fn wherever_the_operator_ends_the_end_is_the_same() {
+fn any_restart_reaches_the_same_end() {
     let ends = |dies_at: Option<(u64, bool)>| {
         let (spec, script) = life();
         let mut world = World::new(7, spec);

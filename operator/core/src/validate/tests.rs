@@ -19,7 +19,7 @@ fn resource(name: &str, spec: &str) -> WebSocketCluster {
 }
 
 #[test]
-fn the_six_lines_hold_with_the_documented_defaults() {
+fn six_lines_validate_with_documented_defaults() {
     let cluster = validate(&resource("chat", "scaling: {maxReplicas: 20}"), &images()).unwrap();
     assert_eq!(
         (cluster.scaling.min_replicas, cluster.scaling.max_replicas),
@@ -33,7 +33,7 @@ fn the_six_lines_hold_with_the_documented_defaults() {
 }
 
 #[test]
-fn an_image_of_the_resource_replaces_the_installed_one() {
+fn spec_image_replaces_the_installed_one() {
     let spec = "{scaling: {maxReplicas: 2}, server: {image: 'registry.example.org/chat:2'}}";
     let cluster = validate(&resource("chat", spec), &images()).unwrap();
     assert_eq!(cluster.server_image(), "registry.example.org/chat:2");
@@ -72,7 +72,7 @@ fn names_that_children_cannot_have_are_refused() {
 }
 
 #[test]
-fn a_resource_that_is_not_on_a_server_is_refused() {
+fn resource_without_a_server_is_refused() {
     let mut floating = resource("chat", "scaling: {maxReplicas: 2}");
     floating.metadata.uid = None;
     assert_eq!(validate(&floating, &images()).unwrap_err().field, "metadata.uid");
@@ -111,7 +111,7 @@ fn cases() -> Cases {
 }
 
 #[test]
-fn every_bad_value_is_refused_by_the_name_of_its_field() {
+fn bad_value_is_rejected_naming_its_field() {
     for Case { field, spec } in cases().specs {
         let text = format!("{spec:?}");
         let parsed = serde_yaml::from_value(spec);
@@ -155,7 +155,7 @@ fn with(field: &str, text: &str) -> WebSocketCluster {
 }
 
 #[test]
-fn strings_that_could_break_out_are_refused_and_ordinary_ones_are_not() {
+fn only_strings_that_break_out_are_rejected() {
     for Strings { field, examples } in cases().strings {
         for good in examples.good {
             let accepted = validate(&with(&field, &good), &images());
@@ -222,7 +222,7 @@ fn lists_and_maps_have_bounds() {
 
 /// What the schema cannot say within its budget.
 #[test]
-fn pod_settings_that_the_api_server_rejects_in_the_pod_are_refused() {
+fn pod_settings_the_api_rejects_are_refused() {
     let term = |expression: &str| {
         format!(
             "affinity: {{nodeAffinity: {{requiredDuringSchedulingIgnoredDuringExecution: {{nodeSelectorTerms: [{{matchExpressions: [{expression}]}}]}}}}}}"
@@ -274,7 +274,7 @@ fn pod_settings_that_the_api_server_rejects_in_the_pod_are_refused() {
 }
 
 #[test]
-fn amounts_that_no_pod_can_have_are_refused_by_name() {
+fn impossible_amounts_are_refused_by_name() {
     for (pods, field) in [
         (
             "server: {resources: {limits: {memory: lots}}}",

@@ -282,7 +282,7 @@ fn lengths_have_one_form() {
 }
 
 #[test]
-fn what_is_too_large_is_refused_by_its_header_alone() {
+fn too_large_frame_is_rejected_by_header() {
     let huge = [
         0x82, 0xff, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 2, 3, 4,
     ];
@@ -290,7 +290,7 @@ fn what_is_too_large_is_refused_by_its_header_alone() {
 }
 
 #[test]
-fn a_character_that_cannot_be_is_refused_before_its_frame_is_whole() {
+fn impossible_utf8_is_rejected_mid_frame() {
     let mut bytes = Sent::new(0x81, b"\xed\xa0\x80 and more").bytes();
     bytes.truncate(6 + 2);
     assert_eq!(violation(&bytes), Violation::Utf8);

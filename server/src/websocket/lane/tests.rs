@@ -29,7 +29,7 @@ async fn message(lane: &mut Lane<DuplexStream>) -> Message {
 }
 
 #[tokio::test]
-async fn what_the_http_library_has_read_ahead_comes_first() {
+async fn bytes_read_ahead_by_http_come_first() {
     let (ours, mut theirs) = duplex(1024);
     let frame = sent(0x81, b"early");
     let mut lane = Lane::new(ours, &frame[..4], LIMIT);
@@ -59,7 +59,7 @@ async fn an_idle_lane_holds_no_buffer() {
 }
 
 #[tokio::test]
-async fn pings_are_answered_and_a_client_that_does_not_read_is_not_read() {
+async fn client_that_reads_no_pong_is_paused() {
     let (mut lane, mut theirs) = pair(256);
     let mut answered = 0;
     let one = sent(0x89, &[b'p'; 125]);
@@ -87,7 +87,7 @@ async fn pings_are_answered_and_a_client_that_does_not_read_is_not_read() {
 }
 
 #[tokio::test]
-async fn a_close_is_answered_once_with_its_code() {
+async fn close_is_answered_once_with_its_code() {
     let (mut lane, mut theirs) = pair(1024);
     theirs.write_all(&sent(0x88, b"\x0b\xb8bye")).await.unwrap();
     assert!(matches!(lane.next().await, Some(Ok(Incoming::Close))));
@@ -103,7 +103,7 @@ async fn a_close_is_answered_once_with_its_code() {
 }
 
 #[tokio::test]
-async fn the_answer_to_our_close_is_not_answered() {
+async fn answer_to_own_close_gets_none() {
     let (mut lane, mut theirs) = pair(1024);
     let close = Outgoing::Close {
         code: 1012,
@@ -122,7 +122,7 @@ async fn the_answer_to_our_close_is_not_answered() {
 }
 
 #[tokio::test]
-async fn after_a_violation_nothing_is_understood_until_the_client_goes() {
+async fn nothing_is_decoded_after_a_violation() {
     let (mut lane, mut theirs) = pair(1024);
     theirs.write_all(&sent(0xc1, b"x")).await.unwrap();
     theirs.write_all(&sent(0x81, b"fine")).await.unwrap();
@@ -145,7 +145,7 @@ async fn after_a_violation_nothing_is_understood_until_the_client_goes() {
 }
 
 #[tokio::test]
-async fn frames_go_out_whole_and_in_order_through_a_narrow_pipe() {
+async fn narrow_pipe_keeps_frames_whole_and_ordered() {
     let (mut lane, mut theirs) = pair(7);
     let frames: Vec<Bytes> = (1..100_u8)
         .map(|n| Bytes::from(vec![n; usize::from(n)]))

@@ -133,7 +133,7 @@ fn counters_must_agree_with_the_clients() {
 }
 
 #[test]
-fn more_than_five_percent_of_excluded_pairs_fail() {
+fn over_five_percent_exclusions_fail() {
     // A client without a connection from 20 s on misses a message a second, of 300 pairs in all.
     let without = |missed: u64| {
         let mut record = clean();

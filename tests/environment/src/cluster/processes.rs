@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_child_is_found_below_its_parent_until_it_ends() {
+    fn child_is_found_until_it_ends() {
         let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
         let (mine, pid) = (
             i32::try_from(std::process::id()).unwrap(),

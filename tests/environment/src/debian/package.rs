@@ -161,7 +161,7 @@ Conf haproxy (3.0.11-1+deb13u5 Debian-Security:13/stable-security [amd64])
     }
 
     #[test]
-    fn an_upstream_version_has_no_epoch_and_no_revision() {
+    fn upstream_version_has_no_epoch_nor_revision() {
         let upstream = |version: &str| {
             let line = format!("x {version}");
             Package::parse(&line).unwrap().upstream().to_owned()
@@ -204,7 +204,7 @@ Conf haproxy (3.0.11-1+deb13u5 Debian-Security:13/stable-security [amd64])
     }
 
     #[test]
-    fn a_record_from_the_future_has_no_age() {
+    fn record_of_the_future_has_no_age() {
         let record = Record::new(SystemTime::UNIX_EPOCH + Duration::from_secs(100), BTreeSet::new());
         let at = |seconds| record.age(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
         assert_eq!(at(160), Some(Duration::from_mins(1)));

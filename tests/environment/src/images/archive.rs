@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn an_archive_shows_all_layers_and_the_configuration() {
+    fn archive_shows_layers_and_configuration() {
         let config = br#"{"config":{"User":"99:99","Labels":{"a.b":"c"}}}"#;
         let manifest = br#"[{"Config":"config.json","Layers":["1.tar","2.tar"]}]"#;
         let (one, two) = (

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn starting_pods_count_as_empty_when_the_pool_grows() {
+    fn growth_counts_starting_pods_as_empty() {
         assert_eq!(replicas(&[10_000; 4], 1, 5), 5, "within the tolerance with it");
         assert_eq!(replicas(&[10_000; 6], 1, 7), 8);
         assert_eq!(replicas(&[10_000; 4], 4, 8), 8, "never smaller");

@@ -68,7 +68,7 @@ async fn set_metric(env: &TestEnv, method: Method, value: u64) -> Result<()> {
 }
 
 #[tokio::test]
-async fn horizontal_pod_autoscaler_sets_the_size_of_the_pool() {
+async fn horizontal_pod_autoscaler_sets_pool_size() {
     let env = TestEnv::new("autoscaler").await;
     let crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
     env.ask(Method::POST, crds, Some(&metric())).await.unwrap();

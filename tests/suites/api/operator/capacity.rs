@@ -73,7 +73,7 @@ async fn pool_short_of_memory_grows_and_stays() {
 }
 
 #[tokio::test]
-async fn pod_with_few_files_does_not_grow_the_pool() {
+async fn pod_with_few_files_grows_nothing() {
     let env = TestEnv::new("files").await;
     let _operator = env.operator();
     env.create("chat", &spec(3)).await.unwrap();

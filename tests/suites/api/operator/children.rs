@@ -51,7 +51,7 @@ fn wanted() -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn a_resource_becomes_ready_with_exactly_its_children() {
+async fn resource_becomes_ready_with_its_children() {
     let env = TestEnv::new("children").await;
     let _operator = env.operator();
     let mut object = crate::support::resource(env.namespace(), "chat", &small());
@@ -168,7 +168,7 @@ fn status_is_reported(env: &TestEnv, chat: &Value) {
 }
 
 #[tokio::test]
-async fn the_managed_redis_goes_when_an_external_one_is_named() {
+async fn external_redis_removes_the_managed_one() {
     let env = TestEnv::new("redis").await;
     let _operator = env.operator();
     env.create("chat", &small()).await.unwrap();
@@ -202,7 +202,7 @@ async fn the_managed_redis_goes_when_an_external_one_is_named() {
 
 /// `kubectl delete` and `kubectl apply` one after the other, as in a script.
 #[tokio::test]
-async fn deleted_and_applied_again_at_once_it_ends_ready() {
+async fn recreated_at_once_it_ends_ready() {
     let env = TestEnv::new("again").await;
     let _operator = env.operator();
     let old = env.create("chat", &small()).await.unwrap();
@@ -246,7 +246,7 @@ async fn deleted_and_applied_again_at_once_it_ends_ready() {
 }
 
 #[tokio::test]
-async fn the_endpoint_is_the_address_of_the_load_balancer_once_there_is_one() {
+async fn endpoint_is_the_load_balancer_address() {
     let env = TestEnv::new("endpoint").await;
     let _operator = env.operator();
     let mut spec = small();

@@ -15,7 +15,7 @@ const MOST: usize = 4;
 const SURGE: usize = 1;
 
 #[tokio::test]
-async fn image_that_dies_after_ready_is_bounded_and_replaced() {
+async fn image_dying_after_ready_is_bounded() {
     let env = TestEnv::new("crashes").await;
     env.pods.crash(Crash {
         image: BAD,

@@ -70,7 +70,7 @@ async fn in_an_idle_minute_nothing_is_written() {
 
 /// Nodes report every few seconds; the resource of a quiet pool is looked at again when something of it changes.
 #[tokio::test]
-async fn heartbeats_of_nodes_and_samples_start_no_reconcile() {
+async fn heartbeats_and_samples_start_no_reconcile() {
     const NODES: usize = 20;
     const BEATS: u32 = 30;
     let env = TestEnv::new("beats").await;

@@ -10,7 +10,7 @@ use crate::support::environment::{TestEnv, find};
 
 /// The schema accepts it: a pattern does not know the normal form of an address.
 #[tokio::test]
-async fn origin_without_normal_form_is_reported_by_its_field() {
+async fn origin_without_normal_form_names_its_field() {
     let env = TestEnv::new("origin").await;
     let _operator = env.operator();
     let mut spec = small();
@@ -103,7 +103,7 @@ async fn records(env: &TestEnv, owner: &Value) -> Vec<i64> {
 
 /// A rule of another admission policy, which no schema has. It is reported, not retried without end, and overcome when it is deleted.
 #[tokio::test]
-async fn pods_that_the_api_server_refuses_are_told_with_its_reason() {
+async fn rejected_pods_are_reported_with_the_reason() {
     let env = TestEnv::new("quota").await;
     let quotas = format!("/api/v1/namespaces/{}/resourcequotas", env.namespace());
     let quota = json!({"metadata": {"name": "few"}, "spec": {"hard": {"count/pods": "3"}}});

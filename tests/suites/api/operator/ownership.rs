@@ -58,7 +58,7 @@ async fn conflict_is_told_and_resolved(env: &TestEnv, labels: &Value) -> Result<
 }
 
 #[tokio::test]
-async fn a_foreign_service_is_a_conflict_until_deleted() {
+async fn foreign_service_conflicts_until_deleted() {
     let env = TestEnv::new("foreign").await;
     let _operator = env.operator();
     conflict_is_told_and_resolved(&env, &json!({})).await.unwrap();
@@ -67,7 +67,7 @@ async fn a_foreign_service_is_a_conflict_until_deleted() {
 
 /// Labels are no proof: anybody can write them.
 #[tokio::test]
-async fn a_foreign_service_with_our_label_is_a_conflict() {
+async fn foreign_service_with_our_label_conflicts() {
     let env = TestEnv::new("labelled").await;
     let _operator = env.operator();
     conflict_is_told_and_resolved(&env, &json!({"websocket-operator.io/cluster": "chat"}))

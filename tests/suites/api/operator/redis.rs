@@ -23,7 +23,7 @@ fn spec() -> Value {
 }
 
 #[tokio::test]
-async fn new_pods_wait_for_redis_beyond_their_deadline() {
+async fn pods_wait_for_redis_beyond_deadline() {
     let env = TestEnv::new("redis").await;
     let _operator = env.operator();
     env.create("chat", &spec()).await.unwrap();

@@ -34,7 +34,7 @@ fn here(env: &TestEnv) -> Value {
 }
 
 #[tokio::test]
-async fn a_service_beyond_the_quota_is_named_and_made_later() {
+async fn service_over_quota_is_named_and_retried() {
     let env = TestEnv::new("services").await;
     let quotas = format!("/api/v1/namespaces/{}/resourcequotas", env.namespace());
     let quota = json!({"metadata": {"name": "none"}, "spec": {"hard": {"services": "0"}}});
@@ -59,7 +59,7 @@ async fn a_service_beyond_the_quota_is_named_and_made_later() {
 }
 
 #[tokio::test]
-async fn pods_beyond_a_limit_range_are_named_and_made_later() {
+async fn pod_over_limit_range_named_and_retried() {
     let env = TestEnv::new("limits").await;
     let limit = limit_memory(&env).await;
     let _operator = env.operator();
@@ -70,7 +70,7 @@ async fn pods_beyond_a_limit_range_are_named_and_made_later() {
 }
 
 #[tokio::test]
-async fn limit_range_on_a_used_pool_stops_no_pod() {
+async fn limit_range_stops_no_serving_pod() {
     let env = TestEnv::new("limited").await;
     let _operator = env.operator();
     env.create("chat", &large()).await.unwrap();
@@ -97,7 +97,7 @@ async fn limit_range_on_a_used_pool_stops_no_pod() {
 }
 
 #[tokio::test]
-async fn a_webhook_that_fails_is_named_and_outlived() {
+async fn failing_webhook_is_named_and_outlived() {
     let env = TestEnv::new("webhook").await;
     let hook = fail_services(&env).await;
     let _operator = env.operator();
@@ -108,7 +108,7 @@ async fn a_webhook_that_fails_is_named_and_outlived() {
 }
 
 #[tokio::test]
-async fn failing_webhook_on_a_used_pool_is_outlived() {
+async fn failing_webhook_stops_no_serving_pool() {
     let env = TestEnv::new("webhooked").await;
     let _operator = env.operator();
     env.create("chat", &small()).await.unwrap();
@@ -175,7 +175,7 @@ async fn fail_services(env: &TestEnv) -> String {
 
 /// A label of a server pod cannot be written: the pod is not used, and the pool serves as before.
 #[tokio::test]
-async fn a_policy_for_labels_is_named_and_harms_no_pod() {
+async fn label_policy_is_named_and_harmless() {
     let env = TestEnv::new("labels").await;
     let _operator = env.operator();
     env.create("chat", &small()).await.unwrap();
@@ -202,7 +202,7 @@ async fn a_policy_for_labels_is_named_and_harms_no_pod() {
 }
 
 #[tokio::test]
-async fn policy_for_a_label_is_met_by_spec() {
+async fn label_policy_is_met_by_the_spec() {
     let env = TestEnv::new("required").await;
     let rule = |group: &str, resources: &[&str]| json!({"apiGroups": [group], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": resources});
     let rules = json!([

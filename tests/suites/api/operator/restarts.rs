@@ -229,7 +229,7 @@ fn status(plain: &Plain, chat: &Value) -> Result<Value> {
 }
 
 #[tokio::test]
-async fn killed_at_any_call_it_ends_in_the_same_state() {
+async fn killed_operator_reaches_the_same_state() {
     let seed = std::env::var("WSC_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed: u64 = seed.unwrap_or_else(rand::random);
     println!("WSC_SEED={seed}");

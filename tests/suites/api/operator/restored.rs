@@ -164,7 +164,7 @@ async fn a_deleted_child_is_made_again() {
 }
 
 #[tokio::test]
-async fn a_deleted_or_failed_server_pod_is_replaced_and_its_label_restored() {
+async fn lost_server_pod_and_label_are_restored() {
     let env = TestEnv::new("pods").await;
     let _operator = env.operator();
     env.create("chat", &small()).await.unwrap();
@@ -204,7 +204,7 @@ async fn a_deleted_or_failed_server_pod_is_replaced_and_its_label_restored() {
 
 /// Redis and the pods that run have the password of the lost one.
 #[tokio::test]
-async fn lost_redis_secret_is_replaced_under_another_name() {
+async fn lost_redis_secret_gets_another_name() {
     let env = TestEnv::new("secret").await;
     let _operator = env.operator();
     env.create("chat", &small()).await.unwrap();

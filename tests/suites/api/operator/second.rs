@@ -7,7 +7,7 @@ use crate::support::environment::TestEnv;
 use crate::support::watcher::Pods;
 
 #[tokio::test]
-async fn a_second_copy_started_by_hand_does_no_harm() {
+async fn second_copy_does_no_harm() {
     let env = TestEnv::new("second").await;
     let seen = Pods::watch(&env.cluster, env.namespace());
     let (_one, _two) = (env.operator(), env.operator());

@@ -15,7 +15,7 @@ use crate::support::watcher::Pods;
 const STALL: Duration = Duration::from_secs(10);
 
 #[tokio::test]
-async fn a_stalled_pod_watch_in_a_scale_up_makes_no_twin() {
+async fn stalled_watch_creates_no_twin() {
     let env = TestEnv::new("twins").await;
     let gate = Gate::default();
     let watched = gate.clone();

@@ -79,7 +79,7 @@ const UNKNOWN: [&str; 24] = [
 ];
 
 #[tokio::test]
-async fn a_bad_value_is_refused_by_the_name_of_its_field() {
+async fn bad_value_is_rejected_naming_its_field() {
     let cluster = cluster().await;
     let namespace = cluster.namespace("bad").await.unwrap();
     let mut wrong = Vec::new();
@@ -110,7 +110,7 @@ async fn a_bad_value_is_refused_by_the_name_of_its_field() {
 }
 
 #[tokio::test]
-async fn an_unknown_field_is_refused_by_its_name() {
+async fn unknown_field_is_rejected_by_name() {
     let cluster = cluster().await;
     let namespace = cluster.namespace("unknown").await.unwrap();
     for field in UNKNOWN {

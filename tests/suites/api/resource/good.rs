@@ -108,7 +108,7 @@ fn everything() -> Value {
 }
 
 #[tokio::test]
-async fn six_lines_are_enough_and_get_every_default() {
+async fn six_lines_get_every_default() {
     let cluster = cluster().await;
     let namespace = cluster.namespace("six").await.unwrap();
     let object = resource(namespace.name(), "chat", &six_lines());
@@ -128,7 +128,7 @@ async fn six_lines_are_enough_and_get_every_default() {
 }
 
 #[tokio::test]
-async fn maxreplicas_alone_is_enough_and_an_explicit_null_is_the_default() {
+async fn explicit_null_is_the_default() {
     let cluster = cluster().await;
     let namespace = cluster.namespace("null").await.unwrap();
     let alone = json!({"scaling": {"maxReplicas": 20}});
@@ -144,7 +144,7 @@ async fn maxreplicas_alone_is_enough_and_an_explicit_null_is_the_default() {
 }
 
 #[tokio::test]
-async fn every_field_is_kept_as_it_was_written() {
+async fn every_field_is_stored_as_written() {
     let cluster = cluster().await;
     let namespace = cluster.namespace("every").await.unwrap();
     let object = resource(namespace.name(), "chat", &everything());
@@ -251,7 +251,7 @@ async fn values_at_their_limits_are_accepted() {
 }
 
 #[tokio::test]
-async fn redis_can_be_changed_from_managed_to_external_and_back() {
+async fn redis_changes_to_external_and_back() {
     let cluster = cluster().await;
     let namespace = cluster.namespace("redis").await.unwrap();
     let object = resource(

@@ -115,7 +115,7 @@ async fn kubectl_explains_every_field() {
 }
 
 #[tokio::test]
-async fn kubectl_scale_writes_spec_replicas_and_nothing_else() {
+async fn kubectl_scale_writes_only_spec_replicas() {
     let cluster = cluster().await;
     let namespace = cluster.namespace("scale").await.unwrap();
     chat(&cluster, &namespace).await;

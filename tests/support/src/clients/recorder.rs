@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn a_close_that_crosses_a_request_is_requested() {
+    fn close_crossing_a_request_is_requested() {
         assert_eq!(by(EndKind::Own, Some(1000)), ClosedBy::Client);
         assert_eq!(by(EndKind::Own, None), ClosedBy::Client);
         assert_eq!(by(EndKind::Own, Some(1012)), ClosedBy::Move);

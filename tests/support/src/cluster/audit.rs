@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_forgets_what_was_before_and_a_half_line_is_not_read() {
+    fn mark_skips_earlier_and_partial_lines() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         let log = AuditLog::new(file.path());
         file.write_all(line("ResponseComplete", "create", "a", "pods", "").as_bytes())

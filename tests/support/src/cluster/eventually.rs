@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_error_names_what_was_waited_for_and_why_not() {
+    async fn error_names_the_condition_and_cause() {
         let never = eventually::<(), _>(Duration::from_millis(20), "a pod", || async {
             bail!("connection refused")
         });

@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_are_in_the_order_of_their_starts() {
+    fn programs_are_in_start_order() {
         let process = |pid, started, name: &str| Process {
             pid,
             parent: 1,
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn the_groups_of_a_pod_are_found_at_any_depth() {
+    fn pod_cgroups_are_found_at_any_depth() {
         let folder = tempfile::tempdir().unwrap();
         let group = folder.path().join("node1/kubepods/burstable/podabc");
         fs::create_dir_all(group.join("container")).unwrap();

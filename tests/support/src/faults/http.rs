@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_gate_stops_an_answer_that_has_begun() {
+    async fn gate_stops_a_begun_response() {
         let second = Gate::default();
         second.close();
         let (address, _) = upstream(second.clone()).await;

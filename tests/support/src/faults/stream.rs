@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stall_holds_open_and_new_connections_until_it_is_released() {
+    async fn stall_holds_connections_until_released() {
         let (address, _echo) = echo().await;
         let proxy = StreamProxy::tcp(address).await.unwrap();
         let mut old = connect(&proxy).await;
@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_unix_socket_is_passed_on_and_gone_at_the_end() {
+    async fn unix_socket_is_forwarded_and_removed() {
         let folder = tempfile::tempdir().unwrap();
         let (inner, outer) = (folder.path().join("inner"), folder.path().join("outer"));
         let listener = UnixListener::bind(&inner).unwrap();

@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_ignored_test_is_found_and_talk_about_one_is_not() {
+    fn ignored_test_is_found_outside_comments() {
         let folder = std::env::temp_dir().join(format!("wsc-lint-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let (good, bad) = (folder.join("good.rs"), folder.join("bad.rs"));

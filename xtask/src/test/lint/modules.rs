@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_nobody_names_is_not_reached() {
+    fn unnamed_file_is_not_reached() {
         let folder = std::env::temp_dir().join(format!("wsc-modules-{}", std::process::id()));
         fs::create_dir_all(folder.join("a")).unwrap();
         for (file, text) in [

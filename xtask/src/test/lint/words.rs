@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn every_markdown_file_and_the_test_support_are_read() {
+    fn markdown_and_test_support_are_read() {
         let files = [
             ("tests/releases/README.md", "nobody"),
             ("NOTES.md", "nobody"),

@@ -187,7 +187,7 @@ proptest! {
 }
 
 #[test]
-fn zone_of_many_clusters_lost_leaves_the_rest_fresh() {
+fn lost_zone_leaves_other_samples_fresh() {
     let mut network = Network::new(1);
     let clusters: Vec<_> = (0..1_000)
         .map(|number| pods(&format!("chat-{number}"), 4))

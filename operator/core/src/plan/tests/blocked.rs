@@ -46,7 +46,7 @@ fn draining(scene: &Scene) -> usize {
 }
 
 #[test]
-fn no_pod_leaves_for_one_that_is_rejected() {
+fn no_pod_drains_for_a_rejected_one() {
     for cause in [Cause::Object, Cause::Call] {
         let mut scene = Scene::running(SPEC, &[10, 10, 10]);
         with_another_image(&mut scene, SPEC);
@@ -62,7 +62,7 @@ fn no_pod_leaves_for_one_that_is_rejected() {
 }
 
 #[test]
-fn short_outage_of_the_api_server_stalls_nothing() {
+fn short_api_server_outage_stalls_nothing() {
     for (cause, after_40_s, after_340_s) in [
         (Cause::Call, ("False", "NotStalled"), ("True", "ApplyFailed")),
         (Cause::Object, ("True", "PodRejected"), ("True", "PodRejected")),
@@ -77,7 +77,7 @@ fn short_outage_of_the_api_server_stalls_nothing() {
 }
 
 #[test]
-fn rollout_names_why_missing_pods_do_not_come() {
+fn rollout_names_why_pods_are_missing() {
     let mut scene = Scene::running(SPEC, &[75, 75, 75]);
     scene.said(0).connections = 95;
     with_another_image(&mut scene, SPEC);
@@ -153,7 +153,7 @@ fn rollout_keeps_the_margin_of_mode_replicas() {
 }
 
 #[test]
-fn rollout_shrinks_no_pool_that_a_hold_keeps() {
+fn rollout_shrinks_no_held_pool() {
     let mut scene = Scene::running(BOUNDS, &[30; 10]);
     // The middle of a scale-down from ten pods to eight.
     scene.observed.status.desired_replicas = 8;
@@ -172,7 +172,7 @@ fn rollout_shrinks_no_pool_that_a_hold_keeps() {
 }
 
 #[test]
-fn full_pool_at_its_maximum_rolls_to_larger_pods() {
+fn full_pool_at_maximum_gets_larger_pods() {
     const FULL: &str = "scaling: {minReplicas: 3, maxReplicas: 3}\ndisruption: {movesPerMinute: 600}\ndrain: {naturalSeconds: 0}";
     let mut scene = Scene::running(FULL, &[50, 50, 50]);
     with_another_image(&mut scene, FULL);
@@ -195,7 +195,7 @@ fn full_pool_at_its_maximum_rolls_to_larger_pods() {
 }
 
 #[test]
-fn pods_that_wait_outlive_a_restart_of_the_operator() {
+fn waiting_pods_outlive_an_operator_restart() {
     for scheduled in [false, true] {
         let mut scene = Scene::running(BOUNDS, &[75, 75, 75]);
         scene.said(0).connections = 95;
@@ -222,7 +222,7 @@ fn pods_that_wait_outlive_a_restart_of_the_operator() {
 }
 
 #[test]
-fn failed_mark_that_is_no_longer_wanted_is_forgotten() {
+fn unwanted_failed_mark_is_forgotten() {
     let mut scene = Scene::running(BOUNDS, &[20, 30, 10, 20]);
     let plan = scene.tick(301);
     let mark = plan.mark_pods[0].clone();
@@ -243,7 +243,7 @@ fn failed_mark_that_is_no_longer_wanted_is_forgotten() {
 }
 
 #[test]
-fn drain_that_cannot_be_cancelled_is_no_capacity() {
+fn uncancellable_drain_is_no_capacity() {
     let mut scene = Scene::running(BOUNDS, &[20, 30, 10, 20]);
     let plan = scene.tick(301);
     scene.adopt(&plan);

@@ -8,7 +8,7 @@ use crate::observed::PodState;
 use crate::testing;
 
 #[test]
-fn a_pool_that_is_short_of_memory_grows() {
+fn pool_short_of_memory_grows() {
     let mut scene = Scene::running(BOUNDS, &[50; 6]);
     for serial in 0..6 {
         scene.said(serial).admits = false;
@@ -49,7 +49,7 @@ fn pool_waits_for_sample_of_new_pod() {
 }
 
 #[test]
-fn a_pool_is_not_shrunk_within_a_window_after_a_pod_was_short_of_memory() {
+fn memory_shortage_holds_scale_down_one_window() {
     let mut scene = Scene::running(BOUNDS, &[20; 6]);
     scene.said(0).admits = false;
     let plan = scene.tick(301);
@@ -126,7 +126,7 @@ fn rollout_counts_by_sessions_of_haproxy() {
 }
 
 #[test]
-fn one_pod_with_few_files_does_not_count_for_all() {
+fn one_small_limit_counts_for_one_pod() {
     let mut scene = Scene::running(BOUNDS, &[50; 8]);
     let small = scene.said(0);
     (small.capacity, small.connections) = (10, 5);
@@ -143,7 +143,7 @@ fn one_pod_with_few_files_does_not_count_for_all() {
 }
 
 #[test]
-fn a_raised_connection_limit_counts_once_pods_have_it() {
+fn raised_connection_limit_counts_once_applied() {
     let mut scene = Scene::running(BOUNDS, &[50; 4]);
     scene.cluster = testing::cluster(&format!("server: {{maxConnections: 1000}}\n{BOUNDS}"));
     for serial in 0..4 {
@@ -156,7 +156,7 @@ fn a_raised_connection_limit_counts_once_pods_have_it() {
 }
 
 #[test]
-fn clients_of_a_dead_pod_are_not_counted_twice() {
+fn clients_of_a_dead_pod_count_once() {
     let mut scene = Scene::running(BOUNDS, &[70, 70, 70, 70]);
     scene.pod(3).ready = false;
     for proxy in &mut scene.observed.proxies {
@@ -182,7 +182,7 @@ fn clients_of_a_dead_pod_are_not_counted_twice() {
 }
 
 #[test]
-fn a_rollout_replaces_a_tenth_at_a_time() {
+fn rollout_replaces_a_tenth_at_once() {
     const SPEC: &str = "scaling: {minReplicas: 20, maxReplicas: 30}\ndisruption: {maxConcurrentDrains: 4, movesPerMinute: 600}";
     let mut scene = Scene::running(SPEC, &[30; 20]);
     scene.cluster = testing::cluster(&format!(

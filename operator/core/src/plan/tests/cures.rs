@@ -61,7 +61,7 @@ fn another_redis_replaces_pods_that_have_none() {
 }
 
 #[test]
-fn another_template_replaces_pods_that_do_not_answer() {
+fn another_template_replaces_silent_pods() {
     let mut scene = Scene::running(SPEC, &[10, 10, 10]);
     scene.observed.samples.clear();
     live(&mut scene, 300);

@@ -48,7 +48,7 @@ fn is_planned(plan: &Plan, wanted: &ChildKey) -> bool {
 }
 
 #[test]
-fn rejected_service_is_named_until_it_is_accepted() {
+fn rejected_service_is_named_until_accepted() {
     let mut scene = Scene::running(BOUNDS, &[10, 10]);
     let service = key(ChildKind::Service, "chat");
     scene.observed.children.remove(&service);
@@ -128,7 +128,7 @@ fn pod_without_its_mark_stays_in_rotation() {
 }
 
 #[test]
-fn failed_creates_are_named_while_pods_are_missing() {
+fn failed_creates_are_named_until_pods_exist() {
     let mut scene = Scene::running("scaling: {minReplicas: 3, maxReplicas: 20}", &[10, 10, 10]);
     scene.observed.pods.remove("chat-2");
     scene.observed.samples.remove("chat-2");
@@ -197,7 +197,7 @@ fn agent_that_receives_nothing_is_named() {
 }
 
 #[test]
-fn conditions_of_what_no_longer_reports_are_unknown() {
+fn conditions_of_silent_parts_are_unknown() {
     let mut scene = Scene::running(BOUNDS, &[10, 10]);
     let truth = |plan: &Plan, type_: &str| say(&plan.status.conditions, type_).0.to_owned();
     let plan = scene.tick(5);

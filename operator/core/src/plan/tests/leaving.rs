@@ -29,7 +29,7 @@ fn a_dead_pod_is_replaced_at_once() {
 }
 
 #[test]
-fn pods_that_are_deleted_or_on_lost_nodes_are_replaced_and_one_that_haproxy_finds_up_is_not() {
+fn terminating_and_lost_pods_are_replaced() {
     let mut scene = Scene::running(BOUNDS, &[40, 50, 40]);
     scene.pod(0).terminating = true;
     let plan = scene.tick(5);
@@ -56,7 +56,7 @@ fn pods_that_are_deleted_or_on_lost_nodes_are_replaced_and_one_that_haproxy_find
 
 /// The kubelet reports a pod Ready until its node has missed heartbeats for 40 s or more.
 #[test]
-fn a_ready_pod_that_does_not_respond_is_replaced_when_every_proxy_finds_it_down() {
+fn silent_pod_down_everywhere_is_replaced() {
     let created = |down: &[usize], responds: bool| {
         let mut scene = Scene::running(BOUNDS, &[40, 50, 40]);
         for proxy in down {
@@ -102,7 +102,7 @@ fn proxy_without_the_pod_has_no_vote() {
 }
 
 #[test]
-fn a_new_pod_that_the_proxies_have_not_found_up_yet_is_not_replaced() {
+fn new_pod_before_its_check_is_kept() {
     let mut scene = Scene::running(BOUNDS, &[40, 50, 40]);
     scene.pod(0).ready = false;
     scene.tick(5);
@@ -122,7 +122,7 @@ fn a_new_pod_that_the_proxies_have_not_found_up_yet_is_not_replaced() {
 
 /// HAProxy's answer may be older than what the kubelet says.
 #[test]
-fn no_drain_relies_on_a_pod_that_is_not_ready_at_the_moment() {
+fn no_drain_relies_on_an_unready_pod() {
     let mut scene = Scene::running("scaling: {minReplicas: 1, maxReplicas: 20, buffer: 0}", &[25; 3]);
     scene.pod(0).ready = false;
     let plan = scene.tick(301);
@@ -167,7 +167,7 @@ fn pods_that_drain_together_share_the_rate() {
 }
 
 #[test]
-fn moves_of_an_earlier_grant_take_part_of_the_rate() {
+fn earlier_grants_take_their_rate_share() {
     let mut scene = two_drains();
     for seconds in [301, 5] {
         let plan = scene.tick(seconds);
@@ -190,7 +190,7 @@ fn moves_of_an_earlier_grant_take_part_of_the_rate() {
 }
 
 #[test]
-fn victims_are_the_emptiest_that_are_neither_young_nor_protected() {
+fn victims_are_emptiest_neither_young_nor_protected() {
     let mut scene = Scene::running(
         "scaling: {minReplicas: 1, maxReplicas: 20, buffer: 0}\ndisruption: {maxConcurrentDrains: 9}",
         &[35, 28, 21, 14, 42, 35],
@@ -214,7 +214,7 @@ fn victims_are_the_emptiest_that_are_neither_young_nor_protected() {
 }
 
 #[test]
-fn a_template_that_is_reverted_keeps_its_pods() {
+fn reverted_template_keeps_its_pods() {
     let mut scene = Scene::running(BOUNDS, &[10, 20]);
     let (before, mut changed) = (scene.cluster.clone(), scene.cluster.clone());
     changed.pins.server = "registry.example.org/wsc-server:2".to_owned();
@@ -248,7 +248,7 @@ fn a_template_that_is_reverted_keeps_its_pods() {
 }
 
 #[test]
-fn a_protected_pod_of_an_old_template_stops_neither_the_rollout_nor_scaling() {
+fn protected_old_pod_does_not_stop_scaling() {
     let mut scene = Scene::running("scaling: {minReplicas: 2, maxReplicas: 20}", &[10, 10, 10, 10]);
     scene.pod(0).protected = true;
     scene.pod(0).template_hash = "old".to_owned();
@@ -279,7 +279,7 @@ fn a_rollout_waits_for_a_free_drain() {
 }
 
 #[test]
-fn a_pod_that_nobody_reaches_leaves_when_it_is_replaced() {
+fn unreachable_pod_is_removed_once_replaced() {
     let mut scene = Scene::running(BOUNDS, &[40, 50, 40]);
     let pod = scene.pod(0);
     (pod.node_ready, pod.ready) = (false, false);
@@ -309,7 +309,7 @@ fn a_pod_that_nobody_reaches_leaves_when_it_is_replaced() {
 }
 
 #[test]
-fn a_cordon_that_got_lost_is_said_again_and_one_that_stayed_is_lifted() {
+fn lost_cordon_is_repeated_stale_one_lifted() {
     let mut scene = Scene::running(BOUNDS, &[10, 10, 10]);
     scene.memory.wanted.clear();
     scene.observed.status.desired_replicas = 2;
@@ -359,7 +359,7 @@ fn changed_notice_travels_with_the_next_shed() {
 }
 
 #[test]
-fn our_own_writes_count_before_the_watch_shows_them() {
+fn own_writes_count_before_the_watch() {
     let mut scene = Scene::running(
         "scaling: {minReplicas: 2, maxReplicas: 20}\ndisruption: {maxConcurrentDrains: 1}",
         &[10, 20, 30, 40],

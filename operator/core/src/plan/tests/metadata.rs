@@ -161,7 +161,7 @@ fn labels_of_the_template_have_precedence() {
 }
 
 #[test]
-fn a_change_is_no_part_of_the_template() {
+fn metadata_is_no_part_of_the_template() {
     let hash = |spec: &str| resources::template_hash(&testing::cluster(&format!("{MAXIMUM}\n{spec}")));
     assert_eq!(hash(""), hash("labels: {a: b}\nannotations: {x: y}"));
 }
@@ -174,7 +174,7 @@ fn few_pods_are_updated_in_a_pass() {
 
 /// A policy that freezes labels must not keep a pod from its rotation or its drain.
 #[test]
-fn rejected_update_is_named_and_delays_no_state() {
+fn rejected_update_delays_no_state() {
     let mut scene = changed(3, "labels: {a: b}");
     let plan = scene.tick(1);
     let now = scene.now;

@@ -10,7 +10,7 @@ use crate::plan::Child;
 use crate::{resources, testing};
 
 #[test]
-fn a_stranger_with_a_childs_name_is_waited_for_and_told() {
+fn foreign_child_is_reported_and_awaited() {
     let mut scene = Scene::running(BOUNDS, &[10, 10, 10, 10, 10]);
     let key = ChildKey {
         kind: ChildKind::Service,
@@ -39,7 +39,7 @@ fn a_stranger_with_a_childs_name_is_waited_for_and_told() {
 }
 
 #[test]
-fn a_stranger_with_a_pods_name_only_costs_a_serial() {
+fn foreign_pod_only_costs_a_serial() {
     let mut scene = Scene::fresh("scaling: {minReplicas: 1, maxReplicas: 2}");
     scene.observed.conflicts = vec![ChildConflict {
         kind: "Pod".to_owned(),
@@ -53,7 +53,7 @@ fn a_stranger_with_a_pods_name_only_costs_a_serial() {
 }
 
 #[test]
-fn redis_secret_is_created_once_and_checked_when_missed() {
+fn redis_secret_is_created_once_and_checked() {
     let mut scene = Scene::fresh(BOUNDS);
     let plan = scene.step(0);
     let name = plan.create_redis_secret.clone().unwrap();
@@ -110,7 +110,7 @@ fn lost_redis_secret_gets_another_name() {
 }
 
 #[test]
-fn no_secret_is_made_for_a_redis_deployment_that_waits_or_is_the_users() {
+fn no_secret_for_waiting_or_foreign_redis() {
     let mut scene = Scene::fresh(BOUNDS);
     scene.observed.conflicts = vec![ChildConflict {
         kind: "Deployment".to_owned(),
@@ -123,7 +123,7 @@ fn no_secret_is_made_for_a_redis_deployment_that_waits_or_is_the_users() {
 }
 
 #[test]
-fn children_that_are_gone_edited_or_old_are_applied_and_unwanted_ones_removed() {
+fn changed_children_are_applied_and_unwanted_removed() {
     let mut scene = Scene::running(BOUNDS, &[40, 50, 40]);
     let key = |kind, name: &str| ChildKey {
         kind,
@@ -168,7 +168,7 @@ fn children_that_are_gone_edited_or_old_are_applied_and_unwanted_ones_removed() 
 }
 
 #[test]
-fn a_reserved_serial_is_a_pod_that_starts() {
+fn reserved_serial_is_a_starting_pod() {
     let mut scene = Scene::fresh(BOUNDS);
     scene.observed.status.next_serial = 2;
     scene.observed.reserved_serials = vec![0, 1];

@@ -38,7 +38,7 @@ fn wait(scene: &mut Scene, seconds: i64) {
 }
 
 #[test]
-fn equal_samples_are_no_reason_for_a_plan() {
+fn equal_samples_cause_no_plan() {
     let (mut scene, before) = quiet(&[40, 50, 40]);
     for _ in 0..1_000 {
         wait(&mut scene, 5);
@@ -52,7 +52,7 @@ fn equal_samples_are_no_reason_for_a_plan() {
 }
 
 #[test]
-fn what_samples_say_is_a_reason_for_a_plan() {
+fn changed_samples_cause_a_plan() {
     type Change = fn(&mut Scene);
     let changes: [(&str, Change); 11] = [
         ("more pods are needed", |scene| scene.said(0).connections = 99),
@@ -86,7 +86,7 @@ fn what_samples_say_is_a_reason_for_a_plan() {
 }
 
 #[test]
-fn missing_sample_is_a_reason_when_it_is_stale() {
+fn stale_sample_causes_a_plan() {
     let (mut scene, before) = quiet(&[40, 50, 40]);
     let silent = scene.said(1).at;
     for (seconds, same) in [(5, true), (10, true), (1, false)] {
@@ -97,7 +97,7 @@ fn missing_sample_is_a_reason_when_it_is_stale() {
 }
 
 #[test]
-fn nothing_is_quiet_while_something_is_under_way() {
+fn nothing_is_quiet_while_work_remains() {
     let (mut scene, _) = quiet(&[40, 50, 40]);
     scene.pod(1).state = PodState::Cordoned;
     assert!(!scene.tick(5).is_quiet, "a pod drains");
@@ -164,7 +164,7 @@ fn scale_down_begins_when_the_window_ends() {
 
 /// Only a change of the resource corrects its spec.
 #[test]
-fn a_rejected_spec_is_quiet_once_it_is_reported() {
+fn rejected_spec_is_quiet_once_reported() {
     let (mut scene, _) = quiet(&[40, 50, 40]);
     let problem = Invalid {
         field: "redis.managed.nodeSelector[a]".to_owned(),
@@ -182,7 +182,7 @@ fn a_rejected_spec_is_quiet_once_it_is_reported() {
 
 /// The window counts from the moment when fewer pods were enough, also when no plan was made for an hour before.
 #[test]
-fn recommendation_of_a_quiet_time_is_kept_for_the_window() {
+fn quiet_recommendation_is_kept_for_the_window() {
     let (mut scene, before) = quiet(&[40, 50, 40]);
     for _ in 0..720 {
         wait(&mut scene, 5);
@@ -205,7 +205,7 @@ fn recommendation_of_a_quiet_time_is_kept_for_the_window() {
 
 /// A pool that becomes quiet before its tenth minute has no plan when its template is proven.
 #[test]
-fn a_template_is_proven_in_a_quiet_time() {
+fn template_is_proven_in_quiet_time() {
     let (mut scene, before) = quiet(&[40, 50, 40]);
     scene.memory.starts.proven = false;
     for pod in scene.memory.pods.values_mut() {

@@ -43,7 +43,7 @@ fn empty_pool_that_admits_none_grows() {
 }
 
 #[test]
-fn refused_client_holds_scale_down_for_one_window() {
+fn refused_client_holds_scale_down_one_window() {
     let mut scene = Scene::running(BOUNDS, &[20; 6]);
     scene.haproxy(1).refused += 1;
     let plan = scene.tick(301);
@@ -60,7 +60,7 @@ fn refused_client_holds_scale_down_for_one_window() {
 }
 
 #[test]
-fn counts_of_reloads_and_restarts_are_kept_apart() {
+fn reload_and_restart_counts_are_apart() {
     let mut scene = Scene::running(BOUNDS, &[20; 6]);
     scene.haproxy(0).refused = 9;
     scene.tick(5);
@@ -87,7 +87,7 @@ fn counts_of_reloads_and_restarts_are_kept_apart() {
 }
 
 #[test]
-fn pod_that_one_proxy_still_uses_is_not_full() {
+fn pod_one_proxy_uses_is_not_full() {
     let mut scene = full_pool(&[20; 6]);
     scene.agent(0).servers.get_mut("chat-0").unwrap().rejects = false;
     scene.haproxy(1).refused += 1;
@@ -98,7 +98,7 @@ fn pod_that_one_proxy_still_uses_is_not_full() {
 }
 
 #[test]
-fn cordoned_pod_is_no_sign_of_a_full_pool() {
+fn cordoned_pods_make_no_full_pool() {
     let mut scene = full_pool(&[20; 6]);
     for serial in 0..6 {
         scene.said(serial).cordoned = true;

@@ -6,7 +6,7 @@ use crate::plan::Plan;
 use crate::validate::{Invalid, Rejected};
 
 #[test]
-fn pool_is_healed_while_its_spec_is_invalid() {
+fn invalid_spec_still_heals_the_pool() {
     let mut scene = Scene::running(BOUNDS, &[10, 10]);
     let problem = Invalid {
         field: "server.path".to_owned(),

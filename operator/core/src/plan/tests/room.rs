@@ -160,7 +160,7 @@ fn rollout_continues_beside_pods_over_quota() {
 }
 
 #[test]
-fn full_pool_over_quota_rolls_to_larger_pods() {
+fn full_pool_over_quota_gets_larger_pods() {
     const SMALL: &str = "scaling: {minReplicas: 3, maxReplicas: 20}\ndisruption: {movesPerMinute: 600}\ndrain: {naturalSeconds: 0}";
     let mut scene = Scene::running(SMALL, &[50; 4]);
     with_another_image(&mut scene, SMALL);

@@ -8,7 +8,7 @@ use crate::observed::PodState;
 use crate::validate::{Mode, Scaling};
 
 #[test]
-fn an_idle_cluster_writes_nothing_for_an_hour() {
+fn idle_hour_writes_nothing() {
     let mut scene = Scene::running(BOUNDS, &[40, 50, 40]);
     for _ in 0..720 {
         let plan = scene.tick(5);
@@ -60,7 +60,7 @@ fn notable_numbers_are_written_every_30_s() {
 }
 
 #[test]
-fn growing_comes_in_batches_and_is_told_with_its_inputs() {
+fn growth_is_batched_and_reports_its_inputs() {
     let mut scene = Scene::running("scaling: {minReplicas: 2, maxReplicas: 20}", &[40, 50, 40]);
     for serial in 0..3 {
         scene.said(serial).connections = 100;
@@ -101,7 +101,7 @@ fn missing_samples_neither_raise_nor_lower() {
 }
 
 #[test]
-fn one_silent_pod_counts_as_full_on_the_way_down_and_two_hold_the_pool() {
+fn silent_pods_count_as_full_or_hold() {
     let silent = |pods: &[i64]| {
         let mut scene = Scene::running(BOUNDS, &[10, 10, 10, 10, 10]);
         scene.now += SignedDuration::from_secs(600);
@@ -128,7 +128,7 @@ fn one_silent_pod_counts_as_full_on_the_way_down_and_two_hold_the_pool() {
 }
 
 #[test]
-fn first_pod_of_a_small_pool_is_no_panic() {
+fn first_pod_causes_no_panic() {
     for (admits, connections) in [(false, 0), (true, 5)] {
         let mut scene = Scene::running(BOUNDS, &[connections]);
         scene.said(0).admits = admits;
@@ -151,7 +151,7 @@ fn first_pod_of_a_small_pool_is_no_panic() {
 }
 
 #[test]
-fn a_silent_watch_stops_everything_but_the_status() {
+fn silent_watch_stops_all_but_the_status() {
     let mut scene = Scene::running(BOUNDS, &[10, 10, 10, 10, 10]);
     for serial in 0..5 {
         scene.said(serial).connections = 200;
@@ -205,7 +205,7 @@ fn kubectl_scale_decides_within_the_bounds() {
 }
 
 #[test]
-fn the_pool_shrinks_to_the_most_that_was_wanted_in_the_window() {
+fn scale_down_stops_at_the_window_maximum() {
     let mut scene = Scene::running(
         "scaling: {minReplicas: 2, maxReplicas: 20}",
         &[60, 60, 60, 60, 60],
@@ -226,7 +226,7 @@ fn the_pool_shrinks_to_the_most_that_was_wanted_in_the_window() {
 }
 
 #[test]
-fn clients_that_are_refused_stop_the_shrinking_for_a_minute() {
+fn refused_clients_hold_scale_down_a_minute() {
     let mut scene = Scene::running("scaling: {minReplicas: 2, maxReplicas: 3}", &[95, 95, 95]);
     scene.said(0).refused_full = 1;
     let plan = scene.tick(5);
@@ -244,7 +244,7 @@ fn clients_that_are_refused_stop_the_shrinking_for_a_minute() {
 }
 
 #[test]
-fn pods_that_do_not_start_are_replaced_three_times_and_then_a_person_is_told() {
+fn pods_that_never_start_stall_after_three() {
     let mut scene = Scene::running(BOUNDS, &[75, 75, 75]);
     let mut deleted = 0;
     let mut stalled = None;
@@ -273,7 +273,7 @@ fn pods_that_do_not_start_are_replaced_three_times_and_then_a_person_is_told() {
 }
 
 #[test]
-fn pods_that_never_served_go_first_when_fewer_are_wanted() {
+fn pods_that_never_served_go_first() {
     let mut scene = Scene::running(
         "replicas: 5\nscaling: {mode: Replicas, minReplicas: 2, maxReplicas: 6}",
         &[10, 10, 10],
@@ -349,7 +349,7 @@ fn while_redis_is_down_no_drain_begins() {
 }
 
 #[test]
-fn reconciling_until_the_number_of_pods_is_allowed() {
+fn reconciling_until_the_pod_count_is_allowed() {
     let reconciling = |change: &dyn Fn(&mut Scaling)| {
         let mut scene = Scene::running(BOUNDS, &[40, 50, 40]);
         change(&mut scene.cluster.scaling);

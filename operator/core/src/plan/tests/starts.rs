@@ -151,7 +151,7 @@ fn crash(scene: &mut Scene, ended: &mut BTreeMap<String, Timestamp>) {
 }
 
 #[test]
-fn image_that_ends_after_it_was_ready_is_stalled_and_bounded() {
+fn image_failing_after_ready_is_stalled() {
     let spec = "scaling: {minReplicas: 10, maxReplicas: 10}";
     let mut scene = Scene::fresh(spec);
     scene.observed.proxy_ready = Some(2);
@@ -184,7 +184,7 @@ fn image_that_ends_after_it_was_ready_is_stalled_and_bounded() {
 }
 
 #[test]
-fn pods_that_were_created_together_are_one_attempt() {
+fn pods_created_together_are_one_attempt() {
     let mut scene = Scene::fresh("scaling: {minReplicas: 4, maxReplicas: 20}");
     live(&mut scene, 11 * MINUTE, |_, plan| {
         assert_eq!(condition(plan, "Stalled").0, "False");
@@ -317,7 +317,7 @@ fn only_pod_is_never_drained_first() {
 }
 
 #[test]
-fn pods_that_are_all_lost_come_back_at_once() {
+fn lost_pool_is_recreated_at_once() {
     let mut scene = Scene::running(BOUNDS, &[70; 12]);
     live(&mut scene, 10, |_, _| {});
     scene.observed.pods.clear();
@@ -327,7 +327,7 @@ fn pods_that_are_all_lost_come_back_at_once() {
 }
 
 #[test]
-fn pod_that_served_without_its_label_is_not_new() {
+fn served_pod_without_label_is_not_new() {
     let mut scene = Scene::running(BOUNDS, &[40, 50]);
     let new = scene.pod(1).clone();
     let mut pod = testing::pod(2);

@@ -148,7 +148,7 @@ fn one_unasked_close_fails_whatever_its_code() {
 }
 
 #[test]
-fn a_delivery_is_due_only_if_the_bound_precedes_the_close() {
+fn delivery_is_due_only_before_the_close() {
     let closing = |begun: f64| {
         let mut record = clean();
         let client = &mut record.clients[2];
@@ -192,7 +192,7 @@ fn a_later_client_misses_nothing_sent_before() {
 }
 
 #[test]
-fn one_receiver_proves_that_a_message_was_sent() {
+fn one_receiver_proves_the_send() {
     // Client 2 sends message 50 just before the close at 50.5 s.
     let received_by = |receivers: &[usize]| {
         let mut record = reconnected(ClosedBy::Move);

@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_circle_is_found_however_it_is_written() {
+    fn circle_is_found_in_every_spelling() {
         let a = ("a.rs", "use crate::b::B; pub struct A;");
         for (name, b) in [
             ("use", "use crate::a::A; pub struct B;"),
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_re_export_leads_to_the_file_that_has_the_item() {
+    fn reexport_leads_to_the_defining_file() {
         let files = [
             ("lib.rs", "mod a;"),
             ("a.rs", "mod b; mod c; pub use b::B; pub(crate) use c::C;"),

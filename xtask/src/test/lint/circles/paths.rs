@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_named_in_place_is_found_and_tests_are_left_out() {
+    fn inline_paths_count_and_tests_do_not() {
         let text = "fn f(x: a::B) { x.c::<D>(); 0..crate::e::f(::g::h); }\n#[cfg(test)]\nmod tests;\n#[cfg(test)]\nmod t { use super::*; }";
         let found = read(text).unwrap();
         let named: Vec<_> = found.named.into_iter().map(|(path, _)| path).collect();
