@@ -1,5 +1,6 @@
 //! `cargo xtask audit`: crates with a known vulnerability, and packages of Debian in the images of
-//! which there is a newer version. Apart from CI: the answer for one commit changes from day to day.
+//! which there is a newer version. Apart from CI: the answer for one commit changes from day to
+//! day.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

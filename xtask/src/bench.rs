@@ -29,7 +29,8 @@ pub(crate) struct BenchArgs {
     pub(crate) docs: bool,
 }
 
-/// The names of `MEASURES` in tests/bench/src/measures.rs: a wrong one is rejected before the build.
+/// The names of `MEASURES` in tests/bench/src/measures.rs: a wrong one is rejected before the
+/// build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Measure {
     Memory,

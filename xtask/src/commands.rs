@@ -29,7 +29,8 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Start a local Kubernetes, install the chart, scale a pool up and down, report PASSED or FAILED
+    /// Start a local Kubernetes, install the chart, scale a pool up and down, report PASSED or
+    /// FAILED
     Demo(DemoArgs),
     /// Run lint and all tests, or one tier
     Test(TestArgs),
@@ -56,9 +57,11 @@ enum Command {
 
 #[derive(Subcommand)]
 enum BenchCommand {
-    /// The server beside a floor and peers: memory, handshakes, broadcasts, echo, 100,000 connections, two processes on Redis, start
+    /// The server beside a floor and peers: memory, handshakes, broadcasts, echo, 100,000
+    /// connections, two processes on Redis, start
     Server(BenchArgs),
-    /// The operator with 1,000 clusters, and with one of 2,000 pods, of stand-in pods on an API server without nodes
+    /// The operator with 1,000 clusters, and with one of 2,000 pods, of stand-in pods on an API
+    /// server without nodes
     Operator(OperatorArgs),
 }
 

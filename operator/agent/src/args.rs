@@ -9,7 +9,8 @@ use wsc_contract::{env, files, ports};
 use wsc_runtime::cli::{self, Exit};
 use wsc_runtime::telemetry::LogFormat;
 
-/// Keeps the HAProxy of a proxy pod equal to the configuration and servers that the operator publishes
+/// Keeps the HAProxy of a proxy pod equal to the configuration and servers that the operator
+/// publishes
 #[derive(Debug, Parser)]
 #[command(name = "wsc-proxy-agent", version, about, max_term_width = 110)]
 pub struct Args {
@@ -50,8 +51,8 @@ pub struct Places {
 pub struct RunArgs {
     #[command(flatten)]
     pub places: Places,
-    /// Source of changes: `configmap` watches the ConfigMap and reads the mounted files only when it starts without the API server;
-    /// `file` reads the mounted files only
+    /// Source of changes: `configmap` watches the ConfigMap and reads the mounted files only when
+    /// it starts without the API server; `file` reads the mounted files only
     #[arg(long, env = env::agent::SOURCE, value_enum, default_value_t = SourceKind::Configmap)]
     pub source: SourceKind,
     /// Namespace of the ConfigMap

@@ -27,7 +27,8 @@ pub enum CheckError {
     Timeout,
 }
 
-/// `haproxy -c -dW`: warnings are errors. The child's environment is the variable that the configuration uses, and `PATH`.
+/// `haproxy -c -dW`: warnings are errors. The child's environment is the variable that the
+/// configuration uses, and `PATH`.
 pub async fn check(places: &Places, configuration: &Path) -> Result<(), CheckError> {
     let mut command = Command::new(&places.haproxy);
     command

@@ -1,4 +1,5 @@
-//! The directory that agent and HAProxy share. Every file is replaced atomically, so a reader never sees half of one.
+//! The directory that agent and HAProxy share. Every file is replaced atomically, so a reader never
+//! sees half of one.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -47,8 +48,8 @@ impl Folder {
         }
     }
 
-    /// The configuration that HAProxy should start with. An empty set is published by mistake or while no pod is ready, so the current
-    /// servers stay, as they do in the running HAProxy.
+    /// The configuration that HAProxy should start with. An empty set is published by mistake or
+    /// while no pod is ready, so the current servers stay, as they do in the running HAProxy.
     pub(crate) fn text_to_start(&self, published: &Published) -> Result<String, FolderError> {
         match self.configuration()? {
             Some(text) if published.set().servers.is_empty() => Ok(with_servers_of(published.text(), &text)),

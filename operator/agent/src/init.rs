@@ -25,8 +25,9 @@ pub enum InitError {
     Check(#[from] CheckError),
 }
 
-/// Copies the mounted configuration unless there is one that HAProxy accepts. That was written by the agent before a restart of the
-/// pod's sandbox, and is at least as new as the mounted copy, which the kubelet refreshes only about once a minute.
+/// Copies the mounted configuration unless there is one that HAProxy accepts. That was written by
+/// the agent before a restart of the pod's sandbox, and is at least as new as the mounted copy,
+/// which the kubelet refreshes only about once a minute.
 pub async fn init(places: &Places) -> Result<(), InitError> {
     let folder = Folder::new(&places.run_folder);
     folder.remove_state()?;

@@ -1,8 +1,10 @@
-//! The agent beside HAProxy. It makes the running HAProxy equal to what the operator published: servers by the runtime socket, the
-//! structure by a reload that HAProxy accepted in a check before.
+//! The agent beside HAProxy. It makes the running HAProxy equal to what the operator published:
+//! servers by the runtime socket, the structure by a reload that HAProxy accepted in a check
+//! before.
 //!
-//! The path of a change: `source` reads it, `reconciler` compares it with what `observe` sees, `sync` and `settings` send
-//! commands, `reload` replaces the structure, `folder` keeps what HAProxy would start with, `admin` reports to the operator.
+//! The path of a change: `source` reads it, `reconciler` compares it with what `observe` sees,
+//! `sync` and `settings` send commands, `reload` replaces the structure, `folder` keeps what
+//! HAProxy would start with, `admin` reports to the operator.
 
 mod admin;
 pub mod args;

@@ -1,4 +1,5 @@
-//! The state of the running HAProxy: the current worker by the runtime socket, older ones by the master.
+//! The state of the running HAProxy: the current worker by the runtime socket, older ones by the
+//! master.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,7 +18,8 @@ use crate::socket::{REPLY_WAIT, Socket, SocketError};
 
 /// Further old workers are counted, but not queried.
 const OLD_WORKERS_LIMIT: usize = 32;
-/// A master that hangs must delay neither the servers of the current worker nor its readiness, which allows 6 s between two replies.
+/// A master that hangs must delay neither the servers of the current worker nor its readiness,
+/// which allows 6 s between two replies.
 const OLD_WORKERS_WAIT: Duration = Duration::from_secs(2);
 
 /// The state of HAProxy is unknown.
@@ -55,7 +57,8 @@ pub(crate) struct Observation {
 pub(crate) struct Drain {
     /// Workers that still have clients.
     pub(crate) workers: u64,
-    /// Before the queries; `None` where a worker did not reply, which then counts with its last known state.
+    /// Before the queries; `None` where a worker did not reply, which then counts with its last
+    /// known state.
     pub(crate) at: Option<Instant>,
     old: Vec<OldWorker>,
 }
@@ -80,7 +83,8 @@ impl Observer {
 
     /// Queries the current worker.
     pub(crate) async fn observe(&self) -> Result<Observation, ObserveError> {
-        // In one line: during a reload two lines may reach two workers, and the counters belong to one.
+        // In one line: during a reload two lines may reach two workers, and the counters belong to
+        // one.
         let line = format!("show info;{}", show_stat());
         let at = Instant::now();
         let reply = self.runtime.send(&line, REPLY_WAIT).await?;
@@ -115,7 +119,8 @@ impl Observer {
         Ok(())
     }
 
-    /// Queries a HAProxy that has closed its listeners and its runtime socket; the master still replies.
+    /// Queries a HAProxy that has closed its listeners and its runtime socket; the master still
+    /// replies.
     pub(crate) async fn observe_drain(&mut self) -> Result<Drain, ObserveError> {
         let at = Instant::now();
         let mut workers = self.workers().await?;
@@ -129,7 +134,8 @@ impl Observer {
         })
     }
 
-    /// Queries workers from before a reload, with a deadline; without a reply their last known state counts.
+    /// Queries workers from before a reload, with a deadline; without a reply their last known
+    /// state counts.
     pub(crate) async fn update_old_workers(&mut self) {
         let update = async {
             let workers = self.workers().await;
@@ -216,7 +222,8 @@ impl Drain {
     }
 }
 
-/// One entry per server of the current worker, and one in `Maint` per server that only old workers still have clients on.
+/// One entry per server of the current worker, and one in `Maint` per server that only old workers
+/// still have clients on.
 fn sum<'a>(current: &[RunningServer], old: impl Iterator<Item = &'a OldWorker>) -> Vec<ServerStatus> {
     let current = current
         .iter()

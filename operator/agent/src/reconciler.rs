@@ -1,5 +1,5 @@
-//! Keeps HAProxy equal to the published configuration and servers. It runs at every change and periodically, so manual changes and
-//! crashes of HAProxy are repaired too.
+//! Keeps HAProxy equal to the published configuration and servers. It runs at every change and
+//! periodically, so manual changes and crashes of HAProxy are repaired too.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -175,7 +175,8 @@ impl Reconciler {
         Ok(seen)
     }
 
-    /// Makes the current worker have the published settings. A refusal delays nothing else: it is reported, and tried again.
+    /// Makes the current worker have the published settings. A refusal delays nothing else: it is
+    /// reported, and tried again.
     async fn sync_settings(&mut self, published: &Published) -> Result<(), ReconcileError> {
         let (applied, refusal) = match published.settings() {
             None => (String::new(), None),
@@ -211,7 +212,8 @@ impl Reconciler {
         sync.run(seen, published.set()).await
     }
 
-    /// Reloads the published structure. Where that fails, HAProxy keeps its structure and only the servers are in sync.
+    /// Reloads the published structure. Where that fails, HAProxy keeps its structure and only the
+    /// servers are in sync.
     async fn adopt_structure(
         &mut self,
         mut seen: Observation,
@@ -252,7 +254,8 @@ impl Reconciler {
         }
     }
 
-    /// Writes the configuration that HAProxy would start with: the running structure with the published servers.
+    /// Writes the configuration that HAProxy would start with: the running structure with the
+    /// published servers.
     fn save(&self, seen: &Observation, published: &Published) -> Result<(), FolderError> {
         let running = seen.info.structure.as_deref();
         if running == Some(&published.set().structure) {
@@ -266,8 +269,9 @@ impl Reconciler {
         Ok(())
     }
 
-    /// HAProxy does not reply, so it may be about to start: with the published servers, and with the structure that ran before if it is
-    /// known, because a new one is adopted by a reload, which can fail without harm.
+    /// HAProxy does not reply, so it may be about to start: with the published servers, and with
+    /// the structure that ran before if it is known, because a new one is adopted by a reload,
+    /// which can fail without harm.
     async fn prepare_start(&mut self, published: &Published) -> Result<(), ReconcileError> {
         let wanted = &published.set().structure;
         if let Some(settings) = published.settings() {
@@ -327,7 +331,8 @@ impl Reconciler {
         });
     }
 
-    /// Every client takes two open files. HAProxy derives one limit from the other, unless its configuration was changed by hand.
+    /// Every client takes two open files. HAProxy derives one limit from the other, unless its
+    /// configuration was changed by hand.
     fn compare_limits(&self, info: &Info) {
         let clients = i64::try_from(info.max_connections).unwrap_or(i64::MAX);
         self.metrics.max_connections.set(clients);
@@ -340,7 +345,8 @@ impl Reconciler {
         }
     }
 
-    /// The refusal in the status: unusable published data, an unsupported HAProxy, or a rejected structure.
+    /// The refusal in the status: unusable published data, an unsupported HAProxy, or a rejected
+    /// structure.
     fn refusal(&self, wanted: &Wanted) -> Option<Refusal> {
         let without_structure = |message: &String| Refusal {
             structure: String::new(),
@@ -410,7 +416,8 @@ impl Reconciler {
     }
 }
 
-/// Keeps the pod ready and its status fresh while a reload waits for the master: the worker still replies.
+/// Keeps the pod ready and its status fresh while a reload waits for the master: the worker still
+/// replies.
 async fn heartbeat(observer: &Observer, status: &SharedStatus, pid: u32) -> Infallible {
     loop {
         tokio::time::sleep(HEARTBEAT).await;

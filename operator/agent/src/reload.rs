@@ -1,4 +1,5 @@
-//! The structure: checked by HAProxy, replaced on disk, reloaded by the master. The last accepted one stays in use.
+//! The structure: checked by HAProxy, replaced on disk, reloaded by the master. The last accepted
+//! one stays in use.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -116,7 +117,8 @@ impl Reloader {
         let before = folder.configuration()?;
         let state = observer.runtime.send("show servers state", REPLY_WAIT).await?;
         if state.ends_with("\n\n") {
-            // Keeps the states of health checks and slow starts. A worker without it only starts them again.
+            // Keeps the states of health checks and slow starts. A worker without it only starts
+            // them again.
             folder.save_state(&state)?;
         }
         folder.save_configuration(&folder.text_to_start(published)?)?;

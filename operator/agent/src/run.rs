@@ -1,4 +1,5 @@
-//! `wsc-proxy-agent run`: starts the parts, and runs until HAProxy has drained when the pod terminates.
+//! `wsc-proxy-agent run`: starts the parts, and runs until HAProxy has drained when the pod
+//! terminates.
 
 use std::io;
 use std::sync::Arc;
@@ -21,7 +22,8 @@ use crate::status::SharedStatus;
 
 /// Interval of queries to a draining HAProxy.
 const DRAIN_POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// The kubelet signals both containers one after the other. A HAProxy that still accepts after this many queries does not drain.
+/// The kubelet signals both containers one after the other. A HAProxy that still accepts after this
+/// many queries does not drain.
 const DRAIN_START_POLLS: usize = 4;
 
 /// The agent cannot run.
@@ -37,7 +39,8 @@ pub enum RunError {
     Folder(#[from] FolderError),
 }
 
-/// Runs until SIGTERM, SIGUSR1 or SIGINT. HAProxy's stop signal is SIGUSR1, and both containers share the image that sets it.
+/// Runs until SIGTERM, SIGUSR1 or SIGINT. HAProxy's stop signal is SIGUSR1, and both containers
+/// share the image that sets it.
 pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let mut signals = Signals::new()?.with_user1()?;
     let (status, metrics) = (Arc::new(SharedStatus::default()), Arc::new(Metrics::default()));
@@ -68,7 +71,8 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     }
 }
 
-/// Reports the remaining clients to the operator until HAProxy has terminated, or until another signal.
+/// Reports the remaining clients to the operator until HAProxy has terminated, or until another
+/// signal.
 async fn wait_for_drain(mut observer: Observer, status: &SharedStatus, signals: &mut Signals) {
     status.start_drain();
     let mut accepting = 0;

@@ -1,4 +1,5 @@
-//! Settings: the files of patterns, and one transaction of the runtime socket for each of them that differs.
+//! Settings: the files of patterns, and one transaction of the runtime socket for each of them that
+//! differs.
 //!
 //! Files come first, so that a reload and a restart of HAProxy have the same entries.
 
@@ -21,7 +22,8 @@ pub(crate) enum SettingsError {
     Pattern(#[from] PatternError),
 }
 
-/// Gives the running HAProxy the entries of these settings. False where its configuration does not refer to all files yet.
+/// Gives the running HAProxy the entries of these settings. False where its configuration does not
+/// refer to all files yet.
 pub(crate) async fn apply(
     observer: &Observer,
     folder: &Folder,

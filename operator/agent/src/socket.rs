@@ -39,7 +39,8 @@ pub(crate) enum SocketError {
 pub(crate) struct Socket {
     name: &'static str,
     path: PathBuf,
-    /// The master replies until the client shuts down its side; the worker would interrupt a `wait` then.
+    /// The master replies until the client shuts down its side; the worker would interrupt a `wait`
+    /// then.
     shut_down_after_line: bool,
 }
 

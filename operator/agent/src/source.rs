@@ -1,7 +1,7 @@
 //! The published configuration and servers: the `ConfigMap` by a watch, or its mounted copy.
 //!
-//! The mounted copy lags by up to two minutes, so it counts only with `--source file`, and at a start without the API server until the
-//! first event of the watch.
+//! The mounted copy lags by up to two minutes, so it counts only with `--source file`, and at a
+//! start without the API server until the first event of the watch.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,8 +32,9 @@ const WATCH_SECONDS: u32 = 60;
 const CLIENT_RETRY_INTERVAL: Duration = Duration::from_secs(10);
 /// Longer than a watch without events may last, so that only the first list can reach it.
 const READ_WAIT: Duration = Duration::from_secs(90);
-/// Delays between attempts of a watch: an API server that is back is noticed within seconds. Jitter, up to the delay once more, spreads
-/// the agents of a cluster, which lose the API server at the same moment.
+/// Delays between attempts of a watch: an API server that is back is noticed within seconds.
+/// Jitter, up to the delay once more, spreads the agents of a cluster, which lose the API server at
+/// the same moment.
 const RETRY: ExponentialBuilder = ExponentialBuilder::new()
     .with_min_delay(Duration::from_millis(200))
     .with_max_delay(Duration::from_millis(2_500))
@@ -272,7 +273,8 @@ impl Mounted {
         self.seen = self.version().ok();
     }
 
-    /// The kubelet replaces all files at once by the link `..data`; reading behind the link never mixes two versions.
+    /// The kubelet replaces all files at once by the link `..data`; reading behind the link never
+    /// mixes two versions.
     fn version(&self) -> std::io::Result<Version> {
         let generation = self.folder.join("..data");
         let folder = match std::fs::canonicalize(&generation) {

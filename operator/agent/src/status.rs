@@ -6,7 +6,8 @@ use parking_lot::Mutex;
 use thiserror::Error;
 use wsc_contract::agent::AgentStatus;
 
-/// HAProxy counts as responsive for this long after its last reply: three intervals of the reconciler.
+/// HAProxy counts as responsive for this long after its last reply: three intervals of the
+/// reconciler.
 const REPLY_AGE: Duration = Duration::from_secs(6);
 /// A reconciler without progress for this long hangs: its longest wait is far shorter.
 const PROGRESS_AGE: Duration = Duration::from_mins(2);
@@ -102,7 +103,8 @@ impl SharedStatus {
         self.inner.lock().draining = true;
     }
 
-    /// `GET /readyz`. A refused configuration or an empty pool does not fail it: one bad configuration would remove every proxy.
+    /// `GET /readyz`. A refused configuration or an empty pool does not fail it: one bad
+    /// configuration would remove every proxy.
     pub(crate) fn readiness(&self) -> Result<(), ProbeError> {
         let inner = self.inner.lock();
         if inner.draining {

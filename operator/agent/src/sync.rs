@@ -10,7 +10,8 @@ use crate::observe::{Observation, ObserveError, Observer};
 use crate::socket::REPLY_WAIT;
 use crate::status::SharedStatus;
 
-/// A replaced server takes two rounds, one with tunnels none; more follow only manual changes meanwhile.
+/// A replaced server takes two rounds, one with tunnels none; more follow only manual changes
+/// meanwhile.
 const ROUNDS: usize = 6;
 
 /// One synchronization of the servers.
@@ -23,7 +24,8 @@ pub(crate) struct Sync<'a> {
 }
 
 impl Sync<'_> {
-    /// Sends commands until nothing differs, nothing changes or something newer is published; reads the servers after them.
+    /// Sends commands until nothing differs, nothing changes or something newer is published; reads
+    /// the servers after them.
     pub(crate) async fn run(&self, seen: &mut Observation, wanted: &BackendSet) -> Result<(), ObserveError> {
         let mut before = Vec::new();
         for _ in 0..ROUNDS {

@@ -12,7 +12,8 @@ use crate::v1alpha1::WebSocketClusterSpec;
 
 const EXTENSION: &str = "x-on-change";
 
-/// The effect of each field that has one, by path: `spec.server.env[].name`. Objects are not listed, their fields are.
+/// The effect of each field that has one, by path: `spec.server.env[].name`. Objects are not
+/// listed, their fields are.
 pub fn on_change() -> BTreeMap<String, OnChange> {
     let settings = SchemaSettings::openapi3().with(|settings| settings.inline_subschemas = true);
     let schema = settings

@@ -1,4 +1,5 @@
-//! Rules of the API server for types of Kubernetes in a pod, added to their schemas, which have none.
+//! Rules of the API server for types of Kubernetes in a pod, added to their schemas, which have
+//! none.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool, ValidationRule,
@@ -62,7 +63,8 @@ fn resources(schema: &mut JSONSchemaProps) {
             None,
         )]);
     }
-    // The standard resources only: over the whole map, the estimated cost of the rule is four times the budget.
+    // The standard resources only: over the whole map, the estimated cost of the rule is four times
+    // the budget.
     let names = format!("['{cpu}', '{memory}', '{storage}']");
     let amount = |map: &str| format!("string(self.{map}[name])");
     let (request, limit) = (amount("requests"), amount("limits"));

@@ -1,6 +1,7 @@
 //! The `WebSocketCluster` resource: types and schema. No client, no clock, no environment.
 //!
-//! `cargo xtask gen` writes [`crd()`] to `crds/`, and the reference in `docs/` from the same schema and [`on_change()`].
+//! `cargo xtask gen` writes [`crd()`] to `crds/`, and the reference in `docs/` from the same schema
+//! and [`on_change()`].
 
 #![expect(
     unreachable_pub,

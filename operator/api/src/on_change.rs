@@ -1,7 +1,9 @@
-//! The effect of a change of each field of the spec, for the column "on change" of `docs/reference.md`.
+//! The effect of a change of each field of the spec, for the column "on change" of
+//! `docs/reference.md`.
 //!
-//! The marker stands beside the field as the schema extension `x-on-change`. Structural schemas of a CRD allow no such
-//! extension: the conversion to the CRD drops it, and [`crate::on_change()`] reads it from the schema before that.
+//! The marker stands beside the field as the schema extension `x-on-change`. Structural schemas of
+//! a CRD allow no such extension: the conversion to the CRD drops it, and [`crate::on_change()`]
+//! reads it from the schema before that.
 
 use serde::{Deserialize, Serialize};
 use wsc_contract::labels::Component;

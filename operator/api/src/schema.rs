@@ -21,7 +21,8 @@ pub fn crd() -> CustomResourceDefinition {
             continue;
         };
         if let Some(status) = properties.get_mut("status") {
-            // kstatus reads a resource without observedGeneration as done; -1 means that it was never reconciled.
+            // kstatus reads a resource without observedGeneration as done; -1 means that it was
+            // never reconciled.
             status.default = Some(JSON(serde_json::json!({"observedGeneration": -1})));
         }
         for schema in properties.values_mut() {
@@ -31,12 +32,13 @@ pub fn crd() -> CustomResourceDefinition {
     crd
 }
 
-/// Restricts embedded types of Kubernetes, and removes their descriptions but that of the field itself: they would make two thirds
-/// of the CRD, and `kubectl explain pod` has them.
+/// Restricts embedded types of Kubernetes, and removes their descriptions but that of the field
+/// itself: they would make two thirds of the CRD, and `kubectl explain pod` has them.
 fn adapt(schema: &mut JSONSchemaProps) {
     for (name, property) in schema.properties.iter_mut().flatten() {
         if property.default.is_some() {
-            // An explicit null then means the default. Otherwise it would be stored, and the operator could not read the resource.
+            // An explicit null then means the default. Otherwise it would be stored, and the
+            // operator could not read the resource.
             property.nullable = None;
         }
         if embedded::NAMES.contains(&name.as_str()) {

@@ -1,11 +1,12 @@
-//! Syntax that the API server requires in pods, each as a pattern of the CRD and as a check: a value that no pod can have is
-//! rejected in the resource, which names the field.
+//! Syntax that the API server requires in pods, each as a pattern of the CRD and as a check: a
+//! value that no pod can have is rejected in the resource, which names the field.
 
 use serde_json::{Value, json};
 
 /// Values of labels, as the API server checks them.
 pub const LABEL_VALUE: &str = r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$";
-/// Keys of labels and names of extended resources. Parsing also limits the prefix to [`SUBDOMAIN_LENGTH`].
+/// Keys of labels and names of extended resources. Parsing also limits the prefix to
+/// [`SUBDOMAIN_LENGTH`].
 pub const QUALIFIED_NAME: &str = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9]$";
 /// Keys of annotations: those of labels, and upper case in the prefix too.
 pub const ANNOTATION_KEY: &str = r"^([A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?(\.[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?)*/)?([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9]$";
@@ -13,7 +14,8 @@ pub const ANNOTATION_KEY: &str = r"^([A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?(\.[A
 pub const SUBDOMAIN: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
 /// Quantities of a container, which are not negative.
 pub const QUANTITY: &str = r"^\+?([0-9]+\.?[0-9]*|\.[0-9]+)([KMGTPE]i|[numkMGTPE]?|[eE][-+]?[0-9]+)$";
-/// Resources that a container may have without a domain in their names, apart from `hugepages-SIZE`.
+/// Resources that a container may have without a domain in their names, apart from
+/// `hugepages-SIZE`.
 pub const CONTAINER_RESOURCES: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
 
 /// The longest value of a label, and the longest name behind a prefix.
@@ -22,7 +24,8 @@ pub const LABEL_LENGTH: u32 = 63;
 pub const SUBDOMAIN_LENGTH: u32 = 253;
 /// The longest key: prefix, `/` and name.
 pub const KEY_LENGTH: u32 = SUBDOMAIN_LENGTH + 1 + LABEL_LENGTH;
-/// Annotations of an object may have 256 KiB in all: 16 entries of this length are below it with their keys.
+/// Annotations of an object may have 256 KiB in all: 16 entries of this length are below it with
+/// their keys.
 pub const ANNOTATION_LENGTH: u32 = 15_000;
 /// Those of all objects come on top, and fit with all keys into what 16 others of an object leave.
 pub const COMMON_ANNOTATIONS: u32 = 8;

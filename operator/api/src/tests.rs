@@ -1,4 +1,5 @@
-//! The schema as the API server applies it: structure, bounds and patterns by a small reader of it, rules by kube's CEL.
+//! The schema as the API server applies it: structure, bounds and patterns by a small reader of it,
+//! rules by kube's CEL.
 
 mod gate;
 mod releases;
@@ -172,7 +173,8 @@ fn only_forbidden_changes_are_rejected() {
     }
 }
 
-/// A rule that cannot be read would refuse everything, and one in a place that is not looked at nothing.
+/// A rule that cannot be read would refuse everything, and one in a place that is not looked at
+/// nothing.
 #[test]
 fn every_rule_has_a_breaking_case() {
     let gate = Gate::new();
@@ -200,7 +202,8 @@ fn every_rule_has_a_breaking_case() {
     }
 }
 
-/// Unit, default and range are in the schema and the effect of a change is a marker: none of it is repeated in prose.
+/// Unit, default and range are in the schema and the effect of a change is a marker: none of it is
+/// repeated in prose.
 #[test]
 fn field_descriptions_are_short_and_complete() {
     let gate = Gate::new();

@@ -52,22 +52,23 @@ pub struct AgentStatus {
     /// Counters of the current HAProxy worker; null before its first reply, and in release 0.1.0.
     #[serde(default)]
     pub worker: Option<WorkerCounters>,
-    /// Milliseconds since connections, servers and counters were read from HAProxy; null before the first time, and in release 0.1.0. They
-    /// keep their last values while HAProxy does not reply.
+    /// Milliseconds since connections, servers and counters were read from HAProxy; null before the
+    /// first time, and in release 0.1.0. They keep their last values while HAProxy does not reply.
     #[serde(default)]
     pub observed_ms_ago: Option<u64>,
     /// Servers over all workers, sorted by name.
     pub servers: Vec<ServerStatus>,
 }
 
-/// What one HAProxy worker has counted since its start. A reload starts another worker, which counts from zero.
+/// What one HAProxy worker has counted since its start. A reload starts another worker, which
+/// counts from zero.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WorkerCounters {
     /// Identifies the worker: another value after each reload or restart of HAProxy.
     pub id: String,
-    /// Handshakes that HAProxy answered with 503 itself: no server in rotation, a timeout in the queue, or no connection to a server after
-    /// all retries. No server counts them.
+    /// Handshakes that HAProxy answered with 503 itself: no server in rotation, a timeout in the
+    /// queue, or no connection to a server after all retries. No server counts them.
     pub refused: u64,
     /// Failed attempts that were repeated with the same server.
     pub retries: u64,
@@ -87,7 +88,8 @@ pub struct ServerStatus {
     pub state: ServerState,
     /// Whether HAProxy's health check passes; a full server counts as up.
     pub up: bool,
-    /// Whether the server answers the health check with 404: it is full, short of memory, cordoned or terminates.
+    /// Whether the server answers the health check with 404: it is full, short of memory, cordoned
+    /// or terminates.
     #[serde(default)]
     pub rejects: bool,
     /// Open connections.

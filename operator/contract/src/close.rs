@@ -8,9 +8,10 @@ use thiserror::Error;
 
 /// The close code of a client that must reconnect: 1000, 1001, 1012, 1013 or 3000 to 4999.
 ///
-/// Other codes are reserved or mean a protocol error, so client libraries reject or misread them. Release 0.1.0 had two rules: its
-/// server accepted exactly these codes; its CRD accepted only 1001, 1012, 1013 and 4000 to 4999, without 1000 (clients do not
-/// reconnect after a normal closure) and 3000 to 3999 (registered with IANA). The wider rule holds for both now.
+/// Other codes are reserved or mean a protocol error, so client libraries reject or misread them.
+/// Release 0.1.0 had two rules: its server accepted exactly these codes; its CRD accepted only
+/// 1001, 1012, 1013 and 4000 to 4999, without 1000 (clients do not reconnect after a normal
+/// closure) and 3000 to 3999 (registered with IANA). The wider rule holds for both now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CloseCode(u16);
 
@@ -73,7 +74,8 @@ pub enum Cause {
     Shed,
 }
 
-/// The reason of such a close frame: `drain;retry=MS` or `shed;retry=MS`. The client waits MS milliseconds before it reconnects.
+/// The reason of such a close frame: `drain;retry=MS` or `shed;retry=MS`. The client waits MS
+/// milliseconds before it reconnects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reason {
     pub cause: Cause,

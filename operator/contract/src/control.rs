@@ -10,7 +10,8 @@ use crate::close::{CloseCode, CloseCodeError};
 
 /// `GET /stats`; `/cordon` and `/shed` return it too.
 ///
-/// The operator needs the fields that have no default here. A server that omits one of the others can still be drained.
+/// The operator needs the fields that have no default here. A server that omits one of the others
+/// can still be drained.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Stats {
@@ -33,7 +34,8 @@ pub struct Stats {
     /// Whether the process drains after SIGTERM; `leaving` in release 0.1.0.
     #[serde(default, alias = "leaving")]
     pub terminating: bool,
-    /// Reason for which new handshakes are rejected; null while they are accepted, and in release 0.1.0.
+    /// Reason for which new handshakes are rejected; null while they are accepted, and in release
+    /// 0.1.0.
     #[serde(default)]
     pub rejects: Option<Rejects>,
     /// Handshakes accepted since `boot_id`.
@@ -48,7 +50,8 @@ pub struct Stats {
     pub shed_total: u64,
     /// The `total` of the last accepted `PUT /shed`.
     pub shed_target: u64,
-    /// Open connections by proxy pod; `direct` counts those without `X-Wsc-Via`, `other` those of proxy pods beyond the first 256.
+    /// Open connections by proxy pod; `direct` counts those without `X-Wsc-Via`, `other` those of
+    /// proxy pods beyond the first 256.
     #[serde(default)]
     pub via: BTreeMap<String, u64>,
     #[serde(flatten, with = "broker_and_bus")]
@@ -56,7 +59,8 @@ pub struct Stats {
     pub broker: Broker,
 }
 
-/// [`Stats::broker`] under the name of release 0.1.0 too: its pods send `bus` only, and after a rollback its operator requires it.
+/// [`Stats::broker`] under the name of release 0.1.0 too: its pods send `bus` only, and after a
+/// rollback its operator requires it.
 mod broker_and_bus {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -144,14 +148,16 @@ pub struct Broker {
 pub struct Shed {
     /// The addressed process; any other process returns 409.
     pub boot_id: String,
-    /// Connections to have closed since `boot_id`: a repeat has no effect, a total at or below `shed_total` stops.
+    /// Connections to have closed since `boot_id`: a repeat has no effect, a total at or below
+    /// `shed_total` stops.
     pub total: u64,
     /// Closes per second, above 0 and finite; the server's own limit applies too.
     pub per_second: f64,
     /// Only connections that came through this proxy pod; null for all.
     #[serde(default)]
     pub via: Option<String>,
-    /// Close frame of later sheds and of the drain after SIGTERM; null keeps the current one. Servers of release 0.1.0 ignore it.
+    /// Close frame of later sheds and of the drain after SIGTERM; null keeps the current one.
+    /// Servers of release 0.1.0 ignore it.
     #[serde(default)]
     pub notice: Option<Notice>,
 }

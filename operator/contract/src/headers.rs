@@ -1,4 +1,5 @@
-//! HTTP headers between proxy and server. HAProxy removes or overwrites them in every client's request.
+//! HTTP headers between proxy and server. HAProxy removes or overwrites them in every client's
+//! request.
 
 use crate::described::described;
 

@@ -4,7 +4,8 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-/// An image reference: `registry.example.org:5000/name:tag`, `name@sha256:…`. The registry knows whether it exists.
+/// An image reference: `registry.example.org:5000/name:tag`, `name@sha256:…`. The registry knows
+/// whether it exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageRef(String);
 

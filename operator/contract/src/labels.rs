@@ -1,4 +1,5 @@
-//! Labels and annotations on Kubernetes objects. One place, so that a selector and a label cannot differ.
+//! Labels and annotations on Kubernetes objects. One place, so that a selector and a label cannot
+//! differ.
 
 use crate::described::described;
 

@@ -1,5 +1,5 @@
-//! What the programs of this project exchange, each thing once: documents, names, ports, headers, origins, close codes, rooms.
-//! Types and pure rules only; no client, no clock, no environment.
+//! What the programs of this project exchange, each thing once: documents, names, ports, headers,
+//! origins, close codes, rooms. Types and pure rules only; no client, no clock, no environment.
 
 mod described;
 

@@ -13,7 +13,8 @@ pub fn server_pod(cluster: &str, serial: i64) -> String {
 /// The largest serial that is read: those above it are never used up.
 pub const LAST_SERIAL: i64 = i64::MAX / 2;
 
-/// The serial of a server pod's name; `None` for a pod of another cluster, and for a number that leaves no room for later pods.
+/// The serial of a server pod's name; `None` for a pod of another cluster, and for a number that
+/// leaves no room for later pods.
 pub fn serial_of(cluster: &str, pod: &str) -> Option<i64> {
     let digits = pod.strip_prefix(cluster)?.strip_prefix('-')?;
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {

@@ -1,7 +1,9 @@
-//! Which web origins may connect: a pure decision over the `Origin` and `Host` headers, the same in proxy and server.
+//! Which web origins may connect: a pure decision over the `Origin` and `Host` headers, the same in
+//! proxy and server.
 //!
-//! A request without `Origin` does not come from a web page and is allowed. `null` (a sandboxed frame) never is.
-//! Requests are compared as text, in lower case and without default port, which HAProxy can do too: a list has normal forms only.
+//! A request without `Origin` does not come from a web page and is allowed. `null` (a sandboxed
+//! frame) never is. Requests are compared as text, in lower case and without default port, which
+//! HAProxy can do too: a list has normal forms only.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -10,7 +12,8 @@ use std::str::FromStr;
 use thiserror::Error;
 use url::Url;
 
-/// Default ports as they end an origin, with their schemes: those of the URL standard, <https://url.spec.whatwg.org/#url-miscellaneous>.
+/// Default ports as they end an origin, with their schemes: those of the URL standard,
+/// <https://url.spec.whatwg.org/#url-miscellaneous>.
 pub const DEFAULT_PORTS: &[(&str, &[&str])] = &[
     (":80", &["http", "ws"]),
     (":443", &["https", "wss"]),
@@ -36,8 +39,9 @@ enum Problem {
 
 /// A web origin in lower case, without the default port of its scheme.
 ///
-/// Any scheme and a host; only `file://` lacks one. Parsing accepts hosts and ports in the form that browsers send: the host
-/// consists of letters, digits, `-`, `_` and `.`, or is an IPv6 address in brackets.
+/// Any scheme and a host; only `file://` lacks one. Parsing accepts hosts and ports in the form
+/// that browsers send: the host consists of letters, digits, `-`, `_` and `.`, or is an IPv6
+/// address in brackets.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
     scheme: String,
@@ -133,7 +137,8 @@ impl fmt::Display for Origin {
 impl OriginPattern {
     /// The grammar in words, for messages.
     pub const RULE: &str = "scheme://host[:port], scheme://*.host[:port] or *";
-    /// The grammar as a regular expression, for the CRD. Parsing also rejects a host that is not in its normal form.
+    /// The grammar as a regular expression, for the CRD. Parsing also rejects a host that is not in
+    /// its normal form.
     pub const SCHEMA: &str = concat!(
         r"^(\*|[Ff][Ii][Ll][Ee]://|[A-Za-z][A-Za-z0-9+.-]*://",
         // A name, whose last label is no number; an IPv4 address; an IPv6 address.
@@ -243,7 +248,8 @@ fn is_web(scheme: &str) -> bool {
     scheme == "http" || scheme == "https"
 }
 
-/// In lower case and without the default port, which browsers omit; other clients and load balancers may write it.
+/// In lower case and without the default port, which browsers omit; other clients and load
+/// balancers may write it.
 fn normal_authority(scheme: &str, authority: &str) -> String {
     let mut authority = authority.to_ascii_lowercase();
     let default = DEFAULT_PORTS
@@ -257,7 +263,8 @@ fn normal_authority(scheme: &str, authority: &str) -> String {
     authority
 }
 
-/// Scheme and authority of a text that has the form of one origin (RFC 6454, section 6.2): no path, no user, no second origin.
+/// Scheme and authority of a text that has the form of one origin (RFC 6454, section 6.2): no path,
+/// no user, no second origin.
 fn split(text: &str) -> Result<(&str, &str), &'static str> {
     if text.len() > Origin::MAX_BYTES {
         return Err("it is longer than 255 characters");

@@ -57,8 +57,8 @@ impl RedisUrl {
     pub const RULE: &str = "redis://HOST[:PORT][/DATABASE], or rediss:// for TLS, without user and password";
     /// The longest URL without credentials, in characters.
     pub const MAX_LENGTH: u32 = 512;
-    /// The grammar without credentials as a regular expression, for the CRD. Parsing also rejects malformed IPv6 addresses and the
-    /// unspecified addresses.
+    /// The grammar without credentials as a regular expression, for the CRD. Parsing also rejects
+    /// malformed IPv6 addresses and the unspecified addresses.
     pub const SCHEMA: &str = concat!(
         r"^rediss?://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+)",
         r"(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?",
@@ -121,7 +121,8 @@ impl FromStr for RedisUrl {
             "rediss" => true,
             _ => return Err(RedisUrlError::Scheme),
         };
-        // The last `@` of all: with a raw `/` in the password, the first `/` does not end the authority.
+        // The last `@` of all: with a raw `/` in the password, the first `/` does not end the
+        // authority.
         let (credentials, address) = match rest.rsplit_once('@') {
             Some((credentials, address)) => (Some(credentials), address),
             None => (None, rest),

@@ -12,7 +12,8 @@ pub const MAX_BYTES: usize = 128;
 /// The rule, as an error message states it.
 pub const RULE: &str = "room must be 1 to 128 characters out of A-Z a-z 0-9 . _ ~ : -";
 
-/// The name of a room. Braces are not allowed because Redis hash tags use them. Clones share the text.
+/// The name of a room. Braces are not allowed because Redis hash tags use them. Clones share the
+/// text.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RoomName(Arc<str>);
 

@@ -32,8 +32,8 @@ async fn livez(State(context): State<Arc<Context>>) -> Response {
     }))
 }
 
-/// Succeeds once every kind was listed in a namespace: from then on its resources are reconciled. Another namespace without a Role does
-/// not stop that.
+/// Succeeds once every kind was listed in a namespace: from then on its resources are reconciled.
+/// Another namespace without a Role does not stop that.
 async fn readyz(State(context): State<Arc<Context>>) -> Response {
     let scopes = context.caches.scopes();
     let waiting = scopes.iter().map(|scope| (scope.name(), scope.missing()));

@@ -1,4 +1,5 @@
-//! Calls to the API server: each is admitted by the limiter and has a deadline, each write is counted.
+//! Calls to the API server: each is admitted by the limiter and has a deadline, each write is
+//! counted.
 
 pub(crate) mod latency;
 pub(crate) mod layer;
@@ -82,7 +83,8 @@ impl ApiServer {
         bounded(what, call).await
     }
 
-    /// Waits for a write, but not longer than [`CALL_DEADLINE`], and counts it by verb, kind and result.
+    /// Waits for a write, but not longer than [`CALL_DEADLINE`], and counts it by verb, kind and
+    /// result.
     pub(crate) async fn write<T>(
         &self,
         verb: &'static str,

@@ -1,5 +1,5 @@
-//! Applies a plan in one fixed order. A failed step does not prevent the others, except those that depend on it; the next reconcile
-//! plans again what was missed.
+//! Applies a plan in one fixed order. A failed step does not prevent the others, except those that
+//! depend on it; the next reconcile plans again what was missed.
 
 mod applied;
 mod children;
@@ -30,8 +30,9 @@ pub(crate) use target::Target;
 /// Marks or deletes of one cluster that are under way at the same time.
 const POD_WRITES: usize = 8;
 
-/// Applies a plan. Fields bound to `_` belong to a function that takes the whole plan, or to the caller (`events`, `holds`, `decisions`,
-/// `recheck_after`, `is_quiet`). The memory is stored first and corrected as each step ends, so an abandoned reconcile keeps what it did.
+/// Applies a plan. Fields bound to `_` belong to a function that takes the whole plan, or to the
+/// caller (`events`, `holds`, `decisions`, `recheck_after`, `is_quiet`). The memory is stored first
+/// and corrected as each step ends, so an abandoned reconcile keeps what it did.
 pub(crate) async fn apply(target: &Target<'_>, plan: &Plan, state: &mut State) -> Applied {
     let Plan {
         apply: _,
@@ -84,7 +85,8 @@ pub(crate) async fn apply(target: &Target<'_>, plan: &Plan, state: &mut State) -
     };
     match reserved {
         Ok(()) => create(target, create_pods, state, &mut applied).await,
-        // Another operator may have reserved the same serials: without a reservation nothing is created.
+        // Another operator may have reserved the same serials: without a reservation nothing is
+        // created.
         Err(error) => applied.errors.push(error),
     }
     call(target, calls, &unmarked, &mut applied).await;
@@ -108,7 +110,8 @@ fn status_now(target: &Target<'_>, plan: &Plan, state: &State) -> WebSocketClust
 struct Waiting {
     /// The Deployment of Redis: the Secret that it mounts does not exist.
     redis: bool,
-    /// The list of servers: it has a pod that was to be marked, and was not, in the state of the mark.
+    /// The list of servers: it has a pod that was to be marked, and was not, in the state of the
+    /// mark.
     config: bool,
 }
 
@@ -204,7 +207,8 @@ async fn update(target: &Target<'_>, updates: &[PodMetadata], state: &mut State,
     }
 }
 
-/// Calls pods, except those whose mark was not written: after a restart of the operator the mark is the only record of a drain.
+/// Calls pods, except those whose mark was not written: after a restart of the operator the mark is
+/// the only record of a drain.
 async fn call(
     target: &Target<'_>,
     calls: &[ControlCall],
@@ -223,7 +227,8 @@ async fn call(
     }
 }
 
-/// Moves that the process had not accepted before. Each answer is a sample, so the newest one names the total until now.
+/// Moves that the process had not accepted before. Each answer is a sample, so the newest one names
+/// the total until now.
 fn newly_granted(target: &Target<'_>, call: &ControlCall) -> i64 {
     let ControlVerb::Shed { boot_id, total, .. } = &call.verb else {
         return 0;

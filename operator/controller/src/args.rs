@@ -11,7 +11,8 @@ use wsc_runtime::admin::any_address;
 use wsc_runtime::cli::{self, Exit};
 use wsc_runtime::telemetry::LogFormat;
 
-/// Kubernetes operator for WebSocketClusters: server pods behind HAProxy, scaled by the number of connections.
+/// Kubernetes operator for WebSocketClusters: server pods behind HAProxy, scaled by the number of
+/// connections.
 #[derive(Debug, Parser)]
 #[command(name = "wsc-operator", version, about, max_term_width = 110)]
 pub struct Args {

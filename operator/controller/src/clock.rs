@@ -1,5 +1,5 @@
-//! The time of decisions: it follows the wall clock, and never jumps. A wall clock that is corrected would make every sample stale and
-//! every deadline due, or none.
+//! The time of decisions: it follows the wall clock, and never jumps. A wall clock that is
+//! corrected would make every sample stale and every deadline due, or none.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,8 @@ use parking_lot::Mutex;
 
 /// A difference to the wall clock is made up for by this share of the time that passes.
 const SLEW: u32 = 10;
-/// A larger difference between two clocks is logged: timestamps of other programs are off by as much.
+/// A larger difference between two clocks is logged: timestamps of other programs are off by as
+/// much.
 pub(crate) const NOTABLE: Duration = Duration::from_secs(5);
 
 static CLOCK: Mutex<Option<Clock>> = Mutex::new(None);

@@ -17,7 +17,8 @@ use crate::error::{Error, PodError};
 use crate::sample::http::{self, PodClient, PodRequest};
 use crate::sample::parse;
 
-/// Control calls that are under way at the same time. Samples have slots of their own, so that silent pods delay no drain.
+/// Control calls that are under way at the same time. Samples have slots of their own, so that
+/// silent pods delay no drain.
 const SLOTS: usize = 64;
 /// Of one cluster.
 const SLOTS_PER_CLUSTER: usize = 8;
@@ -37,7 +38,8 @@ impl ControlClient {
         }
     }
 
-    /// Sends the calls, several at a time, and returns each with the pod's answer. All are idempotent, so nothing is retried here.
+    /// Sends the calls, several at a time, and returns each with the pod's answer. All are
+    /// idempotent, so nothing is retried here.
     pub(crate) async fn call_all(
         &self,
         calls: Vec<ControlCall>,

@@ -84,7 +84,8 @@ impl Controller {
             let slot = self.slots.slot(&key.namespace).await;
             pacer.begin(&wake);
             let span = tracing::info_span!("reconcile", cluster = %key, generation = tracing::field::Empty);
-            // On the heap: a worker waits most of its time, and a reconcile holds every call that it may make.
+            // On the heap: a worker waits most of its time, and a reconcile holds every call that
+            // it may make.
             let done = Box::pin(self.reconcile(&key, &samples, &mut state))
                 .instrument(span)
                 .await;
@@ -111,7 +112,8 @@ impl Controller {
         }
     }
 
-    /// Waits until all kinds were listed in the namespace; meanwhile the conditions name the missing ones.
+    /// Waits until all kinds were listed in the namespace; meanwhile the conditions name the
+    /// missing ones.
     async fn until_synced(&self, key: &ClusterKey) {
         let Some(scope) = self.context.caches.scope(&key.namespace) else {
             return;

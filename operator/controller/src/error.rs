@@ -37,7 +37,8 @@ pub(crate) enum Error {
     Overridden { what: String },
 }
 
-/// How the quota admission of the API server begins the message of its 403; the response has no other sign of it.
+/// How the quota admission of the API server begins the message of its 403; the response has no
+/// other sign of it.
 const OVER_QUOTA: &str = "exceeded quota:";
 /// Longest message in a condition: those of the API server and of webhooks have no limit.
 const LONGEST_MESSAGE_BYTES: usize = 1024;
@@ -81,7 +82,8 @@ impl Error {
         self.category() == "not_found"
     }
 
-    /// What a failed write is reported as. A conflict is none: the next reconcile decides on fresh data.
+    /// What a failed write is reported as. A conflict is none: the next reconcile decides on fresh
+    /// data.
     pub(crate) fn problem(&self) -> Option<Problem> {
         let message = match self {
             Self::Api { source, .. } => describe(source),

@@ -1,4 +1,5 @@
-//! Identities of objects, parsed once from what the API server returns: an object without one is skipped, never treated as `""`.
+//! Identities of objects, parsed once from what the API server returns: an object without one is
+//! skipped, never treated as `""`.
 
 use std::fmt;
 use std::ops::Deref;

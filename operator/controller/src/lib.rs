@@ -1,7 +1,7 @@
 //! The operator's shell: API calls around [`wsc_core::decide`].
 //!
-//! One reconcile per cluster and event: resource -> validate -> observe (API calls) -> decide (pure) -> apply (API calls) -> status
-//! (API call) -> report (API calls).
+//! One reconcile per cluster and event: resource -> validate -> observe (API calls) -> decide
+//! (pure) -> apply (API calls) -> status (API call) -> report (API calls).
 
 pub mod args;
 pub mod run;

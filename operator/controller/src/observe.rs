@@ -1,4 +1,5 @@
-//! The observed state as plain data for the core. Caches are read; the API server is queried only where a cache cannot know.
+//! The observed state as plain data for the core. Caches are read; the API server is queried only
+//! where a cache cannot know.
 
 mod children;
 pub(crate) mod pods;
@@ -33,7 +34,8 @@ pub(crate) enum Found {
     Resource(Arc<WebSocketCluster>),
     /// It does not match the CRD of this operator's version, with the error of the parser.
     Unreadable(String),
-    /// There is none, or it is being deleted: its children are collected with it, and nothing is made for it any more.
+    /// There is none, or it is being deleted: its children are collected with it, and nothing is
+    /// made for it any more.
     Gone,
 }
 
@@ -116,7 +118,8 @@ pub(crate) fn refresh(context: &Context, key: &ClusterKey, samples: &Samples, ob
     }
 }
 
-/// Queries the API server for reserved pods that the watch does not show: one list, whatever their number.
+/// Queries the API server for reserved pods that the watch does not show: one list, whatever their
+/// number.
 async fn query_serials(context: &Context, key: &ClusterKey, state: &mut State) -> Result<(), Error> {
     let due = state.serials.due(clock::now());
     if due.is_empty() {

@@ -1,4 +1,5 @@
-//! A quiet cluster: new samples are compared with the last outlook, and start a reconcile only when it changed.
+//! A quiet cluster: new samples are compared with the last outlook, and start a reconcile only when
+//! it changed.
 
 use k8s_openapi::jiff::Timestamp;
 use wsc_core::observed::Observed;

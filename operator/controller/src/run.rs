@@ -120,7 +120,8 @@ async fn publish(context: Arc<Context>, queued: QueuedEvents) {
     context.events.run(&context.api, queued).await;
 }
 
-/// A client that stamps its watches, measures writes, compares clocks and does not retry: the next reconcile does.
+/// A client that stamps its watches, measures writes, compares clocks and does not retry: the next
+/// reconcile does.
 async fn client(
     liveness: &Arc<WatchLiveness>,
     limiter: &Arc<Limiter>,

@@ -1,5 +1,5 @@
-//! Samples server pods and proxies every few seconds, and keeps the newest answers. One scheduler decides for all clusters which pod
-//! is asked next; this module only sends.
+//! Samples server pods and proxies every few seconds, and keeps the newest answers. One scheduler
+//! decides for all clusters which pod is asked next; this module only sends.
 
 pub(crate) mod http;
 pub(crate) mod parse;
@@ -135,7 +135,8 @@ impl Sampler {
         })
     }
 
-    /// Samples the pods of this cluster from now on. `worker` is woken when all healthy ones have answered.
+    /// Samples the pods of this cluster from now on. `worker` is woken when all healthy ones have
+    /// answered.
     pub(crate) fn subscribe(
         self: &Arc<Self>,
         key: ClusterKey,

@@ -1,5 +1,6 @@
-//! Slots for reconciles: their number follows the latency of the API server, so that calls end within their deadline however many
-//! clusters change at once, and namespaces share them fairly. Time in the queue is part of no deadline.
+//! Slots for reconciles: their number follows the latency of the API server, so that calls end
+//! within their deadline however many clusters change at once, and namespaces share them fairly.
+//! Time in the queue is part of no deadline.
 
 mod limit;
 mod queue;

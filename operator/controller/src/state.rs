@@ -1,4 +1,5 @@
-//! What the operator remembers of one cluster while it runs. Nothing of it is needed after a restart.
+//! What the operator remembers of one cluster while it runs. Nothing of it is needed after a
+//! restart.
 
 mod conflicts;
 
@@ -52,7 +53,8 @@ impl State {
         }
     }
 
-    /// The reconcile was given up: writes that did not end are planned again, everything else is remembered.
+    /// The reconcile was given up: writes that did not end are planned again, everything else is
+    /// remembered.
     pub(crate) fn give_up(&mut self) {
         for uid in std::mem::take(&mut self.unconfirmed) {
             self.memory.write_failed(&uid);

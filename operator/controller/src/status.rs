@@ -18,7 +18,8 @@ use crate::error::Error;
 use crate::identity::ClusterKey;
 use crate::state::State;
 
-/// The body of a server-side apply of the status: the spec is not the operator's, so it is not there.
+/// The body of a server-side apply of the status: the spec is not the operator's, so it is not
+/// there.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct StatusOnly<'a> {
@@ -61,7 +62,8 @@ pub(crate) async fn put(
     Ok(written)
 }
 
-/// Writes an obstacle into the conditions. The resource may be unreadable, so no other field is parsed.
+/// Writes an obstacle into the conditions. The resource may be unreadable, so no other field is
+/// parsed.
 pub(crate) async fn put_obstacle(
     context: &Context,
     key: &ClusterKey,

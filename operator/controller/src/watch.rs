@@ -1,4 +1,5 @@
-//! Caches of what the API server holds, kept by watches: one per kind and namespace scope, shared by all clusters.
+//! Caches of what the API server holds, kept by watches: one per kind and namespace scope, shared
+//! by all clusters.
 
 mod cache;
 mod child;
@@ -155,7 +156,8 @@ impl Caches {
         }
     }
 
-    /// Logs the namespaces that cannot be listed. Without the permission to see a resource, no condition of it can tell.
+    /// Logs the namespaces that cannot be listed. Without the permission to see a resource, no
+    /// condition of it can tell.
     pub(crate) async fn report_unlisted(&self) {
         join_all(self.scopes.iter().map(Scope::report_unlisted)).await;
     }
@@ -170,7 +172,8 @@ impl Caches {
         })
     }
 
-    /// A node by name. Without the permission to see nodes, or before they were listed, none is known.
+    /// A node by name. Without the permission to see nodes, or before they were listed, none is
+    /// known.
     pub(crate) fn node(&self, name: &str) -> Option<Arc<Node>> {
         self.nodes.first(&name.to_owned())
     }

@@ -1,5 +1,5 @@
-//! When a worker reconciles: at events and samples, at the time that the last reconcile named, and after failures. Reconciles of one
-//! cluster keep a distance, so that a series of events costs one.
+//! When a worker reconciles: at events and samples, at the time that the last reconcile named, and
+//! after failures. Reconciles of one cluster keep a distance, so that a series of events costs one.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,8 +13,8 @@ use wsc_core::SAMPLE_FRESH;
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(200);
 /// A sample becomes stale after this time without an event, so it is checked as often.
 const LONGEST_LOOK: Duration = Duration::from_secs(SAMPLE_FRESH.as_secs().unsigned_abs());
-/// First and longest pause after failed reconciles; jitter adds up to as much again. One step may fail for hours, and the pool is
-/// reconciled all the same.
+/// First and longest pause after failed reconciles; jitter adds up to as much again. One step may
+/// fail for hours, and the pool is reconciled all the same.
 const FIRST_PAUSE: Duration = Duration::from_millis(150);
 const LONGEST_PAUSE: Duration = Duration::from_millis(2_500);
 
@@ -67,8 +67,8 @@ impl Pacer {
         wake.pending.store(false, Ordering::Relaxed);
     }
 
-    /// The reconcile succeeded: waits for a reason for another one. `is_due` decides whether new samples are one; it is called at least
-    /// every [`LONGEST_LOOK`], also when no sample arrives.
+    /// The reconcile succeeded: waits for a reason for another one. `is_due` decides whether new
+    /// samples are one; it is called at least every [`LONGEST_LOOK`], also when no sample arrives.
     pub(crate) async fn succeeded(
         &mut self,
         wake: &Wake,

@@ -65,7 +65,8 @@ pub(crate) fn assess(draft: &mut Draft<'_>, pool: &Pool<'_>) -> Scale {
     scale
 }
 
-/// Connections that the pods accept: less than the resource says where the limit of open files is lower or memory is short.
+/// Connections that the pods accept: less than the resource says where the limit of open files is
+/// lower or memory is short.
 fn capacity(draft: &Draft<'_>, pool: &Pool<'_>) -> Capacity {
     let cluster = draft.cluster;
     let offer = |member: &Member<'_>| {
@@ -99,7 +100,8 @@ fn load(pool: &Pool<'_>, capacity_per_pod: i64) -> Load {
         let fresh = member.freshness == Freshness::Fresh;
         let (up, down) = match member.role {
             Role::Dead | Role::Starting => (0, 0),
-            // Its clients reconnect elsewhere; it accepts no new ones. Without a sample HAProxy knows how many are to come.
+            // Its clients reconnect elsewhere; it accepts no new ones. Without a sample HAProxy
+            // knows how many are to come.
             Role::Terminating if fresh => (known, known),
             Role::Terminating => (known, known.max(member.sessions.unwrap_or(0))),
             Role::Serving | Role::Draining | Role::Broken => {
@@ -166,7 +168,8 @@ fn with_buffer(pods: i64, buffer: Amount) -> i64 {
     }
 }
 
-/// Keeps the maximum of the window first: a smaller number that is older than a larger one will never be the maximum again.
+/// Keeps the maximum of the window first: a smaller number that is older than a larger one will
+/// never be the maximum again.
 fn remember(memory: &mut Memory, want: i32, window: SignedDuration, now: Timestamp) {
     memory
         .wanted
@@ -202,15 +205,16 @@ fn fresh_since(draft: &mut Draft<'_>, scale: &Scale) {
     draft.memory.fresh_since = fresh.then(|| draft.memory.fresh_since.unwrap_or(now));
 }
 
-/// Serving pods but those that a rollout added: a hold that begins in the middle of a scale-down keeps them all.
+/// Serving pods but those that a rollout added: a hold that begins in the middle of a scale-down
+/// keeps them all.
 fn unreplaced(pool: &Pool<'_>) -> i32 {
     let rolls = outdated::rollout_in_progress(pool);
     let serving = pool.of(Role::Serving);
     count(serving.filter(|member| !rolls || !member.current).count())
 }
 
-/// The last number, unless more are needed or fewer are enough. In mode `Replicas`, too: the clients of a pool that is to be smaller
-/// find room first.
+/// The last number, unless more are needed or fewer are enough. In mode `Replicas`, too: the
+/// clients of a pool that is to be smaller find room first.
 fn desired(draft: &Draft<'_>, scale: &Scale) -> i32 {
     let mut desired = last_desired(draft, scale);
     while desired > scale.stable && scale.fits(desired - 1) {

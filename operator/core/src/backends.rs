@@ -12,7 +12,8 @@ use crate::observed::PodView;
 use crate::pool::Pool;
 use crate::validate::ValidCluster;
 
-/// Bytes of the pod uid's hash in the cookie: 64 bits are enough to distinguish the pods of one cluster.
+/// Bytes of the pod uid's hash in the cookie: 64 bits are enough to distinguish the pods of one
+/// cluster.
 const COOKIE_BYTES: usize = 8;
 
 /// The ports on which the pods that are there accept clients.

@@ -1,4 +1,5 @@
-//! The move budget: a token bucket whose rate follows the number of connections and how well the cluster is.
+//! The move budget: a token bucket whose rate follows the number of connections and how well the
+//! cluster is.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -6,7 +7,8 @@ use crate::numbers::{float, since, whole};
 use crate::observed::DrainReason;
 use crate::validate::{Amount, Disruption};
 
-/// Tokens pile up for one tick at most: a pool that was quiet for an hour still moves its clients evenly.
+/// Tokens pile up for one tick at most: a pool that was quiet for an hour still moves its clients
+/// evenly.
 const BURST_SECONDS: f64 = 5.0;
 /// What a deadline took beyond the budget is paid back from this much of later budget at most.
 const DEBT_SECONDS: f64 = 60.0;

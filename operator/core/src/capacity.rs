@@ -8,7 +8,8 @@ pub(crate) struct Capacity {
     /// Of a new pod.
     pub(crate) typical: i64,
     target_percent: i64,
-    /// Of the first n serving pods, the smallest first: which ones remain after a scale-down is not known.
+    /// Of the first n serving pods, the smallest first: which ones remain after a scale-down is not
+    /// known.
     sums: Vec<i64>,
 }
 

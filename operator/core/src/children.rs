@@ -15,7 +15,8 @@ use crate::pool::Pool;
 use crate::validate::RedisTarget;
 use crate::{backends, common, resources};
 
-/// After this downtime the Secret of the managed Redis may be missing; also the shortest interval of checks.
+/// After this downtime the Secret of the managed Redis may be missing; also the shortest interval
+/// of checks.
 const SECRET_DOUBT: SignedDuration = SignedDuration::from_secs(30);
 
 const SECRET: &str = "Secret";
@@ -114,8 +115,9 @@ fn is_due(draft: &Draft<'_>, child: &Child) -> bool {
             .has_drifted(&key, || child.to_json(), &live.object)
 }
 
-/// Creates the Secret before the Deployment that uses it, and checks it when the state of pods suggests that it is missing: the
-/// operator cannot read it. Neither Redis nor the pods would learn another password under the same name.
+/// Creates the Secret before the Deployment that uses it, and checks it when the state of pods
+/// suggests that it is missing: the operator cannot read it. Neither Redis nor the pods would learn
+/// another password under the same name.
 fn redis_secret(draft: &mut Draft<'_>) {
     if !matches!(draft.cluster.redis, RedisTarget::Managed(_)) {
         draft.memory.failures.retain(|object| object.kind != SECRET);
@@ -154,7 +156,8 @@ fn redis_secret(draft: &mut Draft<'_>) {
     }
 }
 
-/// Redis does not start without the Secret, and a later check would report the Secret as lost: the Deployment waits for it.
+/// Redis does not start without the Secret, and a later check would report the Secret as lost: the
+/// Deployment waits for it.
 fn create_redis_secret(draft: &mut Draft<'_>, name: String, deployment: &ChildKey) {
     let secret = ObjectName::new(SECRET, name.as_str());
     let failures = &mut draft.memory.failures;

@@ -1,6 +1,7 @@
-//! Labels and annotations that the spec has for all objects, on server pods. They are no part of the template: a change is written on
-//! the pods that are there, and replaces none. An annotation of the pod has their keys, so that one that is no longer in the spec is
-//! removed from the pod, and one of another writer is not.
+//! Labels and annotations that the spec has for all objects, on server pods. They are no part of
+//! the template: a change is written on the pods that are there, and replaces none. An annotation
+//! of the pod has their keys, so that one that is no longer in the spec is removed from the pod,
+//! and one of another writer is not.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use wsc_api::v1alpha1::PodSettings;
 use wsc_contract::labels;
 
-/// The kind of a failed write, in messages. Apart from that of its state: neither prevents the other.
+/// The kind of a failed write, in messages. Apart from that of its state: neither prevents the
+/// other.
 pub const KIND: &str = "metadata of Pod";
 
 pub(crate) type Map = BTreeMap<String, String>;
@@ -54,8 +56,8 @@ impl CommonMetadata {
         self.of_pod(pod, &Self::default())
     }
 
-    /// Those that a pod with `live` is to have. Keys of `podLabels` and `podAnnotations` stay as they are: a new template sets them on
-    /// new pods.
+    /// Those that a pod with `live` is to have. Keys of `podLabels` and `podAnnotations` stay as
+    /// they are: a new template sets them on new pods.
     pub(crate) fn of_pod(&self, pod: &PodSettings, live: &Self) -> Self {
         let merged = |spec: &Map, template: &Map, live: &Map| {
             let set = spec.iter().filter(|(key, _)| !template.contains_key(*key));

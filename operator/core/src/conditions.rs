@@ -1,5 +1,6 @@
-//! The nine conditions with status, reason and message: what happened, the object, the cause, the remedy. Messages contain no
-//! numbers that change by the minute, so that the status of an idle cluster is not written.
+//! The nine conditions with status, reason and message: what happened, the object, the cause, the
+//! remedy. Messages contain no numbers that change by the minute, so that the status of an idle
+//! cluster is not written.
 
 mod children;
 mod deployments;
@@ -59,7 +60,8 @@ fn stopped(reason: &str, message: &str) -> [Finding; 3] {
         .map(|(type_, truth)| Finding::new(type_, truth, reason, message))
 }
 
-/// The conditions of a spec that cannot be applied while no earlier one is known; all others are kept.
+/// The conditions of a spec that cannot be applied while no earlier one is known; all others are
+/// kept.
 pub(crate) fn invalid(
     live: &[Condition],
     invalid: &Invalid,
@@ -73,7 +75,8 @@ pub(crate) fn invalid(
     blocked(live, "InvalidSpec", &message, generation, now)
 }
 
-/// The conditions of a resource that requires a manual action before it is reconciled; all others are kept.
+/// The conditions of a resource that requires a manual action before it is reconciled; all others
+/// are kept.
 pub(crate) fn blocked(
     live: &[Condition],
     reason: &str,

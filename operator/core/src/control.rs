@@ -1,4 +1,5 @@
-//! One table: the goal of a pod and what is known of it -> state label, HAProxy's server state, calls, deletion.
+//! One table: the goal of a pod and what is known of it -> state label, HAProxy's server state,
+//! calls, deletion.
 
 use wsc_contract::agent::ServerState;
 
@@ -86,12 +87,13 @@ fn control(draft: &Draft<'_>, member: &Member<'_>, stage: Stage) -> Control {
     }
 }
 
-/// What the proxies run of it. Readiness is the kubelet's view; HAProxy checks the pod itself and routes nothing to one that does not
-/// answer.
+/// What the proxies run of it. Readiness is the kubelet's view; HAProxy checks the pod itself and
+/// routes nothing to one that does not answer.
 fn server(member: &Member<'_>, label: PodState, is_deleted: bool) -> Option<ServerState> {
     match member.role {
         Role::Dead | Role::Starting => None,
-        // A server that is deleted while its tunnels live would cut them: it stays until the pod is gone.
+        // A server that is deleted while its tunnels live would cut them: it stays until the pod is
+        // gone.
         Role::Terminating => Some(ServerState::Maint),
         _ if is_deleted || label.is_draining() => Some(ServerState::Maint),
         Role::Serving | Role::Broken | Role::Draining => Some(ServerState::Ready),

@@ -32,7 +32,8 @@ const CREATE_WINDOW: SignedDuration = SignedDuration::from_secs(15);
 /// The pool may always grow by this number of pods in a window.
 const LEAST_CREATES: usize = 4;
 
-/// Decides what to do about one cluster, now. Pure: equal arguments make equal plans, whatever the order of pods.
+/// Decides what to do about one cluster, now. Pure: equal arguments make equal plans, whatever the
+/// order of pods.
 pub fn decide(cluster: &ValidCluster, observed: &Observed, memory: &Memory, now: Timestamp) -> Plan {
     let revision = resources::template_hash(cluster);
     let (observed, unconfirmed) = expectations::apply_pending_writes(observed, memory, now);
@@ -102,8 +103,9 @@ fn set_goals(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) {
     draft.resolve(scale, dead);
 }
 
-/// While Redis is down, moved clients could not reach the other pods: moves are slow and no drain begins. The pods of the current
-/// template count apart: pods of an old one may know another Redis, and the rollout that replaces them is their cure.
+/// While Redis is down, moved clients could not reach the other pods: moves are slow and no drain
+/// begins. The pods of the current template count apart: pods of an old one may know another Redis,
+/// and the rollout that replaces them is their cure.
 fn update_health(draft: &mut Draft<'_>, pool: &Pool<'_>) {
     let sampled = |current_only: bool| {
         let members = pool
@@ -153,7 +155,8 @@ fn grow(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale, missing: usize) -
     intents
 }
 
-/// 1, 2, 4, … pods, and at most as many as there are in 15 s: whatever is wrong with them shows early.
+/// 1, 2, 4, … pods, and at most as many as there are in 15 s: whatever is wrong with them shows
+/// early.
 fn batch(draft: &mut Draft<'_>, scale: &Scale, missing: usize) -> usize {
     let now = draft.now;
     draft

@@ -1,4 +1,5 @@
-//! A plan in the making: what was decided so far. Steps read it and return intents; [`Draft::resolve`] takes them in.
+//! A plan in the making: what was decided so far. Steps read it and return intents;
+//! [`Draft::resolve`] takes them in.
 
 use std::collections::BTreeSet;
 
@@ -55,7 +56,8 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// The goals by the labels of the pods. `unconfirmed`: names of pods whose last write the watch does not show yet.
+    /// The goals by the labels of the pods. `unconfirmed`: names of pods whose last write the watch
+    /// does not show yet.
     pub(crate) fn set_goals(&mut self, pool: &Pool<'_>, unconfirmed: &BTreeSet<String>) {
         let is_unconfirmed = |member: &Member<'_>| unconfirmed.contains(&member.view.name);
         self.goals = Goals::new(self.cluster, pool, is_unconfirmed, self.now);
@@ -82,7 +84,8 @@ impl<'a> Draft<'a> {
         self.next_serial
     }
 
-    /// Applies the intents of a step: one new goal per pod and pass. A second one is dropped and logged.
+    /// Applies the intents of a step: one new goal per pod and pass. A second one is dropped and
+    /// logged.
     pub(crate) fn resolve(&mut self, scale: &Scale, intents: Vec<Intent>) {
         for intent in intents {
             match intent {
@@ -104,7 +107,8 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Reports a decision that changed something, with its inputs: in the log, as an event and in the status.
+    /// Reports a decision that changed something, with its inputs: in the log, as an event and in
+    /// the status.
     fn report(&mut self, scale: &Scale, report: &Report) {
         let Report { action, reason, what } = report;
         let inputs = scale.inputs();

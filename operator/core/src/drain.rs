@@ -1,5 +1,5 @@
-//! The drain of a pod: cordoned, shedding, removing, deleted. Its state is in the label and annotations of the pod, so that
-//! another operator process continues it.
+//! The drain of a pod: cordoned, shedding, removing, deleted. Its state is in the label and
+//! annotations of the pod, so that another operator process continues it.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,8 @@ use crate::validate::ValidCluster;
 const ROLLOUT_NATURAL: SignedDuration = SignedDuration::from_secs(60);
 /// Time for the last connection to close at the deadline.
 const LAST_CLOSE: SignedDuration = SignedDuration::from_secs(10);
-/// A pod without progress after its deadline is deleted after this time: on SIGTERM it closes all connections.
+/// A pod without progress after its deadline is deleted after this time: on SIGTERM it closes all
+/// connections.
 const FORCE_DELETE_AFTER: SignedDuration = SignedDuration::from_secs(60);
 /// Samples in a row without a connection that make a pod empty.
 const ZEROS: u32 = 2;
@@ -41,7 +42,8 @@ pub(crate) enum Stage {
     Done(&'static str),
 }
 
-/// The stage of a pod. A pod that something else happens to in this pass, or that does not leave, waits.
+/// The stage of a pod. A pod that something else happens to in this pass, or that does not leave,
+/// waits.
 pub(crate) fn stage(draft: &mut Draft<'_>, member: &Member<'_>) -> Stage {
     let view = member.view;
     let leave = match draft.goals.of(member) {
@@ -78,7 +80,8 @@ pub(crate) fn stage(draft: &mut Draft<'_>, member: &Member<'_>) -> Stage {
     }
 }
 
-/// The calls that move clients, by the place of the pod in the pool: what the budget allows, and all that remain at a deadline.
+/// The calls that move clients, by the place of the pod in the pool: what the budget allows, and
+/// all that remain at a deadline.
 pub(crate) fn moves(
     draft: &mut Draft<'_>,
     pool: &Pool<'_>,
@@ -139,7 +142,8 @@ fn is_cordoned(draft: &Draft<'_>, member: &Member<'_>) -> bool {
     member.sample.is_some_and(|sample| sample.cordoned) || proxies_applied(draft, member.view)
 }
 
-/// Every live proxy has the server in `maint`, or does not have it. One that does not respond may still route clients to it.
+/// Every live proxy has the server in `maint`, or does not have it. One that does not respond may
+/// still route clients to it.
 fn proxies_applied(draft: &Draft<'_>, view: &PodView) -> bool {
     live_agents(draft).all(|agent| {
         agent.is_some_and(|agent| agent.servers.get(&view.name).is_none_or(|server| server.maint))
@@ -155,7 +159,8 @@ fn live_agents<'a>(
         .map(|proxy| proxy.agent.as_deref())
 }
 
-/// Empty by two samples of the pod and by every proxy. After the deadline a proxy that does not respond is ignored.
+/// Empty by two samples of the pod and by every proxy. After the deadline a proxy that does not
+/// respond is ignored.
 fn is_empty(draft: &Draft<'_>, member: &Member<'_>, over: bool) -> bool {
     let zeros = member
         .sample
@@ -188,7 +193,8 @@ fn note_progress(draft: &mut Draft<'_>, member: &Member<'_>) {
     draft.memory.pod(&sample.pod_uid).moves.note_progress(sample, now);
 }
 
-/// With `onDeadline: Close`: all connections had time to close, or there is no progress and SIGTERM will close them.
+/// With `onDeadline: Close`: all connections had time to close, or there is no progress and SIGTERM
+/// will close them.
 fn may_cut(draft: &Draft<'_>, member: &Member<'_>, drain: &Drain) -> bool {
     let Some(sample) = member.sample else {
         return silent_for(draft, member, drain) >= FORCE_DELETE_AFTER;
@@ -209,14 +215,16 @@ fn silent_for(draft: &Draft<'_>, member: &Member<'_>, drain: &Drain) -> SignedDu
     silent.min(overdue_for(draft, drain))
 }
 
-/// Time since the deadline, counted from the start of this process: an earlier one may have failed to call the pod.
+/// Time since the deadline, counted from the start of this process: an earlier one may have failed
+/// to call the pod.
 fn overdue_for(draft: &Draft<'_>, drain: &Drain) -> SignedDuration {
     let started_at = draft.memory.started_at.unwrap_or(draft.now);
     since(started_at.max(drain.deadline), draft.now)
 }
 
-/// Connections that were not granted yet. A grant that did not arrive is void and is paid again: sent again later, it would come on top
-/// of what the budget was worth meanwhile. A pod that the status does not list gets none, since its moves could not be counted.
+/// Connections that were not granted yet. A grant that did not arrive is void and is paid again:
+/// sent again later, it would come on top of what the budget was worth meanwhile. A pod that the
+/// status does not list gets none, since its moves could not be counted.
 fn need(draft: &mut Draft<'_>, member: &Member<'_>) -> Option<Need> {
     let (sample, drain) = (member.sample?, member.view.drain?);
     let now = draft.now;
@@ -270,7 +278,8 @@ fn shed(sample: &Sample, total: i64, per_second: f64, notice: Notice) -> Control
     }
 }
 
-/// Grants all remaining connections at the deadline, as fast as moves may be. Later grants pay for it.
+/// Grants all remaining connections at the deadline, as fast as moves may be. Later grants pay for
+/// it.
 fn grant_remaining(
     draft: &mut Draft<'_>,
     overdue: &[&Member<'_>],

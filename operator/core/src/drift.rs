@@ -1,5 +1,6 @@
-//! Drift: whether a live child still contains what was applied. The API server adds defaults and writes quantities its own
-//! way, so every field that the operator sets must be there with its value.
+//! Drift: whether a live child still contains what was applied. The API server adds defaults and
+//! writes quantities its own way, so every field that the operator sets must be there with its
+//! value.
 
 use std::collections::BTreeMap;
 
@@ -22,8 +23,9 @@ pub fn contains(wanted: &Value, live: &Value) -> bool {
     field_contains("", wanted, live)
 }
 
-/// A merge patch that removes what others have added where the operator owns everything: server-side apply keeps keys and list
-/// items of other field managers. `None` if there is nothing to remove.
+/// A merge patch that removes what others have added where the operator owns everything:
+/// server-side apply keeps keys and list items of other field managers. `None` if there is nothing
+/// to remove.
 pub fn removal_patch(wanted: &Value, live: &Value) -> Option<Value> {
     field_removal_patch("", wanted, live)
 }
@@ -94,8 +96,9 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// Live children that do not contain what was applied right after it was: another field manager (an admission webhook, say)
-/// overrides them, and applying them again would change nothing. The hash of what each looked like.
+/// Live children that do not contain what was applied right after it was: another field manager (an
+/// admission webhook, say) overrides them, and applying them again would change nothing. The hash
+/// of what each looked like.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Drift(BTreeMap<ChildKey, u64>);
 
@@ -113,7 +116,8 @@ impl Drift {
         self.0.retain(|key, _| is_wanted(key));
     }
 
-    /// The live object differs from what is wanted, and not only in what was accepted. `wanted` is made for a comparison only.
+    /// The live object differs from what is wanted, and not only in what was accepted. `wanted` is
+    /// made for a comparison only.
     pub(crate) fn has_drifted(
         &self,
         key: &ChildKey,

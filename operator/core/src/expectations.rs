@@ -1,5 +1,5 @@
-//! Expectations: the last writes on pods count until the watch shows them, so that a late watch makes no second drain of one
-//! decision.
+//! Expectations: the last writes on pods count until the watch shows them, so that a late watch
+//! makes no second drain of one decision.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;

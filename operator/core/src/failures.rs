@@ -8,7 +8,8 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 const FIRST_PAUSE: SignedDuration = SignedDuration::from_secs(1);
 /// A quota that was raised, or a webhook that was repaired, is noticed within this time.
 const LONGEST_PAUSE: SignedDuration = SignedDuration::from_secs(60);
-/// A write that fails this often in a row needs manual action, whatever prevents it: the attempts take half a minute.
+/// A write that fails this often in a row needs manual action, whatever prevents it: the attempts
+/// take half a minute.
 const LASTING_AFTER: u32 = 6;
 
 /// Why a write did not succeed.

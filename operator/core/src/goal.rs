@@ -1,5 +1,6 @@
-//! What is to become of each pod. A step of the plan proposes intents from what it sees; [`Goals::resolve`] gives each pod at most
-//! one new goal in a pass, so that no step can undo another.
+//! What is to become of each pod. A step of the plan proposes intents from what it sees;
+//! [`Goals::resolve`] gives each pod at most one new goal in a pass, so that no step can undo
+//! another.
 
 use k8s_openapi::jiff::Timestamp;
 use wsc_contract::agent::ServerState;

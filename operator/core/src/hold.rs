@@ -1,5 +1,6 @@
-//! What is held back, why, and what ends it. A hold protects capacity that works, and never blocks its own cure: growing is never
-//! held, and a pod that is sick by the measure of the hold may be replaced.
+//! What is held back, why, and what ends it. A hold protects capacity that works, and never blocks
+//! its own cure: growing is never held, and a pod that is sick by the measure of the hold may be
+//! replaced.
 
 use crate::pool::{Member, Role};
 
@@ -94,7 +95,8 @@ impl Reason {
         }
     }
 
-    /// The hold does not forbid a drain of this pod: it is sick by the measure of the hold, so there is no capacity to protect.
+    /// The hold does not forbid a drain of this pod: it is sick by the measure of the hold, so
+    /// there is no capacity to protect.
     fn spares(self, member: &Member<'_>) -> bool {
         match self {
             Self::StaleWatch | Self::ChildConflict => false,

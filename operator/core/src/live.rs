@@ -1,5 +1,6 @@
-//! A live child as it was last seen: what every plan reads of it, and the object as text until a comparison has shown that nothing
-//! has to be applied. The texts of its children would be a third of the memory that a cluster takes.
+//! A live child as it was last seen: what every plan reads of it, and the object as text until a
+//! comparison has shown that nothing has to be applied. The texts of its children would be a third
+//! of the memory that a cluster takes.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, PoisonError};
@@ -47,8 +48,8 @@ impl LiveChild {
         }
     }
 
-    /// The object contains what was applied; `compare` decides it once. Its annotation with the hash of what was applied makes it
-    /// another object whenever that changes.
+    /// The object contains what was applied; `compare` decides it once. Its annotation with the
+    /// hash of what was applied makes it another object whenever that changes.
     pub(crate) fn is_intact(&self, compare: impl FnOnce(&Value) -> bool) -> bool {
         let mut text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(json) = text.as_deref() else {
@@ -87,7 +88,8 @@ impl PartialEq for LiveChild {
 
 impl Eq for LiveChild {}
 
-/// A number that changes whenever the live object does, apart from its status and what is counted in its metadata.
+/// A number that changes whenever the live object does, apart from its status and what is counted
+/// in its metadata.
 pub(crate) fn content_hash(live: &Value) -> u64 {
     let mut hasher = DefaultHasher::new();
     if let Value::Object(fields) = live {
@@ -109,8 +111,8 @@ fn secrets(object: &Value) -> Vec<String> {
     names.map(str::to_owned).collect()
 }
 
-/// The controller has seen the template, all pods of it exist, and none of an older one is left. A pod that is not available for a
-/// moment is no rollout.
+/// The controller has seen the template, all pods of it exist, and none of an older one is left. A
+/// pod that is not available for a moment is no rollout.
 fn is_complete(deployment: &Value) -> bool {
     let number = |pointer: &str| deployment.pointer(pointer).and_then(Value::as_i64);
     let wanted = number("/spec/replicas").unwrap_or(1);

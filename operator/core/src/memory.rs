@@ -1,5 +1,6 @@
-//! What the operator remembers of one cluster between two plans, in memory only. Losing it is always safe: nothing shrinks
-//! before one full window of fresh samples, and the move budget starts empty.
+//! What the operator remembers of one cluster between two plans, in memory only. Losing it is
+//! always safe: nothing shrinks before one full window of fresh samples, and the move budget starts
+//! empty.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +23,8 @@ use crate::starts::Starts;
 pub struct Memory {
     /// When the first plan was made.
     pub(crate) started_at: Option<Timestamp>,
-    /// Recommended replicas in the stabilization window, strictly falling, each with the last time of that recommendation.
+    /// Recommended replicas in the stabilization window, strictly falling, each with the last time
+    /// of that recommendation.
     pub(crate) wanted: Vec<(Timestamp, i32)>,
     /// Since when every sample has been fresh; `None` after a start or while any is missing.
     pub(crate) fresh_since: Option<Timestamp>,
@@ -69,12 +71,14 @@ pub(crate) struct PodMemory {
     pub(crate) ended_since: Option<Timestamp>,
     /// Since when it has been draining and empty.
     pub(crate) empty_since: Option<Timestamp>,
-    /// When it was first seen, when it was first Ready, and since when it has been Ready: by the clock of the operator. What was so
-    /// when the operator started has the times of the API server and of the kubelet.
+    /// When it was first seen, when it was first Ready, and since when it has been Ready: by the
+    /// clock of the operator. What was so when the operator started has the times of the API server
+    /// and of the kubelet.
     pub(crate) first_seen: Option<Timestamp>,
     pub(crate) first_ready: Option<Timestamp>,
     pub(crate) ready_since: Option<Timestamp>,
-    /// When it was last seen without a node, and without a connection to Redis before it was ever ready.
+    /// When it was last seen without a node, and without a connection to Redis before it was ever
+    /// ready.
     pub(crate) unscheduled_at: Option<Timestamp>,
     pub(crate) redis_missing_at: Option<Timestamp>,
     /// Restarts of its server as last seen, and when the present process began at the latest.
@@ -83,11 +87,13 @@ pub(crate) struct PodMemory {
     pub(crate) failure_counted: bool,
     /// The last write on it, which the watch may not show yet.
     pub(crate) written: Option<Written>,
-    /// Resource version on which a drain was decided, by a write that failed or whose result is unknown.
+    /// Resource version on which a drain was decided, by a write that failed or whose result is
+    /// unknown.
     pub(crate) unconfirmed_drain: Option<String>,
     /// Handshakes that its process rejected because it was full.
     pub(crate) rejected: Option<Counter>,
-    /// When it last rejected clients, or accepted none below its limit, though it was in rotation, and how many it had.
+    /// When it last rejected clients, or accepted none below its limit, though it was in rotation,
+    /// and how many it had.
     pub(crate) full: Option<(Timestamp, i64)>,
     pub(crate) moves: Moves,
     /// The rate at which its process makes them.
@@ -111,7 +117,8 @@ pub(crate) enum Change {
 }
 
 impl Memory {
-    /// The last plan's write on this pod failed, or its result is unknown: it is to be planned again.
+    /// The last plan's write on this pod failed, or its result is unknown: it is to be planned
+    /// again.
     pub fn write_failed(&mut self, pod_uid: &str) {
         let Some(pod) = self.pods.get_mut(pod_uid) else {
             return;
@@ -152,7 +159,8 @@ impl Memory {
         }
     }
 
-    /// A write on this object did not succeed. `hash`: of what was to be applied, where a failed write delays only the same one.
+    /// A write on this object did not succeed. `hash`: of what was to be applied, where a failed
+    /// write delays only the same one.
     pub fn apply_failed(
         &mut self,
         kind: &str,
@@ -176,7 +184,8 @@ impl Memory {
         self.failures.succeeded(&ObjectName::new(kind, name));
     }
 
-    /// Of the wanted objects of this kind, those whose write is due. Failures of other objects of the kind are dropped.
+    /// Of the wanted objects of this kind, those whose write is due. Failures of other objects of
+    /// the kind are dropped.
     pub fn due(&mut self, kind: &str, wanted: &[String], now: Timestamp) -> Vec<String> {
         let failures = &mut self.failures;
         failures.retain(|object| object.kind != kind || wanted.contains(&object.name));
@@ -184,7 +193,8 @@ impl Memory {
         wanted.iter().filter(is_due).cloned().collect()
     }
 
-    /// The child still differs from what was just applied: applying it again would change nothing until it changes.
+    /// The child still differs from what was just applied: applying it again would change nothing
+    /// until it changes.
     pub fn accept_drift(&mut self, key: &ChildKey, live: &Value) {
         self.drift.accept(key, live);
     }
@@ -228,8 +238,8 @@ impl Memory {
         self.starts.update(revision);
     }
 
-    /// Follows which agents have applied the published list of servers. What an agent reports as `synced` is what it has received:
-    /// an agent that receives nothing any more is behind too.
+    /// Follows which agents have applied the published list of servers. What an agent reports as
+    /// `synced` is what it has received: an agent that receives nothing any more is behind too.
     pub(crate) fn follow_agents(&mut self, observed: &Observed, published: &str, now: Timestamp) {
         let unsynced = observed.proxies.iter().filter(|proxy| {
             let agent = proxy.agent.as_ref();

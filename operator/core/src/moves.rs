@@ -1,7 +1,9 @@
-//! The one count of moves: what the process of a pod was granted, what it has done, and what is still due.
+//! The one count of moves: what the process of a pod was granted, what it has done, and what is
+//! still due.
 //!
-//! A move is one connection that is closed with a request to reconnect elsewhere. Grants are cumulative since the
-//! start of the process, so that a repeated or late call never adds moves, and `/stats` has the grants after a restart of the operator.
+//! A move is one connection that is closed with a request to reconnect elsewhere. Grants are
+//! cumulative since the start of the process, so that a repeated or late call never adds moves, and
+//! `/stats` has the grants after a restart of the operator.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -26,7 +28,8 @@ struct Granted {
     total: i64,
     /// When the last moves were granted.
     at: Timestamp,
-    /// Connections without a grant then. Those with one still count as connections until they are closed.
+    /// Connections without a grant then. Those with one still count as connections until they are
+    /// closed.
     left: i64,
     /// The grant of all remaining connections at the deadline.
     last: Option<LastGrant>,
@@ -89,7 +92,8 @@ impl Moves {
         (self.total(sample) - sample.shed_total).max(0)
     }
 
-    /// Connections without a grant. A moved connection counts until it is closed, and no new ones are accepted.
+    /// Connections without a grant. A moved connection counts until it is closed, and no new ones
+    /// are accepted.
     pub(crate) fn ungranted(&self, sample: &Sample, now: Timestamp) -> i64 {
         let pending = self.pending(sample);
         let unasked = (sample.connections - pending).max(0);

@@ -1,5 +1,6 @@
-//! Whether any node could hold a pod of the current template, however empty it were: by the requests of the template and by its
-//! node selector. Taints, affinity and the pods that are there are not considered.
+//! Whether any node could hold a pod of the current template, however empty it were: by the
+//! requests of the template and by its node selector. Taints, affinity and the pods that are there
+//! are not considered.
 
 use std::collections::BTreeMap;
 
@@ -45,7 +46,8 @@ impl NoNode {
     }
 }
 
-/// Why none of these nodes can hold a pod; `None` where one can, no node is known, or what a node has cannot be read.
+/// Why none of these nodes can hold a pod; `None` where one can, no node is known, or what a node
+/// has cannot be read.
 pub fn no_node<'a>(cluster: &ValidCluster, nodes: impl IntoIterator<Item = NodeView<'a>>) -> Option<NoNode> {
     let spec = resources::server_pod_spec(cluster);
     let requests = RESOURCES.map(|resource| (resource, request(&spec, resource)));
@@ -94,7 +96,8 @@ pub fn no_node<'a>(cluster: &ValidCluster, nodes: impl IntoIterator<Item = NodeV
     Some(too_small.unwrap_or(NoNode::Combination))
 }
 
-/// In thousandths, as the scheduler counts it: the sum of the containers, or one init container that requests more.
+/// In thousandths, as the scheduler counts it: the sum of the containers, or one init container
+/// that requests more.
 fn request(pod: &PodSpec, resource: &str) -> u128 {
     let of = |container: &Container| {
         let quantities = container.resources.as_ref();

@@ -1,4 +1,5 @@
-//! The observed state of one cluster at one moment: plain data, made by the shell, read by [`crate::plan`].
+//! The observed state of one cluster at one moment: plain data, made by the shell, read by
+//! [`crate::plan`].
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -32,23 +33,28 @@ pub struct Observed {
     pub proxies: Vec<ProxyView>,
     /// The newest response of each server pod's `/stats`, by pod name.
     pub samples: BTreeMap<String, Sample>,
-    /// Ready replicas of the proxy and managed Redis Deployments; `None` where it does not exist (yet).
+    /// Ready replicas of the proxy and managed Redis Deployments; `None` where it does not exist
+    /// (yet).
     pub proxy_ready: Option<i32>,
     pub redis_ready: Option<i32>,
     /// Address of a LoadBalancer Service, once it has one.
     pub load_balancer: Option<String>,
-    /// Serials that were reserved in the status, whose pod is neither in the watch cache nor 404 to a live GET.
+    /// Serials that were reserved in the status, whose pod is neither in the watch cache nor 404 to
+    /// a live GET.
     pub reserved_serials: Vec<i64>,
-    /// Why no node can hold a pod of the current template; `None` where one can, or nodes are not known.
+    /// Why no node can hold a pod of the current template; `None` where one can, or nodes are not
+    /// known.
     pub no_node: Option<NoNode>,
-    /// False while a watch that this cluster is seen through has been silent for more than 150 s: nothing may be deleted then.
+    /// False while a watch that this cluster is seen through has been silent for more than 150 s:
+    /// nothing may be deleted then.
     pub watches_fresh: bool,
 }
 
 impl Observed {
-    /// The path that the servers of this cluster serve, not the client path. Pods of release 0.1.0 serve the path of the spec by which
-    /// they were created; new pods are created like them, so that one rule of HAProxy is right for all. Where pods differ, those in
-    /// rotation decide, by their number and then by their age.
+    /// The path that the servers of this cluster serve, not the client path. Pods of release 0.1.0
+    /// serve the path of the spec by which they were created; new pods are created like them, so
+    /// that one rule of HAProxy is right for all. Where pods differ, those in rotation decide, by
+    /// their number and then by their age.
     pub(crate) fn server_path(&self) -> &str {
         let alive = self
             .pods
@@ -105,12 +111,14 @@ pub struct PodView {
     /// Image of its server.
     pub image: Option<String>,
     pub node: Option<String>,
-    /// False where the node's Ready condition is not True, or the pod is marked so by the node controller.
+    /// False where the node's Ready condition is not True, or the pod is marked so by the node
+    /// controller.
     pub node_ready: bool,
     pub zone: Option<String>,
     /// The scheduler has bound it to a node.
     pub scheduled: bool,
-    /// Why a container waits (`ImagePullBackOff`, `CrashLoopBackOff`, `CreateContainerConfigError`), or that no node has room.
+    /// Why a container waits (`ImagePullBackOff`, `CrashLoopBackOff`,
+    /// `CreateContainerConfigError`), or that no node has room.
     pub waiting_reason: Option<String>,
     /// How often the kubelet has restarted its server.
     pub restarts: i32,
@@ -159,7 +167,8 @@ impl PodView {
     }
 }
 
-/// Where the server of a pod accepts clients, by the pod's spec; `None` where the spec does not say it.
+/// Where the server of a pod accepts clients, by the pod's spec; `None` where the spec does not say
+/// it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listener {
     pub port: Option<u16>,
@@ -274,7 +283,8 @@ pub struct ProxyView {
     pub name: String,
     pub ready: bool,
     pub terminating: bool,
-    /// The newest response of the agent; `None` if it read nothing from HAProxy in the last 15 s, or did not respond.
+    /// The newest response of the agent; `None` if it read nothing from HAProxy in the last 15 s,
+    /// or did not respond.
     pub agent: Option<Arc<AgentView>>,
 }
 
@@ -290,7 +300,8 @@ pub struct AgentView {
     pub synced: bool,
     /// HAProxy's line about a configuration that it refused, with the refused structure.
     pub refusal: Option<Refusal>,
-    /// Counters of the running HAProxy; `None` before its first reply, and from an agent of release 0.1.0.
+    /// Counters of the running HAProxy; `None` before its first reply, and from an agent of release
+    /// 0.1.0.
     pub worker: Option<WorkerCounters>,
     /// Sessions and state by server (pod) name.
     pub servers: BTreeMap<String, AgentServer>,

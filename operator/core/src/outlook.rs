@@ -1,4 +1,5 @@
-//! The part of samples and time that decisions depend on: while it is equal, another plan would be equal.
+//! The part of samples and time that decisions depend on: while it is equal, another plan would be
+//! equal.
 
 use std::time::Duration;
 
@@ -23,7 +24,8 @@ const MOMENT: SignedDuration = SignedDuration::from_millis(1);
 pub struct Outlook {
     /// Connections of all server pods; they alone are no reason for a plan.
     pub connections: i64,
-    /// If all pods are lost, those of a proven template are replaced at once. It is remembered without a plan.
+    /// If all pods are lost, those of a proven template are replaced at once. It is remembered
+    /// without a plan.
     proves_template: bool,
     facts: Facts,
 }
@@ -73,7 +75,8 @@ struct AgentSaid {
     settings: String,
     synced: bool,
     refusal: Option<String>,
-    /// Counters of another worker are not comparable. Those of the same one count where they rise: then clients were refused.
+    /// Counters of another worker are not comparable. Those of the same one count where they rise:
+    /// then clients were refused.
     worker: Option<String>,
 }
 
@@ -159,7 +162,8 @@ fn agents(observed: &Observed) -> Vec<AgentFacts> {
     facts.collect()
 }
 
-/// Nothing is under way that samples or time drive: the next plan is worth its cost when an object or the outlook changes.
+/// Nothing is under way that samples or time drive: the next plan is worth its cost when an object
+/// or the outlook changes.
 pub(crate) fn is_quiet(draft: &Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> bool {
     let is_settled = |member: &Member<'_>| {
         let serves = member.role == Role::Serving && member.view.ready && member.view.node_ready;
@@ -191,8 +195,8 @@ pub(crate) fn is_quiet(draft: &Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> boo
         && is_reported(draft)
 }
 
-/// The time until a recommendation leaves the stabilization window, or the window is complete: the next plan of a quiet cluster is
-/// due then.
+/// The time until a recommendation leaves the stabilization window, or the window is complete: the
+/// next plan of a quiet cluster is due then.
 pub(crate) fn until_window_moves(draft: &Draft<'_>) -> Option<Duration> {
     let (memory, now) = (&draft.memory, draft.now);
     let leaves = memory.wanted.first().filter(|_| memory.wanted.len() > 1);
@@ -218,8 +222,8 @@ fn does_nothing(plan: &Plan) -> bool {
         && plan.delete_pods.is_empty()
 }
 
-/// The status is written, and its conditions are those of a settled cluster, or the spec is invalid: only a change of the resource ends
-/// that.
+/// The status is written, and its conditions are those of a settled cluster, or the spec is
+/// invalid: only a change of the resource ends that.
 fn is_reported(draft: &Draft<'_>) -> bool {
     let wanted = &draft.plan.status;
     let is_rejected = |reason: &str| draft.cluster.rejected.is_some() && reason == "InvalidSpec";

@@ -25,7 +25,8 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// By the newest sample. The rate of moves that an earlier operator granted is not known: it is the highest.
+    /// By the newest sample. The rate of moves that an earlier operator granted is not known: it is
+    /// the highest.
     pub(crate) fn of(before: Option<Self>, sample: &Sample, most: i64, now: Timestamp) -> Option<Self> {
         let due = (sample.shed_target - sample.shed_total).clamp(0, sample.connections.max(0));
         let Some(mut pace) = before.filter(|pace| pace.boot_id == sample.boot_id) else {

@@ -1,5 +1,6 @@
-//! The pins of a resource: images and template version by which its pods are rendered. They are recorded in the status, so that
-//! the template hash depends on spec and status, and on the operator's version only when [`follows`] says so.
+//! The pins of a resource: images and template version by which its pods are rendered. They are
+//! recorded in the status, so that the template hash depends on spec and status, and on the
+//! operator's version only when [`follows`] says so.
 
 #[cfg(test)]
 mod tests;
@@ -32,14 +33,16 @@ pub fn resolve(cluster: ValidCluster, observed: &Observed, installed: &Images) -
     ValidCluster { pins, ..cluster }
 }
 
-/// Whether the resource gets the installed pins now. Each resource does at once; its own move budget limits the rollout.
+/// Whether the resource gets the installed pins now. Each resource does at once; its own move
+/// budget limits the rollout.
 fn follows(pinned: &Pins, installed: &Pins) -> bool {
     pinned != installed
 }
 
-/// The pins of a resource without any: a new one, one of release 0.1.0, or one whose status was lost. Those by which its live pods
-/// are current move no pod. Pods that are replaced in any case get the installed images, since other pins would replace them twice:
-/// such are the server and proxy pods of release 0.1.0, whose templates are not rendered any more.
+/// The pins of a resource without any: a new one, one of release 0.1.0, or one whose status was
+/// lost. Those by which its live pods are current move no pod. Pods that are replaced in any case
+/// get the installed images, since other pins would replace them twice: such are the server and
+/// proxy pods of release 0.1.0, whose templates are not rendered any more.
 fn recovered(cluster: &ValidCluster, observed: &Observed, installed: &Pins) -> Pins {
     let (proxy, redis) = (names::proxy(&cluster.name), names::redis(&cluster.name));
     let candidate = Pins {
@@ -68,7 +71,8 @@ fn recovered(cluster: &ValidCluster, observed: &Observed, installed: &Pins) -> P
     }
 }
 
-/// The image by which most live server pods are current. Pods of the installed image show that the resource had followed it.
+/// The image by which most live server pods are current. Pods of the installed image show that the
+/// resource had followed it.
 fn server_image(cluster: &ValidCluster, observed: &Observed, installed: &Pins) -> String {
     if cluster.server.image.is_some() {
         return installed.server.clone();

@@ -1,4 +1,5 @@
-//! What is to be done: plain data. `apply` in the shell destructures [`Plan`] without `..`, so a new kind cannot be forgotten.
+//! What is to be done: plain data. `apply` in the shell destructures [`Plan`] without `..`, so a
+//! new kind cannot be forgotten.
 
 #[cfg(test)]
 mod tests;
@@ -36,7 +37,8 @@ pub struct Plan {
     pub create_redis_secret: Option<String>,
     /// Check by a POST without effect whether that Secret exists: 409 is yes.
     pub check_redis_secret: bool,
-    /// Reserve serials up to here (exclusive) in `status.nextSerial`, with the resource version, before the creates.
+    /// Reserve serials up to here (exclusive) in `status.nextSerial`, with the resource version,
+    /// before the creates.
     pub reserve_serials: Option<i64>,
     /// Server pods to create, after the reservation.
     pub create_pods: Vec<Pod>,
@@ -59,7 +61,8 @@ pub struct Plan {
     pub memory: Memory,
     /// When to look again, if nothing happens before.
     pub recheck_after: Duration,
-    /// Nothing is under way: samples alone are a reason for another plan only when they change the [`crate::Outlook`].
+    /// Nothing is under way: samples alone are a reason for another plan only when they change the
+    /// [`crate::Outlook`].
     pub is_quiet: bool,
 }
 
@@ -75,7 +78,8 @@ pub enum Child {
     Deployment(Box<Deployment>),
 }
 
-/// What to write on a server pod. Server-side apply of exactly these, so that `None` removes the drain annotations.
+/// What to write on a server pod. Server-side apply of exactly these, so that `None` removes the
+/// drain annotations.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PodMark {
     pub name: String,
@@ -85,7 +89,8 @@ pub struct PodMark {
     pub drain: Option<crate::observed::Drain>,
 }
 
-/// Labels and annotations to set on a server pod, or to remove where there is no value. Others stay.
+/// Labels and annotations to set on a server pod, or to remove where there is no value. Others
+/// stay.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PodMetadata {
     pub name: String,

@@ -11,9 +11,11 @@ use crate::reach::{self, FRESH};
 const NO_DATA: SignedDuration = SignedDuration::from_secs(150);
 /// Clients that lost their connection have reconnected after this time.
 const RECONNECTED: SignedDuration = SignedDuration::from_secs(30);
-/// A container that the kubelet restarts is back by then; a pod that stays un-Ready longer is no capacity.
+/// A container that the kubelet restarts is back by then; a pod that stays un-Ready longer is no
+/// capacity.
 const UNREADY_GRACE: SignedDuration = SignedDuration::from_secs(15);
-/// A pod that the kubelet has reported an error of for this long, since it was scheduled, has failed to start.
+/// A pod that the kubelet has reported an error of for this long, since it was scheduled, has
+/// failed to start.
 const ERROR_DEADLINE: SignedDuration = SignedDuration::from_secs(90);
 
 /// What a pod counts as.
@@ -76,7 +78,8 @@ pub(crate) struct Member<'a> {
     pub(crate) ready_since: Option<Timestamp>,
     /// It has the current template.
     pub(crate) current: bool,
-    /// It counts as serving although it is not Ready, since it has not been so for long: no drain may rely on it.
+    /// It counts as serving although it is not Ready, since it has not been so for long: no drain
+    /// may rely on it.
     pub(crate) in_grace: bool,
     /// The API server may have marked it as draining: the watch does not show whether it has.
     pub(crate) may_drain: bool,
@@ -131,7 +134,8 @@ impl<'a> Pool<'a> {
         self.of(role).count()
     }
 
-    /// Pods that exist or will in a moment and do not leave, on nodes that work: their number is limited.
+    /// Pods that exist or will in a moment and do not leave, on nodes that work: their number is
+    /// limited.
     pub(crate) fn live(&self) -> impl Iterator<Item = &Member<'a>> {
         self.members.iter().filter(|member| match member.role {
             Role::Starting | Role::Serving => true,
@@ -140,7 +144,8 @@ impl<'a> Pool<'a> {
         })
     }
 
-    /// Pods that will be capacity soon. Late ones are none, unless the pool has given up on replacing them.
+    /// Pods that will be capacity soon. Late ones are none, unless the pool has given up on
+    /// replacing them.
     pub(crate) fn starting(&self, late_too: bool) -> usize {
         let pods = self
             .of(Role::Starting)
@@ -165,7 +170,8 @@ impl Member<'_> {
         format!("{} with {} connections", self.view.name, self.connections())
     }
 
-    /// Why it drains. A label without annotations (a person, or a write that was cut in two) counts as scale-down.
+    /// Why it drains. A label without annotations (a person, or a write that was cut in two) counts
+    /// as scale-down.
     pub(crate) fn reason(&self) -> DrainReason {
         self.view
             .drain
@@ -233,8 +239,8 @@ fn wait(view: &PodView, sample: Option<&Sample>) -> Option<Wait> {
         .then_some(Wait::Redis)
 }
 
-/// The deadline runs from when the pod had a node and its server reached Redis. What it waited for before the operator started is not
-/// known.
+/// The deadline runs from when the pod had a node and its server reached Redis. What it waited for
+/// before the operator started is not known.
 fn is_late(
     member: &Member<'_>,
     memory: &mut PodMemory,
@@ -257,7 +263,8 @@ fn is_late(
     member.role == Role::Starting && member.wait.is_none() && (failing || elapsed > start_deadline)
 }
 
-/// Clients of a lost pod reconnect elsewhere and are counted there: its last number counts for less each second.
+/// Clients of a lost pod reconnect elsewhere and are counted there: its last number counts for less
+/// each second.
 fn connections(sample: &Sample, role: Role, now: Timestamp) -> i64 {
     let age = since(sample.at, now);
     if !matches!(role, Role::Broken | Role::Terminating) || age <= FRESH {

@@ -14,8 +14,8 @@ pub(crate) struct Defaults {
     pub(crate) memory_limit_mebibytes: u64,
 }
 
-/// Fills in what the user left out. A default never contradicts what the user said: a request stays at or below a given limit, and a
-/// memory limit at or above a given request.
+/// Fills in what the user left out. A default never contradicts what the user said: a request stays
+/// at or below a given limit, and a memory limit at or above a given request.
 pub(crate) fn with_defaults(
     given: Option<&ResourceRequirements>,
     defaults: &Defaults,
@@ -72,7 +72,8 @@ pub(crate) fn is_amount(text: &str) -> bool {
             || exponent.is_some_and(|exponent| digits(exponent.strip_prefix(['+', '-']).unwrap_or(exponent))))
 }
 
-/// Surely more than the other: not, if one of them is written in a way that defaults do not need to understand.
+/// Surely more than the other: not, if one of them is written in a way that defaults do not need to
+/// understand.
 pub(crate) fn is_above(one: &Quantity, other: &Quantity) -> bool {
     let (one, other) = (thousandths(&one.0), thousandths(&other.0));
     other.is_some() && one > other
@@ -104,7 +105,8 @@ fn smaller(default: Quantity, given: Option<&Quantity>) -> Quantity {
     }
 }
 
-/// The way Kubernetes writes a quantity back (`1024Mi` is `1Gi`, `0.5` is `500m`): only so does a live object look like what was applied.
+/// The way Kubernetes writes a quantity back (`1024Mi` is `1Gi`, `0.5` is `500m`): only so does a
+/// live object look like what was applied.
 fn canonical(quantity: &Quantity) -> Quantity {
     let Some(value) = thousandths(&quantity.0).filter(|value| *value > 0) else {
         return quantity.clone();
@@ -141,7 +143,8 @@ pub(crate) fn thousandths(text: &str) -> Option<u128> {
     Some(picos(text)? / 1_000_000_000)
 }
 
-/// A quantity in units of 10^-12, exact up to nine digits behind the point. `None` if it is not one, which the API server rejects.
+/// A quantity in units of 10^-12, exact up to nine digits behind the point. `None` if it is not
+/// one, which the API server rejects.
 fn picos(text: &str) -> Option<u128> {
     let split = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')

@@ -1,7 +1,9 @@
-//! The rates of the pods that move clients at the same time: together at most `maxMovesPerSecond` moves in each second.
+//! The rates of the pods that move clients at the same time: together at most `maxMovesPerSecond`
+//! moves in each second.
 //!
-//! A pod at 1.2 moves a second makes two of them in some second: it takes its rate rounded up. A rate is not lowered while moves are
-//! due, because a call may not arrive: the next pod waits until they are made.
+//! A pod at 1.2 moves a second makes two of them in some second: it takes its rate rounded up. A
+//! rate is not lowered while moves are due, because a call may not arrive: the next pod waits until
+//! they are made.
 
 use std::collections::BTreeMap;
 
@@ -71,7 +73,8 @@ impl Rates {
         most.clamp(0, moves.max(0))
     }
 
-    /// The rate of a pod that has this number of moves to make; `None` while others take the whole limit.
+    /// The rate of a pod that has this number of moves to make; `None` while others take the whole
+    /// limit.
     pub(crate) fn take(&mut self, index: usize, due: i64) -> Option<f64> {
         let rate = self.rate(index);
         let (room, due) = (self.room(rate), rate.due.max(due));

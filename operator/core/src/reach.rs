@@ -36,8 +36,9 @@ pub(crate) fn is_up(view: &PodView, observed: &Observed) -> bool {
         .any(|server| server.up && !server.maint)
 }
 
-/// It has no fresh sample, and every agent that has it reports it down: the pod or its node is lost, or its process hangs. The API
-/// server shows a lost node after 40 s or more, and a deleted one never.
+/// It has no fresh sample, and every agent that has it reports it down: the pod or its node is
+/// lost, or its process hangs. The API server shows a lost node after 40 s or more, and a deleted
+/// one never.
 pub(crate) fn is_lost(view: &PodView, observed: &Observed, now: Timestamp) -> bool {
     let sample = observed.samples.get(&view.name);
     let responds = sample.is_some_and(|sample| sample.pod_uid == view.uid && since(sample.at, now) <= FRESH);

@@ -1,4 +1,5 @@
-//! Every object that a cluster consists of, typed and pure: the validated spec goes in, objects come out.
+//! Every object that a cluster consists of, typed and pure: the validated spec goes in, objects
+//! come out.
 
 mod metadata;
 mod network;
@@ -25,8 +26,9 @@ pub(crate) use redis::redis_secret_name;
 pub use server::{CONTAINER, image, listener, template_hash};
 pub(crate) use server::{server_pod, server_pod_spec, template_meta};
 
-/// All children besides server pods and the `ConfigMap`, stamped, in the order in which they are applied. `ports`: where the
-/// server pods that are there accept clients; new ones do so at the port of the spec.
+/// All children besides server pods and the `ConfigMap`, stamped, in the order in which they are
+/// applied. `ports`: where the server pods that are there accept clients; new ones do so at the
+/// port of the spec.
 pub(crate) fn children(cluster: &ValidCluster, ports: &BTreeSet<u16>) -> Vec<Child> {
     let managed_redis = match &cluster.redis {
         RedisTarget::Managed(settings) => Some(settings),
@@ -60,8 +62,8 @@ pub fn is_child(cluster: &ValidCluster, key: &ChildKey) -> bool {
     config_map || children(cluster, &none).iter().any(|child| child.key() == *key)
 }
 
-/// Where clients connect, as they write it: the load balancer's address once there is one, the Service's name within the cluster
-/// otherwise.
+/// Where clients connect, as they write it: the load balancer's address once there is one, the
+/// Service's name within the cluster otherwise.
 pub(crate) fn endpoint(cluster: &ValidCluster, load_balancer: Option<&str>) -> String {
     let inside = format!(
         "{}.{}.svc",

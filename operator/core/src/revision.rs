@@ -1,4 +1,5 @@
-//! The last valid spec: recorded in a `ControllerRevision`, and in force while a newer one is invalid.
+//! The last valid spec: recorded in a `ControllerRevision`, and in force while a newer one is
+//! invalid.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -42,7 +43,8 @@ pub fn in_force(
     records.sort_by_key(|record| Reverse(record.revision));
     let valid = records.into_iter().find_map(|record| {
         let data = Data::deserialize(&record.data.as_ref()?.0).ok()?;
-        // An autoscaler writes it through the scale subresource, also while another field is invalid.
+        // An autoscaler writes it through the scale subresource, also while another field is
+        // invalid.
         let replicas = resource.spec.replicas.or(data.spec.replicas);
         let with = |replicas| {
             let spec = WebSocketClusterSpec {
@@ -108,7 +110,8 @@ fn owned(recorded: &[Arc<ControllerRevision>], uid: &str) -> Vec<Arc<ControllerR
     records.cloned().collect()
 }
 
-/// `chat-<hash of the uid>-<generation>`: data of a `ControllerRevision` cannot be changed, and a recreated resource counts anew.
+/// `chat-<hash of the uid>-<generation>`: data of a `ControllerRevision` cannot be changed, and a
+/// recreated resource counts anew.
 fn name(cluster: &ValidCluster) -> String {
     let hash = short_hex(cluster.uid.as_bytes(), 4);
     format!("{}-{hash}-{}", cluster.name, cluster.generation)

@@ -1,4 +1,5 @@
-//! A new pod template replaces the pods: new ones first, and old ones drain as soon as new ones are proven.
+//! A new pod template replaces the pods: new ones first, and old ones drain as soon as new ones are
+//! proven.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -40,7 +41,8 @@ pub(crate) fn roll_back(draft: &Draft<'_>, pool: &Pool<'_>) -> Vec<Intent> {
         .collect()
 }
 
-/// The next steps: new pods first, then drains of old ones, as many at a time as `maxConcurrentDrains` allows.
+/// The next steps: new pods first, then drains of old ones, as many at a time as
+/// `maxConcurrentDrains` allows.
 pub(crate) fn step(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Vec<Intent> {
     let old = victim::for_rollout(pool, scale.target_per_pod);
     if old.is_empty() {
@@ -66,8 +68,9 @@ pub(crate) fn step(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Vec
     intents
 }
 
-/// The next steps while pods are missing: these come first, unless there is no room for them. Then old pods drain, one at a time, for
-/// the new template may need less, or be what the pool waits for.
+/// The next steps while pods are missing: these come first, unless there is no room for them. Then
+/// old pods drain, one at a time, for the new template may need less, or be what the pool waits
+/// for.
 pub(crate) fn step_with_missing(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Vec<Intent> {
     let old = victim::for_rollout(pool, scale.target_per_pod);
     let no_room = no_room(draft, pool, scale).filter(|_| !old.is_empty());
@@ -134,7 +137,8 @@ fn why_no_room(draft: &Draft<'_>, pool: &Pool<'_>) -> Option<String> {
     ))
 }
 
-/// An old pod may drain before its successor is there: others take its clients, and the last one that did so has a successor.
+/// An old pod may drain before its successor is there: others take its clients, and the last one
+/// that did so has a successor.
 fn may_go_first(draft: &Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> bool {
     // Pods that leave still use what a new one needs.
     let leaving = pool.members.iter().any(|member| {
@@ -144,8 +148,9 @@ fn may_go_first(draft: &Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> bool {
     scale.serving > 1 && !leaving && (scale.serving >= scale.desired || is_replaced(draft, pool))
 }
 
-/// Pods are missing. A new pod serves for the last old one that made room, and none is on its way: a template that needs more room than
-/// an old pod leaves, or does not start, drains one pod, not one after the other.
+/// Pods are missing. A new pod serves for the last old one that made room, and none is on its way:
+/// a template that needs more room than an old pod leaves, or does not start, drains one pod, not
+/// one after the other.
 fn is_replaced(draft: &Draft<'_>, pool: &Pool<'_>) -> bool {
     let mut current = pool.members.iter().filter(|member| member.current);
     let on_its_way = pool.reserved > 0
@@ -174,7 +179,8 @@ fn proven(draft: &Draft<'_>, pool: &Pool<'_>) -> i32 {
     count(current.filter(|member| is_proven(member, draft.now)).count())
 }
 
-/// A pod of the current template by which old ones may be replaced: healthy by every measure that holds a drain.
+/// A pod of the current template by which old ones may be replaced: healthy by every measure that
+/// holds a drain.
 fn is_proven(member: &Member<'_>, now: Timestamp) -> bool {
     // A pod at its connection limit is well; one that is short of memory is not.
     let accepts = |sample: &Sample| sample.admits || sample.connections >= sample.capacity;
@@ -284,7 +290,8 @@ fn drains(
             wait.get_or_insert_with(|| hold.text());
             continue;
         }
-        // The clients of the pod must find room elsewhere; templates may differ in how much a pod takes.
+        // The clients of the pod must find room elsewhere; templates may differ in how much a pod
+        // takes.
         let rest = if member.in_grace {
             room
         } else {
@@ -306,7 +313,8 @@ fn drains(
     (intents, wait)
 }
 
-/// The pool is full and cannot grow, and a new pod accepts more connections than this one: waiting would not make room.
+/// The pool is full and cannot grow, and a new pod accepts more connections than this one: waiting
+/// would not make room.
 fn is_cure(scale: &Scale, member: &Member<'_>, no_room: bool) -> bool {
     let is_limited = no_room || scale.desired >= scale.max_replicas;
     scale.rejected && is_limited && offer(scale, member) < scale.capacity.typical

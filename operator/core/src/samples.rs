@@ -26,7 +26,8 @@ impl ServerSamples {
         self.put(sample);
     }
 
-    /// Takes in the answer to a control call. It may come moments after a sample, so it does not count as one more zero.
+    /// Takes in the answer to a control call. It may come moments after a sample, so it does not
+    /// count as one more zero.
     pub fn answered(&mut self, mut sample: Sample) {
         let zeros = self.zeros(&sample);
         sample.zero_in_a_row = if sample.connections == 0 { zeros } else { 0 };

@@ -10,7 +10,8 @@ use crate::hold::{Forbids, Hold, Holds};
 use crate::numbers::whole_second;
 use crate::validate::Mode;
 
-/// The pool shrinks only while its clients fit into this share of the target of the pods that remain.
+/// The pool shrinks only while its clients fit into this share of the target of the pods that
+/// remain.
 const MARGIN_PERCENT: i64 = 10;
 
 /// The connections of a pool, seen from both sides of what is not known.
@@ -20,9 +21,11 @@ pub(crate) struct Load {
     pub(crate) up: i64,
     /// For shrinking: what is missing counts as full.
     pub(crate) down: i64,
-    /// The same, but what is missing counts with the connections that HAProxy has to the pod, where these are known.
+    /// The same, but what is missing counts with the connections that HAProxy has to the pod, where
+    /// these are known.
     pub(crate) by_proxies: i64,
-    /// Pods that ought to have samples, and of these the ones that have a fresh one, and the ones that should have had one.
+    /// Pods that ought to have samples, and of these the ones that have a fresh one, and the ones
+    /// that should have had one.
     pub(crate) sampled: usize,
     pub(crate) fresh: usize,
     pub(crate) stale: usize,
@@ -54,7 +57,8 @@ pub(crate) struct Scale {
     /// Of these, pods that are not Ready at the moment.
     pub(crate) in_grace: i32,
     pub(crate) starting: i32,
-    /// Pods whose target is the connections there are now; 0 where they are not known or do not decide.
+    /// Pods whose target is the connections there are now; 0 where they are not known or do not
+    /// decide.
     pub(crate) needed: i64,
     /// Asked for now, unclamped.
     pub(crate) asked: i64,

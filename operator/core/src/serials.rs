@@ -1,7 +1,8 @@
-//! Serials make the names of server pods, and are never used again: not by a twin, not by a later pod.
+//! Serials make the names of server pods, and are never used again: not by a twin, not by a later
+//! pod.
 //!
-//! A reserved serial counts as a starting pod until its pod is seen or the API server answers that there is none. So neither
-//! a late watch nor a second operator makes twins.
+//! A reserved serial counts as a starting pod until its pod is seen or the API server answers that
+//! there is none. So neither a late watch nor a second operator makes twins.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -11,10 +12,12 @@ use wsc_contract::names;
 
 use crate::observed::Observed;
 
-/// A created pod shows in the watch within milliseconds; when it does not, the API server is queried this often.
+/// A created pod shows in the watch within milliseconds; when it does not, the API server is
+/// queried this often.
 const QUERY_EVERY: SignedDuration = SignedDuration::from_secs(5);
-/// At most this many serials below the next one are queried: another process reserved at most as many at once as the largest pool
-/// has pods, and the creates that it had under way are anywhere among them.
+/// At most this many serials below the next one are queried: another process reserved at most as
+/// many at once as the largest pool has pods, and the creates that it had under way are anywhere
+/// among them.
 const QUERIED: i64 = 2_000;
 
 /// Reserved serials of one cluster whose pods are not seen yet.
@@ -27,8 +30,9 @@ pub struct Serials {
 }
 
 impl Serials {
-    /// Takes in which pods exist, and returns the next serial. The first call after a start adds what an earlier process may
-    /// have left, later ones add what another operator has reserved since.
+    /// Takes in which pods exist, and returns the next serial. The first call after a start adds
+    /// what an earlier process may have left, later ones add what another operator has reserved
+    /// since.
     pub fn observe(&mut self, status_next: i64, seen: &BTreeSet<i64>, now: Timestamp) -> i64 {
         let next_serial = status_next
             .min(names::LAST_SERIAL)
@@ -61,7 +65,8 @@ impl Serials {
         self.pending.remove(&serial);
     }
 
-    /// Serials to query the API server for now. Until it has answered they stay due: nothing is decided by pods that may not exist.
+    /// Serials to query the API server for now. Until it has answered they stay due: nothing is
+    /// decided by pods that may not exist.
     pub fn due(&self, now: Timestamp) -> Vec<i64> {
         let waits = |at: Timestamp| now.duration_since(at) < QUERY_EVERY;
         let pending = self.pending.iter();

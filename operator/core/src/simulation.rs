@@ -1,6 +1,6 @@
-//! A simulated cluster that plans are applied to: pods with clients, proxies with agents, an API server, and an operator that
-//! restarts, is late and loses writes. Time is a counter, chance is a seed: a failure can be replayed. The invariants I1 to I12 are in
-//! `docs/architecture.md`.
+//! A simulated cluster that plans are applied to: pods with clients, proxies with agents, an API
+//! server, and an operator that restarts, is late and loses writes. Time is a counter, chance is a
+//! seed: a failure can be replayed. The invariants I1 to I12 are in `docs/architecture.md`.
 
 mod api;
 mod clients;

@@ -1,5 +1,6 @@
-//! Server pods of the current template that do not come up: that fail to start, that end soon after they became ready, and that the
-//! API server rejects. Each kind counts in a row of its own; a long row stalls the pool until it ends or the template changes.
+//! Server pods of the current template that do not come up: that fail to start, that end soon after
+//! they became ready, and that the API server rejects. Each kind counts in a row of its own; a long
+//! row stalls the pool until it ends or the template changes.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -54,7 +55,8 @@ struct Pauses {
     longest: SignedDuration,
 }
 
-/// Pods that start and fail use resources; a create that is rejected does not, and quotas are raised by hand.
+/// Pods that start and fail use resources; a create that is rejected does not, and quotas are
+/// raised by hand.
 const AFTER_FAILURES: Pauses = Pauses {
     from: STALLED_AFTER,
     first: SignedDuration::from_secs(10),
@@ -67,7 +69,8 @@ const AFTER_REJECTIONS: Pauses = Pauses {
 };
 
 impl Row {
-    /// Counts one failure, unless the attempt began before the last one: pods that were created together are one attempt.
+    /// Counts one failure, unless the attempt began before the last one: pods that were created
+    /// together are one attempt.
     pub(crate) fn fail(&mut self, began: Timestamp, reason: String, now: Timestamp) -> bool {
         if self.last_at.is_some_and(|last| began < last) {
             return false;

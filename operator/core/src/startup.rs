@@ -20,7 +20,8 @@ use crate::victim;
 const DEAD_KEPT: usize = 3;
 const DEAD_KEPT_FOR: SignedDuration = SignedDuration::from_secs(3600);
 
-/// A server that ends within this time of the first Ready of its pod counts against its template, until a pod was Ready for as long.
+/// A server that ends within this time of the first Ready of its pod counts against its template,
+/// until a pod was Ready for as long.
 const PROVEN_AFTER: SignedDuration = SignedDuration::from_mins(10);
 /// New pods beyond the wanted number while old ones are replaced, as a share of it.
 const SURGE_PERCENT: i64 = 10;
@@ -132,8 +133,8 @@ pub(crate) fn broken_for(draft: &Draft<'_>, member: &Member<'_>) -> SignedDurati
     unready_since.map_or(SignedDuration::ZERO, |at| since(at, draft.now))
 }
 
-/// Pods are missing and the pool is at its limit: a broken pod drains or is deleted, first one of an old template, then one that has
-/// been broken for long.
+/// Pods are missing and the pool is at its limit: a broken pod drains or is deleted, first one of
+/// an old template, then one that has been broken for long.
 pub(crate) fn make_room(draft: &Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Vec<Intent> {
     if room(draft, pool) > 0 {
         return Vec::new();
@@ -168,7 +169,8 @@ pub(crate) fn make_room(draft: &Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Ve
     first.map(leave).into_iter().collect()
 }
 
-/// Removes pods that never served and never will: late ones while replacing them may help, and those of an old template.
+/// Removes pods that never served and never will: late ones while replacing them may help, and
+/// those of an old template.
 pub(crate) fn remove_hopeless(draft: &Draft<'_>, pool: &Pool<'_>) -> Vec<Intent> {
     let stalled = draft.memory.starts.pods_fail();
     let start_deadline = draft.cluster.server.start_deadline;
@@ -189,7 +191,8 @@ pub(crate) fn remove_hopeless(draft: &Draft<'_>, pool: &Pool<'_>) -> Vec<Intent>
         .collect()
 }
 
-/// Pods that were never ready are deleted before a serving one drains, the newest first: no client has to move.
+/// Pods that were never ready are deleted before a serving one drains, the newest first: no client
+/// has to move.
 pub(crate) fn remove_surplus(draft: &mut Draft<'_>, pool: &Pool<'_>, scale: &Scale) -> Vec<Intent> {
     if scale.shrink_hold().is_some() || outdated::rollout_in_progress(pool) {
         return Vec::new();

@@ -1,5 +1,5 @@
-//! The status once the plan is done, and whether it differs from the live one. Numbers alone are written at most every few
-//! seconds.
+//! The status once the plan is done, and whether it differs from the live one. Numbers alone are
+//! written at most every few seconds.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -36,7 +36,8 @@ pub fn update(
     (!same).then_some(wanted)
 }
 
-/// The status after the plan was applied. The plan takes every write for done; failed ones are added here.
+/// The status after the plan was applied. The plan takes every write for done; failed ones are
+/// added here.
 pub fn applied(plan: &Plan, memory: &Memory, observed: &Observed, now: Timestamp) -> WebSocketClusterStatus {
     let status = plan.status.clone();
     let generation = status.observed_generation;
@@ -53,7 +54,8 @@ pub fn with_serials(status: &WebSocketClusterStatus, end: i64) -> WebSocketClust
     }
 }
 
-/// The status of a resource whose spec cannot be applied: the conditions name the field, everything else is kept.
+/// The status of a resource whose spec cannot be applied: the conditions name the field, everything
+/// else is kept.
 pub fn invalid(
     live: Option<&WebSocketClusterStatus>,
     problem: &Invalid,
@@ -243,8 +245,8 @@ fn connections(
     }
 }
 
-/// Adds what each process has shed since it was last looked at. After a restart of the operator the status says where it was: its
-/// total and its list of drains are always written together.
+/// Adds what each process has shed since it was last looked at. After a restart of the operator the
+/// status says where it was: its total and its list of drains are always written together.
 fn count_moves(draft: &mut Draft<'_>, pool: &Pool<'_>) -> i64 {
     let written = draft.observed.status.connections.moved_total;
     let mut total = draft.memory.moved_total.max(written);

@@ -1,5 +1,5 @@
-//! From the resource as written to values that are safe to use in HAProxy, Redis and pods. The schema of the CRD has the same
-//! rules; this is the second check, for an older CRD or none.
+//! From the resource as written to values that are safe to use in HAProxy, Redis and pods. The
+//! schema of the CRD has the same rules; this is the second check, for an older CRD or none.
 
 mod checks;
 mod pods;

@@ -11,7 +11,8 @@ use crate::pool::{Member, Pool, Role};
 /// A younger pod is never drained to shrink the pool: it would have been started for nothing.
 pub(crate) const YOUNG: SignedDuration = SignedDuration::from_secs(120);
 
-/// Pods whose connections differ by less than this share of the target are equal: zones and nodes decide between them.
+/// Pods whose connections differ by less than this share of the target are equal: zones and nodes
+/// decide between them.
 const STEP_PERCENT: i64 = 10;
 
 /// Why no serving pod is drained although the pool has too many.
@@ -23,10 +24,11 @@ pub(crate) enum Obstacle {
     Protected,
 }
 
-/// Serving pods that may be drained to shrink the pool, best first: old revision, fewest connections in steps of a tenth of the target,
-/// crowded zone, crowded node, newest. Protected pods and those whose connections are not known are not in it, and it ends before
-/// the first young one: a fuller pod does not go instead of an emptier one that is only too young, since fewer clients have to move a
-/// moment later.
+/// Serving pods that may be drained to shrink the pool, best first: old revision, fewest
+/// connections in steps of a tenth of the target, crowded zone, crowded node, newest. Protected
+/// pods and those whose connections are not known are not in it, and it ends before the first young
+/// one: a fuller pod does not go instead of an emptier one that is only too young, since fewer
+/// clients have to move a moment later.
 pub(crate) fn for_scale_down<'a, 'b>(pool: &'b Pool<'a>, target: i64, now: Timestamp) -> Vec<&'b Member<'a>> {
     let known = |member: &&Member<'_>| !member.view.protected && member.sample.is_some();
     let order = Order::new(pool, target);

@@ -28,7 +28,8 @@ pub struct BackendSet {
     pub schema: u32,
     /// Hash of all other fields.
     pub hash: String,
-    /// Hash of the configuration without its server lines; HAProxy is reloaded when it differs from the running one.
+    /// Hash of the configuration without its server lines; HAProxy is reloaded when it differs from
+    /// the running one.
     pub structure: String,
     pub backend: String,
     pub options: ServerOptions,
@@ -48,8 +49,8 @@ pub struct Server {
     pub state: ServerState,
 }
 
-/// Keywords common to all servers. `default-server` has them, so they belong to the structure; servers added at run time do not
-/// inherit it, so every `add server` repeats them.
+/// Keywords common to all servers. `default-server` has them, so they belong to the structure;
+/// servers added at run time do not inherit it, so every `add server` repeats them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServerOptions {
@@ -83,7 +84,8 @@ pub enum BackendSetError {
 
 impl Default for ServerOptions {
     fn default() -> Self {
-        // A check a second lets a full pod leave rotation within one; slowstart keeps a reconnect storm from landing on the newest pod.
+        // A check a second lets a full pod leave rotation within one; slowstart keeps a reconnect
+        // storm from landing on the newest pod.
         Self {
             check_interval_ms: 1_000,
             check_fast_interval_ms: 500,

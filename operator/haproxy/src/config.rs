@@ -16,7 +16,8 @@ pub(crate) struct Section {
     pub(crate) directives: Vec<Directive>,
 }
 
-/// One line: a keyword and its arguments. An argument is quoted where necessary, so it always stays one argument.
+/// One line: a keyword and its arguments. An argument is quoted where necessary, so it always stays
+/// one argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Directive {
     pub(crate) keyword: &'static str,

@@ -1,4 +1,5 @@
-//! Commands that turn the running servers into the published ones. Level-triggered: after any failure the same call continues.
+//! Commands that turn the running servers into the published ones. Level-triggered: after any
+//! failure the same call continues.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -47,14 +48,16 @@ pub struct Step {
     pub commands: Vec<Command>,
 }
 
-/// How long one `wait` may occupy the socket, in milliseconds. Sessions that last longer are retried at the next sync.
+/// How long one `wait` may occupy the socket, in milliseconds. Sessions that last longer are
+/// retried at the next sync.
 const WAIT_REMOVABLE_MS: u32 = 500;
 
 /// The commands that make HAProxy run `wanted`.
 ///
-/// A server whose address or cookie differs is removed now and added at the next round. A server with sessions is not deleted, only
-/// set to `maint`: its tunnels continue. An empty set never empties a pool: it may be a mistake that would disconnect every client,
-/// and HAProxy's own checks find servers that are down.
+/// A server whose address or cookie differs is removed now and added at the next round. A server
+/// with sessions is not deleted, only set to `maint`: its tunnels continue. An empty set never
+/// empties a pool: it may be a mistake that would disconnect every client, and HAProxy's own checks
+/// find servers that are down.
 pub fn diff(running: &[RunningServer], wanted: &BackendSet) -> Vec<Step> {
     if wanted.servers.is_empty() {
         return Vec::new();
@@ -87,8 +90,8 @@ pub fn diff(running: &[RunningServer], wanted: &BackendSet) -> Vec<Step> {
     steps
 }
 
-/// Whether HAProxy runs exactly the wanted set. A removed server in `maint` with its last tunnels is no difference; a wanted server
-/// that could not be replaced yet is one.
+/// Whether HAProxy runs exactly the wanted set. A removed server in `maint` with its last tunnels
+/// is no difference; a wanted server that could not be replaced yet is one.
 pub fn is_equal(running: &[RunningServer], wanted: &BackendSet) -> bool {
     if wanted.servers.is_empty() {
         return running.iter().all(|run| run.state == RunningState::Maint);

@@ -1,5 +1,5 @@
-//! HAProxy as data: the configuration and its text, the server set, the commands that turn the running servers into the published
-//! ones, and the parsing of replies. No Kubernetes, no I/O.
+//! HAProxy as data: the configuration and its text, the server set, the commands that turn the
+//! running servers into the published ones, and the parsing of replies. No Kubernetes, no I/O.
 
 mod backend;
 mod config;

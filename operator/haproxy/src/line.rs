@@ -22,7 +22,8 @@ pub struct Failure {
     pub reply: String,
 }
 
-/// Packs the commands of all steps into lines: immediate ones first, so that no new server waits for the removal of an old one.
+/// Packs the commands of all steps into lines: immediate ones first, so that no new server waits
+/// for the removal of an old one.
 pub fn lines(steps: &[Step]) -> Vec<Line> {
     let (slow, quick): (Vec<&Command>, Vec<&Command>) = steps
         .iter()
@@ -115,7 +116,8 @@ fn split_replies(reply: &str, count: usize) -> Result<Vec<&str>, ReplyError> {
 mod tests {
     use super::*;
 
-    /// Reply of HAProxy 3.0.11 to `set server … state maint; wait 500ms srv-removable …; del server …; set server … state ready`.
+    /// Reply of HAProxy 3.0.11 to `set server … state maint; wait 500ms srv-removable …; del server
+    /// …; set server … state ready`.
     const REPLY: &str = "\nDone.\n\nServer deleted.\n\n\n";
 
     #[test]

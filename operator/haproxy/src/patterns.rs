@@ -1,4 +1,5 @@
-//! Files of patterns that the configuration refers to: their text, and the commands that replace their entries in the running HAProxy.
+//! Files of patterns that the configuration refers to: their text, and the commands that replace
+//! their entries in the running HAProxy.
 
 use thiserror::Error;
 use wsc_contract::files;
@@ -6,9 +7,11 @@ use wsc_contract::origin::{Origin, OriginPattern};
 
 use crate::settings::Settings;
 
-/// The entry by which pages of the requested host may connect. Origins are compared in lower case, so none matches it.
+/// The entry by which pages of the requested host may connect. Origins are compared in lower case,
+/// so none matches it.
 pub(crate) const SAME_HOST: &str = "SAME-HOST";
-/// One origin of any scheme: authority characters are visible ASCII without `# , / ? @ \`. POSIX and PCRE read it alike.
+/// One origin of any scheme: authority characters are visible ASCII without `# , / ? @ \`. POSIX
+/// and PCRE read it alike.
 const ANY: &str = r#"^[a-z][a-z0-9+.-]*://[]-~!"$-+.0->A-[-]*$"#;
 
 /// HAProxy reads a line into one buffer of 16 KiB.
@@ -82,7 +85,8 @@ impl PatternFile {
         format!("show {}", self.word())
     }
 
-    /// The name of this file in the running HAProxy; `None` if its configuration does not refer to it.
+    /// The name of this file in the running HAProxy; `None` if its configuration does not refer to
+    /// it.
     pub fn reference(&self, list: &str) -> Result<Option<String>, PatternError> {
         self.complete(list)?;
         let references = list.lines().filter_map(|line| {
@@ -195,7 +199,8 @@ fn paths(settings: &Settings) -> PatternFile {
     }
 }
 
-/// Like [`wsc_contract::origin::OriginPolicy`]: no entry is the same host, and `*` makes all others redundant.
+/// Like [`wsc_contract::origin::OriginPolicy`]: no entry is the same host, and `*` makes all others
+/// redundant.
 fn origins(settings: &Settings) -> PatternFile {
     let patterns = settings.origins();
     let entries = if patterns.is_empty() {
@@ -238,7 +243,8 @@ fn escape_expression(text: &str) -> String {
         .collect()
 }
 
-/// As an argument of a command. The blank between the two words of a map's entry separates two arguments.
+/// As an argument of a command. The blank between the two words of a map's entry separates two
+/// arguments.
 fn escape(entry: &str) -> String {
     entry.replace('\\', r"\\").replace(';', r"\;")
 }

@@ -12,11 +12,13 @@ use crate::names::CookieName;
 use crate::settings::Settings;
 use crate::text::structure_of;
 
-/// Upper bound of the open-file limit that HAProxy uses. It derives maxconn from it, (limit - 100) / 2 roughly, and reserves memory
-/// accordingly, which a node with a limit of millions would exhaust.
+/// Upper bound of the open-file limit that HAProxy uses. It derives maxconn from it, (limit - 100)
+/// / 2 roughly, and reserves memory accordingly, which a node with a limit of millions would
+/// exhaust.
 const FD_HARD_LIMIT: u32 = 120_100;
 
-/// One line of JSON per connection, at its end. The path is logged without its query, which may contain tokens.
+/// One line of JSON per connection, at its end. The path is logged without its query, which may
+/// contain tokens.
 const LOG_FORMAT: &str = r#"{"time":%Ts.%ms,"client":"%[src,regsub(^::ffff:,)]","server":"%s","status":%ST,"end":"%tsc","path":"%[var(txn.path),json(utf8s)]","retries":"%rc","duration_ms":%Ta,"received_bytes":%U,"sent_bytes":%B}"#;
 
 /// The settings of a configuration, without the servers.
@@ -144,7 +146,8 @@ fn global(settings: &ProxySettings) -> Vec<Directive> {
         // Longer than any `wait` of the agent.
         words("stats", "timeout 2m"),
         Directive::new("server-state-file", [format!("{folder}/{}", files::SERVER_STATE)]),
-        // Terminates an old worker after a reload, which a single tunnel would keep running otherwise.
+        // Terminates an old worker after a reload, which a single tunnel would keep running
+        // otherwise.
         words("hard-stop-after", "2h"),
         // Fewer headers than the default of 101: a cheap guard against header floods.
         words("tune.http.maxhdr", "64"),

@@ -1,4 +1,5 @@
-//! Parsing of HAProxy's replies. A reply that is truncated or unexpected is an error, never a guess.
+//! Parsing of HAProxy's replies. A reply that is truncated or unexpected is an error, never a
+//! guess.
 
 use std::collections::BTreeMap;
 
@@ -151,7 +152,8 @@ pub fn parse_stat(reply: &str) -> Result<PoolStat, ReplyError> {
         .strip_prefix("# ")
         .filter(|table| table.ends_with("\n\n"))
         .ok_or(CUT)?;
-    // Records of unequal length are errors. A quoted field holds the text of a health check, which the server chose.
+    // Records of unequal length are errors. A quoted field holds the text of a health check, which
+    // the server chose.
     let newline = csv::Terminator::Any(b'\n');
     let mut records = csv::ReaderBuilder::new()
         .terminator(newline)
@@ -236,7 +238,8 @@ fn invalid(field: &'static str, value: &str) -> ReplyError {
     }
 }
 
-/// `UP`, `UP 1/2`, `DOWN`, `DOWN 1/2`, `DOWN (agent)`, `NOLB`, `NOLB 1/2`, `MAINT`, `MAINT (via x)`, `DRAIN`, `DRAIN 1/2`, `no check`.
+/// `UP`, `UP 1/2`, `DOWN`, `DOWN 1/2`, `DOWN (agent)`, `NOLB`, `NOLB 1/2`, `MAINT`,
+/// `MAINT (via x)`, `DRAIN`, `DRAIN 1/2`, `no check`.
 fn state(status: &str) -> Option<RunningState> {
     Some(match status.split(' ').next()? {
         "UP" => RunningState::Ready {

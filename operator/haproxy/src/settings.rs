@@ -1,4 +1,5 @@
-//! Settings that HAProxy applies at run time: the client path, the server path that it maps to, and the allowed origins.
+//! Settings that HAProxy applies at run time: the client path, the server path that it maps to, and
+//! the allowed origins.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;

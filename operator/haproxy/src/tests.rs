@@ -203,7 +203,8 @@ proptest! {
         prop_assert_eq!(shape(&render(&tried, &pool())), shape(&render(&settings(), &pool())));
     }
 
-    /// From any state, a few rounds reach the wanted set, except for servers with tunnels: those end in maint.
+    /// From any state, a few rounds reach the wanted set, except for servers with tunnels: those
+    /// end in maint.
     #[test]
     fn diff_converges(running in pool_of_running(), wanted in pool_of_wanted()) {
         let wanted = BackendSet::new("s".into(), ServerOptions::default(), wanted);
@@ -307,7 +308,8 @@ fn pool_of_wanted() -> impl Strategy<Value = Vec<Server>> {
     })
 }
 
-/// HAProxy's rules: an added server starts in maint and unchecked, only an idle server in maint can be deleted.
+/// HAProxy's rules: an added server starts in maint and unchecked, only an idle server in maint can
+/// be deleted.
 fn execute(pool: &mut BTreeMap<String, RunningServer>, command: &Command) {
     match command {
         Command::Add { server, .. } => {

@@ -1,4 +1,5 @@
-//! The published configuration: its structure, which needs a reload, and its server lines, which do not.
+//! The published configuration: its structure, which needs a reload, and its server lines, which do
+//! not.
 
 use thiserror::Error;
 
@@ -34,8 +35,9 @@ pub enum PublishedError {
 }
 
 impl Published {
-    /// Accepts a pair only if both files agree: a pair that is half written or was edited by hand is rejected. Operators before
-    /// release 0.2.0 publish no settings: what these say is part of their configuration.
+    /// Accepts a pair only if both files agree: a pair that is half written or was edited by hand
+    /// is rejected. Operators before release 0.2.0 publish no settings: what these say is part of
+    /// their configuration.
     pub fn parse(text: &str, json: &str, settings: Option<&str>) -> Result<Self, PublishedError> {
         let size = text.len() + json.len() + settings.map_or(0, str::len);
         if size > SIZE_LIMIT {
@@ -88,7 +90,8 @@ impl Published {
     }
 }
 
-/// Hash of a configuration without its server lines, comments and description; HAProxy is reloaded when it changes.
+/// Hash of a configuration without its server lines, comments and description; HAProxy is reloaded
+/// when it changes.
 pub fn structure_of(text: &str) -> String {
     let skipped =
         |line: &&str| !line.starts_with(SERVER) && !line.starts_with(DESCRIPTION) && !line.starts_with('#');
@@ -96,7 +99,8 @@ pub fn structure_of(text: &str) -> String {
     hash(kept.join("\n").trim_end())
 }
 
-/// The configuration with other servers. Server lines are the end of the text, because the backend is the last section.
+/// The configuration with other servers. Server lines are the end of the text, because the backend
+/// is the last section.
 pub fn with_servers(text: &str, set: &BackendSet) -> String {
     let structure: Vec<&str> = text.lines().filter(|line| !line.starts_with(SERVER)).collect();
     let mut result = structure.join("\n").trim_end().to_owned();

@@ -1,5 +1,6 @@
-//! What the programs of this project repeat around their own work: [`cli`] (command line and exit codes), [`telemetry`] (logs),
-//! [`admin`] (listener and metrics), [`signals`], and [`run`], which a `main` consists of.
+//! What the programs of this project repeat around their own work: [`cli`] (command line and exit
+//! codes), [`telemetry`] (logs), [`admin`] (listener and metrics), [`signals`], and [`run`], which
+//! a `main` consists of.
 
 pub mod admin;
 pub mod cli;
@@ -13,7 +14,8 @@ use std::process::ExitCode;
 use crate::cli::Exit;
 use crate::telemetry::LogFormat;
 
-/// Runs a program from its parsed command line to its exit code: logging and the TLS provider first, then `start`.
+/// Runs a program from its parsed command line to its exit code: logging and the TLS provider
+/// first, then `start`.
 pub fn run<C, E>(
     program: &str,
     command: Result<C, Exit>,

@@ -20,7 +20,8 @@ pub enum LogFormat {
     Text,
 }
 
-/// Logs from now on. `RUST_LOG` sets levels, `info` or `wsc_operator=debug,kube=warn` (default `info`).
+/// Logs from now on. `RUST_LOG` sets levels, `info` or `wsc_operator=debug,kube=warn` (default
+/// `info`).
 pub(crate) fn init(format: LogFormat) {
     let subscriber = tracing_subscriber::registry().with(filter(std::env::var("RUST_LOG").ok().as_deref()));
     let lines = fmt::layer()
@@ -48,7 +49,8 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-/// Levels by target. `EnvFilter` could also select span fields, but brings a regular expression engine.
+/// Levels by target. `EnvFilter` could also select span fields, but brings a regular expression
+/// engine.
 fn filter(levels: Option<&str>) -> Targets {
     let parsed = levels
         .filter(|levels| !levels.is_empty())

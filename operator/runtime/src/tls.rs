@@ -6,7 +6,8 @@ pub(crate) fn install_provider() {
         .install_default()
         .is_err()
     {
-        // Only a library that ran before `main` could have done it, or an earlier run in the same test process.
+        // Only a library that ran before `main` could have done it, or an earlier run in the same
+        // test process.
         tracing::warn!("another TLS provider is installed already");
     }
 }

@@ -1,4 +1,5 @@
-//! Conformance: all cases of the Autobahn test suite, echoed by a raw room on the road that every message takes.
+//! Conformance: all cases of the Autobahn test suite, echoed by a raw room on the road that every
+//! message takes.
 
 use std::fs;
 use std::path::Path;

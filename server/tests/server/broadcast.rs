@@ -83,7 +83,8 @@ async fn the_path_alone_is_room_main() {
     );
 }
 
-/// `?echo=0` spares the sender its own messages and nobody else's; what came before the last word has come.
+/// `?echo=0` spares the sender its own messages and nobody else's; what came before the last word
+/// has come.
 async fn check_echo(quiet: &Client, loud: &Client, listener: &Client) {
     quiet.send_text("1 of quiet").await.unwrap();
     wait_for(&[loud, listener], 1).await;
@@ -155,7 +156,8 @@ async fn nothing_is_missed_after_the_handshake() {
     let [first, second] = pool(&redis).await;
     for n in 0..40 {
         let path = format!("/ws/room-{n}");
-        // The room is new to the second process: it has to be subscribed before the upgrade is answered.
+        // The room is new to the second process: it has to be subscribed before the upgrade is
+        // answered.
         let sender = connect(&first, &path).await;
         let receiver = connect(&second, &path).await;
         sender.send_text(path.clone()).await.unwrap();

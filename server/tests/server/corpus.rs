@@ -1,4 +1,5 @@
-//! The fuzz targets with the compiler of everything else: all of their corpus, and a bounded number of random mutations of it.
+//! The fuzz targets with the compiler of everything else: all of their corpus, and a bounded number
+//! of random mutations of it.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -45,7 +45,8 @@ async fn drain_spreads_closes_over_its_time() {
     }
     assert!(server.wait_exit(SOON).await.unwrap().success());
     assert!(ends.is_sorted(), "the oldest first");
-    // 100 ms between two: six in a half second, and room for a machine that stood still for almost a second.
+    // 100 ms between two: six in a half second, and room for a machine that stood still for almost
+    // a second.
     let most = ends.iter().map(|start| {
         ends.iter()
             .filter(|end| (*start..*start + Duration::from_millis(500)).contains(*end))
@@ -102,7 +103,8 @@ async fn silent_clients_do_not_keep_the_process() {
 async fn a_second_signal_ends_it_without_goodbyes() {
     let mut server = alone(&[("WSC_DRAIN_SECONDS", "600")]).await;
     let clients = crowd(&server, "/ws", 2).await;
-    // A connection that the drain finds in its handshake is closed at once, without a place in the order.
+    // A connection that the drain finds in its handshake is closed at once, without a place in the
+    // order.
     let registered = eventually(SOON, "both connections are registered", async || {
         Ok((server.stats().await?["via"]["direct"] == 2).then_some(()))
     });

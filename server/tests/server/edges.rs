@@ -1,4 +1,5 @@
-//! At the edges: messages of exactly the limit and one byte more, peers that half leave or leave in the middle of something.
+//! At the edges: messages of exactly the limit and one byte more, peers that half leave or leave in
+//! the middle of something.
 
 use std::time::Duration;
 
@@ -95,7 +96,8 @@ async fn half_closed_client_is_removed() {
     assert_eq!((neighbour.received(), neighbour.ended()), (1, None));
 }
 
-/// The window of its socket is zero soon, then the server's answers wait, then nothing is read of it, and its silence is its end.
+/// The window of its socket is zero soon, then the server's answers wait, then nothing is read of
+/// it, and its silence is its end.
 #[tokio::test]
 async fn flooding_client_that_never_reads_is_dropped() {
     let server = alone(&[("WSC_HEARTBEAT_SECONDS", "1")]).await;

@@ -19,7 +19,8 @@ const GOOD: [(&str, &str); 4] = [
     ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
 ];
 
-/// The good handshake with these headers instead of its own, or beside them; an empty value leaves one out.
+/// The good handshake with these headers instead of its own, or beside them; an empty value leaves
+/// one out.
 async fn handshake(server: &Server, method: Method, path: &str, changes: &[(&str, &str)]) -> Answer {
     let mut headers: Vec<_> = GOOD
         .into_iter()

@@ -20,7 +20,8 @@ const WARM: usize = 50;
 const ROUNDS: usize = 150;
 /// In bytes: less than 100 for each of them.
 const MOST: usize = 1 << 20;
-/// The timing wheel keeps the outbound queue of a closed connection, about 100 bytes, until its slot is due: at the next heartbeat.
+/// The timing wheel keeps the outbound queue of a closed connection, about 100 bytes, until its
+/// slot is due: at the next heartbeat.
 const HEARTBEAT: (&str, &str) = ("WSC_HEARTBEAT_SECONDS", "5");
 
 /// Everything once.
@@ -40,7 +41,8 @@ async fn misbehave(server: &Server) {
         raw.send(&bytes).await;
         reset(raw);
     }
-    // Gone in the middle of a handshake, of a message in pieces, of answers that it does not read, and of its own room's messages.
+    // Gone in the middle of a handshake, of a message in pieces, of answers that it does not read,
+    // and of its own room's messages.
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
     stream.write_all(&GOOD.as_bytes()[..40]).await.unwrap();
     drop(stream);

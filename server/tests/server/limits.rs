@@ -40,7 +40,8 @@ async fn unread_client_is_closed_others_lose_nothing() {
     let (slow, fast) = (connect(&server, "/ws/r").await, connect(&server, "/ws/r").await);
     let sender = connect(&server, "/ws/r?echo=0").await;
     slow.set_reading(false).await.unwrap();
-    // Far more than outbox and kernel hold together; never more on its way than the fast one can have.
+    // Far more than outbox and kernel hold together; never more on its way than the fast one can
+    // have.
     for n in 1..=MESSAGES {
         let mut message = vec![0; 64 << 10];
         message[..8].copy_from_slice(&n.to_be_bytes());
@@ -134,7 +135,8 @@ async fn unread_messages_wait_in_the_server() {
     .unwrap();
 }
 
-/// Neither the heartbeat nor its outbox ends it here: the kernel does, which would wait a quarter of an hour by itself.
+/// Neither the heartbeat nor its outbox ends it here: the kernel does, which would wait a quarter
+/// of an hour by itself.
 #[tokio::test]
 async fn client_full_for_30_seconds_is_removed() {
     let server = alone(&[
@@ -204,7 +206,8 @@ async fn shared_limit_spares_clients_that_read() {
 /// The kernel would end the process with all its clients; instead nobody new comes in.
 #[tokio::test]
 async fn memory_shortage_rejects_new_and_cuts_none() {
-    // The memory limit is reached long before the queue's: the server reads its memory twice a second.
+    // The memory limit is reached long before the queue's: the server reads its memory twice a
+    // second.
     let server = alone(&[
         ("WSC_OUTBOUND_QUEUE_BYTES", "67108864"),
         ("WSC_OUTBOUND_TOTAL_BYTES", "1073741824"),

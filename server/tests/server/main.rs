@@ -1,4 +1,5 @@
-//! The real `wsc-server` with real clients and, where messages travel between processes, a real Redis.
+//! The real `wsc-server` with real clients and, where messages travel between processes, a real
+//! Redis.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -9,10 +9,12 @@ use crate::alone;
 use crate::frames::{BINARY, FIN, Raw, frame};
 
 const CONNECTIONS: usize = 4000;
-/// The target of `docs/benchmarks.md`; 1.2 KiB are measured. One buffer that is kept, or the task of the HTTP library, exceeds it.
+/// The target of `docs/benchmarks.md`; 1.2 KiB are measured. One buffer that is kept, or the task
+/// of the HTTP library, exceeds it.
 const MOST_BYTES: usize = 1536;
 
-/// Connections that tests with many of them may have together; the rest of the limit of 20,000 is for the others.
+/// Connections that tests with many of them may have together; the rest of the limit of 20,000 is
+/// for the others.
 static SOCKETS: Semaphore = Semaphore::const_new(18_500);
 
 /// Waits until this process may open so many.
@@ -35,8 +37,9 @@ async fn connect(server: &Server, count: usize) -> Vec<Raw> {
     all
 }
 
-/// The kernel counts a huge page as resident from its first byte on. With huge pages the cost of 4,000 connections is a multiple of
-/// 2 MiB, 524 bytes each, and one page more or less decides the test below.
+/// The kernel counts a huge page as resident from its first byte on. With huge pages the cost of
+/// 4,000 connections is a multiple of 2 MiB, 524 bytes each, and one page more or less decides the
+/// test below.
 #[tokio::test]
 async fn the_heap_has_no_huge_pages() {
     let server = alone(&[]).await;

@@ -1,5 +1,6 @@
-//! Closes are paced: thousands of clients are asked to reconnect evenly over half a minute, each with its hint, and none is reset.
-//! Raw sockets in one thread, not `wsc_testing::clients`: a task per client would blur the times of 9,000 closes.
+//! Closes are paced: thousands of clients are asked to reconnect evenly over half a minute, each
+//! with its hint, and none is reset. Raw sockets in one thread, not `wsc_testing::clients`: a task
+//! per client would blur the times of 9,000 closes.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -31,7 +32,8 @@ const DEADLINE: Duration = Duration::from_mins(2);
 const PING: [u8; 2] = [0x89, 0];
 const CLOSE: u8 = 0x88;
 
-/// Clients in one thread that mostly sleeps, so that it sees a close when it comes, and without buffers, since they are many.
+/// Clients in one thread that mostly sleeps, so that it sees a close when it comes, and without
+/// buffers, since they are many.
 struct Crowd {
     epoll: OwnedFd,
     clients: Vec<Client>,
@@ -79,7 +81,8 @@ impl Crowd {
             for event in &events {
                 let client = &mut self.clients[usize::try_from(event.data.u64()).unwrap()];
                 if client.hear() {
-                    // Closing is not enough: a process that another test starts has it too, for an instant.
+                    // Closing is not enough: a process that another test starts has it too, for an
+                    // instant.
                     let socket = client.socket.take().unwrap();
                     epoll::delete(&self.epoll, &socket).unwrap();
                     open -= 1;

@@ -103,7 +103,8 @@ async fn user_with_least_rights_is_enough() {
     let (sender, receiver) = (connect(&good, "/ws/r").await, connect(&good, "/ws/r").await);
     sender.send_text("hello").await.unwrap();
     assert!(receiver.wait_received(1, SOON).await);
-    // The same user has no rights on the channels of another pool, and the log says what is missing.
+    // The same user has no rights on the channels of another pool, and the log says what is
+    // missing.
     let other = beside(
         &redis,
         &[&variables[..], &[("WSC_REDIS_PREFIX", "wsc:ns:game:")]].concat(),

@@ -1,5 +1,6 @@
-//! Handshakes that get no WebSocket, straight to the server and through HAProxy with the configuration that we ship: the status that the
-//! client gets, who counts it, and that nobody else notices anything.
+//! Handshakes that get no WebSocket, straight to the server and through HAProxy with the
+//! configuration that we ship: the status that the client gets, who counts it, and that nobody else
+//! notices anything.
 
 pub(crate) mod cases;
 
@@ -61,7 +62,8 @@ async fn counted(server: &Server) -> BTreeMap<String, u64> {
         .collect()
 }
 
-/// The same, as soon as it is this, or as it stays: a connection is counted as broken when its answer is out.
+/// The same, as soon as it is this, or as it stays: a connection is counted as broken when its
+/// answer is out.
 async fn count_of(server: &Server, expected: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
     let same = || async { Ok((counted(server).await == *expected).then_some(())) };
     // Who is not counted is found by the comparison.
@@ -207,7 +209,8 @@ async fn bad_handshakes_get_the_same_through_haproxy() {
     neighbour.check_files().await;
 }
 
-/// HAProxy speaks it with a client that begins with it, and HTTP/1.1 with the server, which says what it wants.
+/// HAProxy speaks it with a client that begins with it, and HTTP/1.1 with the server, which says
+/// what it wants.
 #[tokio::test]
 async fn http2_through_haproxy_is_told_to_upgrade() {
     let (server, pod) = behind_haproxy().await;

@@ -1,5 +1,6 @@
-//! Many clients in one process. They answer pings and count the bytes of messages, since every subject sends the same frames.
-//! One thread with epoll over raw sockets, not `wsc_testing::clients`: a task and a record per client would be measured, too.
+//! Many clients in one process. They answer pings and count the bytes of messages, since every
+//! subject sends the same frames. One thread with epoll over raw sockets, not
+//! `wsc_testing::clients`: a task and a record per client would be measured, too.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -15,17 +16,20 @@ use wsc_testing::frames::{BINARY, MASK, PING, PONG, connect, frame};
 
 /// Sockets of one look.
 const LOOK: usize = 1024;
-/// Between looks. Who sleeps in epoll has to be woken by the send, and the subject would pay for that, the more the faster the crowd is.
+/// Between looks. Who sleeps in epoll has to be woken by the send, and the subject would pay for
+/// that, the more the faster the crowd is.
 const NAP: Duration = Duration::from_micros(300);
 /// What stands for the standard input among the sockets.
 const INPUT: u64 = u64::MAX;
 
-/// Connects so many clients to a path, in which `{}` is the number of the client, says that they are there, and does what it is told,
-/// one thing after the other:
+/// Connects so many clients to a path, in which `{}` is the number of the client, says that they
+/// are there, and does what it is told, one thing after the other:
 ///
-/// - `get BYTES`: says at once that it has heard, and again when every client has so many more bytes
+/// - `get BYTES`: says at once that it has heard, and again when every client has so many more
+///   bytes
 /// - `put BYTES TIMES`: the first client says so much so many times, and everybody gets it
-/// - `echo BYTES MILLISECONDS`: for so long each client says so much again as soon as it has come back; how often, in all, is the answer
+/// - `echo BYTES MILLISECONDS`: for so long each client says so much again as soon as it has come
+///   back; how often, in all, is the answer
 ///
 /// # Errors
 /// When a client is refused or closed, or gets more than was sent.

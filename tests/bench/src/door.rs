@@ -1,4 +1,5 @@
-//! The floor of a handshake: accept, epoll, httparse, the answer, and nothing else; and that of an echo: one read and one write.
+//! The floor of a handshake: accept, epoll, httparse, the answer, and nothing else; and that of an
+//! echo: one read and one write.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};

@@ -1,4 +1,5 @@
-//! The floor of a broadcast: one `send(2)` of bytes that are ready to as many sockets, and nothing else.
+//! The floor of a broadcast: one `send(2)` of bytes that are ready to as many sockets, and nothing
+//! else.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -11,8 +12,8 @@ use super::{HEADER, PAYLOAD};
 /// The answer to a handshake; nobody checks it.
 const ANSWER: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
 
-/// Says its port, accepts so many clients, says that it has them, and then sends so many frames in one go to each for each number that
-/// it is told.
+/// Says its port, accepts so many clients, says that it has them, and then sends so many frames in
+/// one go to each for each number that it is told.
 ///
 /// # Errors
 /// When a client does not take what it is sent.

@@ -1,9 +1,10 @@
-//! The bench of the server: our program beside a floor that no program on sockets can beat, in the same run.
+//! The bench of the server: our program beside a floor that no program on sockets can beat, in the
+//! same run.
 //!
-//! [`measures`] says what is measured on which [`subjects`], [`meter`] takes a sample, [`rounds`] takes them in turn, [`pairs`] judges,
-//! [`report`] tells.
-//! Clients ([`crowd`], [`storm`], [`open_loop`]) and floors ([`floor`], [`door`]) are processes of their own, so that each has its own
-//! files and its own CPU time.
+//! [`measures`] says what is measured on which [`subjects`], [`meter`] takes a sample, [`rounds`]
+//! takes them in turn, [`pairs`] judges, [`report`] tells. Clients ([`crowd`], [`storm`],
+//! [`open_loop`]) and floors ([`floor`], [`door`]) are processes of their own, so that each has its
+//! own files and its own CPU time.
 
 #[cfg(target_os = "linux")]
 pub mod crowd;

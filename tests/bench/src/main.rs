@@ -1,4 +1,5 @@
-//! The bench of the server as a program. `cargo xtask bench server` builds it with what it measures, and starts it.
+//! The bench of the server as a program. `cargo xtask bench server` builds it with what it
+//! measures, and starts it.
 
 #[cfg(target_os = "linux")]
 mod command;

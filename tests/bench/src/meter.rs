@@ -32,8 +32,9 @@ impl Sample {
         self.amount / self.per
     }
 
-    /// CPU time of others over that of who was sampled. It is at most what other processes used, though perhaps on another CPU; and at
-    /// most what the CPU was busy besides, though perhaps by going to sleep and waking.
+    /// CPU time of others over that of who was sampled. It is at most what other processes used,
+    /// though perhaps on another CPU; and at most what the CPU was busy besides, though perhaps by
+    /// going to sleep and waking.
     pub fn foreign(&self) -> f64 {
         let others = self.busy.saturating_sub(self.spent).min(self.others);
         others.as_secs_f64() / self.spent.as_secs_f64()
@@ -154,7 +155,8 @@ impl<'a> Others<'a> {
     }
 }
 
-/// A number that `work` sees of these processes on these CPUs, where others are all other processes.
+/// A number that `work` sees of these processes on these CPUs, where others are all other
+/// processes.
 ///
 /// # Errors
 /// Those of the work.

@@ -1,5 +1,6 @@
-//! Publishers that do not wait: each message is due at a time of its own, however late the subject is, and is timed from then on. So a
-//! subject that stands still for a moment pays for all that should have come meanwhile.
+//! Publishers that do not wait: each message is due at a time of its own, however late the subject
+//! is, and is timed from then on. So a subject that stands still for a moment pays for all that
+//! should have come meanwhile.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -32,8 +33,9 @@ pub enum Tongue {
     Centrifuge,
 }
 
-/// Connects a number of members to each room, in turn on both ports, reports that they are connected, and for each `run RATE WARM MILLISECONDS`
-/// publishes that many messages a second, WARM of them before it counts; the answer is an [`super::tally::Outcome`].
+/// Connects a number of members to each room, in turn on both ports, reports that they are
+/// connected, and for each `run RATE WARM MILLISECONDS` publishes that many messages a second, WARM
+/// of them before it counts; the answer is an [`super::tally::Outcome`].
 ///
 /// # Errors
 /// When a client is refused or closed.

@@ -1,11 +1,13 @@
-//! What paired samples say. The floor itself drifts by 40 % within an hour on a shared machine, so only samples that were taken one
-//! right after the other are compared, and the median of the ratios decides.
+//! What paired samples say. The floor itself drifts by 40 % within an hour on a shared machine, so
+//! only samples that were taken one right after the other are compared, and the median of the
+//! ratios decides.
 
 use super::real;
 
 /// The least number of pairs.
 pub const PAIRS: usize = 15;
-/// A wider spread, from the 10th to the 90th percentile and as a share of the median, is no verdict.
+/// A wider spread, from the 10th to the 90th percentile and as a share of the median, is no
+/// verdict.
 const NOISY: f64 = 0.10;
 
 /// The middle of the ratios, and how far they lie apart.

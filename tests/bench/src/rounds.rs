@@ -1,5 +1,6 @@
-//! Rounds: in each one all subjects are sampled, and what is compared is of one round. A sample is made of slices, and the subjects take
-//! turns slice by slice: a shared machine is now faster, now slower, and so for all of them.
+//! Rounds: in each one all subjects are sampled, and what is compared is of one round. A sample is
+//! made of slices, and the subjects take turns slice by slice: a shared machine is now faster, now
+//! slower, and so for all of them.
 
 use anyhow::{Context, Result};
 
@@ -70,7 +71,8 @@ pub fn compare(unit: &'static str, lanes: Vec<Lane<'_>>, progress: impl FnMut(&s
     compare_in(PAIRS, unit, lanes, progress)
 }
 
-/// Takes the samples of all rounds; the lanes are in turn from first to last and from last to first, until the sample of each is whole.
+/// Takes the samples of all rounds; the lanes are in turn from first to last and from last to
+/// first, until the sample of each is whole.
 ///
 /// # Errors
 /// Those of a sample.
@@ -171,7 +173,8 @@ impl Compared {
         })
     }
 
-    /// The first lane's row, which is to be at most `most`. Others on the CPU do not make it less: what is met in spite of them is met.
+    /// The first lane's row, which is to be at most `most`. Others on the CPU do not make it less:
+    /// what is met in spite of them is met.
     ///
     /// # Errors
     /// When there are no samples.

@@ -87,7 +87,8 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Messages from this number on; the waits of the first `warm` do not count, that they come does.
+    /// Messages from this number on; the waits of the first `warm` do not count, that they come
+    /// does.
     pub fn new(first: usize, total: usize, warm: usize, members: usize) -> Self {
         Self {
             first,
@@ -111,7 +112,8 @@ impl Tally {
         self.latest_sent = self.latest_sent.max(late);
     }
 
-    /// A message has come to somebody, so long after it was due. What is of an earlier run was called lost there.
+    /// A message has come to somebody, so long after it was due. What is of an earlier run was
+    /// called lost there.
     pub fn came(&mut self, number: usize, wait: Duration) {
         let index = number.checked_sub(self.first);
         let Some(count) = index.and_then(|index| self.counts.get_mut(index)) else {

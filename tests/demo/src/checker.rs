@@ -1,5 +1,5 @@
-//! Judges a demo by its record alone. Pure: equal records get equal verdicts. What clients observed is checked by
-//! [`wsc_testing::clients::checker`]; here is what a demo has to show besides.
+//! Judges a demo by its record alone. Pure: equal records get equal verdicts. What clients observed
+//! is checked by [`wsc_testing::clients::checker`]; here is what a demo has to show besides.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,13 +13,15 @@ use super::record::Record;
 const MOST_EXCLUDED_PERCENT: u64 = 5;
 /// The operator's budget holds tokens of one tick at most.
 const BURST: Duration = Duration::from_secs(5);
-/// A grant is carried out over most of a tick, by a pod on a busy machine: closes may be that much denser than grants.
+/// A grant is carried out over most of a tick, by a pod on a busy machine: closes may be that much
+/// denser than grants.
 const SPREAD: Duration = Duration::from_secs(10);
 
 /// What a demo has to have done to prove anything.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rules {
-    /// A message that did not come within this time of a living connection may be late or lost; one that did not come at all is lost.
+    /// A message that did not come within this time of a living connection may be late or lost; one
+    /// that did not come at all is lost.
     pub arrival_bound: Duration,
     /// Messages to the room.
     pub least_messages: u64,

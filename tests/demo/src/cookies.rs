@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use super::record::CookieTry;
 use wsc_testing::clients::Landing;
 
-/// Two witnesses are asked: the proxy, by the cookie that a client holds after it came back, and the pod, by the number of upgrades that
-/// it answered meanwhile. `before` and `after` are these by pod; nobody else may connect in between.
+/// Two witnesses are asked: the proxy, by the cookie that a client holds after it came back, and
+/// the pod, by the number of upgrades that it answered meanwhile. `before` and `after` are these by
+/// pod; nobody else may connect in between.
 pub fn judge(
     landings: &[Landing],
     pods: &BTreeMap<String, String>,

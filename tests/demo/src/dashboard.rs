@@ -70,7 +70,8 @@ impl Dashboard {
         self.plain
     }
 
-    /// Looks at the pool, or changes it. (No guard leaves this function: one that lives a little too long would block the next look.)
+    /// Looks at the pool, or changes it. (No guard leaves this function: one that lives a little
+    /// too long would block the next look.)
     pub fn pool<R>(&self, look: impl FnOnce(&mut Pool) -> R) -> R {
         look(&mut self.pool.lock())
     }

@@ -1,4 +1,5 @@
-//! The resource that the demo applies: `docs/examples/demo.yaml`, which a reader finds in the documentation too.
+//! The resource that the demo applies: `docs/examples/demo.yaml`, which a reader finds in the
+//! documentation too.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -71,7 +72,8 @@ mod tests {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
     }
 
-    /// Every field of the file is one of the resource: whatever serde does not know would be missing in what it writes.
+    /// Every field of the file is one of the resource: whatever serde does not know would be
+    /// missing in what it writes.
     #[test]
     fn the_example_has_no_unknown_field() {
         let written: Value =

@@ -12,7 +12,8 @@ use wsc_testing::cluster::{Cluster, Images, within};
 pub const NAMESPACE: &str = "demo";
 /// The namespace of the operator, and the name of its release.
 pub const OPERATOR_NAMESPACE: &str = "websocket-operator";
-/// Deleting a namespace waits for the pods in it. A proxy waits for its clients for five minutes, if an earlier demo left any.
+/// Deleting a namespace waits for the pods in it. A proxy waits for its clients for five minutes,
+/// if an earlier demo left any.
 const DELETE: Duration = Duration::from_mins(6);
 /// One call to the API server.
 const CALL: Duration = Duration::from_secs(20);
@@ -110,7 +111,8 @@ pub async fn remove(cluster: &Cluster) -> Result<()> {
 }
 
 async fn delete_namespace(cluster: &Cluster, name: &str) -> Result<()> {
-    // Kubernetes deletes the pods of a namespace before anything else: an operator that still saw the resource would replace them.
+    // Kubernetes deletes the pods of a namespace before anything else: an operator that still saw
+    // the resource would replace them.
     let resources = ["--namespace", name, "delete", "websocketclusters", "--all"];
     // Without our chart there is no such kind, and nothing to delete.
     let _ = cluster.kubectl().deadline(CALL).finish(resources).await?;

@@ -1,6 +1,8 @@
-//! The demo: clients on a real pool while it grows and shrinks, and a verdict on what they observed.
+//! The demo: clients on a real pool while it grows and shrinks, and a verdict on what they
+//! observed.
 //!
-//! [`scenario`] has the phases, [`observe`] watches the pool, the clients are [`wsc_testing::clients`]; [`checker`] judges the record.
+//! [`scenario`] has the phases, [`observe`] watches the pool, the clients are
+//! [`wsc_testing::clients`]; [`checker`] judges the record.
 
 pub mod checker;
 pub mod cookies;
@@ -32,7 +34,8 @@ use wsc_testing::clients::Recorder;
 use wsc_testing::cluster::Cluster;
 use wsc_testing::output::{complain, say};
 
-/// One `WebSocketCluster` on a real Kubernetes: the pool grows and shrinks with its clients, without dropping one.
+/// One `WebSocketCluster` on a real Kubernetes: the pool grows and shrinks with its clients,
+/// without dropping one.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "wsc-demo")]
 pub struct Options {

@@ -1,4 +1,5 @@
-//! Watches the pool: the resource, its pods and its configuration at the API server, and the status of each program.
+//! Watches the pool: the resource, its pods and its configuration at the API server, and the status
+//! of each program.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
-//! The record of a demo as an SVG: clients, pods and closes over time, for light and dark backgrounds.
+//! The record of a demo as an SVG: clients, pods and closes over time, for light and dark
+//! backgrounds.
 
 use std::fs;
 use std::path::Path;

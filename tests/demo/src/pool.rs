@@ -165,7 +165,8 @@ impl Pool {
         statuses.map(|status| status.reloads).sum()
     }
 
-    /// Changes of HAProxy's process, in all proxies; another proxy than the `wanted` first ones is one as well.
+    /// Changes of HAProxy's process, in all proxies; another proxy than the `wanted` first ones is
+    /// one as well.
     pub fn pid_changes(&self, wanted: usize) -> u64 {
         let seen = self.proxies.values().map(|proxy| {
             let said = proxy.status.as_ref().map_or(0, |status| status.pid_changes);

@@ -1,4 +1,5 @@
-//! What happened in a demo, as plain data: what clients observed, and what the programs counted. All times are since the demo began.
+//! What happened in a demo, as plain data: what clients observed, and what the programs counted.
+//! All times are since the demo began.
 
 use std::time::Duration;
 

@@ -21,7 +21,8 @@ pub struct Facts {
     pub redis: String,
     /// From the apply to the condition Ready.
     pub apply_to_ready: Duration,
-    /// The longest time between a new pod's condition Ready and the first connection that a proxy brought to it.
+    /// The longest time between a new pod's condition Ready and the first connection that a proxy
+    /// brought to it.
     pub first_connection: Duration,
 }
 

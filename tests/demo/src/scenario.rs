@@ -31,9 +31,11 @@ const MESSAGES_PER_SECOND: u32 = 8;
 /// Clients that connect in a second, and that close.
 const CONNECTS_PER_SECOND: u32 = 7;
 const CLOSES_PER_SECOND: u32 = 10;
-/// While new pods are awaited, a client visits this often, so that a pod is found soon after it is ready.
+/// While new pods are awaited, a client visits this often, so that a pod is found soon after it is
+/// ready.
 const VISIT_INTERVAL: Duration = Duration::from_millis(100);
-/// How long the pool stays at its largest: until its first pods have the two minutes that a pod has to be old before it may leave.
+/// How long the pool stays at its largest: until its first pods have the two minutes that a pod has
+/// to be old before it may leave.
 const HOLD: Duration = Duration::from_secs(40);
 /// From the end of that to the end of the demo, roughly.
 const REST: Duration = Duration::from_secs(100);
@@ -152,7 +154,8 @@ fn rules(setup: &Setup) -> Rules {
     }
 }
 
-/// Installs everything and waits until it is ready; the answer has the versions and the time from the apply on.
+/// Installs everything and waits until it is ready; the answer has the versions and the time from
+/// the apply on.
 async fn set_up(setup: &Setup) -> Result<(Facts, Observer)> {
     let (dashboard, cluster) = (&setup.dashboard, &setup.cluster);
     dashboard.phase("two namespaces with the restricted Pod Security standard");
@@ -390,7 +393,8 @@ async fn drain_messages(dashboard: &Dashboard, recorder: &Recorder) -> Duration 
     recorder.since(Instant::now())
 }
 
-/// What pods, operator and proxies counted, once they agree with the clients, or as it is if they never do.
+/// What pods, operator and proxies counted, once they agree with the clients, or as it is if they
+/// never do.
 async fn agree(setup: &Setup, recorder: &Recorder) -> Counted {
     setup
         .dashboard

@@ -93,8 +93,8 @@ fn pictures(dashboard: &Dashboard, over: &AtomicBool) -> std::io::Result<()> {
     outcome
 }
 
-/// While keys are read one by one, the terminal sends no signals by itself. The whole job has to hear of Ctrl-C: what started the demo
-/// has a Kubernetes to clean up.
+/// While keys are read one by one, the terminal sends no signals by itself. The whole job has to
+/// hear of Ctrl-C: what started the demo has a Kubernetes to clean up.
 fn obey(event: &Event) -> std::io::Result<()> {
     let Event::Key(key) = event else {
         return Ok(());

@@ -1,4 +1,5 @@
-//! The Autobahn test suite, in a folder of its own: it runs on Python 2.7 only, which is nowhere but in pyenv any more.
+//! The Autobahn test suite, in a folder of its own: it runs on Python 2.7 only, which is nowhere
+//! but in pyenv any more.
 
 use std::fs;
 use std::path::{Path, PathBuf};

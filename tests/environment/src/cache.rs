@@ -1,6 +1,8 @@
-//! Everything that is built once and used by every checkout on the machine: `~/.cache/websocket-operator`.
+//! Everything that is built once and used by every checkout on the machine:
+//! `~/.cache/websocket-operator`.
 //!
-//! What lies there is named by the hash of what it was made from and moved into place whole, so a broken run leaves nothing half made.
+//! What lies there is named by the hash of what it was made from and moved into place whole, so a
+//! broken run leaves nothing half made.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Read;
@@ -52,8 +54,9 @@ impl Cache {
         self.lock_for("cluster")
     }
 
-    /// Marks the cluster as used: until this value ends, no command on this machine takes it down or builds it anew.
-    /// Take it after the last [`Cache::lock`]: a command that waits for the cluster to be free holds that one.
+    /// Marks the cluster as used: until this value ends, no command on this machine takes it down
+    /// or builds it anew. Take it after the last [`Cache::lock`]: a command that waits for the
+    /// cluster to be free holds that one.
     pub fn in_use(&self) -> Result<Lock> {
         let file = self.lock_file("use")?;
         file.lock_shared().context("waiting for the lock")?;
@@ -65,7 +68,8 @@ impl Cache {
         self.lock_for("use")
     }
 
-    /// Waits until no other process on this machine holds the lock of this name. It ends with the value, or with the process.
+    /// Waits until no other process on this machine holds the lock of this name. It ends with the
+    /// value, or with the process.
     pub(crate) fn lock_for(&self, name: &str) -> Result<Lock> {
         let file = self.lock_file(name)?;
         match file.try_lock() {
@@ -86,7 +90,8 @@ impl Cache {
         opened.with_context(|| format!("opening {}", path.display()))
     }
 
-    /// The folder `name`; when it is not there, `make` fills a new one, which is then moved into place.
+    /// The folder `name`; when it is not there, `make` fills a new one, which is then moved into
+    /// place.
     pub fn folder(&self, name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
         let done = self.path(name);
         if done.exists() {
@@ -106,7 +111,8 @@ impl Cache {
         Ok(done)
     }
 
-    /// The file `name`; when it is not there, `make` writes a new one, which is then moved into place.
+    /// The file `name`; when it is not there, `make` writes a new one, which is then moved into
+    /// place.
     pub fn file(&self, name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
         let done = self.path(name);
         if done.exists() {

@@ -1,4 +1,5 @@
-//! Builds this repository's programs and tests, always with the one profile, so that all commands share what was built.
+//! Builds this repository's programs and tests, always with the one profile, so that all commands
+//! share what was built.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -35,7 +36,8 @@ impl Programs {
     }
 }
 
-/// Builds all programs of the workspace. (All at once: one selection of features, so nothing is built twice.)
+/// Builds all programs of the workspace. (All at once: one selection of features, so nothing is
+/// built twice.)
 pub fn programs(cache: &Cache, steps: &Steps) -> Result<Programs> {
     let found = build(cache, steps, "cargo build", &["build", "--bins"], |_| true)?;
     Ok(Programs(
@@ -95,7 +97,8 @@ fn tests(cache: &Cache, steps: &Steps, step: &str, selection: &[&str]) -> Result
     Ok(found)
 }
 
-/// Selects targets and never packages: with `--package` the dependencies would be built again with other features.
+/// Selects targets and never packages: with `--package` the dependencies would be built again with
+/// other features.
 fn build(
     cache: &Cache,
     steps: &Steps,
@@ -120,7 +123,8 @@ fn build(
         .collect())
 }
 
-/// Runs a cargo command that builds and reports the crate that it is at. Returns its standard output; an error holds what it said.
+/// Runs a cargo command that builds and reports the crate that it is at. Returns its standard
+/// output; an error holds what it said.
 pub fn run(cargo: &mut Command, cache: &Cache, progress: &Progress) -> Result<String> {
     // The bar is all that stable cargo says about the number of crates.
     cargo

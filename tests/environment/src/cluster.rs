@@ -1,7 +1,8 @@
 //! The local Kubernetes: one per machine, shared by all checkouts, in namespaces of its own.
 //!
-//! One process tree is the cluster (`tests/environment/kubernetes/cluster-init.sh` is its process 1), and each node is a tree nested in it. So it cannot
-//! leave anything behind: killing process 1 ends all processes, mounts, networks and firewall rules at once; cgroups are removed after.
+//! One process tree is the cluster (`tests/environment/kubernetes/cluster-init.sh` is its process
+//! 1), and each node is a tree nested in it. So it cannot leave anything behind: killing process 1
+//! ends all processes, mounts, networks and firewall rules at once; cgroups are removed after.
 
 pub mod api_tier;
 mod cgroups;

@@ -1,4 +1,5 @@
-//! Helm, out of the Go module of the local Kubernetes, but without Kubernetes: lint needs nothing else of it.
+//! Helm, out of the Go module of the local Kubernetes, but without Kubernetes: lint needs nothing
+//! else of it.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,5 @@
-//! The shipped images: built from `images/*.Dockerfile`, loaded into the local Kubernetes, exported for others.
+//! The shipped images: built from `images/*.Dockerfile`, loaded into the local Kubernetes, exported
+//! for others.
 
 mod archive;
 pub mod checks;
@@ -44,7 +45,8 @@ pub fn run(export_to: Option<&Path>) -> Result<()> {
     Ok(())
 }
 
-/// Builds what changed and loads it into the cluster. (Under one lock: another checkout removes what it does not know.)
+/// Builds what changed and loads it into the cluster. (Under one lock: another checkout removes
+/// what it does not know.)
 pub fn provide(
     cache: &Cache,
     steps: &Steps,

@@ -1,4 +1,5 @@
-//! Ctrl-C: the terminal tells every process of the job; this one stays to clean up after the others.
+//! Ctrl-C: the terminal tells every process of the job; this one stays to clean up after the
+//! others.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};

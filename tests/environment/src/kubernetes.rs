@@ -1,4 +1,5 @@
-//! Builds Kubernetes, etcd, containerd, CNI, CoreDNS and kwok out of the Go module in `tests/environment/kubernetes`.
+//! Builds Kubernetes, etcd, containerd, CNI, CoreDNS and kwok out of the Go module in
+//! `tests/environment/kubernetes`.
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -1,5 +1,6 @@
-//! What the tests, the demo and the benches run on: a local Kubernetes, HAProxy and Redis of Debian 13, the shipped images, the Autobahn
-//! suite and peers. Each is built once per machine and kept in a cache. `cargo xtask` provides them.
+//! What the tests, the demo and the benches run on: a local Kubernetes, HAProxy and Redis of Debian
+//! 13, the shipped images, the Autobahn suite and peers. Each is built once per machine and kept in
+//! a cache. `cargo xtask` provides them.
 #![expect(clippy::print_stdout, reason = "steps are printed for people at a terminal")]
 
 pub mod autobahn;

@@ -30,7 +30,8 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Lint and the unit tests run elsewhere too; the rest requires namespaces, epoll, /proc and Debian's packages.
+/// Lint and the unit tests run elsewhere too; the rest requires namespaces, epoll, /proc and
+/// Debian's packages.
 pub fn need_linux(what: &str) -> Result<()> {
     if !cfg!(target_os = "linux") {
         bail!("{what} needs Linux: run it on Debian 12");
@@ -74,7 +75,8 @@ pub fn packages(steps: &Steps) -> Result<()> {
 }
 
 pub(crate) fn missing() -> Vec<&'static str> {
-    // dpkg-query fails when it does not know one of the names; what it prints for the others is good.
+    // dpkg-query fails when it does not know one of the names; what it prints for the others is
+    // good.
     let known = Command::new("dpkg-query")
         .args(["-W", "-f", "${Package} ${db:Status-Status}\n"])
         .args(PACKAGES)

@@ -1,4 +1,5 @@
-//! What a run has to make that no run on this machine has made yet, and how long that takes: printed before the first step.
+//! What a run has to make that no run on this machine has made yet, and how long that takes:
+//! printed before the first step.
 
 use std::fs;
 
@@ -22,8 +23,9 @@ pub enum Need {
 }
 
 impl Need {
-    /// What is made, and its minutes: of a demo with empty caches at 4e2bb51, on two slow cores with nothing beside it; the tests of a run of
-    /// all tests at 0c70fb0, on two cores that other builds shared.
+    /// What is made, and its minutes: of a demo with empty caches at 4e2bb51, on two slow cores
+    /// with nothing beside it; the tests of a run of all tests at 0c70fb0, on two cores that other
+    /// builds shared.
     fn work(self) -> (&'static str, u32) {
         match self {
             Self::DebianPackages => ("packages of Debian", 1),

@@ -54,8 +54,9 @@ pub fn logged(command: &mut Command, log: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Runs and gives each line of the standard error to `is_progress`, also each state of a line that is rewritten; what is no progress is
-/// kept in the file `log`. Returns what the program wrote to its standard output; when it fails, the error holds the end of the log.
+/// Runs and gives each line of the standard error to `is_progress`, also each state of a line that
+/// is rewritten; what is no progress is kept in the file `log`. Returns what the program wrote to
+/// its standard output; when it fails, the error holds the end of the log.
 pub fn followed(
     command: &mut Command,
     log: &Path,

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-/// The root of the checkout in which `cargo xtask` was typed. (What cargo says now, not when this program was built: several checkouts may
-/// share a target folder.)
+/// The root of the checkout in which `cargo xtask` was typed. (What cargo says now, not when this
+/// program was built: several checkouts may share a target folder.)
 pub fn root() -> PathBuf {
     let here = std::env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);

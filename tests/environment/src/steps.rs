@@ -1,6 +1,8 @@
-//! One line per step: the time since the start, what is done, a counter where there is one, and the time that it took.
+//! One line per step: the time since the start, what is done, a counter where there is one, and the
+//! time that it took.
 //!
-//! On a terminal the line of the running step is rewritten every second; in a log it is repeated every ten.
+//! On a terminal the line of the running step is rewritten every second; in a log it is repeated
+//! every ten.
 
 use std::io::{IsTerminal, Write, stdout};
 use std::sync::mpsc::{self, RecvTimeoutError};

@@ -1,4 +1,5 @@
-//! What tests and the demo are told by environment variables. `tests/support/src/cluster/environment.rs` reads them.
+//! What tests and the demo are told by environment variables.
+//! `tests/support/src/cluster/environment.rs` reads them.
 
 use std::ffi::OsString;
 use std::path::Path;

@@ -90,7 +90,8 @@ impl Fleet {
         .await
     }
 
-    /// Changes an annotation that no rule reads, one resource after the other: a reconcile of each has nothing to do.
+    /// Changes an annotation that no rule reads, one resource after the other: a reconcile of each
+    /// has nothing to do.
     pub(crate) async fn annotate(&self, value: usize) -> Result<()> {
         let change = json!({"metadata": {"annotations": {"example.org/note": value.to_string()}}});
         self.each(1, |(namespace, name)| {

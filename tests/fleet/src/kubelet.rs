@@ -1,4 +1,5 @@
-//! Simulates the scheduler and the kubelets: pods are bound, get an address, become Ready, and are removed after their deletion.
+//! Simulates the scheduler and the kubelets: pods are bound, get an address, become Ready, and are
+//! removed after their deletion.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -39,7 +40,8 @@ impl Kubelet {
                 .for_each_concurrent(PARALLEL, |event| {
                     let kubelet = self.clone();
                     async move {
-                        // The object changes again, or the measure times out and names what is not Ready.
+                        // The object changes again, or the measure times out and names what is not
+                        // Ready.
                         let _ = kubelet.handle(event).await;
                     }
                 })

@@ -1,4 +1,5 @@
-//! The bench of the operator as a program. `cargo xtask bench operator` builds it, and starts it beside an API server without nodes.
+//! The bench of the operator as a program. `cargo xtask bench operator` builds it, and starts it
+//! beside an API server without nodes.
 
 mod agents;
 mod api;

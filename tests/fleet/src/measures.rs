@@ -12,14 +12,15 @@ use wsc_testing::output::say;
 use crate::environment::TestEnv;
 use crate::scrape::Scrape;
 
-/// The operator is idle when it has written nothing, and reconciled at most a cluster a second, for this long.
+/// The operator is idle when it has written nothing, and reconciled at most a cluster a second, for
+/// this long.
 const QUIET: Duration = Duration::from_secs(20);
 /// An operator that is not idle then is measured as it is.
 const LONGEST_WAIT: Duration = Duration::from_mins(8);
 const POLL: Duration = Duration::from_millis(100);
 
-/// Waits until no cluster is held: each new one is until it has a complete window of samples, and is reconciled at its end.
-/// `scaling.stabilizationWindowSeconds` is 300 by default.
+/// Waits until no cluster is held: each new one is until it has a complete window of samples, and
+/// is reconciled at its end. `scaling.stabilizationWindowSeconds` is 300 by default.
 async fn until_free(env: &TestEnv) -> Result<()> {
     let end = Instant::now() + LONGEST_WAIT;
     while env.operator.scrape().await?.holds > 0.0 && Instant::now() < end {

@@ -15,7 +15,8 @@ use crate::api::send;
 /// Nodes of a zone.
 pub(crate) const PER_ZONE: usize = 20;
 const ZONES: usize = 2;
-/// As often as a kubelet renews its lease. It sends its status every 5 minutes; here every heartbeat has one.
+/// As often as a kubelet renews its lease. It sends its status every 5 minutes; here every
+/// heartbeat has one.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
 

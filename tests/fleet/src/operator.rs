@@ -1,4 +1,5 @@
-//! The operator as a process of this machine, with the service account and the permissions of the chart.
+//! The operator as a process of this machine, with the service account and the permissions of the
+//! chart.
 
 use std::fs;
 use std::net::Ipv4Addr;

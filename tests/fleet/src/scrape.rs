@@ -57,7 +57,8 @@ impl Scrape {
         Duration::try_from_secs_f64(self.seconds / self.reconciles).ok()
     }
 
-    /// The upper limit of the bucket that holds this share of all reconciles: what they took at most.
+    /// The upper limit of the bucket that holds this share of all reconciles: what they took at
+    /// most.
     pub(crate) fn at_most(&self, share: f64) -> Option<f64> {
         let wanted = self.reconciles * share;
         let bucket = self.buckets.iter().find(|(_, count)| *count >= wanted);

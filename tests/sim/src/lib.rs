@@ -1,5 +1,5 @@
-//! One simulated day of a pool: the operator's decisions (`wsc_core::decide`) and the rules of the HPA on the same demand, scored by
-//! moved clients. The model and its source: `docs/benchmarks.md`.
+//! One simulated day of a pool: the operator's decisions (`wsc_core::decide`) and the rules of the
+//! HPA on the same demand, scored by moved clients. The model and its source: `docs/benchmarks.md`.
 
 mod day;
 mod numbers;

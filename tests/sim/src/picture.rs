@@ -1,4 +1,5 @@
-//! A day as an SVG: clients, pods and moves over time, under the operator and under the rules of the HPA.
+//! A day as an SVG: clients, pods and moves over time, under the operator and under the rules of
+//! the HPA.
 
 use std::time::Duration;
 

@@ -7,7 +7,8 @@ use serde::Serialize;
 use crate::rules::operator::MAX_MOVES_PER_SECOND;
 use crate::score::Score;
 
-/// The most moves of a day per 100,000 clients at its peak: 60 % of what the model's source counts for the rules of the HPA.
+/// The most moves of a day per 100,000 clients at its peak: 60 % of what the model's source counts
+/// for the rules of the HPA.
 const MOST_MOVES: i64 = 69_000;
 const PER_CLIENTS: i64 = 100_000;
 

@@ -1,7 +1,8 @@
 use super::*;
 use crate::rules::operator::MAX_MOVES_PER_SECOND;
 
-/// A client may find no room while the pods that its crowd needs start; longer is a pool that does not grow.
+/// A client may find no room while the pods that its crowd needs start; longer is a pool that does
+/// not grow.
 const MOST_WAIT_SECONDS: i64 = 60;
 
 fn evening(rules: impl Rules) -> Score {

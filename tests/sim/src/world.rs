@@ -1,5 +1,5 @@
-//! Clients and the server pods that hold their connections, one second after the other. What the rules may do here: create pods,
-//! put them into rotation, move clients, remove pods.
+//! Clients and the server pods that hold their connections, one second after the other. What the
+//! rules may do here: create pods, put them into rotation, move clients, remove pods.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -158,7 +158,8 @@ impl World {
         }
     }
 
-    /// Closes connections of a pod; their clients reconnect within the jitter. Returns how many there were.
+    /// Closes connections of a pod; their clients reconnect within the jitter. Returns how many
+    /// there were.
     pub(crate) fn move_clients(&mut self, serial: i64, most: i64) -> i64 {
         let Some(server) = self.servers.get_mut(&serial) else {
             return 0;

@@ -1,4 +1,5 @@
-//! The chart as Helm sees it: linted, strict about its values, installed, upgraded, uninstalled and installed again.
+//! The chart as Helm sees it: linted, strict about its values, installed, upgraded, uninstalled and
+//! installed again.
 
 use std::time::Duration;
 
@@ -100,7 +101,8 @@ fn flags(deployment: &Value) -> Vec<String> {
         .collect()
 }
 
-/// The release of the whole suite, so this is the one test that changes it; what the others use of it, the CRD, has to stay throughout.
+/// The release of the whole suite, so this is the one test that changes it; what the others use of
+/// it, the CRD, has to stay throughout.
 #[tokio::test]
 async fn resources_survive_upgrade_uninstall_and_reinstall() {
     let cluster = cluster().await;
@@ -146,7 +148,8 @@ async fn resources_survive_upgrade_uninstall_and_reinstall() {
     assert_eq!(uid(&chat), uid(&stored));
 }
 
-/// The release's namespace enforces the restricted Pod Security standard: a pod that exists has passed it.
+/// The release's namespace enforces the restricted Pod Security standard: a pod that exists has
+/// passed it.
 async fn pod_is_admitted(cluster: &Cluster) -> Result<()> {
     eventually(Duration::from_secs(30), "a pod of the operator", || async {
         let pods = get(cluster, &format!("/api/v1/namespaces/{RELEASE_NAMESPACE}/pods")).await?;

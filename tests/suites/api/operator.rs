@@ -1,4 +1,5 @@
-//! The real operator, out of the cluster and with the permissions of the chart, in front of stand-in pods.
+//! The real operator, out of the cluster and with the permissions of the chart, in front of
+//! stand-in pods.
 
 mod autoscaler;
 mod capacity;

@@ -1,4 +1,5 @@
-//! What the operator may do: a written list with a reason each, and the API server's own word for it that there is no more.
+//! What the operator may do: a written list with a reason each, and the API server's own word for
+//! it that there is no more.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +18,8 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 const ALL_OF_A_CHILD: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
 const SEE: &[&str] = &["get", "list", "watch"];
 
-/// Every permission of the operator where it serves resources, and why it needs it. Whoever adds one to the chart adds it here.
+/// Every permission of the operator where it serves resources, and why it needs it. Whoever adds
+/// one to the chart adds it here.
 const WRITTEN: [(&str, &str, &[&str], &str); 13] = [
     (WSC, "websocketclusters", SEE, "they say what is wanted"),
     (
@@ -343,7 +345,8 @@ async fn every_resource(cluster: &Cluster) -> Result<BTreeSet<(String, String)>>
             all.insert((group.clone(), name.to_owned()));
         }
     }
-    // These are no objects, and not listed: what is only a permission, and what may be impersonated.
+    // These are no objects, and not listed: what is only a permission, and what may be
+    // impersonated.
     all.insert((WSC.to_owned(), "websocketclusters/finalizers".to_owned()));
     all.extend(["users", "groups"].map(|kind| (String::new(), kind.to_owned())));
     assert!(

@@ -287,7 +287,8 @@ impl TestEnv {
             .map(drop)
     }
 
-    /// Connects clients until both proxies have some: the Service needs a moment for the second one, on a busy machine a long one.
+    /// Connects clients until both proxies have some: the Service needs a moment for the second
+    /// one, on a busy machine a long one.
     pub(crate) async fn connect_through_both(&self, name: &str, clients: &mut ClientPool) -> Result<()> {
         let mut pause = Duration::from_millis(100);
         loop {
@@ -305,7 +306,8 @@ impl TestEnv {
         }
     }
 
-    /// How many connections came through each proxy, by what the servers say. (They count a tunnel until they see its end.)
+    /// How many connections came through each proxy, by what the servers say. (They count a tunnel
+    /// until they see its end.)
     async fn used_proxies(&self, name: &str) -> Result<BTreeMap<String, u64>> {
         let mut counts = BTreeMap::new();
         for pod in self.pods(name, Component::Server).await?.values() {

@@ -109,7 +109,8 @@ async fn a_killed_worker_spares_the_other_proxy() -> Result<()> {
     .await
 }
 
-/// A pod drains with clients that do not close by themselves; the operator is killed while they are being moved.
+/// A pod drains with clients that do not close by themselves; the operator is killed while they are
+/// being moved.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restarted_operator_continues_a_drain() -> Result<()> {
     with_env("opkill", async |env| {

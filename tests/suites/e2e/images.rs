@@ -1,4 +1,5 @@
-//! What the running containers show of their images; `cargo xtask test e2e image` also looks into the images themselves.
+//! What the running containers show of their images; `cargo xtask test e2e image` also looks into
+//! the images themselves.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! A pod that runs short of memory, by its cgroup, refuses new clients and keeps the connected ones.
+//! A pod that runs short of memory, by its cgroup, refuses new clients and keeps the connected
+//! ones.
 
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use wsc_testing::sockets::allow_files;
 
 use crate::environment::{PATIENCE, address, restarts, with_env};
 
-/// The program needs a third of the limit for itself, and a client about 5 KiB, most of it the kernel's.
+/// The program needs a third of the limit for itself, and a client about 5 KiB, most of it the
+/// kernel's.
 const SPEC: &str = "
 scaling: {minReplicas: 1, maxReplicas: 1}
 server: {port: 8000, maxConnections: 15000, resources: {requests: {cpu: 10m}, limits: {memory: 32Mi}}}

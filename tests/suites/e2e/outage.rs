@@ -46,7 +46,8 @@ async fn process(pod: &Pod, program: &str) -> Result<Process> {
     .await
 }
 
-/// A file as a process of the pod sees it. Fails when that process ends meanwhile, as one that was killed does.
+/// A file as a process of the pod sees it. Fails when that process ends meanwhile, as one that was
+/// killed does.
 async fn read(pod: &Pod, program: &str, file: &str) -> Result<String> {
     let process = process(pod, program).await?;
     let path = format!("/proc/{}/root{file}", process.pid);
@@ -65,7 +66,8 @@ async fn mounted(pod: &Pod) -> Result<()> {
     .await
 }
 
-/// The pod's address by the hosts file that the kubelet wrote for it, since the API server is stopped.
+/// The pod's address by the hosts file that the kubelet wrote for it, since the API server is
+/// stopped.
 async fn address(pod: &Pod) -> Result<String> {
     let name = pod.metadata.name.as_deref().context("a pod has a name")?;
     let hosts = eventually(PATIENCE, "the hosts file", || async {
@@ -86,8 +88,9 @@ fn endpoint_at(address: &str) -> String {
     format!("ws://{address}:{}/ws", ports::PROXY.number)
 }
 
-/// The API server is stopped; operator and agents are killed and reach no API server when they are started again; one proxy pod loses
-/// all its processes with its sandbox, and starts from its mounted file. (Its Service does not get its new address meanwhile.)
+/// The API server is stopped; operator and agents are killed and reach no API server when they are
+/// started again; one proxy pod loses all its processes with its sandbox, and starts from its
+/// mounted file. (Its Service does not get its new address meanwhile.)
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn haproxy_serves_without_operator_and_agent() -> Result<()> {
     with_exclusive_env("away", async |env| {

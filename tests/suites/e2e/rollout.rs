@@ -80,8 +80,8 @@ disruption: {{movesPerMinute: {BUDGET}}}
     .await
 }
 
-/// In no window are there more closes than the budget of the window and one full bucket; a busy machine may delay some into the
-/// next window.
+/// In no window are there more closes than the budget of the window and one full bucket; a busy
+/// machine may delay some into the next window.
 fn within_budget(times: &[Duration]) -> Result<()> {
     const WINDOW: Duration = Duration::from_secs(15);
     const BUCKET: Duration = Duration::from_secs(5);

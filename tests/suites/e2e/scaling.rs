@@ -18,8 +18,8 @@ fn status(resource: &WebSocketCluster) -> wsc_api::v1alpha1::WebSocketClusterSta
     resource.status.clone().unwrap_or_default()
 }
 
-/// 58 clients need four pods at 15 a pod; nearly all of them close, and the drain that begins is cancelled when they reconnect; then
-/// they close for the last time.
+/// 58 clients need four pods at 15 a pod; nearly all of them close, and the drain that begins is
+/// cancelled when they reconnect; then they close for the last time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn demand_cancels_a_drain() -> Result<()> {
     with_env("scaling", async |env| {

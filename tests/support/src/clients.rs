@@ -1,7 +1,8 @@
 //! The clients of a pool of servers, with one record of everything that they observe.
 //!
-//! Clients that [`ClientPool::join`] act by themselves and reconnect at once; those of [`ClientPool::connect`] are held: the test
-//! reconnects them. Thousands of raw sockets, as in benches, are another kind of load (`wsc_testing::frames`).
+//! Clients that [`ClientPool::join`] act by themselves and reconnect at once; those of
+//! [`ClientPool::connect`] are held: the test reconnects them. Thousands of raw sockets, as in
+//! benches, are another kind of load (`wsc_testing::frames`).
 
 pub mod checker;
 mod held;
@@ -90,7 +91,8 @@ impl ClientPool {
         self.recorder.left(index, Instant::now());
     }
 
-    /// Lets up to `most` of the clients that hold this cookie close and reconnect with it; how many these are.
+    /// Lets up to `most` of the clients that hold this cookie close and reconnect with it; how many
+    /// these are.
     pub fn reconnect_holders(&self, cookie: &str, most: usize) -> usize {
         let chosen = self.transient(&self.recorder.holders(cookie), most);
         for member in &self.members {

@@ -1,4 +1,5 @@
-//! Talks to the Kubernetes that `cargo xtask test` or `cargo xtask demo` has started, by what they say in the environment.
+//! Talks to the Kubernetes that `cargo xtask test` or `cargo xtask demo` has started, by what they
+//! say in the environment.
 
 pub mod audit;
 mod environment;
@@ -42,7 +43,8 @@ impl Cluster {
         let mut config =
             kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
         config.connect_timeout = Some(CONNECT_WAIT);
-        // The API server is beside this process: what the machine uses for the internet cannot reach it.
+        // The API server is beside this process: what the machine uses for the internet cannot
+        // reach it.
         config.proxy_url = None;
         let client = kube::Client::try_from(config).context("a client for WSC_KUBECONFIG")?;
         Ok(Self { environment, client })

@@ -19,7 +19,8 @@ pub fn stay_on(cpus: &[u32]) -> Result<()> {
     sched_setaffinity(None, &set).with_context(|| format!("CPUs {cpus:?}: the bench needs two"))
 }
 
-/// All threads of the process that live, since its start: `schedstat` counts nanoseconds where `stat` counts ticks.
+/// All threads of the process that live, since its start: `schedstat` counts nanoseconds where
+/// `stat` counts ticks.
 ///
 /// # Errors
 /// When there is no such process.
@@ -37,7 +38,8 @@ pub fn of_process(pid: u32) -> Result<Duration> {
     Ok(Duration::from_nanos(sum))
 }
 
-/// Every process that may run on one of these CPUs, but these processes and the kernel's own, since its start.
+/// Every process that may run on one of these CPUs, but these processes and the kernel's own, since
+/// its start.
 ///
 /// # Errors
 /// When there is no `/proc`.
@@ -60,7 +62,8 @@ fn may_run(pid: u32, cpus: &[u32]) -> bool {
     set.is_some_and(|set| cpus.iter().any(|cpu| set.is_set(*cpu as usize)))
 }
 
-/// The kernel thread that does a CPU's network work when there is too much of it: it works for the one who sends.
+/// The kernel thread that does a CPU's network work when there is too much of it: it works for the
+/// one who sends.
 ///
 /// # Errors
 /// When it cannot be found.
@@ -73,8 +76,9 @@ pub fn of_softirq(cpu: u32) -> Result<Duration> {
     of_process(pid.with_context(|| format!("no {name}"))?)
 }
 
-/// Time that the CPU had nothing to do, since the machine's start, in ticks of 10 ms. The kernel takes it from the clock whenever a CPU
-/// goes idle and comes back, while it only guesses the time of what runs, by who is there when its timer ticks.
+/// Time that the CPU had nothing to do, since the machine's start, in ticks of 10 ms. The kernel
+/// takes it from the clock whenever a CPU goes idle and comes back, while it only guesses the time
+/// of what runs, by who is there when its timer ticks.
 ///
 /// # Errors
 /// When the kernel does not say.

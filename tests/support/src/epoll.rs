@@ -10,8 +10,8 @@ use rustix::io::retry_on_intr;
 
 /// Replaces `events` by those that are ready, at most its capacity; none after the timeout.
 ///
-/// The kernel never restarts epoll_wait(2) after a signal, also not after one that another thread handles,
-/// such as the SIGCHLD of a process that a test has started.
+/// The kernel never restarts epoll_wait(2) after a signal, also not after one that another thread
+/// handles, such as the SIGCHLD of a process that a test has started.
 ///
 /// # Errors
 /// Those of epoll_wait(2) but EINTR, and a timeout that the kernel cannot represent.

@@ -1,7 +1,9 @@
-//! A proxy pod without Kubernetes: a real HAProxy and the real agent as processes, on free ports in a temporary folder.
+//! A proxy pod without Kubernetes: a real HAProxy and the real agent as processes, on free ports in
+//! a temporary folder.
 //!
-//! HAProxy runs as in the image, master and worker, and is started again when it ends, as the kubelet does with a container. The
-//! mounted `ConfigMap` is a folder that changes as the kubelet changes it. Everything is killed on drop.
+//! HAProxy runs as in the image, master and worker, and is started again when it ends, as the
+//! kubelet does with a container. The mounted `ConfigMap` is a folder that changes as the kubelet
+//! changes it. Everything is killed on drop.
 
 mod master;
 mod mounted;

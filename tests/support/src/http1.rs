@@ -1,4 +1,5 @@
-//! HTTP requests, each on a connection of its own and with a deadline; and bytes that no HTTP client would send.
+//! HTTP requests, each on a connection of its own and with a deadline; and bytes that no HTTP
+//! client would send.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -123,8 +124,8 @@ async fn ask(address: SocketAddr, request: Request<Full<Bytes>>) -> Result<Answe
     })
 }
 
-/// Writes these bytes as they are and returns what came back: a whole answer, or all until the other side closed, or
-/// what there is after `deadline`.
+/// Writes these bytes as they are and returns what came back: a whole answer, or all until the
+/// other side closed, or what there is after `deadline`.
 ///
 /// # Errors
 /// If the connection is not accepted.

@@ -1,5 +1,6 @@
-//! Test support: a recording client, a pool of them with one record and one checker, real HAProxy, Redis and server processes on free
-//! ports, access to the local Kubernetes, reports of stand-in pods, and a fault proxy to put in front of any of them.
+//! Test support: a recording client, a pool of them with one record and one checker, real HAProxy,
+//! Redis and server processes on free ports, access to the local Kubernetes, reports of stand-in
+//! pods, and a fault proxy to put in front of any of them.
 
 pub mod arrivals;
 pub mod autobahn;

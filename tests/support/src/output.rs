@@ -2,7 +2,8 @@
 
 use std::io::{Write, stderr, stdout};
 
-/// One line of output. A reader that went away is no reason to stop: there is still something to clean up.
+/// One line of output. A reader that went away is no reason to stop: there is still something to
+/// clean up.
 pub fn say(line: &str) {
     let _ = writeln!(stdout(), "{line}");
 }

@@ -4,15 +4,16 @@ use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
 
 use anyhow::{Context, Result};
 
-/// Below the ports that the kernel gives to outgoing connections (32768 and up), so that none of those can take one away
-/// while a program restarts.
+/// Below the ports that the kernel gives to outgoing connections (32768 and up), so that none of
+/// those can take one away while a program restarts.
 const PORTS: std::ops::Range<u16> = 10_000..32_000;
 const ATTEMPTS: u32 = 100;
 
 /// A TCP port that nobody listens on, until its owner does.
 ///
-/// HAProxy binds with `SO_REUSEPORT`: two of them would silently share a port. So every port that a test chooses, in whatever
-/// process, is marked as taken by a UDP socket of the same number for as long as this value lives.
+/// HAProxy binds with `SO_REUSEPORT`: two of them would silently share a port. So every port that a
+/// test chooses, in whatever process, is marked as taken by a UDP socket of the same number for as
+/// long as this value lives.
 #[derive(Debug)]
 pub struct Port {
     number: u16,

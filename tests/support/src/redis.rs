@@ -18,8 +18,8 @@ const START_WAIT: Duration = Duration::from_secs(20);
 const CLI_WAIT: Duration = Duration::from_secs(10);
 /// How often a port may be lost to another process between its choice and its use.
 const PORT_ATTEMPTS: u32 = 5;
-/// Below the ports that the kernel gives to outgoing connections: while Redis is down, a client that looks for it must not
-/// get its port, or Redis could not come back to it.
+/// Below the ports that the kernel gives to outgoing connections: while Redis is down, a client
+/// that looks for it must not get its port, or Redis could not come back to it.
 const PORTS: Range<u16> = 10_000..30_000;
 /// What Redis writes to its log when it listens and has loaded what it had.
 const READY: &str = "Ready to accept connections";

@@ -33,8 +33,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts the program with these environment variables, on free ports unless they say otherwise, and waits for its
-    /// listeners (not for Redis).
+    /// Starts the program with these environment variables, on free ports unless they say
+    /// otherwise, and waits for its listeners (not for Redis).
     ///
     /// # Errors
     /// If it ends instead; the message holds what it said.
@@ -126,7 +126,8 @@ impl Server {
         self.control("/stats").await?.json()
     }
 
-    /// One whole number of `GET /metrics`, 0 if it is not there; a name with labels is written as on the page.
+    /// One whole number of `GET /metrics`, 0 if it is not there; a name with labels is written as
+    /// on the page.
     ///
     /// # Errors
     /// If there is no answer.

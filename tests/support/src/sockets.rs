@@ -5,7 +5,8 @@ use std::fs;
 use anyhow::{Result, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// This process may open as many files as its hard limit says: a test with thousands of clients needs them.
+/// This process may open as many files as its hard limit says: a test with thousands of clients
+/// needs them.
 ///
 /// # Errors
 /// When the kernel does not let it.
@@ -18,7 +19,8 @@ pub fn allow_files() -> Result<()> {
     Ok(setrlimit(Resource::Nofile, raised)?)
 }
 
-/// Bytes that the connections of a port have sent and that were not taken, each (`tx_queue` in `/proc/net/tcp` and `tcp6`).
+/// Bytes that the connections of a port have sent and that were not taken, each (`tx_queue` in
+/// `/proc/net/tcp` and `tcp6`).
 ///
 /// # Errors
 /// When a line cannot be read.

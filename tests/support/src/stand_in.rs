@@ -1,4 +1,5 @@
-//! What stand-in pods report: to the API server like their kubelet, to the operator like the agent of a proxy.
+//! What stand-in pods report: to the API server like their kubelet, to the operator like the agent
+//! of a proxy.
 
 use std::net::IpAddr;
 
@@ -31,7 +32,8 @@ impl Published {
         })
     }
 
-    /// The status of an agent whose HAProxy runs it, with the connections of each server pod by name.
+    /// The status of an agent whose HAProxy runs it, with the connections of each server pod by
+    /// name.
     pub fn status(self, connections: impl Fn(&str) -> u64) -> AgentStatus {
         let Self { set, settings } = self;
         let servers = set.servers.into_iter().map(|server| ServerStatus {

@@ -50,7 +50,8 @@ pub struct Frame<'a> {
     pub ticks: usize,
 }
 
-/// A picture that is being drawn. Classes: `clients`, `desired`, `active`, `draining`, `other`, `moved`, `dropped`.
+/// A picture that is being drawn. Classes: `clients`, `desired`, `active`, `draining`, `other`,
+/// `moved`, `dropped`.
 #[derive(Debug)]
 pub struct Svg {
     text: String,
@@ -194,7 +195,8 @@ fn height(panel: &Panel, value: usize, top: f64) -> f64 {
     panel.bottom - (panel.bottom - panel.top) * real(value) / top
 }
 
-/// A round distance (1, 2 or 5 times a power of ten) that divides `most` into at most this many parts.
+/// A round distance (1, 2 or 5 times a power of ten) that divides `most` into at most this many
+/// parts.
 fn step(most: usize, parts: usize) -> usize {
     let mut unit = 1;
     loop {

@@ -180,7 +180,8 @@ mod tests {
         );
     }
 
-    /// A parser that does not describe what it accepts would leave an empty cell, and an error in clap's words.
+    /// A parser that does not describe what it accepts would leave an empty cell, and an error in
+    /// clap's words.
     #[test]
     fn every_parsed_flag_describes_its_values() {
         let programs = [

@@ -1,4 +1,5 @@
-//! Generated files: the CRD, the chart's copy of it, and the reference: fields, contracts, flags, metrics.
+//! Generated files: the CRD, the chart's copy of it, and the reference: fields, contracts, flags,
+//! metrics.
 
 mod contracts;
 mod flags;
@@ -60,8 +61,8 @@ fn root() -> PathBuf {
     root.map_or_else(|| here.clone(), PathBuf::from)
 }
 
-/// Writes the generated files, or with `check` fails when one of them is not what it should be. Fails in both cases when a field of
-/// the resource has no description.
+/// Writes the generated files, or with `check` fails when one of them is not what it should be.
+/// Fails in both cases when a field of the resource has no description.
 fn run(check: bool) -> Result<()> {
     let files = render()?;
     let mut stale = Vec::new();
@@ -107,7 +108,8 @@ fn render() -> Result<Vec<(&'static str, String)>> {
     ])
 }
 
-/// The CRD as a template of the chart. Helm deletes what moves between `templates/` and `crds/`, so it stays here for good.
+/// The CRD as a template of the chart. Helm deletes what moves between `templates/` and `crds/`, so
+/// it stays here for good.
 fn chart_copy(yaml: &str) -> Result<String> {
     ensure!(
         !yaml.contains("{{"),

@@ -15,7 +15,8 @@ pub(crate) struct Metric {
     pub(crate) kind: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) labels: Vec<String>,
-    /// Values of the labels, in the order of the labels. Not part of a release snapshot, like the help.
+    /// Values of the labels, in the order of the labels. Not part of a release snapshot, like the
+    /// help.
     #[serde(skip)]
     values: Vec<BTreeSet<String>>,
     #[serde(skip)]
@@ -87,7 +88,8 @@ fn server() -> String {
     metrics.page()
 }
 
-/// The metrics of a scrape, in its order. A family without a child has no sample, so its labels are unknown here.
+/// The metrics of a scrape, in its order. A family without a child has no sample, so its labels are
+/// unknown here.
 pub(crate) fn parse(scrape: &str) -> Vec<Metric> {
     let mut metrics: Vec<Metric> = Vec::new();
     let mut help = "";

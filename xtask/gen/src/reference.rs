@@ -1,4 +1,5 @@
-//! `docs/reference.md`: every field with its type, default, range and meaning from the schema of the CRD, and the effect of a change.
+//! `docs/reference.md`: every field with its type, default, range and meaning from the schema of
+//! the CRD, and the effect of a change.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -18,7 +19,8 @@ const OPAQUE: [&str; 3] = ["apiVersion", "kind", "metadata"];
 /// Effects of changes by path of the field.
 pub(super) type Effects = BTreeMap<String, OnChange>;
 
-/// Paths of the fields without a description, and of the fields of the spec without an effect of a change.
+/// Paths of the fields without a description, and of the fields of the spec without an effect of a
+/// change.
 pub(super) fn undescribed(crd: &Value, effects: &Effects) -> Vec<String> {
     let mut missing = Vec::new();
     for root in ["spec", "status"] {

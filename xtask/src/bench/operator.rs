@@ -1,4 +1,5 @@
-//! `cargo xtask bench operator`: builds the operator and its bench, and runs each measure beside an API server of its own.
+//! `cargo xtask bench operator`: builds the operator and its bench, and runs each measure beside an
+//! API server of its own.
 
 use std::fs;
 use std::path::PathBuf;

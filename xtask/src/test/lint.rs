@@ -19,7 +19,8 @@ use wsc_environment::process::output;
 use wsc_environment::steps::Steps;
 use wsc_environment::{cargo, helm, interrupt, peers, repository};
 
-/// Workspaces of their own: the fuzz targets want a nightly compiler, and the features of the peer are not for the server.
+/// Workspaces of their own: the fuzz targets want a nightly compiler, and the features of the peer
+/// are not for the server.
 const BESIDE: [&str; 2] = ["server/fuzz", peers::AXUM];
 
 /// What the checks share.

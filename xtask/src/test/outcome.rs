@@ -19,7 +19,8 @@ impl Outcome {
         }
     }
 
-    /// The sum of the `test result:` lines of libtest; `None` when there is none, as when the program crashed.
+    /// The sum of the `test result:` lines of libtest; `None` when there is none, as when the
+    /// program crashed.
     pub(super) fn parse(output: &str) -> Option<Self> {
         let mut sum = None;
         for line in output

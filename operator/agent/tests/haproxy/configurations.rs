@@ -16,7 +16,8 @@ use wsc_testing::haproxy::{PodOptions, ProxyPod};
 
 use crate::pool::{pool, ready};
 
-/// Checks this text with the files of these settings by HAProxy, which must print no error and no warning.
+/// Checks this text with the files of these settings by HAProxy, which must print no error and no
+/// warning.
 async fn accepted(text: &str, settings: &Settings) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("haproxy.cfg");

@@ -5,7 +5,8 @@ use wsc_testing::haproxy::{PodOptions, ProxyPod};
 
 use crate::pool::{pool, ready};
 
-/// Messages, pings, reserved bits, opcodes, fragments, UTF-8 and closes; the others are about limits and compression.
+/// Messages, pings, reserved bits, opcodes, fragments, UTF-8 and closes; the others are about
+/// limits and compression.
 const GROUPS: [&str; 7] = ["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*"];
 const CASES: usize = 246;
 

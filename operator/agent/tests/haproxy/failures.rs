@@ -1,4 +1,5 @@
-//! Whatever happens to HAProxy, its sockets or the agent: clients stay where they can, and HAProxy becomes equal again.
+//! Whatever happens to HAProxy, its sockets or the agent: clients stay where they can, and HAProxy
+//! becomes equal again.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! The origin check of the proxy. It decides like the server's: [`OriginPolicy`] is the reference for every case.
+//! The origin check of the proxy. It decides like the server's: [`OriginPolicy`] is the reference
+//! for every case.
 
 use std::time::Duration;
 
@@ -19,7 +20,8 @@ type Case = (&'static str, &'static str, bool);
 
 /// Cases by the value of `proxy.origins`, separated by commas.
 const CASES: &[(&str, &[Case])] = &[
-    // A load balancer may write `Host: example.org:443`; browsers omit the default port of the origin.
+    // A load balancer may write `Host: example.org:443`; browsers omit the default port of the
+    // origin.
     (
         "",
         &[
@@ -70,7 +72,8 @@ const CASES: &[(&str, &[Case])] = &[
             ("null", "ws.example.org", false),
         ],
     ),
-    // Every scheme with a default port; other spellings of a listed host are not in the form that browsers send.
+    // Every scheme with a default port; other spellings of a listed host are not in the form that
+    // browsers send.
     (
         "wss://example.org:443,ws://*.example.org:80,ftp://example.org:21,http://127.0.0.1,http://[::1],file://",
         &[

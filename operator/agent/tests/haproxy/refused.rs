@@ -1,4 +1,5 @@
-//! Clients that HAProxy refuses itself, and attempts that it repeats: what `/status` counts of them.
+//! Clients that HAProxy refuses itself, and attempts that it repeats: what `/status` counts of
+//! them.
 
 use anyhow::{Context, Result, bail};
 use wsc_contract::agent::{AgentStatus, WorkerCounters};

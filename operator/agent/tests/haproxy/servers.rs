@@ -30,7 +30,8 @@ async fn scaling_needs_no_reload_and_cuts_nothing() {
         "{status:?}"
     );
     for backend in &backends {
-        // Every server takes the holders of its cookie from now on: run-time ones have all keywords.
+        // Every server takes the holders of its cookie from now on: run-time ones have all
+        // keywords.
         clients.push(come_back(&pod, backend).await.unwrap());
         let expected = if backend.name() == first.name() { 11 } else { 1 };
         assert_eq!(
@@ -262,7 +263,8 @@ async fn an_empty_set_never_empties_the_pool() {
         .unwrap();
 }
 
-/// HAProxy 3.2.6 hung a thread by this for some releases (its issue 3360): every new HAProxy in the image has to pass.
+/// HAProxy 3.2.6 hung a thread by this for some releases (its issue 3360): every new HAProxy in the
+/// image has to pass.
 #[tokio::test]
 async fn a_thousand_toggles_leave_haproxy_well() {
     let backends = pool(2).await.unwrap();

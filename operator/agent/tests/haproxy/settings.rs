@@ -243,7 +243,8 @@ async fn settings_follow_when_the_socket_is_back() {
     }
 }
 
-/// What the operator of release 0.1.0 published for the resource with the fewest fields, for this pod and these servers.
+/// What the operator of release 0.1.0 published for the resource with the fewest fields, for this
+/// pod and these servers.
 fn published_by_0_1_0(pod: &ProxyPod, servers: &[Server]) -> Result<(String, BackendSet)> {
     let agent = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").context("CARGO_MANIFEST_DIR")?);
     let children = agent.join("../../tests/releases/0.1.0/clusters/minimal/children.yaml");

@@ -41,7 +41,8 @@ async fn proxy_starts_without_the_api_server() {
     api.publish(Some(&newest));
     pod.synced(&newest.backend_set).await.unwrap();
 
-    // An agent that starts afterwards uses the configuration that this pod saved, not the older mounted files.
+    // An agent that starts afterwards uses the configuration that this pod saved, not the older
+    // mounted files.
     between.refuse();
     pod.kill_agent().await.unwrap();
     pod.start_agent().unwrap();

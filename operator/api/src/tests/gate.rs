@@ -1,4 +1,5 @@
-//! What the API server does with a resource before it stores it: types, bounds, patterns, unknown fields, defaults, then the rules.
+//! What the API server does with a resource before it stores it: types, bounds, patterns, unknown
+//! fields, defaults, then the rules.
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};

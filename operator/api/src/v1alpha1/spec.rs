@@ -44,7 +44,8 @@ use crate::syntax;
     validation = Rule::new("self.spec.scaling.mode != 'Replicas' || has(self.spec.replicas)")
         .message("spec.replicas is required in scaling.mode Replicas: at a change of the mode, set it to status.desiredReplicas")
         .field_path(".spec.replicas"),
-    // Only at a change: release 0.1.0 stored a default. Without it, `kubectl scale` succeeds and has no effect.
+    // Only at a change: release 0.1.0 stored a default. Without it, `kubectl scale` succeeds and
+    // has no effect.
     validation = Rule::new("self.spec.scaling.mode == 'Replicas' || !has(self.spec.replicas) || \
             oldSelf.spec.scaling.mode != 'Replicas' && has(oldSelf.spec.replicas) && self.spec.replicas == oldSelf.spec.replicas")
         .message("spec.replicas has no effect unless scaling.mode is Replicas: remove it, and change scaling.minReplicas or maxReplicas instead")

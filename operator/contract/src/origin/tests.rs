@@ -243,7 +243,8 @@ const MALFORMED: &[&str] = &[
     "https://[::ffff:1.2.3.4]",
 ];
 
-/// Entries that browsers send in another form or cannot send, of which a regular expression knows nothing.
+/// Entries that browsers send in another form or cannot send, of which a regular expression knows
+/// nothing.
 const NOT_NORMAL: &[(&str, &str)] = &[
     ("https://[0:0::1]:80", "https://[::1]:80"),
     ("https://[2001:db8:0:0:0:0:0:1]", "https://[2001:db8::1]"),

@@ -1,5 +1,5 @@
-//! The latency of writes, by which the number of reconciles at once is chosen. It is measured below the client: time that a call
-//! waits in the limiter is not part of it.
+//! The latency of writes, by which the number of reconciles at once is chosen. It is measured below
+//! the client: time that a call waits in the limiter is not part of it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,7 +90,8 @@ mod tests {
     use super::*;
     use crate::api::layer::ObserveLayer;
 
-    /// An API server that makes a number of writes per second, whatever the number of calls in flight.
+    /// An API server that makes a number of writes per second, whatever the number of calls in
+    /// flight.
     #[derive(Debug)]
     struct Server {
         per_second: f64,

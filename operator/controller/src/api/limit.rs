@@ -1,4 +1,5 @@
-//! Limits the calls to the API server over all clusters. A `Retry-After` pauses the calls of all of them.
+//! Limits the calls to the API server over all clusters. A `Retry-After` pauses the calls of all of
+//! them.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,6 @@
-//! The difference between the clocks of the API server and of the operator, by the header `Date` of responses. Deadlines of drains are
-//! written by one clock and read by another when the operator moves to another node.
+//! The difference between the clocks of the API server and of the operator, by the header `Date` of
+//! responses. Deadlines of drains are written by one clock and read by another when the operator
+//! moves to another node.
 
 use std::sync::Arc;
 
@@ -48,7 +49,8 @@ impl ClockSkew {
     }
 }
 
-/// How much the other clock is ahead at least, if its `date` was written between these times of ours.
+/// How much the other clock is ahead at least, if its `date` was written between these times of
+/// ours.
 fn skew(date: Timestamp, sent: Timestamp, received: Timestamp) -> SignedDuration {
     let (least, most) = (date.duration_since(received), date.duration_since(sent) + SECOND);
     least.max(SignedDuration::ZERO) + most.min(SignedDuration::ZERO)

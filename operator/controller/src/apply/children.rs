@@ -1,4 +1,5 @@
-//! Children: created if absent, applied if present and owned, taken over only from no owner and only with the annotation for it.
+//! Children: created if absent, applied if present and owned, taken over only from no owner and
+//! only with the annotation for it.
 
 use std::fmt::Debug;
 use std::time::Instant;
@@ -71,7 +72,8 @@ async fn create<K: Kind>(
     }
 }
 
-/// The name is taken by an object that the cache does not show: a foreign one, or a child that lost its label or is too new.
+/// The name is taken by an object that the cache does not show: a foreign one, or a child that lost
+/// its label or is too new.
 async fn taken<K: Kind>(
     target: &Target<'_>,
     key: &ChildKey,

@@ -1,5 +1,5 @@
-//! Server pods: reserved, created, marked, deleted. Every write names the version that it was decided on, so that a stale one
-//! fails.
+//! Server pods: reserved, created, marked, deleted. Every write names the version that it was
+//! decided on, so that a stale one fails.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,7 +25,8 @@ use crate::status;
 /// Creates that are under way at the same time.
 const CREATES: usize = 8;
 
-/// Writes the end of the reserved serials into the status, if the resource was not written since it was read.
+/// Writes the end of the reserved serials into the status, if the resource was not written since it
+/// was read.
 pub(super) async fn reserve(
     target: &Target<'_>,
     wanted: &WebSocketClusterStatus,
@@ -129,7 +130,8 @@ fn note(target: &Target<'_>, name: PodName, created: Created, state: &mut State)
     }
 }
 
-/// Writes the state label and the drain annotations, and nothing else; without a drain the annotations go.
+/// Writes the state label and the drain annotations, and nothing else; without a drain the
+/// annotations go.
 pub(super) async fn mark(target: &Target<'_>, mark: &PodMark) -> Result<(), Error> {
     let annotations = mark.drain.as_ref().map(|drain| {
         BTreeMap::from([
@@ -160,7 +162,8 @@ pub(super) async fn mark(target: &Target<'_>, mark: &PodMark) -> Result<(), Erro
         .map(|_| ())
 }
 
-/// Writes labels and annotations of the spec on a pod, and removes those that are no longer in it, whoever wrote them.
+/// Writes labels and annotations of the spec on a pod, and removes those that are no longer in it,
+/// whoever wrote them.
 pub(super) async fn update(target: &Target<'_>, update: &PodMetadata) -> Result<(), Error> {
     let patch = json!({"metadata": {
         "uid": update.uid,

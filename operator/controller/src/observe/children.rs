@@ -104,7 +104,8 @@ impl Collect<'_> {
                 continue;
             };
             if child.controller.as_deref() != Some(self.cluster.uid.as_str()) {
-                // An adoptable one is neither a child yet nor a conflict: it is found when the child is created.
+                // An adoptable one is neither a child yet nor a conflict: it is found when the
+                // child is created.
                 if !child.is_adoptable {
                     self.foreign(&key, child.terminating);
                 }

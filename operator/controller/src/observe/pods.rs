@@ -18,8 +18,9 @@ use crate::identity::{Uid, controller};
 
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
-/// Which of the three kinds of pods of the cluster it is. Labels alone do not make it one: whoever may create pods can copy them.
-/// A server pod may be controlled by an earlier resource of the same name.
+/// Which of the three kinds of pods of the cluster it is. Labels alone do not make it one: whoever
+/// may create pods can copy them. A server pod may be controlled by an earlier resource of the same
+/// name.
 pub(crate) fn component(cluster: &str, pod: &Pod) -> Option<Component> {
     let label = pod.metadata.labels.as_ref()?.get(labels::COMPONENT)?;
     let component = [Component::Server, Component::Proxy, Component::Redis]
@@ -50,7 +51,8 @@ pub(crate) fn ready_since(pod: &Pod) -> Option<Timestamp> {
     since.or_else(|| created(&pod.metadata))
 }
 
-/// The view of a server pod of this cluster, on a node that is ready and in no zone; `None` for a pod whose name has no serial.
+/// The view of a server pod of this cluster, on a node that is ready and in no zone; `None` for a
+/// pod whose name has no serial.
 pub(crate) fn view(cluster: &str, pod: &Pod) -> Option<PodView> {
     let meta = &pod.metadata;
     let name = meta.name.clone()?;
@@ -82,8 +84,8 @@ pub(crate) fn view(cluster: &str, pod: &Pod) -> Option<PodView> {
     })
 }
 
-/// A pod without the label starts again: it becomes active once it is ready. A word of another version may mean a drain, so the pod
-/// receives no new clients.
+/// A pod without the label starts again: it becomes active once it is ready. A word of another
+/// version may mean a drain, so the pod receives no new clients.
 fn state(meta: &ObjectMeta) -> PodState {
     let word = text(meta.labels.as_ref(), labels::STATE);
     word.map_or(PodState::Starting, |word| {

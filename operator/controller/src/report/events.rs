@@ -19,9 +19,11 @@ use crate::api::ApiServer;
 use crate::error::clipped;
 use crate::identity::Uid;
 
-/// A repetition is published at most this often. The [`Recorder`] counts repetitions within 6 minutes as one series.
+/// A repetition is published at most this often. The [`Recorder`] counts repetitions within 6
+/// minutes as one series.
 const REPEAT_EVERY: Duration = Duration::from_mins(5);
-/// An event without a repetition for this long is forgotten: its recorder would count no series any more, and takes 6 KiB.
+/// An event without a repetition for this long is forgotten: its recorder would count no series any
+/// more, and takes 6 KiB.
 const FORGET_AFTER: Duration = Duration::from_mins(6);
 /// Events are forgotten this often, also while none is reported.
 const FORGET_EVERY: Duration = Duration::from_mins(1);
@@ -109,7 +111,8 @@ impl Events {
         recent.shrink_to_fit();
     }
 
-    /// Publishes an event, unless it was published lately. A failure is logged: no decision depends on an event.
+    /// Publishes an event, unless it was published lately. A failure is logged: no decision depends
+    /// on an event.
     async fn publish(&self, api: &ApiServer, resource: &WebSocketCluster, event: &Event) {
         let Some(uid) = Uid::of(resource.meta()) else {
             return;

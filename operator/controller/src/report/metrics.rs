@@ -58,7 +58,8 @@ struct OfScope {
 
 type PerCluster = Family<OfCluster, Gauge>;
 
-/// Every metric of the operator. Labels are words of the program and names of resources, never text of a user.
+/// Every metric of the operator. Labels are words of the program and names of resources, never text
+/// of a user.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
@@ -345,7 +346,8 @@ fn of(key: &ClusterKey) -> OfCluster {
     }
 }
 
-/// A scrape with a child in each family and every value of the closed labels, for the generated reference.
+/// A scrape with a child in each family and every value of the closed labels, for the generated
+/// reference.
 pub fn example() -> String {
     let metrics = Metrics::default();
     for outcome in Outcome::ALL {

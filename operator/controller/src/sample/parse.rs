@@ -1,4 +1,5 @@
-//! From the response of a pod to plausible numbers: an implausible response is rejected. Missing is never zero.
+//! From the response of a pod to plausible numbers: an implausible response is rejected. Missing is
+//! never zero.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use wsc_contract::agent::{AgentStatus, ServerState, WorkerCounters};
@@ -56,8 +57,9 @@ pub(crate) fn stats(body: &[u8], pod: &str, pod_uid: &str, at: Timestamp) -> Res
     })
 }
 
-/// Parses an agent's `/status`; `None` if it has read nothing from HAProxy. The view is as old as what was read: an agent whose HAProxy
-/// does not reply sends its last list of servers, which must age like that of an agent that does not respond.
+/// Parses an agent's `/status`; `None` if it has read nothing from HAProxy. The view is as old as
+/// what was read: an agent whose HAProxy does not reply sends its last list of servers, which must
+/// age like that of an agent that does not respond.
 pub(crate) fn agent(body: &[u8], at: Timestamp) -> Result<Option<AgentView>, AnswerError> {
     let status: AgentStatus = serde_json::from_slice(body)?;
     if status.haproxy_version.is_empty() {

@@ -1,5 +1,5 @@
-//! Which pod is sampled next, over all clusters: pure decisions. A pod that does not respond is sampled less often, and no cluster
-//! can use up the slots that all share.
+//! Which pod is sampled next, over all clusters: pure decisions. A pod that does not respond is
+//! sampled less often, and no cluster can use up the slots that all share.
 
 #[cfg(test)]
 mod tests;
@@ -161,7 +161,8 @@ impl Schedule {
         self.clusters.remove(&id);
     }
 
-    /// The pods of a cluster from now on. New ones, and those that became ready or have another address, are due at once.
+    /// The pods of a cluster from now on. New ones, and those that became ready or have another
+    /// address, are due at once.
     pub(super) fn set_targets(&mut self, id: ClusterId, targets: Vec<SampleTarget>, now: Instant) {
         let Some(cluster) = self.clusters.get(&id) else {
             return;
@@ -256,7 +257,8 @@ impl Schedule {
     pub(super) fn next(&mut self, now: Instant) -> Option<Question> {
         self.enqueue_due(now);
         let (asked, _, id) = *self.queued.first()?;
-        // Each cluster may use as many slots as remain free: many large ones share them, and one slot stays for the others.
+        // Each cluster may use as many slots as remain free: many large ones share them, and one
+        // slot stays for the others.
         if asked >= self.slots.saturating_sub(self.asked) {
             return None;
         }
@@ -280,7 +282,8 @@ impl Schedule {
         })
     }
 
-    /// A request ended. Returns true if the cluster has news: all healthy pods of the round have responded, or one recovered.
+    /// A request ended. Returns true if the cluster has news: all healthy pods of the round have
+    /// responded, or one recovered.
     pub(super) fn finished(&mut self, question: &Question, answered: bool, now: Instant) -> bool {
         self.asked -= 1;
         self.change_cluster(question.cluster, |cluster| cluster.asked -= 1);

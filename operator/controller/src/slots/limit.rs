@@ -1,5 +1,6 @@
-//! The number of reconciles at once: additive increase, multiplicative decrease, as in TCP's congestion control (RFC 5681, section
-//! 3.1) and in `AIMDLimit` of <https://github.com/Netflix/concurrency-limits>. Pure: time comes from the caller.
+//! The number of reconciles at once: additive increase, multiplicative decrease, as in TCP's
+//! congestion control (RFC 5681, section 3.1) and in `AIMDLimit` of
+//! <https://github.com/Netflix/concurrency-limits>. Pure: time comes from the caller.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,14 +9,16 @@ use tokio::time::Instant;
 
 use crate::identity::Namespace;
 
-/// The start is two halvings from the least, and some 2,000 fast calls from the most: 10 s at the rate that `api/limit.rs` admits.
-/// Measured with the creation of 1,000 clusters: 64 reconciles overload an API server that has half of its CPU.
+/// The start is two halvings from the least, and some 2,000 fast calls from the most: 10 s at the
+/// rate that `api/limit.rs` admits. Measured with the creation of 1,000 clusters: 64 reconciles
+/// overload an API server that has half of its CPU.
 pub(super) const RECONCILES: Bounds = Bounds {
     least: 4,
     start: 16,
     most: 64,
 };
-/// A namespace counts as slow, or as active, for this time after such a call: a call with its deadline, and its retries, end within.
+/// A namespace counts as slow, or as active, for this time after such a call: a call with its
+/// deadline, and its retries, end within.
 const REMEMBERED: Duration = Duration::from_secs(30);
 
 /// Of the limit.
@@ -48,7 +51,8 @@ pub(crate) struct WriteCall {
 pub(super) struct Limit {
     bounds: Bounds,
     value: usize,
-    /// Calls that began earlier were made under a higher limit; `None` until no more slots than the limit are in use.
+    /// Calls that began earlier were made under a higher limit; `None` until no more slots than the
+    /// limit are in use.
     since: Option<Instant>,
     /// Fast calls of the present window.
     fast: usize,

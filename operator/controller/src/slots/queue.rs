@@ -1,5 +1,6 @@
-//! The order of reconciles that wait for a slot. A free slot is for the namespace with the fewest slots in use, so that one with
-//! slow calls, which keeps its slots for long, delays the others by one release at most.
+//! The order of reconciles that wait for a slot. A free slot is for the namespace with the fewest
+//! slots in use, so that one with slow calls, which keeps its slots for long, delays the others by
+//! one release at most.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -72,8 +73,8 @@ impl<G> FairQueue<G> {
         }
     }
 
-    /// Gives away one of `limit` slots, if one is free. A fourth of them is neither for a single namespace nor for all slow ones
-    /// together: calls that take long leave some for the others.
+    /// Gives away one of `limit` slots, if one is free. A fourth of them is neither for a single
+    /// namespace nor for all slow ones together: calls that take long leave some for the others.
     pub(super) fn next(&mut self, limit: usize, is_slow: impl Fn(&Namespace) -> bool) -> Option<G> {
         if self.in_use >= limit || self.waiting == 0 {
             return None;

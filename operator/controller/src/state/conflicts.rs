@@ -1,4 +1,5 @@
-//! Foreign objects with the names of children. They are not changed, and queried again until they are gone.
+//! Foreign objects with the names of children. They are not changed, and queried again until they
+//! are gone.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! Whether watches make progress. `watcher` swallows bookmarks, so an idle watch and a stalled one look alike above it: this
-//! layer below the client stamps every byte.
+//! Whether watches make progress. `watcher` swallows bookmarks, so an idle watch and a stalled one
+//! look alike above it: this layer below the client stamps every byte.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use kube::client::Body;
 use parking_lot::Mutex;
 use tower::{BoxError, Layer, Service};
 
-/// A watch that is silent for this long is broken beyond what the process can repair: several bookmarks are missing, and the
-/// API server ends every watch after 290 s anyway.
+/// A watch that is silent for this long is broken beyond what the process can repair: several
+/// bookmarks are missing, and the API server ends every watch after 290 s anyway.
 pub(crate) const SILENCE: Duration = Duration::from_mins(5);
 
 /// When each watch last received something.
@@ -27,7 +27,8 @@ pub(crate) struct WatchLiveness {
 
 #[derive(Clone, Copy, Debug)]
 struct Stamp {
-    /// Any end of a request, also by an error of the connection: the watch is tried again, and a restart would change nothing.
+    /// Any end of a request, also by an error of the connection: the watch is tried again, and a
+    /// restart would change nothing.
     answered: Instant,
     /// Progress of a list or a watch.
     progressed: Instant,
@@ -204,7 +205,8 @@ mod tests {
         assert!(stamp.answered >= before && stamp.progressed < before);
     }
 
-    /// In a long outage of the API server: a restart would lose the windows and counters in memory, and cure nothing.
+    /// In a long outage of the API server: a restart would lose the windows and counters in memory,
+    /// and cure nothing.
     #[tokio::test]
     async fn refused_connection_keeps_alive_but_not_fresh() {
         let (liveness, _) = aged();

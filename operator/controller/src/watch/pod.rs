@@ -1,4 +1,5 @@
-//! What is cached of a pod: the facts that reconciles and samples need, read once per change. The whole object takes ten times the memory.
+//! What is cached of a pod: the facts that reconciles and samples need, read once per change. The
+//! whole object takes ten times the memory.
 
 use std::net::IpAddr;
 
@@ -76,12 +77,14 @@ impl SeenPod {
         PodName::parse(self.id.as_ref()?.name())
     }
 
-    /// A node that is not known is ready: the permission to see nodes may be missing, or the watch of pods may be ahead.
+    /// A node that is not known is ready: the permission to see nodes may be missing, or the watch
+    /// of pods may be ahead.
     pub(crate) fn node_ready(&self, node: Option<&Node>) -> bool {
         !self.is_node_lost && node.is_none_or(pods::is_node_ready)
     }
 
-    /// The view of a server pod; `None` for a pod of another component, or whose name has no serial.
+    /// The view of a server pod; `None` for a pod of another component, or whose name has no
+    /// serial.
     pub(crate) fn view(&self, node: Option<&Node>) -> Option<SharedPod> {
         let mut view = self.view.as_ref()?.lock();
         let (ready, zone) = (self.node_ready(node), node.and_then(pods::zone));

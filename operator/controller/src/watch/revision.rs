@@ -1,5 +1,5 @@
-//! What is cached of a record of a spec. Its data is read while the spec of the resource is invalid: as a tree it takes several times
-//! the memory.
+//! What is cached of a record of a spec. Its data is read while the spec of the resource is
+//! invalid: as a tree it takes several times the memory.
 
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::apimachinery::pkg::runtime::RawExtension;

@@ -16,8 +16,8 @@ use crate::error::{category, describe};
 use crate::identity::ClusterKey;
 use crate::report::metrics::Metrics;
 
-/// First and longest pause of a failing watch; jitter adds up to as much again. Each watch has its own back-off, so that a
-/// broken one does not delay the others.
+/// First and longest pause of a failing watch; jitter adds up to as much again. Each watch has its
+/// own back-off, so that a broken one does not delay the others.
 const FIRST_PAUSE: Duration = Duration::from_millis(300);
 const LONGEST_PAUSE: Duration = Duration::from_millis(2_500);
 /// An optional watch fails without permission, which does not change often.

@@ -1,5 +1,6 @@
-//! Clients that found no place, and pods that accept no more: by the statistics of the servers, and by HAProxy, because a server whose
-//! check is answered with 404 never sees the clients that HAProxy refuses.
+//! Clients that found no place, and pods that accept no more: by the statistics of the servers, and
+//! by HAProxy, because a server whose check is answered with 404 never sees the clients that
+//! HAProxy refuses.
 
 use std::sync::Arc;
 
@@ -23,8 +24,9 @@ pub(super) struct Rejections {
     pub(super) by_all: bool,
 }
 
-/// A pod in rotation that rejects clients, or accepts none below its limit, offers no more than it has, and not more for some time
-/// after. One that is merely full does not: HAProxy sends clients to the others.
+/// A pod in rotation that rejects clients, or accepts none below its limit, offers no more than it
+/// has, and not more for some time after. One that is merely full does not: HAProxy sends clients
+/// to the others.
 pub(super) fn update(draft: &mut Draft<'_>, pool: &Pool<'_>) -> Rejections {
     let by_haproxy = refused_by_haproxy(draft);
     let now = draft.now;

@@ -12,8 +12,8 @@ use wsc_contract::names;
 /// An agent applies a changed list of servers within a second.
 const SYNCED_WITHIN: SignedDuration = SignedDuration::from_secs(30);
 
-/// Whether every proxy runs the published configuration. A change of the servers requires no reload, so it does not count, unless an
-/// agent has not applied it for [`SYNCED_WITHIN`].
+/// Whether every proxy runs the published configuration. A change of the servers requires no
+/// reload, so it does not count, unless an agent has not applied it for [`SYNCED_WITHIN`].
 pub(super) fn proxy_configured(facts: Facts<'_>) -> Finding {
     let finding =
         |truth: Truth, reason: &str, message: String| Finding::new("ProxyConfigured", truth, reason, message);

@@ -11,7 +11,8 @@ use crate::observed::Observed;
 /// Reasons that name a cause of their own; it is corrected first.
 const KNOWN: [&str; 2] = ["ChildConflict", "InvalidSpec"];
 
-/// The conditions with the failed writes: `Reconciling` always, `Ready` where a child does not exist, `Stalled` where it lasts.
+/// The conditions with the failed writes: `Reconciling` always, `Ready` where a child does not
+/// exist, `Stalled` where it lasts.
 pub(crate) fn with_failures(
     mut conditions: Vec<Condition>,
     failures: &Failures,

@@ -99,7 +99,8 @@ impl Facts<'_> {
             .is_some_and(|condition| condition.status == Truth::True.as_str())
     }
 
-    /// The condition as it was, while the operator has just started and its first samples are under way.
+    /// The condition as it was, while the operator has just started and its first samples are under
+    /// way.
     pub(crate) fn before_samples(&self, type_: &'static str) -> Option<Finding> {
         let started_at = self.draft.memory.started_at?;
         (since(started_at, self.draft.now) <= FRESH)

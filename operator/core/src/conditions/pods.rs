@@ -11,7 +11,8 @@ use crate::scale::Limit;
 use crate::validate::Mode;
 use crate::victim::{self, Obstacle, YOUNG};
 
-/// True once minReplicas pods serve, and from then on while one serves: scaling and rollouts do not change it.
+/// True once minReplicas pods serve, and from then on while one serves: scaling and rollouts do not
+/// change it.
 pub(super) fn available(facts: Facts<'_>) -> Finding {
     let serving = facts.scale.serving;
     let least = facts.draft.cluster.scaling.min_replicas;

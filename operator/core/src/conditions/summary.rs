@@ -8,7 +8,8 @@ use crate::observed::ChildConflict;
 use crate::outdated;
 use crate::validate::Mode;
 
-/// Clients can connect, and messages reach all server pods. Scaling, rollouts and drains do not change it.
+/// Clients can connect, and messages reach all server pods. Scaling, rollouts and drains do not
+/// change it.
 pub(super) fn ready(facts: Facts<'_>, parts: [&Finding; 3], stalled: &Finding) -> Finding {
     let was_ready = facts.was_true("Ready");
     let finding = |reason: &str, message: &str| Finding::new("Ready", false, reason, message);

@@ -31,7 +31,8 @@ fn former() -> Pins {
     }
 }
 
-/// A pool with a server pod for each of these pins, and the children by the first ones; its status is lost.
+/// A pool with a server pod for each of these pins, and the children by the first ones; its status
+/// is lost.
 fn lost(spec: &str, pods: &[Pins]) -> Observed {
     let cluster = testing::cluster(spec);
     let mut observed = Observed::default();
@@ -150,7 +151,8 @@ fn image_of_resource_is_no_pin() {
     );
 }
 
-/// Server and proxy pods are replaced by the upgrade whatever their images are; the managed Redis is not.
+/// Server and proxy pods are replaced by the upgrade whatever their images are; the managed Redis
+/// is not.
 #[test]
 fn release_0_1_0_keeps_only_redis() {
     let (resource, pod, children) = RELEASE;

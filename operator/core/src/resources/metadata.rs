@@ -11,7 +11,8 @@ use wsc_contract::names;
 use crate::hash::short_hex;
 use crate::validate::ValidCluster;
 
-/// Labels that select the pods of one component of one cluster. A Deployment's selector can never change, so nothing else is in it.
+/// Labels that select the pods of one component of one cluster. A Deployment's selector can never
+/// change, so nothing else is in it.
 pub(super) fn selector_labels(cluster: &ValidCluster, component: Component) -> BTreeMap<String, String> {
     BTreeMap::from([
         (labels::CLUSTER.to_owned(), cluster.name.clone()),
@@ -26,7 +27,8 @@ pub(super) fn selector(cluster: &ValidCluster, component: Component) -> LabelSel
     }
 }
 
-/// Our labels of a child. The resource's own labels are not copied: tools that track what they deployed would claim the children.
+/// Our labels of a child. The resource's own labels are not copied: tools that track what they
+/// deployed would claim the children.
 pub(super) fn labels(cluster: &ValidCluster, component: Component) -> BTreeMap<String, String> {
     let mut labels = selector_labels(cluster, component);
     for (key, value) in [
@@ -70,7 +72,8 @@ fn meta(cluster: &ValidCluster, name: String, ours: BTreeMap<String, String>) ->
     meta
 }
 
-/// Writes the hash of the object into it, so that the next pass knows whether there is anything to apply.
+/// Writes the hash of the object into it, so that the next pass knows whether there is anything to
+/// apply.
 pub(super) fn stamp<K>(mut child: K) -> K
 where
     K: Metadata<Ty = ObjectMeta> + Serialize,
@@ -84,7 +87,8 @@ where
     child
 }
 
-/// First 10 hexadecimal digits of the SHA-256 of a value as JSON: 40 bits tell apart what one cluster ever has, and fit in a label.
+/// First 10 hexadecimal digits of the SHA-256 of a value as JSON: 40 bits tell apart what one
+/// cluster ever has, and fit in a label.
 pub(super) fn hash_of<T: Serialize>(value: &T) -> String {
     // Structs of strings, numbers, lists and maps always serialize.
     let bytes = serde_json::to_vec(value).unwrap_or_default();

@@ -1,4 +1,5 @@
-//! Who may connect to the pods of a cluster. Ingress only: rules about egress would cut users' own databases off.
+//! Who may connect to the pods of a cluster. Ingress only: rules about egress would cut users' own
+//! databases off.
 //!
 //! The node of a pod always reaches it, so the kubelet's probes need no rule.
 
@@ -15,8 +16,8 @@ use wsc_contract::{names, ports};
 use super::metadata::{object_meta, selector, stamp};
 use crate::validate::ValidCluster;
 
-/// Clients come through this cluster's proxies, to the port of the spec and to those of older pods; the control port is the operator's
-/// alone.
+/// Clients come through this cluster's proxies, to the port of the spec and to those of older pods;
+/// the control port is the operator's alone.
 pub(super) fn server(cluster: &ValidCluster, in_use: &BTreeSet<u16>) -> NetworkPolicy {
     let mut clients = in_use.clone();
     clients.insert(cluster.server.port);

@@ -24,7 +24,8 @@ pub(super) fn user(component: Component) -> i64 {
     }
 }
 
-/// Labels and annotations of a pod: what the user may add, and ours, which win but for `safe-to-evict`.
+/// Labels and annotations of a pod: what the user may add, and ours, which win but for
+/// `safe-to-evict`.
 pub(super) fn pod_meta(cluster: &ValidCluster, component: Component, settings: &PodSettings) -> ObjectMeta {
     let mut labels = settings.pod_labels.clone();
     labels.extend(metadata::labels(cluster, component));
@@ -41,7 +42,8 @@ pub(super) fn pod_meta(cluster: &ValidCluster, component: Component, settings: &
     }
 }
 
-/// The same, with those of the spec for all objects: a change of them replaces the pods of a Deployment.
+/// The same, with those of the spec for all objects: a change of them replaces the pods of a
+/// Deployment.
 pub(super) fn deployed_pod_meta(
     cluster: &ValidCluster,
     component: Component,
@@ -52,7 +54,8 @@ pub(super) fn deployed_pod_meta(
     meta
 }
 
-/// A pod that the Restricted Pod Security Standard admits, with the user's allow-listed settings and no containers yet.
+/// A pod that the Restricted Pod Security Standard admits, with the user's allow-listed settings
+/// and no containers yet.
 pub(super) fn pod_spec(cluster: &ValidCluster, component: Component, settings: &PodSettings) -> PodSpec {
     PodSpec {
         automount_service_account_token: Some(false),
@@ -97,8 +100,9 @@ pub(super) fn container(name: &str, image: &str) -> Container {
     }
 }
 
-/// One connection takes one source port per pair of addresses, so the whole range is opened, except for the ports that the pod
-/// itself listens on. All of these are safe sysctls that the Restricted standard admits.
+/// One connection takes one source port per pair of addresses, so the whole range is opened, except
+/// for the ports that the pod itself listens on. All of these are safe sysctls that the Restricted
+/// standard admits.
 pub(super) fn sysctls(listening: [u16; 2]) -> Vec<Sysctl> {
     let [first, second] = listening;
     vec![
@@ -142,7 +146,8 @@ pub(super) fn from_field(name: &str, path: &str) -> EnvVar {
     }
 }
 
-/// A variable that the kubelet takes from a Secret; no program of ours reads it from the API server.
+/// A variable that the kubelet takes from a Secret; no program of ours reads it from the API
+/// server.
 pub(super) fn from_secret(name: &str, reference: &SecretKeyReference) -> EnvVar {
     let secret_key_ref = Some(SecretKeySelector {
         name: reference.name.clone(),

@@ -1,4 +1,5 @@
-//! HAProxy and its agent: the Deployment, the Service that clients connect to, the `ConfigMap` and the agent's identity.
+//! HAProxy and its agent: the Deployment, the Service that clients connect to, the `ConfigMap` and
+//! the agent's identity.
 
 use std::collections::BTreeMap;
 
@@ -37,7 +38,8 @@ const TOKEN_SECONDS: i64 = 3600;
 /// Sockets, one configuration and one state file of 2000 servers are below 2 MiB.
 const RUN_FOLDER_SIZE: &str = "16Mi";
 
-/// A tunnel holds no buffer while it is silent; 60,000 tunnels with their TLS-free sockets fit into the limit.
+/// A tunnel holds no buffer while it is silent; 60,000 tunnels with their TLS-free sockets fit into
+/// the limit.
 const HAPROXY_DEFAULTS: Defaults = Defaults {
     cpu_request_millis: 100,
     memory_request_mebibytes: 128,
@@ -190,7 +192,8 @@ fn pod(cluster: &ValidCluster) -> PodSpec {
     spec
 }
 
-/// Writes the first configuration out of the mounted `ConfigMap`: a proxy starts while the API server is away.
+/// Writes the first configuration out of the mounted `ConfigMap`: a proxy starts while the API
+/// server is away.
 fn init(cluster: &ValidCluster) -> Container {
     Container {
         command: Some(vec!["wsc-proxy-agent".to_owned(), "init".to_owned()]),
@@ -211,7 +214,8 @@ fn haproxy(cluster: &ValidCluster) -> Container {
             cluster.proxy.pod.resources.as_ref(),
             &HAPROXY_DEFAULTS,
         )),
-        // Only that it accepts: readiness is the agent's word, and it speaks through HAProxy's socket.
+        // Only that it accepts: readiness is the agent's word, and it speaks through HAProxy's
+        // socket.
         liveness_probe: Some(Probe {
             tcp_socket: Some(TCPSocketAction {
                 port: IntOrString::String(ports::PROXY.name.to_owned()),

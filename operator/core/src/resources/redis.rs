@@ -26,7 +26,8 @@ const ACL_KEY: &str = "users.acl";
 const ACL_FOLDER: &str = "/etc/redis-acl";
 const DATA_FOLDER: &str = "/data";
 
-/// A pod on a lost node is replaced after this long. Kubernetes' own 300 s would be five minutes without broadcasts.
+/// A pod on a lost node is replaced after this long. Kubernetes' own 300 s would be five minutes
+/// without broadcasts.
 const LOST_NODE_SECONDS: i64 = 30;
 /// Nothing is written to disk, so a stop takes no time.
 const GRACE_SECONDS: i64 = 10;
@@ -37,12 +38,13 @@ const DEFAULTS: Defaults = Defaults {
     memory_limit_mebibytes: 256,
 };
 
-/// What a server pod does with Redis, and nothing more: it logs in, tells its name, publishes and subscribes below its own prefix.
+/// What a server pod does with Redis, and nothing more: it logs in, tells its name, publishes and
+/// subscribes below its own prefix.
 const COMMANDS: &str =
     "-@all +hello +auth +ping +info +client|setname +client|setinfo +subscribe +unsubscribe +publish";
 
-/// `chat-redis-<hash of the uid>`, and a number once it was lost: the Secret is never read, and another password needs another name,
-/// which replaces Redis and the server pods.
+/// `chat-redis-<hash of the uid>`, and a number once it was lost: the Secret is never read, and
+/// another password needs another name, which replaces Redis and the server pods.
 pub(crate) fn redis_secret_name(cluster: &ValidCluster) -> String {
     let hash = short_hex(cluster.uid.as_bytes(), 4);
     let name = format!("{}-{hash}", names::redis(&cluster.name));
@@ -52,7 +54,8 @@ pub(crate) fn redis_secret_name(cluster: &ValidCluster) -> String {
     }
 }
 
-/// The Secret with the password of the user `wsc`, and the ACL file that Redis reads. The file holds only the password's hash.
+/// The Secret with the password of the user `wsc`, and the ACL file that Redis reads. The file
+/// holds only the password's hash.
 pub fn redis_secret(cluster: &ValidCluster, password: &str) -> Secret {
     let hash = short_hex(password.as_bytes(), 32);
     let prefix = names::redis_prefix(&cluster.namespace, &cluster.name);
@@ -100,7 +103,8 @@ pub(super) fn service(cluster: &ValidCluster) -> Service {
     })
 }
 
-/// Not a StatefulSet, which would wait for ever for a pod on a lost node; and never two at once, or pods would not hear each other.
+/// Not a StatefulSet, which would wait for ever for a pod on a lost node; and never two at once, or
+/// pods would not hear each other.
 pub(super) fn deployment(cluster: &ValidCluster, settings: &PodSettings) -> Deployment {
     stamp(Deployment {
         metadata: meta(cluster, names::redis(&cluster.name)),
@@ -203,8 +207,8 @@ fn redis(cluster: &ValidCluster, settings: &PodSettings) -> Container {
     }
 }
 
-/// Nothing is kept over a restart. A subscriber that falls behind is cut at a quarter of the memory, or at an eighth for a minute:
-/// Redis' own 32 MB are less than one burst to a large room.
+/// Nothing is kept over a restart. A subscriber that falls behind is cut at a quarter of the
+/// memory, or at an eighth for a minute: Redis' own 32 MB are less than one burst to a large room.
 fn arguments(memory_limit_bytes: Option<u64>) -> Vec<String> {
     let limit = memory_limit_bytes.unwrap_or(DEFAULTS.memory_limit_mebibytes << 20);
     let maxmemory = limit / 4 * 3;
@@ -214,7 +218,8 @@ fn arguments(memory_limit_bytes: Option<u64>) -> Vec<String> {
          --maxmemory-policy noeviction --client-output-buffer-limit pubsub {hard} {soft} 60 --tcp-keepalive 30",
         ports::REDIS.number
     ));
-    // Protected mode ignores ACLs: it would reject every client, since the default user may ping without a password.
+    // Protected mode ignores ACLs: it would reject every client, since the default user may ping
+    // without a password.
     args.extend(
         words("--protected-mode no --save")
             .into_iter()

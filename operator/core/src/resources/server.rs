@@ -1,4 +1,5 @@
-//! Server pods, made directly and not by a Deployment: so that the operator chooses which one drains.
+//! Server pods, made directly and not by a Deployment: so that the operator chooses which one
+//! drains.
 
 use k8s_openapi::api::core::v1::{Container, ContainerPort, EnvVar, Pod, PodSpec, Probe};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -17,7 +18,8 @@ use crate::validate::{RedisTarget, ValidCluster};
 
 /// Name of the container that serves clients.
 pub const CONTAINER: &str = "server";
-/// Of `terminationGracePeriodSeconds`: what is left for the process to end after the last close frame.
+/// Of `terminationGracePeriodSeconds`: what is left for the process to end after the last close
+/// frame.
 const EXIT_SECONDS: i64 = 5;
 /// Grace period after a failed liveness probe: a hung server closes no connection.
 const HUNG_GRACE_SECONDS: i64 = 5;
@@ -26,7 +28,8 @@ const MAX_SHEDS_PER_SECOND: u32 = 10_000;
 /// Memory of a server without connections, in MiB.
 const BASE_REQUEST_MEBIBYTES: u64 = 64;
 const BASE_LIMIT_MEBIBYTES: u64 = 128;
-/// What a connection needs: mostly idle ones at the request, ones with full kernel buffers and messages on the way at the limit.
+/// What a connection needs: mostly idle ones at the request, ones with full kernel buffers and
+/// messages on the way at the limit.
 const REQUEST_BYTES_PER_CONNECTION: u64 = 8 << 10;
 const LIMIT_BYTES_PER_CONNECTION: u64 = 64 << 10;
 
@@ -44,8 +47,9 @@ pub(crate) fn server_pod(cluster: &ValidCluster, serial: i64, path: &str) -> Pod
     let mut pod = template(cluster);
     let hash = hash_of(&pod);
     for container in pod.spec.iter_mut().flat_map(|spec| &mut spec.containers) {
-        // No part of the template: a pod with other values is not outdated. HAProxy maps the path; `/shed` carries the notice, which
-        // counts here for a pod that is deleted before it gets one.
+        // No part of the template: a pod with other values is not outdated. HAProxy maps the path;
+        // `/shed` carries the notice, which counts here for a pod that is deleted before it gets
+        // one.
         container.env.get_or_insert_default().extend([
             value(env::PATH, path),
             value(env::CLOSE_CODE, &cluster.drain.close_code),
@@ -93,12 +97,14 @@ fn container_of(pod: &Pod) -> Option<&Container> {
     containers.find(|container| container.name == CONTAINER)
 }
 
-/// Hash of what a server pod is made of, out of spec and pins alone: what admission adds to a live pod never counts.
+/// Hash of what a server pod is made of, out of spec and pins alone: what admission adds to a live
+/// pod never counts.
 pub fn template_hash(cluster: &ValidCluster) -> String {
     hash_of(&template(cluster))
 }
 
-/// Metadata of a server pod without what differs from pod to pod, and without what is written on live pods.
+/// Metadata of a server pod without what differs from pod to pod, and without what is written on
+/// live pods.
 pub(crate) fn template_meta(cluster: &ValidCluster) -> ObjectMeta {
     let mut metadata = pod_meta(cluster, Component::Server, &cluster.server.pod);
     if let Some(at) = &cluster.restarted_at {
@@ -148,7 +154,8 @@ fn server(cluster: &ValidCluster, settings: &PodSettings) -> Container {
             failure_threshold: Some(3),
             ..http_probe(paths::READYZ, ports::CONTROL.name)
         }),
-        // The delay is for a start on a busy node; a readiness probe has none, so a quick start is seen at once.
+        // The delay is for a start on a busy node; a readiness probe has none, so a quick start is
+        // seen at once.
         liveness_probe: Some(Probe {
             initial_delay_seconds: Some(15),
             period_seconds: Some(5),

@@ -1,4 +1,5 @@
-//! An API server: resource versions, preconditions, and events for watches. It keeps the pods as the views that the shell would make.
+//! An API server: resource versions, preconditions, and events for watches. It keeps the pods as
+//! the views that the shell would make.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -34,7 +34,8 @@ pub(super) fn arrived(world: &World, uid: &str) {
     );
 }
 
-/// I2, as servers make the moves: no second has more than the limit, whatever number of pods drains, deadlines included.
+/// I2, as servers make the moves: no second has more than the limit, whatever number of pods
+/// drains, deadlines included.
 pub(super) fn moved(world: &World, moves: i64) {
     assert!(
         moves <= world.spec.moves_per_second,
@@ -168,7 +169,8 @@ fn shrinks_on_fresh_data_only(world: &World, observed: &Observed, plan: &Plan) {
     );
 }
 
-/// I3, for what the operator does on its own: a drain that begins leaves room for everybody that it can know of.
+/// I3, for what the operator does on its own: a drain that begins leaves room for everybody that it
+/// can know of.
 fn leaves_enough(world: &World, observed: &Observed, plan: &Plan) {
     let (down, roll) = (
         begins(observed, plan, "ScaleDown"),

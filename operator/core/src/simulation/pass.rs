@@ -1,4 +1,5 @@
-//! One pass of the operator, as `operator/controller` makes it: writes may be lost or their answers, and it may crash between them.
+//! One pass of the operator, as `operator/controller` makes it: writes may be lost or their
+//! answers, and it may crash between them.
 
 use std::collections::BTreeMap;
 

@@ -93,7 +93,8 @@ pub(super) struct Server {
     credit: f64,
     /// When the operator last heard from it, in truth.
     pub(super) heard_at: i64,
-    /// It has been down, cut or lost, or deleted by a person: who looks at it may be wrong about it.
+    /// It has been down, cut or lost, or deleted by a person: who looks at it may be wrong about
+    /// it.
     pub(super) hurt: bool,
     /// Of the drain that goes on: whether moves were granted in it.
     pub(super) granted: bool,
@@ -143,7 +144,8 @@ impl Server {
         };
     }
 
-    /// Its kubelet looks at it: the first time that it is ready, and the ends that its sickness makes.
+    /// Its kubelet looks at it: the first time that it is ready, and the ends that its sickness
+    /// makes.
     pub(super) fn age(&mut self, clock: i64, redis: bool) {
         let process = self.down_until.is_none() && self.ready_at.is_some_and(|at| at <= clock);
         if process

@@ -123,7 +123,8 @@ fn tell(world: &World) -> String {
     lines.chain(conditions).chain(pods).collect::<Vec<_>>().join("\n")
 }
 
-/// The same lives in every run, so that a commit that passed once passes again; `cargo xtask test --lives N --seed S` looks at others.
+/// The same lives in every run, so that a commit that passed once passes again;
+/// `cargo xtask test --lives N --seed S` looks at others.
 #[expect(
     clippy::disallowed_methods,
     reason = "a test program has no arguments of its own"
@@ -204,7 +205,8 @@ proptest! {
     }
 }
 
-/// A life with everything in it that writes: growth, a drain that is cancelled, one that ends, a rollout.
+/// A life with everything in it that writes: growth, a drain that is cancelled, one that ends, a
+/// rollout.
 fn life() -> (Spec, Script) {
     let spec = Spec::new(ScalingMode::Connections, OnDeadline::Close, 2, 6);
     let script = vec![

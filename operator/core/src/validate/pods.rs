@@ -295,7 +295,8 @@ fn resources(field: &str, given: &ResourceRequirements) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// Extended resources and huge pages cannot be overcommitted: the request is the limit. A part of a device cannot be requested.
+/// Extended resources and huge pages cannot be overcommitted: the request is the limit. A part of a
+/// device cannot be requested.
 fn whole(
     field: &str,
     name: &str,

@@ -10,7 +10,8 @@ use wsc_haproxy::{Sticky, Timeouts};
 
 use crate::common::CommonMetadata;
 
-/// Version of the pod templates: raised when one of them changes for another reason than the spec or an image.
+/// Version of the pod templates: raised when one of them changes for another reason than the spec
+/// or an image.
 const TEMPLATE: i64 = 1;
 
 /// Images and surroundings that the operator was installed with.

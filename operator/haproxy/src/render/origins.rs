@@ -1,4 +1,5 @@
-//! The origin check. It decides like [`wsc_contract::origin::OriginPolicy`], by the entries of a file that change at run time.
+//! The origin check. It decides like [`wsc_contract::origin::OriginPolicy`], by the entries of a
+//! file that change at run time.
 
 use wsc_contract::files;
 use wsc_contract::origin::{DEFAULT_PORTS, Origin};
@@ -9,8 +10,8 @@ use crate::patterns::SAME_HOST;
 /// One authority.
 const HOST: &str = r#"^[]-~!"$-+.0->A-[-]+$"#;
 
-/// Rejects handshakes of other origins with 403: a foreign page must not use a visitor's cookies. A request without `Origin` does not
-/// come from a page. `null` and two origins never pass.
+/// Rejects handshakes of other origins with 403: a foreign page must not use a visitor's cookies. A
+/// request without `Origin` does not come from a page. `null` and two origins never pass.
 pub(super) fn check(folder: &str) -> Vec<Directive> {
     let words = Directive::words;
     let listed = |name: &str, sample: &str| {

@@ -1,4 +1,5 @@
-//! Parsers of values that describe what is valid: `--help`, errors and `docs/flags.md` print the same text.
+//! Parsers of values that describe what is valid: `--help`, errors and `docs/flags.md` print the
+//! same text.
 
 use std::ffi::OsStr;
 use std::fmt::Display;
@@ -50,7 +51,8 @@ pub fn text(valid: impl Into<String>) -> Valid<String> {
     checked(valid, |text| Some(text.to_owned()))
 }
 
-/// What the parser of the flag accepts, in words; `None` for words, which clap prints itself, and for any text.
+/// What the parser of the flag accepts, in words; `None` for words, which clap prints itself, and
+/// for any text.
 pub fn description(arg: &Arg) -> Option<String> {
     let mut values = arg.get_possible_values().into_iter();
     values

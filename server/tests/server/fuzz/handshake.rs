@@ -1,4 +1,5 @@
-//! No request gets more than the rules give it. Any input is the head of a request; its header `x-list` is the server's list of origins.
+//! No request gets more than the rules give it. Any input is the head of a request; its header
+//! `x-list` is the server's list of origins.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use wsc_contract::origin::{Origin, OriginPolicy};

@@ -13,12 +13,13 @@ const MUCH: usize = 9 << 10;
 /// The beginning of a TLS 1.3 client's first message.
 const TLS_HELLO: &[u8] = b"\x16\x03\x01\x00\xf1\x01\x00\x00\xed\x03\x03\x4d\x1f\x0a\x9c\x5b\x0d\x0a\x20\x77\xe1\x9a\x02\x31\x88\xfe\
     \x6b\x0f\xd2\x44\x91\xac\x13\x5e\xb8\x70\x29\xc6\x3d\x00\x08\x13\x02\x13\x03\x13\x01\x00\xff\x01\x00\x00\x9c\r\n\r\n";
-/// HTTP/2 with prior knowledge: preface, SETTINGS, and HEADERS of `GET /ws` (RFC 9113, section 3.4; RFC 7541, appendix A).
+/// HTTP/2 with prior knowledge: preface, SETTINGS, and HEADERS of `GET /ws` (RFC 9113, section 3.4;
+/// RFC 7541, appendix A).
 pub(crate) const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\
     \0\0\x0a\x01\x05\0\0\0\x01\x82\x86\x04\x03/ws\x41\x01x";
 
-/// What a client gets: the status, 0 when the connection ends without one; and the reason under which the server counts it, if it comes
-/// that far.
+/// What a client gets: the status, 0 when the connection ends without one; and the reason under
+/// which the server counts it, if it comes that far.
 pub(super) type Gets = (u16, Option<&'static str>);
 
 #[derive(Clone)]

@@ -1,4 +1,5 @@
-//! A message to its sender and back. Ours has no route for that: each client has a room of its own, and the in-process broker carries it.
+//! A message to its sender and back. Ours has no route for that: each client has a room of its own,
+//! and the in-process broker carries it.
 
 use anyhow::{Context, Result};
 

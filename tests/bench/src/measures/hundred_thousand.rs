@@ -1,4 +1,5 @@
-//! What a delivery costs when there are 100,000 connections: a process may have 20,000 files, so it takes six servers, and six crowds.
+//! What a delivery costs when there are 100,000 connections: a process may have 20,000 files, so it
+//! takes six servers, and six crowds.
 
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ const MANY: [usize; 6] = [16_667, 16_667, 16_667, 16_667, 16_666, 16_666];
 const FEW: [usize; 1] = [10_000];
 /// What was set up has come to rest.
 const REST: Duration = Duration::from_secs(3);
-/// No heartbeats: those of 100,000 would be told as costs of a delivery here and as somebody else's there.
+/// No heartbeats: those of 100,000 would be told as costs of a delivery here and as somebody else's
+/// there.
 const NO_HEARTBEAT: (&str, &str) = ("WSC_HEARTBEAT_SECONDS", "3600");
 
 const OTHER: &str = "ours, 10000 in one process";

@@ -1,4 +1,5 @@
-//! Two processes that share a Redis: how long a message takes from one to the other when many come, whether or not the others are through.
+//! Two processes that share a Redis: how long a message takes from one to the other when many come,
+//! whether or not the others are through.
 
 use std::time::Duration;
 
@@ -29,7 +30,8 @@ const P99_MS: f64 = 20.0;
 /// Nobody is kept from a CPU: two processes, their Redis and their clients find their places.
 const ALL_CPUS: [u32; 2] = [SERVER_CPU, CLIENT_CPU];
 
-/// A pause of the machine makes a 99th percentile of 2 s, so that some rounds say nothing: more of them do.
+/// A pause of the machine makes a 99th percentile of 2 s, so that some rounds say nothing: more of
+/// them do.
 const ROUNDS: usize = 31;
 /// The subject that is far behind needs fewer.
 const EVERY: usize = 2;

@@ -1,5 +1,6 @@
-//! Whether clients that stop reading delay the others: a crowd of which a tenth has a window of zero, beside one in which all read.
-//! Raw sockets in one thread, not `wsc_testing::clients`: the measure sets receive windows and compares microseconds.
+//! Whether clients that stop reading delay the others: a crowd of which a tenth has a window of
+//! zero, beside one in which all read. Raw sockets in one thread, not `wsc_testing::clients`: the
+//! measure sets receive windows and compares microseconds.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -24,7 +25,8 @@ use wsc_testing::sockets::send_queues;
 /// Clients of a room, and the share that stalls: one in so many.
 const CLIENTS: usize = 1000;
 const STALLED: usize = 10;
-/// What fills the window of who does not read, and both buffers of the kernel, so that the rest waits in the server.
+/// What fills the window of who does not read, and both buffers of the kernel, so that the rest
+/// waits in the server.
 const FILL: usize = 60_000;
 const FILLS: usize = 40;
 /// The receive buffer of who stalls, in bytes: fixed, so that it is as soon full in every run.
@@ -34,7 +36,8 @@ const LOOK: Duration = Duration::from_millis(10);
 const WAIT: Duration = Duration::from_secs(10);
 /// The slowest deliveries, one in a hundred, may take so much longer.
 const MOST: f64 = 1.1;
-/// Who had a window of zero for half a minute is gone for the kernel: those who stall read once in this time, of what waits for them.
+/// Who had a window of zero for half a minute is gone for the kernel: those who stall read once in
+/// this time, of what waits for them.
 const SIP: Duration = Duration::from_secs(10);
 const ALL_READ: &str = "ours, all read";
 

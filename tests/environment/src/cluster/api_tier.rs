@@ -1,4 +1,5 @@
-//! The API tier: etcd, API server and controller manager without nodes, in namespaces of their own, for one run of a test suite.
+//! The API tier: etcd, API server and controller manager without nodes, in namespaces of their own,
+//! for one run of a test suite.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -109,7 +110,8 @@ impl Drop for ApiTier {
     }
 }
 
-/// Removes the folders of runs that were killed before they could do it; their processes ended with them.
+/// Removes the folders of runs that were killed before they could do it; their processes ended with
+/// them.
 fn remove_left(cache: &Cache) -> Result<()> {
     for entry in fs::read_dir(cache.path(""))?.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();

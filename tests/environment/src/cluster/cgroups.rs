@@ -1,4 +1,5 @@
-//! Removes the cgroups that the cluster's containers were in. (Namespaces end with their processes; cgroups do not.)
+//! Removes the cgroups that the cluster's containers were in. (Namespaces end with their processes;
+//! cgroups do not.)
 
 use std::fs;
 use std::path::{Path, PathBuf};

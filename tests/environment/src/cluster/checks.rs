@@ -1,4 +1,5 @@
-//! Breaks the cluster and looks whether its own commands mend it: what a person sees of them, so it needs the machine's one cluster.
+//! Breaks the cluster and looks whether its own commands mend it: what a person sees of them, so it
+//! needs the machine's one cluster.
 
 use std::fs;
 use std::path::Path;

@@ -1,6 +1,8 @@
-//! A port on the machine's loopback that leads to the API server in the cluster's network namespace, for a person's own kubectl.
+//! A port on the machine's loopback that leads to the API server in the cluster's network
+//! namespace, for a person's own kubectl.
 //!
-//! A small process of its own: it outlives the `cargo xtask` that started it and ends with the cluster.
+//! A small process of its own: it outlives the `cargo xtask` that started it and ends with the
+//! cluster.
 
 #[cfg(target_os = "linux")]
 mod serve;

@@ -99,8 +99,8 @@ impl Cluster {
             .unwrap_or(0)
     }
 
-    /// A command in the `client` network namespace, where Services and pods can be reached and nothing else, and where names such as
-    /// `chat.default.svc` mean what they mean in a pod.
+    /// A command in the `client` network namespace, where Services and pods can be reached and
+    /// nothing else, and where names such as `chat.default.svc` mean what they mean in a pod.
     pub fn client(&self, program: impl AsRef<OsStr>) -> Result<Command> {
         let pid = self.pid()?;
         let mut command = Command::new("nsenter");
@@ -135,7 +135,8 @@ impl Cluster {
         Ok(self.clean(&command))
     }
 
-    /// Process 1 of node `i`, seen from the machine: the script itself, not the `unshare` that started it.
+    /// Process 1 of node `i`, seen from the machine: the script itself, not the `unshare` that
+    /// started it.
     pub(super) fn node_pid(&self, i: u8) -> Option<i32> {
         let script = self.script("node-init.sh");
         let (script, number) = (script.to_string_lossy(), i.to_string());

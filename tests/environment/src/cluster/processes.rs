@@ -21,7 +21,8 @@ impl Tree {
             else {
                 continue;
             };
-            // The name of the program is in parentheses and may hold blanks: the parent is the second word after them.
+            // The name of the program is in parentheses and may hold blanks: the parent is the
+            // second word after them.
             let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
             let parent = stat
                 .rsplit_once(')')

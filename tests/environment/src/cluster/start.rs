@@ -1,4 +1,5 @@
-//! `cluster up`: reuses what is healthy, repairs a node that died, builds anew what cannot be repaired.
+//! `cluster up`: reuses what is healthy, repairs a node that died, builds anew what cannot be
+//! repaired.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -23,7 +24,8 @@ const LIMIT: Duration = Duration::from_mins(2);
 /// How long a repair may take before the cluster is built anew.
 const REPAIR: Duration = Duration::from_secs(30);
 
-/// What runs in the cluster's namespaces; copied into its state, so that it does not depend on the checkout that started it.
+/// What runs in the cluster's namespaces; copied into its state, so that it does not depend on the
+/// checkout that started it.
 const SCRIPTS: [&str; 5] = [
     "env.sh",
     "pki.sh",

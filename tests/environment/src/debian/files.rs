@@ -55,8 +55,8 @@ impl Unpacked {
         })
     }
 
-    /// The path without links, and the packages of the links and of the file. An absolute link leads
-    /// to the root of the packages, not to the machine's.
+    /// The path without links, and the packages of the links and of the file. An absolute link
+    /// leads to the root of the packages, not to the machine's.
     pub(super) fn follow(&self, path: &str) -> Result<(PathBuf, Vec<&str>)> {
         let mut left = parts(Path::new(path));
         let (mut real, mut owners, mut links) = (PathBuf::new(), Vec::new(), 0);
@@ -103,7 +103,8 @@ impl Unpacked {
         Ok((package, control))
     }
 
-    /// All libraries that a program needs, also those of its libraries, as paths without links resolved.
+    /// All libraries that a program needs, also those of its libraries, as paths without links
+    /// resolved.
     pub(super) fn libraries(&self, program: &str) -> Result<Vec<String>> {
         let mut found: Vec<String> = Vec::new();
         let mut left = vec![self.follow(program)?.0];

@@ -1,4 +1,5 @@
-//! Names and versions of Debian packages: as apt prints them, as the cache and the images keep them.
+//! Names and versions of Debian packages: as apt prints them, as the cache and the images keep
+//! them.
 
 use std::collections::BTreeSet;
 use std::fmt;

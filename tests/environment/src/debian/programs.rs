@@ -1,4 +1,5 @@
-//! Debian 13's HAProxy and Redis as programs of this machine, for the component tests: Debian 12's are too old.
+//! Debian 13's HAProxy and Redis as programs of this machine, for the component tests: Debian 12's
+//! are too old.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -84,7 +85,8 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Makes the program use the copied linker and libraries. (It has to be in the program: HAProxy starts itself again on a reload.)
+/// Makes the program use the copied linker and libraries. (It has to be in the program: HAProxy
+/// starts itself again on a reload.)
 fn adopt(program: &Path, libraries: &Path, linker: &Path) -> Result<()> {
     let mut patchelf = Command::new("patchelf");
     patchelf.arg("--set-interpreter").arg(libraries.join(linker));

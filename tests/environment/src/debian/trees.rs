@@ -175,7 +175,8 @@ impl<'a> Tree<'a> {
         self.write("etc/group", &format!("root:x:0:\n{name}:x:{id}:\n"))
     }
 
-    /// Adds the description and the licence of each package, and lists the packages beside the tree.
+    /// Adds the description and the licence of each package, and lists the packages beside the
+    /// tree.
     fn finish(self) -> Result<()> {
         let mut list = String::new();
         for name in &self.held {

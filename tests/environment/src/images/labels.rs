@@ -39,7 +39,8 @@ pub(super) fn of_content(image: &Image, packages: &BTreeSet<Package>) -> Vec<Lab
 }
 
 /// The commit of the checkout. It names no image: the same content is the same image in every
-/// commit, and is labelled with the first that built it here. An exported image gets the current one.
+/// commit, and is labelled with the first that built it here. An exported image gets the current
+/// one.
 pub(super) fn of_revision() -> Result<Label> {
     let git = |args: &[&str]| output(Command::new("git").current_dir(repository::root()).args(args));
     let commit = git(&["rev-parse", "HEAD"])?;

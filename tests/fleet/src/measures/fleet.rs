@@ -1,4 +1,5 @@
-//! Many clusters of two servers and two proxies: created at once, idle, reconciled without a change, and beside a lost zone.
+//! Many clusters of two servers and two proxies: created at once, idle, reconciled without a
+//! change, and beside a lost zone.
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,7 @@
-//! The rules of the HPA (`autoscaling/v2`) for the average number of connections of a pod, with the defaults of Kubernetes, and a
-//! Deployment that deletes pods with their clients. From `pkg/controller/podautoscaler` of Kubernetes: `calcPlainMetricReplicas`,
-//! the stabilization of recommendations, and the default policies.
+//! The rules of the HPA (`autoscaling/v2`) for the average number of connections of a pod, with the
+//! defaults of Kubernetes, and a Deployment that deletes pods with their clients. From
+//! `pkg/controller/podautoscaler` of Kubernetes: `calcPlainMetricReplicas`, the stabilization of
+//! recommendations, and the default policies.
 
 use std::cmp::Ordering;
 
@@ -16,7 +17,8 @@ const SYNC_SECONDS: i64 = 15;
 const TOLERANCE: f64 = 0.1;
 /// `behavior.scaleDown.stabilizationWindowSeconds`.
 const WINDOW_SECONDS: i64 = 300;
-/// Default policies of a scale-up: this number of pods, or as many as there are, in one sync period.
+/// Default policies of a scale-up: this number of pods, or as many as there are, in one sync
+/// period.
 const MOST_NEW_PODS: i64 = 4;
 
 /// Which Ready pod a scale-down deletes. Pods that are not Ready go first.
@@ -132,8 +134,8 @@ impl Rules for Hpa {
     }
 }
 
-/// Recommended replicas for the connections of the Ready pods. Pods that start count as empty when the pool grows, and not at all
-/// when it shrinks.
+/// Recommended replicas for the connections of the Ready pods. Pods that start count as empty when
+/// the pool grows, and not at all when it shrinks.
 fn replicas(ready: &[i64], starting: i64, current: i64) -> i64 {
     let pods = count(ready.len());
     if pods == 0 {

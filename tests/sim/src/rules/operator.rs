@@ -1,5 +1,5 @@
-//! The operator: `wsc_core::decide` with default settings. Around it what the controller, the API server, the agents and the
-//! servers do where nothing fails.
+//! The operator: `wsc_core::decide` with default settings. Around it what the controller, the API
+//! server, the agents and the servers do where nothing fails.
 
 mod api;
 mod process;

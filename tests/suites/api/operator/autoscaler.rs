@@ -9,7 +9,8 @@ use crate::support::{SOON, send};
 
 const GROUP: &str = "/apis/external.metrics.k8s.io/v1beta1";
 
-/// The HPA controller reads the list `sockets` as an external metric: it requests a path, whatever serves it.
+/// The HPA controller reads the list `sockets` as an external metric: it requests a path, whatever
+/// serves it.
 fn metric() -> Value {
     json!({
         "metadata": {

@@ -11,7 +11,8 @@ use crate::support::environment::{READY, TestEnv, find};
 
 /// Several samples of each pod, and several passes.
 const STEADY: Duration = Duration::from_secs(20);
-/// A pod that accepted no more connections holds the scale-down for a minute, counted from its last sample that said so.
+/// A pod that accepted no more connections holds the scale-down for a minute, counted from its last
+/// sample that said so.
 const HELD: Duration = Duration::from_secs(50);
 
 fn spec(least: u32) -> Value {

@@ -68,7 +68,8 @@ async fn in_an_idle_minute_nothing_is_written() {
     env.judge();
 }
 
-/// Nodes report every few seconds; the resource of a quiet pool is looked at again when something of it changes.
+/// Nodes report every few seconds; the resource of a quiet pool is looked at again when something
+/// of it changes.
 #[tokio::test]
 async fn heartbeats_and_samples_start_no_reconcile() {
     const NODES: usize = 20;

@@ -37,7 +37,8 @@ async fn origin_without_normal_form_names_its_field() {
     env.judge();
 }
 
-/// Healing and the last valid limits stay in force while a newer spec is invalid; the record of it is the only one.
+/// Healing and the last valid limits stay in force while a newer spec is invalid; the record of it
+/// is the only one.
 #[tokio::test]
 async fn last_valid_spec_stays_in_force() {
     let env = TestEnv::new("lastvalid").await;
@@ -101,7 +102,8 @@ async fn records(env: &TestEnv, owner: &Value) -> Vec<i64> {
         .collect()
 }
 
-/// A rule of another admission policy, which no schema has. It is reported, not retried without end, and overcome when it is deleted.
+/// A rule of another admission policy, which no schema has. It is reported, not retried without
+/// end, and overcome when it is deleted.
 #[tokio::test]
 async fn rejected_pods_are_reported_with_the_reason() {
     let env = TestEnv::new("quota").await;

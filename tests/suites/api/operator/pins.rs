@@ -1,4 +1,5 @@
-//! `status.pins`: a restart and a lost status replace no pod; other installed images replace the pods within the budget.
+//! `status.pins`: a restart and a lost status replace no pod; other installed images replace the
+//! pods within the budget.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

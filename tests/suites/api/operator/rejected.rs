@@ -1,4 +1,5 @@
-//! Objects that the API server rejects: a condition names the object and the cause, and the cluster heals when the cause ends.
+//! Objects that the API server rejects: a condition names the object and the cause, and the cluster
+//! heals when the cause ends.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! The operator is killed in the middle of its work, before or after the API server handles its request, and the next one continues.
+//! The operator is killed in the middle of its work, before or after the API server handles its
+//! request, and the next one continues.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -69,7 +70,8 @@ impl Trap {
         }
         // A watch has no end to wait for, and changes nothing.
         let after = self.after && !call.path.contains("watch=true");
-        // A process that stands still holds its connection, so that its call is not given up before it is done.
+        // A process that stands still holds its connection, so that its call is not given up before
+        // it is done.
         let signal = if after { Signal::STOP } else { Signal::KILL };
         let _ = kill_process(victim, signal);
         self.to_lose.store(after.into(), Ordering::SeqCst);
@@ -218,7 +220,8 @@ async fn servers(env: &TestEnv) -> Result<Value> {
 fn status(plain: &Plain, chat: &Value) -> Result<Value> {
     let mut status = plain.value(&chat["status"])?;
     let fields = status.as_object_mut().context("no status")?;
-    // A serial that was reserved and not used is lost; the decision is recorded with the time and the names of pods.
+    // A serial that was reserved and not used is lost; the decision is recorded with the time and
+    // the names of pods.
     for field in ["nextSerial", "lastDecision"] {
         fields.remove(field);
     }

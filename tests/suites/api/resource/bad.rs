@@ -93,7 +93,8 @@ async fn bad_value_is_rejected_naming_its_field() {
                 wrong.push(format!("{field} = {value} was accepted"));
                 continue;
             };
-            // Every complaint is about the field or a part of it, so nothing else is wrong with the resource.
+            // Every complaint is about the field or a part of it, so nothing else is wrong with the
+            // resource.
             let causes = causes(&refusal);
             if refusal.code != 422 || !causes.iter().all(|cause| cause.contains(&field)) {
                 wrong.push(format!("{field} = {value}: {} {causes:?}", refusal.code));
@@ -191,7 +192,8 @@ async fn a_bad_change_is_refused_as_well() {
             .unwrap()
             .unwrap_err();
         let field = match field {
-            // Rules about two fields name the one that they are written at, and both in their words.
+            // Rules about two fields name the one that they are written at, and both in their
+            // words.
             "drain.deadlineSeconds" => "drain.naturalSeconds must not be above drain.deadlineSeconds",
             "scaling.maxReplicas" => "scaling.minReplicas must not be above scaling.maxReplicas",
             field => field,

@@ -1,4 +1,5 @@
-//! A namespace with stand-in pods, in which the real operator works with the permissions of the chart.
+//! A namespace with stand-in pods, in which the real operator works with the permissions of the
+//! chart.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -104,7 +105,8 @@ impl TestEnv {
         answer.map_err(|refusal| anyhow!("{path}: {}", refusal.message))
     }
 
-    /// Waits until the resource is Ready for known reasons, and nothing of it is under way any more.
+    /// Waits until the resource is Ready for known reasons, and nothing of it is under way any
+    /// more.
     pub(crate) async fn settled(&self, name: &str) -> Result<Value> {
         self.until(name, &format!("{name} is ready"), is_settled).await
     }
@@ -162,7 +164,8 @@ impl TestEnv {
         format!("{}/{name}", path.replace("{}", self.namespace()))
     }
 
-    /// Of everything that the operator has asked the API server for: nothing was a Secret but to create it, and nothing was forbidden.
+    /// Of everything that the operator has asked the API server for: nothing was a Secret but to
+    /// create it, and nothing was forbidden.
     pub(crate) fn judge(&self) {
         let requests = self
             .cluster

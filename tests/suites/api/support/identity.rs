@@ -1,4 +1,5 @@
-//! The operator's own identity: the service account and the roles that the chart gives it, and a token for it.
+//! The operator's own identity: the service account and the roles that the chart gives it, and a
+//! token for it.
 
 use std::path::{Path, PathBuf};
 

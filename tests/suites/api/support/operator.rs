@@ -11,7 +11,8 @@ use super::stand_in::next_address;
 /// As in the chart.
 const ADMIN_PORT: u16 = 8080;
 
-/// Starts one that serves these namespaces, comma-separated, with the identity of the kubeconfig and images of this tag: `:2`, or nothing.
+/// Starts one that serves these namespaces, comma-separated, with the identity of the kubeconfig
+/// and images of this tag: `:2`, or nothing.
 pub(crate) fn start(
     cluster: &Cluster,
     watched: &str,

@@ -1,5 +1,5 @@
-//! Simulates a node with its kubelet and the processes of its pods: pods get an address, become ready, answer on their
-//! control port, and are gone when they were deleted.
+//! Simulates a node with its kubelet and the processes of its pods: pods get an address, become
+//! ready, answer on their control port, and are gone when they were deleted.
 
 mod node;
 mod stub;

@@ -47,7 +47,8 @@ async fn limits(env: &TestEnv) -> Result<()> {
     pool.end().await?.broadcast(0).await
 }
 
-/// Another image, one that is not there before all pods have it, and back: the pods of the first one stay or are replaced by such.
+/// Another image, one that is not there before all pods have it, and back: the pods of the first
+/// one stay or are replaced by such.
 async fn images(env: &TestEnv) -> Result<()> {
     let image = |name: &str| format!(r#"{{"server":{{"image":"{name}"}}}}"#);
     let again = Images::read()?.server_again;

@@ -1,4 +1,5 @@
-//! A pool in use: steady clients, a new one every 100 ms, and what must be true of them whatever is changed.
+//! A pool in use: steady clients, a new one every 100 ms, and what must be true of them whatever is
+//! changed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -71,7 +72,8 @@ impl<'e> Used<'e> {
         self.env.until(self.name, &what, wanted).await.map(drop)
     }
 
-    /// Patches the spec, and waits until all pods are other ones and each client was asked to reconnect once.
+    /// Patches the spec, and waits until all pods are other ones and each client was asked to
+    /// reconnect once.
     pub(super) async fn replace_all(&mut self, spec: &str) -> Result<()> {
         let old = self.pods().await?;
         let before = self.clients.recorder().record().moves().len();
@@ -95,7 +97,8 @@ impl<'e> Used<'e> {
         self.clients.reconnect().await
     }
 
-    /// No client was refused, dropped or moved beyond the budget, and HAProxy reached a server at the first try each time.
+    /// No client was refused, dropped or moved beyond the budget, and HAProxy reached a server at
+    /// the first try each time.
     pub(super) async fn end(self) -> Result<ClientPool> {
         for arrival in self.arrivals.end().await? {
             ensure!(arrival.statuses == [101], "{}: {arrival:?}", self.name);
@@ -161,7 +164,8 @@ pub(super) fn lasted(moves: &[Duration]) -> Result<()> {
     Ok(())
 }
 
-/// In no second there are more closes than the pace of one second and what a client may see late; nor in 15 s more than the budget.
+/// In no second there are more closes than the pace of one second and what a client may see late;
+/// nor in 15 s more than the budget.
 fn within_budget(times: &[Duration]) -> Result<()> {
     for (seconds, saved) in [(1, 0), (15, BUCKET)] {
         let most = BUDGET * (seconds + SLACK) + saved;

@@ -1,8 +1,8 @@
 //! Checks what clients observed. Pure: equal records have equal verdicts.
 //!
-//! A delivery is expected for each message and each client of the room that was connected (upgrade answered, no close begun) from
-//! before the send until after the arrival bound. Around a connect or a close both outcomes are right: such pairs are excluded and
-//! counted.
+//! A delivery is expected for each message and each client of the room that was connected (upgrade
+//! answered, no close begun) from before the send until after the arrival bound. Around a connect
+//! or a close both outcomes are right: such pairs are excluded and counted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -66,8 +66,8 @@ enum Pair {
     Absent,
 }
 
-/// Checks the record. A message that did not come within `arrival_bound` of a living connection may be late or lost; one that did not
-/// come at all is lost.
+/// Checks the record. A message that did not come within `arrival_bound` of a living connection may
+/// be late or lost; one that did not come at all is lost.
 pub fn check(record: &Record, arrival_bound: Duration) -> Verdict {
     let mut verdict = Verdict::default();
     verdict.numbers.clients_peak = record
@@ -149,7 +149,8 @@ fn times_received(client: &ClientRecord) -> BTreeMap<u64, u64> {
     times
 }
 
-/// The sender stayed long enough to send the message. One that no client received and whose sender was closing may never have left.
+/// The sender stayed long enough to send the message. One that no client received and whose sender
+/// was closing may never have left.
 fn was_sent_out(record: &Record, message: &Message, bound: Duration) -> bool {
     let sender = record.clients.get(message.client);
     let connection = sender.and_then(|client| client.connections.get(message.connection));

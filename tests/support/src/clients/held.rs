@@ -1,4 +1,5 @@
-//! Clients that a test holds: they connect, publish, reconnect and close when the test calls for it, and not by themselves.
+//! Clients that a test holds: they connect, publish, reconnect and close when the test calls for
+//! it, and not by themselves.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -50,7 +51,8 @@ impl ClientPool {
         Ok(())
     }
 
-    /// Closes this many clients, the newest first. One that was asked to reconnect a moment ago is closed as well.
+    /// Closes this many clients, the newest first. One that was asked to reconnect a moment ago is
+    /// closed as well.
     ///
     /// # Errors
     /// When one cannot close.
@@ -114,7 +116,8 @@ impl ClientPool {
             .len()
     }
 
-    /// A client, by its place among the held ones, sends a message, and each held client receives it once.
+    /// A client, by its place among the held ones, sends a message, and each held client receives
+    /// it once.
     ///
     /// # Errors
     /// When one does not receive it, or twice.
@@ -139,8 +142,9 @@ impl ClientPool {
         .await
     }
 
-    /// Checks the record: each message was delivered once, no client received a message of another pool, and exactly `dropped`
-    /// connections ended otherwise than by the client or the request to reconnect. The answer has the numbers.
+    /// Checks the record: each message was delivered once, no client received a message of another
+    /// pool, and exactly `dropped` connections ended otherwise than by the client or the request to
+    /// reconnect. The answer has the numbers.
     ///
     /// # Errors
     /// When one of these is not so.

@@ -1,4 +1,5 @@
-//! One client of a pool that acts by itself: it connects, publishes, reconnects, and closes when it is ordered to.
+//! One client of a pool that acts by itself: it connects, publishes, reconnects, and closes when it
+//! is ordered to.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -78,8 +78,9 @@ pub struct Message {
 }
 
 impl Record {
-    /// Three or any other number of steady clients that connect at 0.5 s, send one message a second in turn from 1 s on, and
-    /// receive each: what a checker has to pass, and where its tests start from.
+    /// Three or any other number of steady clients that connect at 0.5 s, send one message a second
+    /// in turn from 1 s on, and receive each: what a checker has to pass, and where its tests start
+    /// from.
     pub fn flawless(clients: usize, messages: u64) -> Self {
         let client = ClientRecord {
             in_room: true,
@@ -132,7 +133,8 @@ impl Record {
         times
     }
 
-    /// How many clients are connected, from each change on. Of two changes at the same moment the end counts first.
+    /// How many clients are connected, from each change on. Of two changes at the same moment the
+    /// end counts first.
     pub fn connected(&self) -> Vec<(Duration, usize)> {
         let ends = self
             .connections()

@@ -45,7 +45,8 @@ struct Tracked {
 #[derive(Debug)]
 struct TrackedConnection {
     client: Arc<Client>,
-    /// The cookie that the client holds: the one that the handshake set, or else the one that it sent.
+    /// The cookie that the client holds: the one that the handshake set, or else the one that it
+    /// sent.
     cookie: Option<String>,
     /// When the client began to close.
     closing: Option<Instant>,
@@ -280,8 +281,8 @@ impl Recorder {
         landed.map(|connection| connection.client.opened().at).min()
     }
 
-    /// Sends the next message on the newest connection of a client; the answer is its number. The record has no message that
-    /// could not be sent because the connection was over.
+    /// Sends the next message on the newest connection of a client; the answer is its number. The
+    /// record has no message that could not be sent because the connection was over.
     pub(super) async fn publish(&self, index: usize, client: &Client) -> Option<u64> {
         let id = self.next_message.fetch_add(1, Ordering::Relaxed);
         let at = client.send_text(self.text(id, index)).await.ok()?;

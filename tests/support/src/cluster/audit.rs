@@ -26,7 +26,8 @@ pub struct Mark(u64);
 /// One request that was answered, refused ones too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// As the API server knows who asks: `system:serviceaccount:NAMESPACE:NAME`, or a certificate's name.
+    /// As the API server knows who asks: `system:serviceaccount:NAMESPACE:NAME`, or a certificate's
+    /// name.
     pub user: String,
     /// The program, as it names itself.
     pub agent: String,
@@ -71,7 +72,8 @@ impl AuditLog {
         self.read(mark, Event::changes_something)
     }
 
-    /// Everything that one user has asked for since then. A watch is there when it begins, and once more when it has ended.
+    /// Everything that one user has asked for since then. A watch is there when it begins, and once
+    /// more when it has ended.
     ///
     /// # Errors
     /// As [`AuditLog::writes_since`].

@@ -50,7 +50,8 @@ impl Environment {
         pid.to_string_lossy().parse().context("WSC_CLUSTER_PID")
     }
 
-    /// One of our own programs, for a test that runs it as a process: `operator`, `proxy-agent` or `server`.
+    /// One of our own programs, for a test that runs it as a process: `operator`, `proxy-agent` or
+    /// `server`.
     ///
     /// # Errors
     /// When `cargo xtask` did not name it.

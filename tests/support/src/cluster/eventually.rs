@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tokio::time::{Instant, sleep, timeout};
 
-/// Between two looks: short enough for a test that waits often, long enough for an API server that serves many tests.
+/// Between two looks: short enough for a test that waits often, long enough for an API server that
+/// serves many tests.
 const POLL: Duration = Duration::from_millis(100);
 
 /// Looks until there is an answer.

@@ -17,14 +17,16 @@ const CALL: Duration = Duration::from_secs(20);
 /// Lines of each container's log that a failure shows.
 const LOG_LINES: &str = "--tail=50";
 
-/// Deleted, with all that is in it, when dropped. When the test panics it prints first what is in it; with `WSC_KEEP` set it stays.
+/// Deleted, with all that is in it, when dropped. When the test panics it prints first what is in
+/// it; with `WSC_KEEP` set it stays.
 pub struct Namespace {
     name: String,
     environment: Environment,
 }
 
 impl Cluster {
-    /// A new namespace with the restricted Pod Security standard; it is deleted when the guard is dropped.
+    /// A new namespace with the restricted Pod Security standard; it is deleted when the guard is
+    /// dropped.
     ///
     /// # Errors
     /// When the API server refuses it.
@@ -73,7 +75,8 @@ impl Namespace {
 }
 
 impl Environment {
-    /// The content of a namespace as text: resources with status, events, pods, ConfigMaps, and the ends of the logs.
+    /// The content of a namespace as text: resources with status, events, pods, ConfigMaps, and the
+    /// ends of the logs.
     pub fn describe(&self, namespace: &str) -> String {
         let mut text = format!("== namespace {namespace}\n");
         let list = "websocketclusters.websocket-operator.io,configmaps,deployments,services";

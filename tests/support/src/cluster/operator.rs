@@ -28,7 +28,8 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Starts it in this namespace with the identity of this kubeconfig, images of this tag (`:2`, or nothing) and further flags.
+    /// Starts it in this namespace with the identity of this kubeconfig, images of this tag (`:2`,
+    /// or nothing) and further flags.
     ///
     /// # Errors
     /// If the program is not built or does not start.

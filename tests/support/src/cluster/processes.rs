@@ -22,7 +22,8 @@ pub struct Process {
     pub name: String,
 }
 
-/// Name of a process of the container runtime that has not executed the program of a container or of a probe yet.
+/// Name of a process of the container runtime that has not executed the program of a container or
+/// of a probe yet.
 const RUNTIME: &str = "runc:[";
 
 impl Process {
@@ -31,14 +32,16 @@ impl Process {
     }
 }
 
-/// All processes of the pod with this uid, those of probes included, without its pause container, the oldest first.
+/// All processes of the pod with this uid, those of probes included, without its pause container,
+/// the oldest first.
 pub fn of_pod(uid: &str) -> Vec<Process> {
     let mut found = of_pod_and_sandbox(uid);
     found.retain(|process| process.name != "pause");
     found
 }
 
-/// The same with its pause container: without that one the kubelet starts the whole pod anew, as after a restart of its node.
+/// The same with its pause container: without that one the kubelet starts the whole pod anew, as
+/// after a restart of its node.
 pub fn of_pod_and_sandbox(uid: &str) -> Vec<Process> {
     let mut found = Vec::new();
     for group in PARENTS
@@ -57,7 +60,8 @@ fn programs(mut found: Vec<Process>) -> Vec<Process> {
     found
 }
 
-/// The program with this name (its first 15 characters) among all that this process and its children have started.
+/// The program with this name (its first 15 characters) among all that this process and its
+/// children have started.
 ///
 /// # Errors
 /// When there is none.

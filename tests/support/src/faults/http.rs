@@ -1,7 +1,9 @@
-//! Faults on single requests: a reverse proxy on plain HTTP/1.1 that asks a hook what to do with each.
+//! Faults on single requests: a reverse proxy on plain HTTP/1.1 that asks a hook what to do with
+//! each.
 //!
-//! In front of an API server it also takes TLS and credentials off the client's hands: whoever connects speaks as the upstream's
-//! client. (Give that `kube::Client` a config with `default_retry: false`: each call is to reach the server once.)
+//! In front of an API server it also takes TLS and credentials off the client's hands: whoever
+//! connects speaks as the upstream's client. (Give that `kube::Client` a config with
+//! `default_retry: false`: each call is to reach the server once.)
 
 use std::convert::Infallible;
 use std::fmt;
@@ -59,8 +61,8 @@ pub struct Call {
 pub enum Verdict {
     /// It is answered by the upstream.
     Pass,
-    /// The same, but every piece of the answer waits at this gate, the first one included. A closed gate stalls it, also if it is
-    /// closed while a watch runs already.
+    /// The same, but every piece of the answer waits at this gate, the first one included. A closed
+    /// gate stalls it, also if it is closed while a watch runs already.
     Through(Gate),
     /// It is answered with this status by the proxy.
     Refuse(StatusCode),
@@ -87,7 +89,8 @@ struct Proxy {
 }
 
 impl HttpProxy {
-    /// Starts it; `hook` is asked once for each request when all of it is here, in the order of their arrival.
+    /// Starts it; `hook` is asked once for each request when all of it is here, in the order of
+    /// their arrival.
     ///
     /// # Errors
     /// If there is no port.

@@ -34,7 +34,8 @@ pub enum Direction {
     ToClient,
 }
 
-/// The faults of this moment; every one holds for open and for new connections, if it is not said otherwise.
+/// The faults of this moment; every one holds for open and for new connections, if it is not said
+/// otherwise.
 #[derive(Debug, Clone, Default)]
 struct Faults {
     stalled: [bool; 2],
@@ -121,7 +122,8 @@ impl StreamProxy {
         self.change(|faults| faults.delay[direction as usize] = delay);
     }
 
-    /// Nothing passes in this direction, connections stay open; the peer sees a full window after a while.
+    /// Nothing passes in this direction, connections stay open; the peer sees a full window after a
+    /// while.
     pub fn stall(&self, direction: Direction) {
         self.change(|faults| faults.stalled[direction as usize] = true);
     }
@@ -149,7 +151,8 @@ impl StreamProxy {
         });
     }
 
-    /// The next `count` connections are served; the one after them resets all, and each new one at once.
+    /// The next `count` connections are served; the one after them resets all, and each new one at
+    /// once.
     pub fn stop_after(&self, count: u64) {
         self.change(|faults| faults.left = Some(count));
     }

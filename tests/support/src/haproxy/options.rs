@@ -26,7 +26,8 @@ pub struct PodOptions {
 pub enum Source {
     /// From the mounted files.
     Files,
-    /// From the API server that this kubeconfig names, in namespace `default`, for the cluster `chat`.
+    /// From the API server that this kubeconfig names, in namespace `default`, for the cluster
+    /// `chat`.
     ConfigMap(PathBuf),
 }
 

@@ -48,7 +48,8 @@ pub struct ProxyPod {
 }
 
 impl ProxyPod {
-    /// Starts all of it with these servers, and returns when HAProxy runs what is wanted and the pod is ready.
+    /// Starts all of it with these servers, and returns when HAProxy runs what is wanted and the
+    /// pod is ready.
     ///
     /// # Errors
     /// If it does not come to that.
@@ -167,7 +168,8 @@ impl ProxyPod {
         Ok(())
     }
 
-    /// Starts HAProxy, or starts it again, and returns when it responds. From now on it is started again when it ends.
+    /// Starts HAProxy, or starts it again, and returns when it responds. From now on it is started
+    /// again when it ends.
     ///
     /// # Errors
     /// If it does not respond.
@@ -461,7 +463,8 @@ impl Drop for ProxyPod {
     }
 }
 
-/// A program of this workspace: at the path in the variable, or beside the running test, where cargo puts it.
+/// A program of this workspace: at the path in the variable, or beside the running test, where
+/// cargo puts it.
 ///
 /// # Errors
 /// If it is nowhere.

@@ -11,7 +11,8 @@ use crate::cluster::within;
 
 const WAIT: Duration = Duration::from_secs(10);
 
-/// Sends one line to a Unix socket of HAProxy and returns everything up to the end of the connection.
+/// Sends one line to a Unix socket of HAProxy and returns everything up to the end of the
+/// connection.
 ///
 /// # Errors
 /// If nobody answers.

@@ -15,7 +15,8 @@ const FOLDERS: [&str; 2] = ["tests/releases/examples", "docs/examples"];
 /// `operator/api`'s list of strings and names that the schema accepts.
 const CASES: &str = include_str!("../../../../operator/api/src/cases.yaml");
 
-/// The rendered examples by name. Namespace and uid, which the API server adds, are the same in each.
+/// The rendered examples by name. Namespace and uid, which the API server adds, are the same in
+/// each.
 pub(super) fn all(root: &Path) -> Result<BTreeMap<String, WebSocketCluster>> {
     let mut examples = BTreeMap::new();
     for folder in FOLDERS {
@@ -57,7 +58,8 @@ struct Examples {
     good: Vec<String>,
 }
 
-/// Resources that the schema of this version accepts, with a value at its limits in each. They are not rendered.
+/// Resources that the schema of this version accepts, with a value at its limits in each. They are
+/// not rendered.
 pub(super) fn accepted() -> Result<Vec<Value>> {
     let cases: Cases = serde_yaml::from_str(CASES).context("parsing cases.yaml")?;
     let mut resources: Vec<Value> = cases

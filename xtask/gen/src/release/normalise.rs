@@ -1,4 +1,5 @@
-//! Makes two snapshots of the same version equal: identifiers, hashes, times and paths differ from run to run.
+//! Makes two snapshots of the same version equal: identifiers, hashes, times and paths differ from
+//! run to run.
 
 use serde_json::Value;
 

@@ -155,7 +155,8 @@ fn children_keep_their_identity() {
     }
 }
 
-/// During an upgrade and a rollback an agent of this version reads what an operator of an earlier one publishes.
+/// During an upgrade and a rollback an agent of this version reads what an operator of an earlier
+/// one publishes.
 #[test]
 fn published_configurations_of_old_operators_are_valid() {
     for release in &RELEASES {

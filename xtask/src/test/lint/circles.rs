@@ -1,7 +1,8 @@
 //! Circles of imports between the files of a crate: files that cannot be read one after the other.
 //!
-//! A file imports another one by `use` or by a path in place. A re-export is followed to the file that has the item, and counts as an
-//! import of its own file only where that uses the name. Code for tests does not count.
+//! A file imports another one by `use` or by a path in place. A re-export is followed to the file
+//! that has the item, and counts as an import of its own file only where that uses the name. Code
+//! for tests does not count.
 
 mod graph;
 mod paths;

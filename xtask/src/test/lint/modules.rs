@@ -17,7 +17,8 @@ pub(super) struct Child {
     pub(super) folder: PathBuf,
 }
 
-/// An error lists the files of `sources` that belong to no module of the packages that these manifests stand for.
+/// An error lists the files of `sources` that belong to no module of the packages that these
+/// manifests stand for.
 pub(super) fn check(sources: &[PathBuf], manifests: &[String]) -> Result<()> {
     let reached = reached(&roots(manifests)?)?;
     let orphans: Vec<String> = sources
@@ -69,7 +70,8 @@ fn reached(roots: &[PathBuf]) -> Result<BTreeSet<PathBuf>> {
     Ok(found)
 }
 
-/// The modules that a file names and that have files of their own, in this folder unless it says otherwise.
+/// The modules that a file names and that have files of their own, in this folder unless it says
+/// otherwise.
 pub(super) fn children(text: &str, file: &Path, folder: &Path) -> Vec<Child> {
     let mut found = Vec::new();
     for module in modules(text) {

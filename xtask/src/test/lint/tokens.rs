@@ -21,11 +21,12 @@ pub(super) fn is_for_tests(attribute: &Group) -> bool {
     attribute.stream().to_string().replace(' ', "") == "cfg(test)"
 }
 
-/// Skips to the end of an item: its braces, a semicolon, or the comma of a match arm, field or variant.
-/// Returns its name where it is a module in a file of its own.
+/// Skips to the end of an item: its braces, a semicolon, or the comma of a match arm, field or
+/// variant. Returns its name where it is a module in a file of its own.
 pub(super) fn skip_item(tokens: &mut Tokens) -> Option<String> {
     let mut words: Vec<String> = Vec::new();
-    // Commas inside of `<A, B>` and of a where clause end nothing; the `>` of an arrow closes nothing.
+    // Commas inside of `<A, B>` and of a where clause end nothing; the `>` of an arrow closes
+    // nothing.
     let (mut depth, mut has_where) = (0_usize, false);
     for token in tokens.by_ref() {
         match token {

@@ -1,7 +1,9 @@
-//! Words that are wrong wherever a user reads them: `xtask/banned-words.tsv`, each with its replacement (docs/style.md).
+//! Words that are wrong wherever a user reads them: `xtask/banned-words.tsv`, each with its
+//! replacement (docs/style.md).
 //!
-//! Read are documents, the CRD and the chart as they are; of Rust sources the string literals (conditions, events,
-//! logs, errors, metric help) and, where clap is used, the `///` comments (`--help`). Code under `#[cfg(test)]` is not.
+//! Read are documents, the CRD and the chart as they are; of Rust sources the string literals
+//! (conditions, events, logs, errors, metric help) and, where clap is used, the `///` comments
+//! (`--help`). Code under `#[cfg(test)]` is not.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -130,7 +132,8 @@ fn module_folder(file: &Path) -> PathBuf {
     }
 }
 
-/// Where a passage has banned words: whole words in any case, those of a phrase with nothing but space between.
+/// Where a passage has banned words: whole words in any case, those of a phrase with nothing but
+/// space between.
 fn hits<'a>(passage: &Passage, banned: &'a [Banned]) -> Vec<(usize, &'a Banned)> {
     let words = words(passage);
     let mut found = Vec::new();

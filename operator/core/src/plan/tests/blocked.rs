@@ -177,7 +177,8 @@ fn full_pool_at_maximum_gets_larger_pods() {
     let mut scene = Scene::running(FULL, &[50, 50, 50]);
     with_another_image(&mut scene, FULL);
     for _ in 0..600 {
-        // Old pods have memory for 50 clients, new ones for 100; there are many more clients than that.
+        // Old pods have memory for 50 clients, new ones for 100; there are many more clients than
+        // that.
         let pods = scene.observed.pods.clone();
         for (name, sample) in &mut scene.observed.samples {
             let most = if pods[name].serial < 3 { 50 } else { 100 };

@@ -1,4 +1,5 @@
-//! A hold protects capacity that works; it must not forbid what would end it. Each sick pool here is cured by a change of the spec.
+//! A hold protects capacity that works; it must not forbid what would end it. Each sick pool here
+//! is cured by a change of the spec.
 
 use k8s_openapi::jiff::SignedDuration;
 

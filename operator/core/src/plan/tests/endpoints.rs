@@ -1,4 +1,5 @@
-//! Port and path of the servers in front of which HAProxy runs: those of the live pods, not of the spec.
+//! Port and path of the servers in front of which HAProxy runs: those of the live pods, not of the
+//! spec.
 
 use std::collections::BTreeSet;
 
@@ -138,7 +139,8 @@ fn pods_of_one_pool_serve_one_path() {
     scene.adopt(&plan);
     assert_eq!(paths(&scene), ("/chat".to_owned(), "/chat".to_owned()));
 
-    // A change of the path that an operator of 0.1.0 began: what the proxies cannot reach is out of rotation.
+    // A change of the path that an operator of 0.1.0 began: what the proxies cannot reach is out of
+    // rotation.
     scene.observed.pods.retain(|_, pod| pod.serial < 2);
     scene.pod(1).listener.path = Some("/ws".to_owned());
     let plan = scene.tick(5);

@@ -44,7 +44,8 @@ fn written(mut meta: ObjectMeta, update: &PodMetadata) -> ObjectMeta {
     meta
 }
 
-/// The metadata of the pod `chat-0` of this spec after it is changed to each of these, and what a new pod of the last one has.
+/// The metadata of the pod `chat-0` of this spec after it is changed to each of these, and what a
+/// new pod of the last one has.
 fn after(specs: &[&str]) -> (ObjectMeta, ObjectMeta) {
     let new = |spec: &str| {
         let cluster = testing::cluster(&format!("{MAXIMUM}\n{spec}"));

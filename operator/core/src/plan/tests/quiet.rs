@@ -109,7 +109,8 @@ fn nothing_is_quiet_while_work_remains() {
     assert!(!scene.tick(5).is_quiet, "Redis has no ready pod");
 }
 
-/// Seconds at which plans were made, and the last one: samples arrive every 5 s, and each plan succeeds.
+/// Seconds at which plans were made, and the last one: samples arrive every 5 s, and each plan
+/// succeeds.
 fn plans(scene: &mut Scene, mut plan: Plan, seconds: usize) -> (Vec<usize>, Plan) {
     let mut times = Vec::new();
     scene.adopt(&plan);
@@ -180,7 +181,8 @@ fn rejected_spec_is_quiet_once_reported() {
     assert!(!scene.tick(5).is_quiet, "the correction is not written yet");
 }
 
-/// The window counts from the moment when fewer pods were enough, also when no plan was made for an hour before.
+/// The window counts from the moment when fewer pods were enough, also when no plan was made for an
+/// hour before.
 #[test]
 fn quiet_recommendation_is_kept_for_the_window() {
     let (mut scene, before) = quiet(&[40, 50, 40]);

@@ -1,4 +1,5 @@
-//! Clients that HAProxy refuses itself: while the check of every server is answered with 404, no server counts them.
+//! Clients that HAProxy refuses itself: while the check of every server is answered with 404, no
+//! server counts them.
 
 use super::scene::{BOUNDS, Scene};
 use super::tell::{condition, marked, tell};

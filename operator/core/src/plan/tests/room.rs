@@ -32,7 +32,8 @@ struct Nodes {
 }
 
 impl Nodes {
-    /// A reconcile every 5 s; what it asks for is done, and each pod is scheduled where there is room.
+    /// A reconcile every 5 s; what it asks for is done, and each pod is scheduled where there is
+    /// room.
     fn live(&self, scene: &mut Scene, seconds: i64, mut then: impl FnMut(&Scene, &Plan)) {
         for _ in 0..seconds / 5 {
             let plan = scene.tick(5);
@@ -165,7 +166,8 @@ fn full_pool_over_quota_gets_larger_pods() {
     let mut scene = Scene::running(SMALL, &[50; 4]);
     with_another_image(&mut scene, SMALL);
     for _ in 0..720 {
-        // Old pods have memory for 50 clients, new ones for 100; there are many more clients than that.
+        // Old pods have memory for 50 clients, new ones for 100; there are many more clients than
+        // that.
         let pods = scene.observed.pods.clone();
         for (name, sample) in &mut scene.observed.samples {
             let most = if pods[name].serial < 4 { 50 } else { 100 };

@@ -1,4 +1,5 @@
-//! Pods that do not come up: for want of a node or of Redis, by their template, or because the API server rejects them.
+//! Pods that do not come up: for want of a node or of Redis, by their template, or because the API
+//! server rejects them.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,8 @@ use crate::testing;
 
 const MINUTE: i64 = 60;
 
-/// Passes follow each other every 5 s, all that they ask for is done, and `then` says what became of the pods.
+/// Passes follow each other every 5 s, all that they ask for is done, and `then` says what became
+/// of the pods.
 fn live(scene: &mut Scene, seconds: i64, mut then: impl FnMut(&mut Scene, &Plan)) {
     for _ in 0..seconds / 5 {
         let plan = scene.tick(5);
@@ -123,7 +125,8 @@ fn pods_without_redis_wait_for_it() {
     assert_eq!(active(&scene), 5);
 }
 
-/// The kubelet's part in a server that ends 30 s after it became ready: it starts it again after 10 s, 20 s, 40 s and so on.
+/// The kubelet's part in a server that ends 30 s after it became ready: it starts it again after 10
+/// s, 20 s, 40 s and so on.
 fn crash(scene: &mut Scene, ended: &mut BTreeMap<String, Timestamp>) {
     let now = scene.now;
     for pod in scene.observed.pods.clone().values() {
@@ -206,7 +209,8 @@ fn start_deadline_is_a_field() {
     });
 }
 
-/// The API server rejects each create for `seconds`; returns the longest pause between two attempts.
+/// The API server rejects each create for `seconds`; returns the longest pause between two
+/// attempts.
 fn rejected(scene: &mut Scene, seconds: i64) -> i64 {
     let (mut last, mut longest) = (scene.now, SignedDuration::ZERO);
     for _ in 0..seconds {

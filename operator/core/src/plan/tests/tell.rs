@@ -11,7 +11,8 @@ use crate::observed::PodState;
 use crate::plan::{Child, ControlVerb, Plan};
 use crate::testing;
 
-/// All parts that are not empty, one line each; of the status what a person looks at, and conditions that say something new.
+/// All parts that are not empty, one line each; of the status what a person looks at, and
+/// conditions that say something new.
 pub(super) fn tell(plan: &Plan, before: &WebSocketClusterStatus) -> String {
     let mut text = String::new();
     let mut line = |line: String| writeln!(text, "{line}").unwrap();

@@ -3,8 +3,9 @@
 use super::super::metadata::hash_of;
 use super::*;
 
-/// A change of a line changes pods that are in use. It needs another template version (`validate/values.rs`), and the templates of the
-/// former version as long as a resource may be pinned to it.
+/// A change of a line changes pods that are in use. It needs another template version
+/// (`validate/values.rs`), and the templates of the former version as long as a resource may be
+/// pinned to it.
 #[test]
 fn templates_change_with_their_version_only() {
     let hashes = |spec| {

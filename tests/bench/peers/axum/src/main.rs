@@ -1,5 +1,6 @@
-//! The room server of axum's own example of a chat: a broadcast channel per room, a task that reads and a task that writes per
-//! connection. `--small-buffers` has 512 bytes where axum's default is 128 KiB of read buffer for each connection.
+//! The room server of axum's own example of a chat: a broadcast channel per room, a task that reads
+//! and a task that writes per connection. `--small-buffers` has 512 bytes where axum's default is
+//! 128 KiB of read buffer for each connection.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

@@ -39,7 +39,8 @@ pub fn run(state: &Path, cluster: i32) -> Result<()> {
         format!("{}\n", listener.local_addr()?.port()),
     )?;
     thread::spawn(move || accept(&listener, &namespace));
-    // Readable when process 1 ended; then this process, and with it the last hold on the namespace, goes too.
+    // Readable when process 1 ended; then this process, and with it the last hold on the namespace,
+    // goes too.
     loop {
         match poll(&mut [PollFd::new(&end, PollFlags::IN)], None) {
             Ok(_) => return Ok(()),

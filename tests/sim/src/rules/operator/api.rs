@@ -1,5 +1,5 @@
-//! The API server and the kubelets' writes: pods as the views that the controller makes of them, children, and the published
-//! server set.
+//! The API server and the kubelets' writes: pods as the views that the controller makes of them,
+//! children, and the published server set.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

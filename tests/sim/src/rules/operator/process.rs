@@ -20,8 +20,8 @@ impl Process {
         (self.target, self.per_second) = (total, per_second);
     }
 
-    /// Connections to close in this second. `carry`: the fraction of a connection that all processes together owe, so that whole
-    /// connections do not add up to a faster rate.
+    /// Connections to close in this second. `carry`: the fraction of a connection that all
+    /// processes together owe, so that whole connections do not add up to a faster rate.
     pub(crate) fn due(&self, carry: &mut f64) -> i64 {
         let left = self.target - self.done;
         if left <= 0 {

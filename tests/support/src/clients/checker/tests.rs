@@ -16,7 +16,8 @@ fn verdict(record: &Record) -> Verdict {
     check(record, seconds(2.0))
 }
 
-/// Client 2 is closed at 50.5 s and back at 51.2 s: messages 48 to 50 (sent at 49 to 51 s) are around the close.
+/// Client 2 is closed at 50.5 s and back at 51.2 s: messages 48 to 50 (sent at 49 to 51 s) are
+/// around the close.
 fn reconnected(by: ClosedBy) -> Record {
     let mut record = clean();
     let connections = &mut record.clients[2].connections;

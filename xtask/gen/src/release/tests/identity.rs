@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-/// Name, owner, labels, selectors, and the names of containers and ports that other objects refer to.
+/// Name, owner, labels, selectors, and the names of containers and ports that other objects refer
+/// to.
 pub(super) fn of(object: &Value) -> Vec<(&'static str, Value)> {
     let metadata = &object["metadata"];
     let spec = &object["spec"];
