@@ -1,3 +1,5 @@
+//! Plans of small scenes, a file for each topic: a cluster, and what happens to it.
+
 mod blocked;
 mod capacity;
 mod cures;
