@@ -1,13 +1,9 @@
 //! The outbound queue of one client: bounded by bytes, filled by fan-outs, emptied by the one
 //! session that writes.
 //!
-//! While nothing waits, here or in the session, a fan-out writes to the client's socket directly
-//! and wakes no task. Both run on the thread of the client's shard, so that frames are never
-//! interleaved.
-//!
-//! Invariants: the queue never holds more than the limit; after a close was asked for nothing is
-//! queued any more; the first close that is asked for is the one that happens. All queues together
-//! are charged to one [`Budget`].
+//! While nothing waits, a fan-out writes to the client's socket directly, on the thread of the
+//! client's shard, so that frames are never interleaved. The queue never holds more than its limit;
+//! the first requested close happens, and nothing is queued after it. One [`Budget`] pays for all.
 
 use std::collections::VecDeque;
 use std::io;

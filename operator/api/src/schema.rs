@@ -1,3 +1,5 @@
+//! The schema of the `CustomResourceDefinition`, with what the derive cannot express.
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };

@@ -9,9 +9,7 @@ use thiserror::Error;
 /// The close code of a client that must reconnect: 1000, 1001, 1012, 1013 or 3000 to 4999.
 ///
 /// Other codes are reserved or mean a protocol error, so client libraries reject or misread them.
-/// Release 0.1.0 had two rules: its server accepted exactly these codes; its CRD accepted only
-/// 1001, 1012, 1013 and 4000 to 4999, without 1000 (clients do not reconnect after a normal
-/// closure) and 3000 to 3999 (registered with IANA). The wider rule holds for both now.
+/// The CRD of release 0.1.0 rejected 1000 and 3000 to 3999, which its server accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CloseCode(u16);
 

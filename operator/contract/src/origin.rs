@@ -39,9 +39,8 @@ enum Problem {
 
 /// A web origin in lower case, without the default port of its scheme.
 ///
-/// Any scheme and a host; only `file://` lacks one. Parsing accepts hosts and ports in the form
-/// that browsers send: the host consists of letters, digits, `-`, `_` and `.`, or is an IPv6
-/// address in brackets.
+/// Any scheme and a host; only `file://` lacks one. Parsing accepts the form that browsers send:
+/// a host of letters, digits, `-`, `_` and `.`, or an IPv6 address in brackets.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
     scheme: String,

@@ -1,7 +1,5 @@
-//! The operator's shell: API calls around [`wsc_core::decide`].
-//!
-//! One reconcile per cluster and event: resource -> validate -> observe (API calls) -> decide
-//! (pure) -> apply (API calls) -> status (API call) -> report (API calls).
+//! The operator's shell: API calls around [`wsc_core::decide`]. The steps of a reconcile are in
+//! `docs/architecture.md`.
 
 pub mod args;
 pub mod run;

@@ -1,8 +1,7 @@
 //! The decisions of the operator: values in, values out.
 //!
-//! `resource -> validate -> observe (I/O) -> decide -> apply (I/O) -> status (I/O) -> report
-//! (I/O)`: this crate validates and decides. It has no client, no clock, no environment and no
-//! random source; `now` is an argument. See `docs/architecture.md`.
+//! Of the steps of a reconcile (`docs/architecture.md`) this crate validates and decides. It has no
+//! client, no clock, no environment and no random source; `now` is an argument.
 
 pub mod common;
 pub mod drift;

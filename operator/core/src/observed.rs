@@ -57,9 +57,8 @@ pub struct Observed {
 
 impl Observed {
     /// The path that the servers of this cluster serve, not the client path. Pods of release 0.1.0
-    /// serve the path of the spec by which they were created; new pods are created like them, so
-    /// that one rule of HAProxy is right for all. Where pods differ, those in rotation decide, by
-    /// their number and then by their age.
+    /// serve that of their spec; new pods are created like them, so that HAProxy needs one rule.
+    /// Where pods differ, those in rotation decide, by their number and then by their age.
     pub(crate) fn server_path(&self) -> &str {
         let alive = self
             .pods

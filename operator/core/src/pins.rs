@@ -40,9 +40,8 @@ fn follows(pinned: &Pins, installed: &Pins) -> bool {
 }
 
 /// The pins of a resource without any: a new one, one of release 0.1.0, or one whose status was
-/// lost. Those by which its live pods are current move no pod. Pods that are replaced in any case
-/// get the installed images, since other pins would replace them twice: such are the server and
-/// proxy pods of release 0.1.0, whose templates are not rendered any more.
+/// lost. Those by which its live pods are current move no pod. Pods whose template is not rendered
+/// any more (release 0.1.0) get the installed images: other pins would replace them twice.
 fn recovered(cluster: &ValidCluster, observed: &Observed, installed: &Pins) -> Pins {
     let (proxy, redis) = (names::proxy(&cluster.name), names::redis(&cluster.name));
     let candidate = Pins {

@@ -25,10 +25,8 @@ pub(crate) enum Obstacle {
 }
 
 /// Serving pods that may be drained to shrink the pool, best first: old revision, fewest
-/// connections in steps of a tenth of the target, crowded zone, crowded node, newest. Protected
-/// pods and those whose connections are not known are not in it, and it ends before the first young
-/// one: a fuller pod does not go instead of an emptier one that is only too young, since fewer
-/// clients have to move a moment later.
+/// connections in steps of a tenth of the target, crowded zone, crowded node, newest. It ends
+/// before the first young one: waiting for an emptier pod moves fewer clients than a fuller one.
 pub(crate) fn for_scale_down<'a, 'b>(pool: &'b Pool<'a>, target: i64, now: Timestamp) -> Vec<&'b Member<'a>> {
     let known = |member: &&Member<'_>| !member.view.protected && member.sample.is_some();
     let order = Order::new(pool, target);

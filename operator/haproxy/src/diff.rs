@@ -54,10 +54,9 @@ const WAIT_REMOVABLE_MS: u32 = 500;
 
 /// The commands that make HAProxy run `wanted`.
 ///
-/// A server whose address or cookie differs is removed now and added at the next round. A server
-/// with sessions is not deleted, only set to `maint`: its tunnels continue. An empty set never
-/// empties a pool: it may be a mistake that would disconnect every client, and HAProxy's own checks
-/// find servers that are down.
+/// A server with another address or cookie is removed now and added at the next round; one with
+/// sessions is only set to `maint`, so that its tunnels continue. An empty set, which may be a
+/// mistake, never empties a pool: HAProxy's own checks find servers that are down.
 pub fn diff(running: &[RunningServer], wanted: &BackendSet) -> Vec<Step> {
     if wanted.servers.is_empty() {
         return Vec::new();

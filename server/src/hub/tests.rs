@@ -1,3 +1,5 @@
+//! Order, bounds and fairness of the fan-out to the members of rooms.
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! Bounds and order of the outbound queue, on a socket that takes a chosen number of bytes.
+
 use super::*;
 use proptest::prelude::*;
 use wsc_contract::close::Cause;

@@ -1,3 +1,5 @@
+//! Three hours of the simulated day, on which the operator must score better than the HPA.
+
 use super::*;
 use crate::rules::operator::MAX_MOVES_PER_SECOND;
 

@@ -11,9 +11,8 @@ const ATTEMPTS: u32 = 100;
 
 /// A TCP port that nobody listens on, until its owner does.
 ///
-/// HAProxy binds with `SO_REUSEPORT`: two of them would silently share a port. So every port that a
-/// test chooses, in whatever process, is marked as taken by a UDP socket of the same number for as
-/// long as this value lives.
+/// HAProxy binds with `SO_REUSEPORT`: two of them would silently share a port. So a UDP socket of
+/// the same number marks it as taken while this value lives, for tests in other processes too.
 #[derive(Debug)]
 pub struct Port {
     number: u16,

@@ -31,7 +31,7 @@ struct Lint<'a> {
 
 type Check = fn(&Lint<'_>) -> Result<()>;
 
-const CHECKS: [(&str, Check); 12] = [
+const CHECKS: [(&str, Check); 14] = [
     ("cargo fmt", |_| cargo_fmt()),
     ("clippy", clippy),
     ("cargo deny", cargo_deny),
@@ -46,6 +46,8 @@ const CHECKS: [(&str, Check); 12] = [
     ("no test is ignored", |_| house::no_ignored_test(&sources()?)),
     ("no banned word", |_| words::check()),
     ("files are short", |_| house::short_files(&sources()?)),
+    ("comments are wrapped", |_| house::wrapped_comments(&sources()?)),
+    ("test names are short", |_| house::short_test_names(&sources()?)),
 ];
 
 /// Runs the checks whose name contains the filter, until an interrupt.

@@ -1,3 +1,5 @@
+//! Which origins may connect: a table of cases, and the grammar against the parser.
+
 use proptest::prelude::*;
 use regex::Regex;
 

@@ -1,3 +1,5 @@
+//! The Redis URL: the pattern of the CRD against the parser, on generated text.
+
 use proptest::prelude::*;
 use regex::Regex;
 

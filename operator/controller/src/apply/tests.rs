@@ -1,3 +1,5 @@
+//! A plan is executed against an API server that rejects, fails or hangs.
+
 use std::sync::Arc;
 use std::time::Duration;
 

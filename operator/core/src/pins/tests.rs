@@ -1,3 +1,5 @@
+//! Pins across upgrades: which pods an operator of another release or image replaces.
+
 use std::sync::Arc;
 
 use serde::Deserialize;

@@ -1,3 +1,5 @@
+//! Plans of small scenes, a file for each topic: a cluster, and what happens to it.
+
 mod answers;
 mod blocked;
 mod capacity;

@@ -1,3 +1,5 @@
+//! The rendered children: snapshots, and the rules that all of them must follow.
+
 mod fixtures;
 mod on_change;
 mod pss;

@@ -1,3 +1,5 @@
+//! The invariants of docs/architecture.md in generated runs of the simulated cluster.
+
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestCaseError};
 

@@ -1,3 +1,5 @@
+//! Validation of a resource, with the cases that the CRD is tested with too.
+
 use wsc_api::v1alpha1::{EnvVar, WebSocketCluster};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Fairness of the sampling schedule, in simulated time.
+
 use std::collections::BTreeMap;
 
 use kube::api::ObjectMeta;

@@ -116,7 +116,7 @@ fn growth_pauses_in_a_crash_loop() {
 }
 
 #[test]
-fn few_crashes_in_a_large_pool_stall_nothing() {
+fn few_crashes_in_large_pool_stall_nothing() {
     let mut scene = Scene::running("scaling: {minReplicas: 20, maxReplicas: 200}", &[10; 20]);
     for turn in 0..40 {
         // One pod does not stay up, and now and then another one ends.
@@ -133,7 +133,7 @@ fn few_crashes_in_a_large_pool_stall_nothing() {
 }
 
 #[test]
-fn crash_of_all_pods_at_once_stalls_nothing() {
+fn crash_of_all_at_once_stalls_nothing() {
     let mut scene = Scene::running(TEN, &[10; 10]);
     for _ in 0..4 {
         for serial in 0..10 {
@@ -209,7 +209,7 @@ fn pod_without_a_server_needs_no_drain() {
 }
 
 #[test]
-fn new_pods_of_the_next_image_find_room() {
+fn pods_of_the_next_image_find_room() {
     let mut scene = Scene::running(TEN, &[10; 10]);
     crash_loop(&mut scene);
     with_another_image(&mut scene, TEN);

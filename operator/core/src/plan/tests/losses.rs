@@ -30,7 +30,7 @@ fn lost_pods_are_created_at_once() {
 }
 
 #[test]
-fn pods_on_lost_nodes_are_created_at_once() {
+fn pods_on_lost_nodes_return_at_once() {
     let mut scene = pool();
     for pod in scene.observed.pods.values_mut().filter(|pod| pod.serial < 11) {
         (pod.ready, pod.ready_since, pod.node_ready) = (false, None, false);
@@ -47,7 +47,7 @@ fn pods_on_lost_nodes_are_created_at_once() {
 }
 
 #[test]
-fn pods_lost_in_a_restart_are_created_at_once() {
+fn pods_lost_in_a_restart_return_at_once() {
     let mut scene = pool();
     lose(&mut scene, 1);
     scene.memory = Memory::default();

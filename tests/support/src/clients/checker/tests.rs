@@ -1,3 +1,5 @@
+//! The checker must find each fault that is put into a flawless record.
+
 use super::super::record::Close;
 use super::*;
 
