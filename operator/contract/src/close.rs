@@ -164,7 +164,7 @@ pub const TOO_LARGE: Close = Close {
     action: "stop: the same message would be rejected again",
 };
 /// The server terminates or sheds; the code is configurable.
-pub const RECONNECT: Close = Close {
+const RECONNECT: Close = Close {
     code: CloseCode::SERVICE_RESTART.0,
     reason: "`drain;retry=MS` or `shed;retry=MS`",
     meaning: "the server terminates or sheds connections; `drain.notice.closeCode` (`WSC_CLOSE_CODE`) sets the code, MS is random in 0 to `drain.notice.jitterSeconds`",

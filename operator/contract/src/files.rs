@@ -11,8 +11,8 @@ described! {
     /// Keys of the proxy's `ConfigMap`.
     CONFIG_MAP:
     CONFIGURATION = "haproxy.cfg", "the complete HAProxy configuration, with the current servers";
-    BACKENDS = "backends.json", "the server set: `hash` of its other fields, `structure` (hash of `haproxy.cfg` without its server lines), keywords and servers";
-    SETTINGS = "settings.json", "settings that HAProxy applies at run time: the client path, the server path that it maps to, the allowed origins, and `hash` of these";
+    BACKENDS = "backends.json", "the server set";
+    SETTINGS = "settings.json", "settings that HAProxy applies at run time";
 }
 
 described! {

@@ -6,6 +6,7 @@ mod described;
 pub mod agent;
 pub mod close;
 pub mod control;
+pub mod cookie;
 pub mod env;
 pub mod files;
 pub mod handshake;

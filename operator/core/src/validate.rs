@@ -12,9 +12,10 @@ use wsc_api::v1alpha1::{
     DisruptionSpec, DrainSpec, ProxySpec, RedisSpec, ScalingMode, ScalingSpec, ServerSpec, WebSocketCluster,
     WebSocketClusterSpec,
 };
+use wsc_contract::cookie::CookieNameError;
 use wsc_contract::origin::OriginError;
 use wsc_contract::{labels, ports};
-use wsc_haproxy::{CookieName, SameSite, Sticky, Timeouts};
+use wsc_haproxy::{SameSite, Sticky, Timeouts};
 
 use crate::common::CommonMetadata;
 
@@ -194,8 +195,9 @@ fn proxy(spec: &ProxySpec) -> Result<Proxy, Invalid> {
                 .map_err(|e: OriginError| checks::invalid(format!("proxy.origins[{index}]"), e))
         })
         .collect::<Result<_, _>>()?;
-    let cookie_name = CookieName::parse(&spec.sticky.cookie_name)
-        .map_err(|error| checks::invalid("proxy.sticky.cookieName", error))?;
+    let cookie_name = spec.sticky.cookie_name.parse();
+    let cookie_name =
+        cookie_name.map_err(|e: CookieNameError| checks::invalid("proxy.sticky.cookieName", e))?;
     let timeouts = &spec.timeouts;
     Ok(Proxy {
         replicas: checks::range("proxy.replicas", spec.replicas, 1, 50)?,

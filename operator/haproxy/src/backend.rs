@@ -23,41 +23,55 @@ const COOKIE_LIMIT: usize = 64;
 
 /// What HAProxy should run, as published in the `ConfigMap` under `backends.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct BackendSet {
+    /// Version of the document; an agent rejects any other than its own.
     pub schema: u32,
     /// Hash of all other fields.
     pub hash: String,
     /// Hash of the configuration without its server lines; HAProxy is reloaded when it differs from
     /// the running one.
     pub structure: String,
+    /// Name of the backend section with the servers.
     pub backend: String,
+    /// Keywords of all servers.
     pub options: ServerOptions,
-    /// Sorted by name.
+    /// The servers, sorted by name.
     pub servers: Vec<Server>,
 }
 
 /// One server line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Server {
-    /// The pod's name.
+    /// Name of the pod.
     pub name: String,
+    /// IP address of the pod.
     pub address: IpAddr,
+    /// Port of the clients.
     pub port: u16,
     /// Opaque value of the sticky cookie, equal in every proxy: hexadecimal digits.
     pub cookie: String,
+    /// Whether HAProxy sends new clients to the server.
     pub state: ServerState,
 }
 
 /// Keywords common to all servers. `default-server` has them, so they belong to the structure;
 /// servers added at run time do not inherit it, so every `add server` repeats them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ServerOptions {
+    /// Milliseconds between health checks (`inter`, `downinter`).
     pub check_interval_ms: u32,
+    /// Milliseconds between health checks while the state changes (`fastinter`).
     pub check_fast_interval_ms: u32,
+    /// Failed health checks after which a server is down.
     pub fall: u32,
+    /// Successful health checks after which a server is up.
     pub rise: u32,
+    /// Seconds over which the share of a server that came up grows to the full one.
     pub slowstart_seconds: u32,
 }
 

@@ -15,7 +15,7 @@ mod text;
 pub use backend::{BACKEND, BackendSet, BackendSetError, Server, ServerOptions};
 pub use diff::{Command, Step, diff, is_equal};
 pub use line::{Failure, Line, lines};
-pub use names::{CookieName, NameError};
+pub use names::NameError;
 pub use patterns::{PatternError, PatternFile};
 pub use render::{ProxySettings, RenderedConfig, SameSite, Sticky, Timeouts, render};
 pub use running::{

@@ -3,12 +3,12 @@
 mod origins;
 
 use wsc_contract::control::ErrorBody;
+use wsc_contract::cookie::CookieName;
 use wsc_contract::origin::OriginPattern;
 use wsc_contract::{env, files, headers, paths};
 
 use crate::backend::{BACKEND, BackendSet, Server, ServerOptions};
 use crate::config::{Argument, Config, Directive, Section};
-use crate::names::CookieName;
 use crate::settings::Settings;
 use crate::text::structure_of;
 

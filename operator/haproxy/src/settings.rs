@@ -24,14 +24,31 @@ pub struct Settings {
 
 /// The document in the `ConfigMap` under `settings.json`.
 #[derive(Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 struct Document {
+    /// Version of the document; an agent rejects any other than its own.
     schema: u32,
     /// Hash of all other fields.
     hash: String,
+    /// Path of the clients.
     path: String,
+    /// Path of the servers, to which HAProxy maps that of the clients.
     server_path: String,
+    /// Allowed origins in their normal form; an empty list allows only the same host.
     origins: Vec<String>,
+}
+
+/// The schema of the published document.
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Settings {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Settings".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        <Document as schemars::JsonSchema>::json_schema(generator)
+    }
 }
 
 /// Why published settings cannot be used.

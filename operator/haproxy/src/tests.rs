@@ -10,8 +10,8 @@ use wsc_contract::origin::OriginPattern;
 use crate::config::{Argument, Config};
 use crate::render::config;
 use crate::{
-    BackendSet, Command, CookieName, ProxySettings, Published, RenderedConfig, RunningServer, RunningState,
-    SameSite, Server, ServerOptions, Sticky, Timeouts, diff, render, with_servers_of,
+    BackendSet, Command, ProxySettings, Published, RenderedConfig, RunningServer, RunningState, SameSite,
+    Server, ServerOptions, Sticky, Timeouts, diff, render, with_servers_of,
 };
 
 fn settings() -> ProxySettings {
@@ -20,7 +20,7 @@ fn settings() -> ProxySettings {
         path: "/ws".into(),
         server_path: "/ws".into(),
         sticky: Sticky {
-            cookie_name: CookieName::parse("wsc").unwrap(),
+            cookie_name: "wsc".parse().unwrap(),
             max_age_seconds: 0,
             same_site: SameSite::Lax,
         },
@@ -195,7 +195,7 @@ proptest! {
     #[test]
     fn user_text_stays_one_argument(cookie in ".{1,40}", folder in "/.{1,40}") {
         let mut tried = settings();
-        if let Ok(name) = CookieName::parse(&cookie) {
+        if let Ok(name) = cookie.parse() {
             tried.sticky.cookie_name = name;
         }
         // The folder is no user's; the model must not depend on that.
@@ -247,7 +247,7 @@ fn any_settings() -> impl Strategy<Value = ProxySettings> {
     let same_site = prop_oneof![Just(SameSite::Lax), Just(SameSite::Strict), Just(SameSite::None)];
     let sticky =
         ("[A-Za-z0-9_.-]{1,64}", any::<u32>(), same_site).prop_map(|(name, age, same_site)| Sticky {
-            cookie_name: CookieName::parse(&name).unwrap(),
+            cookie_name: name.parse().unwrap(),
             max_age_seconds: age,
             same_site,
         });

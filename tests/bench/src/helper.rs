@@ -7,11 +7,11 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 
 /// What a helper answers when it has done what it was told.
-pub const DONE: &str = "done";
+pub(crate) const DONE: &str = "done";
 
 /// A running helper, or a peer; it ends with this value.
 #[derive(Debug)]
-pub struct Helper {
+pub(crate) struct Helper {
     child: Child,
     to: ChildStdin,
     from: BufReader<ChildStdout>,
@@ -22,7 +22,7 @@ impl Helper {
     ///
     /// # Errors
     /// When it does not start.
-    pub fn start(cpus: &[u32], args: &[&str]) -> Result<Self> {
+    pub(crate) fn start(cpus: &[u32], args: &[&str]) -> Result<Self> {
         let mut command = pinned(cpus, std::env::current_exe()?.as_os_str());
         command.args(args);
         Self::spawn(command).with_context(|| format!("starting {args:?}"))
@@ -32,7 +32,7 @@ impl Helper {
     ///
     /// # Errors
     /// When it does not start.
-    pub fn spawn(mut command: Command) -> Result<Self> {
+    pub(crate) fn spawn(mut command: Command) -> Result<Self> {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let to = child.stdin.take().context("no input")?;
         let from = BufReader::new(child.stdout.take().context("no output")?);
@@ -40,7 +40,7 @@ impl Helper {
     }
 
     /// Its process.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
@@ -48,7 +48,7 @@ impl Helper {
     ///
     /// # Errors
     /// When it has ended.
-    pub fn hear(&mut self) -> Result<String> {
+    pub(crate) fn hear(&mut self) -> Result<String> {
         let mut line = String::new();
         ensure!(self.from.read_line(&mut line)? > 0, "a helper has ended");
         Ok(line.trim().to_owned())
@@ -58,7 +58,7 @@ impl Helper {
     ///
     /// # Errors
     /// When it has ended.
-    pub fn tell(&mut self, line: &str) -> Result<()> {
+    pub(crate) fn tell(&mut self, line: &str) -> Result<()> {
         writeln!(self.to, "{line}").context("a helper has ended")
     }
 
@@ -66,7 +66,7 @@ impl Helper {
     ///
     /// # Errors
     /// With what it says instead.
-    pub fn done(&mut self) -> Result<()> {
+    pub(crate) fn done(&mut self) -> Result<()> {
         match self.hear()?.as_str() {
             DONE => Ok(()),
             other => bail!("a helper says {other:?}"),
@@ -77,7 +77,7 @@ impl Helper {
     ///
     /// # Errors
     /// With what it says instead.
-    pub fn report(&mut self) -> Result<String> {
+    pub(crate) fn report(&mut self) -> Result<String> {
         let line = self.hear()?;
         let report = line.strip_prefix(DONE).and_then(|rest| rest.strip_prefix(' '));
         Ok(report
@@ -95,7 +95,7 @@ impl Drop for Helper {
 }
 
 /// A program that runs on these CPUs only.
-pub fn pinned(cpus: &[u32], program: &OsStr) -> Command {
+pub(crate) fn pinned(cpus: &[u32], program: &OsStr) -> Command {
     let list: Vec<String> = cpus.iter().map(ToString::to_string).collect();
     let mut command = Command::new("taskset");
     command.arg("--cpu-list").arg(list.join(",")).arg(program);
@@ -106,7 +106,7 @@ pub fn pinned(cpus: &[u32], program: &OsStr) -> Command {
 ///
 /// # Errors
 /// When nobody reads.
-pub fn say(line: &str) -> Result<()> {
+pub(crate) fn say(line: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}")?;
     Ok(out.flush()?)
@@ -116,7 +116,7 @@ pub fn say(line: &str) -> Result<()> {
 ///
 /// # Errors
 /// With the first that goes wrong.
-pub fn obey(mut what: impl FnMut(&[&str]) -> Result<()>) -> Result<()> {
+pub(crate) fn obey(mut what: impl FnMut(&[&str]) -> Result<()>) -> Result<()> {
     let mut line = String::new();
     let mut input = std::io::stdin().lock();
     while input.read_line(&mut line)? > 0 {
@@ -129,7 +129,7 @@ pub fn obey(mut what: impl FnMut(&[&str]) -> Result<()>) -> Result<()> {
 
 /// The helper's side, for one that waits for sockets too: the lines that have come.
 #[derive(Debug, Default)]
-pub struct Lines {
+pub(crate) struct Lines {
     /// A line that is not whole.
     rest: String,
 }
@@ -139,7 +139,7 @@ impl Lines {
     ///
     /// # Errors
     /// When it is no text.
-    pub fn read(&mut self) -> Result<Option<Vec<String>>> {
+    pub(crate) fn read(&mut self) -> Result<Option<Vec<String>>> {
         let mut bytes = [0; 256];
         // Not by a reader with a buffer of its own, which epoll would not see.
         let read = rustix::io::read(std::io::stdin(), &mut bytes)?;

@@ -9,13 +9,13 @@ use super::{SERVER_CPU, real};
 use wsc_testing::cpu;
 
 /// The least time of a sample.
-pub const SAMPLE: Duration = Duration::from_secs(2);
+pub(crate) const SAMPLE: Duration = Duration::from_secs(2);
 /// The least time of a slice of it.
-pub const SLICE: Duration = Duration::from_millis(100);
+pub(crate) const SLICE: Duration = Duration::from_millis(100);
 
 /// What was seen in one go, or in several that were added up.
 #[derive(Clone, Copy, Debug)]
-pub struct Sample {
+pub(crate) struct Sample {
     pub(super) amount: f64,
     pub(super) per: f64,
     pub(super) spent: Duration,
@@ -28,21 +28,21 @@ pub struct Sample {
 
 impl Sample {
     /// The number.
-    pub fn value(&self) -> f64 {
+    pub(crate) fn value(&self) -> f64 {
         self.amount / self.per
     }
 
     /// CPU time of others over that of who was sampled. It is at most what other processes used,
     /// though perhaps on another CPU; and at most what the CPU was busy besides, though perhaps by
     /// going to sleep and waking.
-    pub fn foreign(&self) -> f64 {
+    pub(crate) fn foreign(&self) -> f64 {
         let others = self.busy.saturating_sub(self.spent).min(self.others);
         others.as_secs_f64() / self.spent.as_secs_f64()
     }
 
     /// Microseconds for each instead of how many each second.
     #[must_use]
-    pub fn in_micros(self) -> Self {
+    pub(crate) fn in_micros(self) -> Self {
         Self {
             amount: self.per * 1e6,
             per: self.amount,
@@ -71,7 +71,7 @@ impl Sample {
 
 /// Adds up the CPU time of some processes, with what the kernel does for them on the servers' CPU.
 #[derive(Debug)]
-pub struct Meter<'a> {
+pub(crate) struct Meter<'a> {
     pids: &'a [u32],
     spent: Duration,
     /// In ticks: only the sum over all slices says something.
@@ -82,7 +82,7 @@ pub struct Meter<'a> {
 
 impl<'a> Meter<'a> {
     /// Of these processes.
-    pub fn new(pids: &'a [u32]) -> Self {
+    pub(crate) fn new(pids: &'a [u32]) -> Self {
         Self {
             pids,
             spent: Duration::ZERO,
@@ -96,7 +96,7 @@ impl<'a> Meter<'a> {
     ///
     /// # Errors
     /// Those of the work.
-    pub fn run<T>(&mut self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub(crate) fn run<T>(&mut self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let others = Others::of(&[SERVER_CPU], self.pids)?;
         let (began, spent, idle) = (Instant::now(), self.used()?, cpu::idle(SERVER_CPU)?);
         let done = work()?;
@@ -108,12 +108,12 @@ impl<'a> Meter<'a> {
     }
 
     /// So many things were done, per second of CPU time.
-    pub fn rate(&self, count: usize) -> Sample {
+    pub(crate) fn rate(&self, count: usize) -> Sample {
         self.sample(real(count as u64), self.spent.as_secs_f64())
     }
 
     /// So many numbers were seen, which make this sum.
-    pub fn average(&self, sum: f64, count: usize) -> Sample {
+    pub(crate) fn average(&self, sum: f64, count: usize) -> Sample {
         self.sample(sum, real(count as u64))
     }
 
@@ -160,7 +160,7 @@ impl<'a> Others<'a> {
 ///
 /// # Errors
 /// Those of the work.
-pub fn watch<T>(
+pub(crate) fn watch<T>(
     cpus: &[u32],
     pids: &[u32],
     work: impl FnOnce() -> Result<T>,
@@ -191,7 +191,7 @@ pub fn watch<T>(
 ///
 /// # Errors
 /// Those of the thing.
-pub fn slice(pids: &[u32], mut round: impl FnMut() -> Result<usize>) -> Result<Sample> {
+pub(crate) fn slice(pids: &[u32], mut round: impl FnMut() -> Result<usize>) -> Result<Sample> {
     let mut meter = Meter::new(pids);
     let count = meter.run(|| {
         let (began, mut count) = (Instant::now(), 0);

@@ -5,27 +5,27 @@
 use super::real;
 
 /// The least number of pairs.
-pub const PAIRS: usize = 15;
+pub(crate) const PAIRS: usize = 15;
 /// A wider spread, from the 10th to the 90th percentile and as a share of the median, is no
 /// verdict.
 const NOISY: f64 = 0.10;
 
 /// The middle of the ratios, and how far they lie apart.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Verdict {
+pub(crate) struct Verdict {
     /// The median ratio.
-    pub ratio: f64,
+    pub(crate) ratio: f64,
     /// The 10th percentile.
-    pub low: f64,
+    pub(crate) low: f64,
     /// The 90th percentile.
-    pub high: f64,
+    pub(crate) high: f64,
     /// How many of how many are below 1.
-    pub below: (usize, usize),
+    pub(crate) below: (usize, usize),
 }
 
 impl Verdict {
     /// Of each pair the first number over the second one; none without pairs.
-    pub fn of(pairs: &[(f64, f64)]) -> Option<Self> {
+    pub(crate) fn of(pairs: &[(f64, f64)]) -> Option<Self> {
         let mut ratios: Vec<f64> = pairs.iter().map(|(ours, theirs)| ours / theirs).collect();
         ratios.sort_by(f64::total_cmp);
         Some(Self {
@@ -37,18 +37,18 @@ impl Verdict {
     }
 
     /// 90th percentile less 10th, as a share of the median.
-    pub fn spread(&self) -> f64 {
+    pub(crate) fn spread(&self) -> f64 {
         (self.high - self.low) / self.ratio
     }
 
     /// Whether the machine was too busy for a verdict.
-    pub fn is_noisy(&self) -> bool {
+    pub(crate) fn is_noisy(&self) -> bool {
         self.spread() > NOISY
     }
 }
 
 /// How likely so many or fewer of `of` coins fall on one side: the sign test.
-pub fn chance(few: usize, of: usize) -> f64 {
+pub(crate) fn chance(few: usize, of: usize) -> f64 {
     let (mut ways, mut sum) = (1.0, 0.0);
     for k in 0..=few {
         sum += ways;
@@ -58,14 +58,14 @@ pub fn chance(few: usize, of: usize) -> f64 {
 }
 
 /// The middle of some numbers.
-pub fn median(numbers: &[f64]) -> Option<f64> {
+pub(crate) fn median(numbers: &[f64]) -> Option<f64> {
     let mut sorted = numbers.to_vec();
     sorted.sort_by(f64::total_cmp);
     percentile(&sorted, 50).copied()
 }
 
 /// Of what is sorted, by the nearest rank.
-pub fn percentile<T>(sorted: &[T], percent: usize) -> Option<&T> {
+pub(crate) fn percentile<T>(sorted: &[T], percent: usize) -> Option<&T> {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
     sorted.get(rank - 1)
 }

@@ -9,14 +9,14 @@ use super::pairs::{PAIRS, Verdict, chance, median};
 use super::report::Row;
 
 /// Peers that no target names are sampled in every so many rounds.
-pub const SELDOM: usize = 3;
+pub(crate) const SELDOM: usize = 3;
 /// CPU time of somebody else, as a share of a sample's, that spoils it.
 const FOREIGN: f64 = 0.05;
 /// Rounds that say less or more are no verdict when coins would say as much more often than this.
 const CHANCE: f64 = 0.01;
 
 /// A subject of a comparison.
-pub struct Lane<'a> {
+pub(crate) struct Lane<'a> {
     name: &'a str,
     every: usize,
     take: Box<dyn FnMut() -> Result<Sample> + 'a>,
@@ -24,7 +24,7 @@ pub struct Lane<'a> {
 
 impl<'a> Lane<'a> {
     /// Sampled in every round.
-    pub fn new(name: &'a str, take: impl FnMut() -> Result<Sample> + 'a) -> Self {
+    pub(crate) fn new(name: &'a str, take: impl FnMut() -> Result<Sample> + 'a) -> Self {
         Self {
             name,
             every: 1,
@@ -34,19 +34,19 @@ impl<'a> Lane<'a> {
 
     /// Sampled in one of so many rounds.
     #[must_use]
-    pub fn every(self, every: usize) -> Self {
+    pub(crate) fn every(self, every: usize) -> Self {
         Self { every, ..self }
     }
 
     /// Sampled in some rounds.
-    pub fn seldom(name: &'a str, take: impl FnMut() -> Result<Sample> + 'a) -> Self {
+    pub(crate) fn seldom(name: &'a str, take: impl FnMut() -> Result<Sample> + 'a) -> Self {
         Self::new(name, take).every(SELDOM)
     }
 }
 
 /// The samples of all lanes.
 #[derive(Debug)]
-pub struct Compared {
+pub(crate) struct Compared {
     unit: &'static str,
     /// By name, one for each round, or none.
     lanes: Vec<(String, Vec<Option<Sample>>)>,
@@ -54,7 +54,7 @@ pub struct Compared {
 
 /// What a ratio has to be.
 #[derive(Clone, Copy, Debug)]
-pub enum Bound {
+pub(crate) enum Bound {
     /// More is better.
     AtLeast(f64),
     /// Less is better.
@@ -67,7 +67,11 @@ pub enum Bound {
 ///
 /// # Errors
 /// Those of a sample.
-pub fn compare(unit: &'static str, lanes: Vec<Lane<'_>>, progress: impl FnMut(&str)) -> Result<Compared> {
+pub(crate) fn compare(
+    unit: &'static str,
+    lanes: Vec<Lane<'_>>,
+    progress: impl FnMut(&str),
+) -> Result<Compared> {
     compare_in(PAIRS, unit, lanes, progress)
 }
 
@@ -76,7 +80,7 @@ pub fn compare(unit: &'static str, lanes: Vec<Lane<'_>>, progress: impl FnMut(&s
 ///
 /// # Errors
 /// Those of a sample.
-pub fn compare_in(
+pub(crate) fn compare_in(
     rounds: usize,
     unit: &'static str,
     mut lanes: Vec<Lane<'_>>,
@@ -126,7 +130,7 @@ impl Compared {
     ///
     /// # Errors
     /// When there is no such lane.
-    pub fn middle(&self, name: &str) -> Result<f64> {
+    pub(crate) fn middle(&self, name: &str) -> Result<f64> {
         let values: Vec<f64> = self.lane(name)?.iter().flatten().map(Sample::value).collect();
         median(&values).context("no samples")
     }
@@ -135,7 +139,7 @@ impl Compared {
     ///
     /// # Errors
     /// When there is none.
-    pub fn best(&self, better: impl Fn(f64, f64) -> bool) -> Result<&str> {
+    pub(crate) fn best(&self, better: impl Fn(f64, f64) -> bool) -> Result<&str> {
         let mut best: Option<(&str, f64)> = None;
         let others = self.lanes.iter().skip(1);
         for (name, _) in others.filter(|(name, _)| !is_floor(name)) {
@@ -151,7 +155,7 @@ impl Compared {
     ///
     /// # Errors
     /// When there is no such lane.
-    pub fn row(&self, measure: &str, other: &str, bound: Bound) -> Result<Row> {
+    pub(crate) fn row(&self, measure: &str, other: &str, bound: Bound) -> Result<Row> {
         let (ours, _) = self.lanes.first().context("no lanes")?;
         let (verdict, foreign) = self.verdict(ours, other)?;
         let word = if is_floor(other) { "the floor" } else { other };
@@ -178,7 +182,7 @@ impl Compared {
     ///
     /// # Errors
     /// When there are no samples.
-    pub fn at_most(&self, measure: &str, most: f64) -> Result<Row> {
+    pub(crate) fn at_most(&self, measure: &str, most: f64) -> Result<Row> {
         let (ours, samples) = self.lanes.first().context("no lanes")?;
         let row = Row::at_most(measure, self.middle(ours)?, self.unit, most);
         let noise = foreign(samples.iter().flatten().map(Sample::foreign));
@@ -197,7 +201,7 @@ impl Compared {
     ///
     /// # Errors
     /// When one has no samples.
-    pub fn others(&self, measure: &str) -> Result<Vec<Row>> {
+    pub(crate) fn others(&self, measure: &str) -> Result<Vec<Row>> {
         let names = self.lanes.iter().skip(1).map(|(name, _)| name);
         names
             .map(|name| Ok(Row::plain(measure, name, self.middle(name)?, self.unit)))

@@ -18,7 +18,7 @@ const ROOM: &str = "/ws/bench";
 
 /// Our program: limits, origin check and heartbeat on.
 #[derive(Debug)]
-pub struct Ours {
+pub(crate) struct Ours {
     server: Server,
 }
 
@@ -27,7 +27,7 @@ impl Ours {
     ///
     /// # Errors
     /// When it does not start.
-    pub async fn start(broker: Broker<'_>, more: &[(&str, &str)]) -> Result<Self> {
+    pub(crate) async fn start(broker: Broker<'_>, more: &[(&str, &str)]) -> Result<Self> {
         Self::start_on(&[SERVER_CPU], broker, more).await
     }
 
@@ -35,7 +35,7 @@ impl Ours {
     ///
     /// # Errors
     /// When it does not start.
-    pub async fn start_on(cpus: &[u32], broker: Broker<'_>, more: &[(&str, &str)]) -> Result<Self> {
+    pub(crate) async fn start_on(cpus: &[u32], broker: Broker<'_>, more: &[(&str, &str)]) -> Result<Self> {
         let mut command = command(cpus, broker)?;
         command.envs(more.iter().copied());
         let server = Server::spawn(command).await?;
@@ -44,12 +44,12 @@ impl Ours {
     }
 
     /// Its process.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.server.pid()
     }
 
     /// Where its clients connect.
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.server.port()
     }
 
@@ -57,14 +57,14 @@ impl Ours {
     ///
     /// # Errors
     /// When one is refused.
-    pub fn crowd(&self, clients: usize) -> Result<Helper> {
+    pub(crate) fn crowd(&self, clients: usize) -> Result<Helper> {
         crowd(self.port(), clients, ROOM)
     }
 }
 
 /// How messages of ours travel.
 #[derive(Clone, Copy, Debug)]
-pub enum Broker<'a> {
+pub(crate) enum Broker<'a> {
     /// Through Redis.
     Redis(&'a Redis),
     /// Within the process.
@@ -75,7 +75,7 @@ pub enum Broker<'a> {
 ///
 /// # Errors
 /// When nobody says where it is.
-pub fn command(cpus: &[u32], broker: Broker<'_>) -> Result<tokio::process::Command> {
+pub(crate) fn command(cpus: &[u32], broker: Broker<'_>) -> Result<tokio::process::Command> {
     let mut command = tokio::process::Command::from(pinned(cpus, program()?.as_os_str()));
     command.env_remove("POD_NAME").envs([
         ("WSC_PORT", "0"),
@@ -96,7 +96,7 @@ pub fn command(cpus: &[u32], broker: Broker<'_>) -> Result<tokio::process::Comma
 ///
 /// # Errors
 /// When nobody says.
-pub fn program() -> Result<PathBuf> {
+pub(crate) fn program() -> Result<PathBuf> {
     Ok(variable("WSC_BIN_SERVER")?.into())
 }
 
@@ -108,7 +108,7 @@ fn variable(name: &str) -> Result<OsString> {
 ///
 /// # Errors
 /// When one is refused.
-pub fn crowd(port: u16, clients: usize, path: &str) -> Result<Helper> {
+pub(crate) fn crowd(port: u16, clients: usize, path: &str) -> Result<Helper> {
     let mut crowd = crowd_that_comes(port, clients, path)?;
     crowd.done()?;
     Ok(crowd)
@@ -118,7 +118,7 @@ pub fn crowd(port: u16, clients: usize, path: &str) -> Result<Helper> {
 ///
 /// # Errors
 /// When it does not start.
-pub fn crowd_that_comes(port: u16, clients: usize, path: &str) -> Result<Helper> {
+pub(crate) fn crowd_that_comes(port: u16, clients: usize, path: &str) -> Result<Helper> {
     Helper::start(
         &[CLIENT_CPU],
         &["crowd", &port.to_string(), &clients.to_string(), path],
@@ -127,7 +127,7 @@ pub fn crowd_that_comes(port: u16, clients: usize, path: &str) -> Result<Helper>
 
 /// What others would take instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// axum's WebSockets as they come.
     AxumDefaults,
     /// The same with buffers of 512 bytes.
@@ -140,7 +140,7 @@ pub enum Kind {
 
 impl Kind {
     /// What tables call it.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::AxumDefaults => "axum ws, defaults",
             Self::AxumSmall => "axum ws, 512 B buffers",
@@ -150,7 +150,7 @@ impl Kind {
     }
 
     /// Where its clients connect.
-    pub fn path(self) -> &'static str {
+    pub(crate) fn path(self) -> &'static str {
         match self {
             Self::Centrifuge => "/connection/websocket",
             _ => ROOM,
@@ -179,7 +179,7 @@ impl Kind {
 
 /// A running peer; it ends with this value.
 #[derive(Debug)]
-pub struct Peer {
+pub(crate) struct Peer {
     kind: Kind,
     program: Helper,
     port: u16,
@@ -190,7 +190,7 @@ impl Peer {
     ///
     /// # Errors
     /// When it does not.
-    pub fn start(kind: Kind, cpus: &[u32], redis: Option<&Redis>) -> Result<Self> {
+    pub(crate) fn start(kind: Kind, cpus: &[u32], redis: Option<&Redis>) -> Result<Self> {
         let mut command = kind.command(cpus)?;
         command.env("PORT", "0");
         if let Some(redis) = redis {
@@ -206,17 +206,17 @@ impl Peer {
     }
 
     /// What it is.
-    pub fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> Kind {
         self.kind
     }
 
     /// Its process.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.program.pid()
     }
 
     /// Where its clients connect.
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 }

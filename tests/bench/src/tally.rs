@@ -15,7 +15,7 @@ const MARK: &[u8] = b"~#";
 const DIGITS: usize = 8;
 
 /// The payload of the message with this number.
-pub fn payload(number: usize) -> String {
+pub(crate) fn payload(number: usize) -> String {
     format!(
         "~#{number:0DIGITS$x}{}",
         "x".repeat(PAYLOAD - MARK.len() - DIGITS)
@@ -23,7 +23,7 @@ pub fn payload(number: usize) -> String {
 }
 
 /// The numbers of the messages in the payload of a frame, which may hold several.
-pub fn numbers(mut payload: &[u8]) -> Vec<usize> {
+pub(crate) fn numbers(mut payload: &[u8]) -> Vec<usize> {
     let mut found = Vec::new();
     while let Some(at) = payload.windows(MARK.len()).position(|window| window == MARK) {
         payload = &payload[at + MARK.len()..];
@@ -37,7 +37,7 @@ pub fn numbers(mut payload: &[u8]) -> Vec<usize> {
 
 /// Messages that are due evenly.
 #[derive(Clone, Copy, Debug)]
-pub struct Schedule {
+pub(crate) struct Schedule {
     /// Messages a second.
     rate: u32,
     total: usize,
@@ -45,7 +45,7 @@ pub struct Schedule {
 
 impl Schedule {
     /// So many messages a second, for so long.
-    pub fn new(rate: u32, length: Duration) -> Self {
+    pub(crate) fn new(rate: u32, length: Duration) -> Self {
         let total = u128::from(rate) * length.as_millis() / 1000;
         Self {
             rate,
@@ -54,18 +54,18 @@ impl Schedule {
     }
 
     /// All of them.
-    pub fn total(&self) -> usize {
+    pub(crate) fn total(&self) -> usize {
         self.total
     }
 
     /// How many are due this long after the beginning; the first one is at once.
-    pub fn due(&self, elapsed: Duration) -> usize {
+    pub(crate) fn due(&self, elapsed: Duration) -> usize {
         let gone = elapsed.as_nanos() * u128::from(self.rate) / 1_000_000_000;
         usize::try_from(gone).map_or(self.total, |gone| (gone + 1).min(self.total))
     }
 
     /// When this one is due.
-    pub fn at(&self, index: usize) -> Duration {
+    pub(crate) fn at(&self, index: usize) -> Duration {
         let nanos = (index as u64 * 1_000_000_000).div_ceil(u64::from(self.rate));
         Duration::from_nanos(nanos)
     }
@@ -73,7 +73,7 @@ impl Schedule {
 
 /// What has come of a run.
 #[derive(Debug)]
-pub struct Tally {
+pub(crate) struct Tally {
     first: usize,
     warm: usize,
     members: usize,
@@ -89,7 +89,7 @@ pub struct Tally {
 impl Tally {
     /// Messages from this number on; the waits of the first `warm` do not count, that they come
     /// does.
-    pub fn new(first: usize, total: usize, warm: usize, members: usize) -> Self {
+    pub(crate) fn new(first: usize, total: usize, warm: usize, members: usize) -> Self {
         Self {
             first,
             warm,
@@ -103,18 +103,18 @@ impl Tally {
     }
 
     /// Number of the first message.
-    pub fn first(&self) -> usize {
+    pub(crate) fn first(&self) -> usize {
         self.first
     }
 
     /// A message was sent so long after it was due.
-    pub fn sent(&mut self, late: Duration) {
+    pub(crate) fn sent(&mut self, late: Duration) {
         self.latest_sent = self.latest_sent.max(late);
     }
 
     /// A message has come to somebody, so long after it was due. What is of an earlier run was
     /// called lost there.
-    pub fn came(&mut self, number: usize, wait: Duration) {
+    pub(crate) fn came(&mut self, number: usize, wait: Duration) {
         let index = number.checked_sub(self.first);
         let Some(count) = index.and_then(|index| self.counts.get_mut(index)) else {
             return;
@@ -132,12 +132,12 @@ impl Tally {
     }
 
     /// Whether everybody has everything.
-    pub fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.came == self.counts.len() * self.members
     }
 
     /// What is to be told.
-    pub fn outcome(mut self) -> Outcome {
+    pub(crate) fn outcome(mut self) -> Outcome {
         self.waits.sort_unstable();
         let of = |percent| percentile(&self.waits, percent).copied().unwrap_or(0);
         Outcome {
@@ -154,21 +154,21 @@ impl Tally {
 
 /// How a run was. Times are from when a message was due to when a receiver had it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// The middle.
     pub p50_us: u64,
     /// 99 of 100 deliveries took at most this.
     pub p99_us: u64,
     /// The longest.
-    pub most_us: u64,
+    pub(crate) most_us: u64,
     /// Deliveries.
-    pub came: u64,
+    pub(crate) came: u64,
     /// Deliveries that did not come.
-    pub lost: u64,
+    pub(crate) lost: u64,
     /// Deliveries too many.
-    pub doubled: u64,
+    pub(crate) doubled: u64,
     /// The most that the publishers themselves were late.
-    pub late_us: u64,
+    pub(crate) late_us: u64,
 }
 
 impl Outcome {

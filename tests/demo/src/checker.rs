@@ -19,48 +19,48 @@ const SPREAD: Duration = Duration::from_secs(10);
 
 /// What a demo has to have done to prove anything.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rules {
+pub(crate) struct Rules {
     /// A message that did not come within this time of a living connection may be late or lost; one
     /// that did not come at all is lost.
-    pub arrival_bound: Duration,
+    pub(crate) arrival_bound: Duration,
     /// Messages to the room.
-    pub least_messages: u64,
+    pub(crate) least_messages: u64,
     /// Clients that stay for the whole demo, all of which publish and receive.
-    pub least_steady: usize,
+    pub(crate) least_steady: usize,
     /// Reconnects with a cookie.
-    pub least_tries: u64,
+    pub(crate) least_tries: u64,
     /// Pods that these are spread over.
-    pub least_try_pods: usize,
+    pub(crate) least_try_pods: usize,
     /// Pods that the pool grows by.
-    pub least_growth: usize,
+    pub(crate) least_growth: usize,
     /// Clients that are asked to move, since otherwise nothing is proven about moves.
-    pub least_moved: u64,
+    pub(crate) least_moved: u64,
     /// Moves a second that the resource allows.
-    pub moves_per_second: f64,
+    pub(crate) moves_per_second: f64,
 }
 
 /// What a record proves.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Verdict {
+pub(crate) struct Verdict {
     /// The numbers of connections and messages.
-    pub clients: Numbers,
+    pub(crate) clients: Numbers,
     /// Reconnects with a cookie.
-    pub cookie_tries: u64,
+    pub(crate) cookie_tries: u64,
     /// Of these, the ones that reached the cookie's pod.
-    pub cookie_returns: u64,
+    pub(crate) cookie_returns: u64,
     /// Why the demo failed; none if it did not.
-    pub failures: Vec<String>,
+    pub(crate) failures: Vec<String>,
 }
 
 impl Verdict {
     /// Did the demo pass?
-    pub fn passed(&self) -> bool {
+    pub(crate) fn passed(&self) -> bool {
         self.failures.is_empty()
     }
 }
 
 /// Judges the record.
-pub fn check(record: &Record, rules: &Rules) -> Verdict {
+pub(crate) fn check(record: &Record, rules: &Rules) -> Verdict {
     let clients = checker::check(&record.clients, rules.arrival_bound);
     let mut verdict = Verdict {
         clients: clients.numbers,

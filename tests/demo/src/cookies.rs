@@ -8,7 +8,7 @@ use wsc_testing::clients::Landing;
 /// Two witnesses are asked: the proxy, by the cookie that a client holds after it came back, and
 /// the pod, by the number of upgrades that it answered meanwhile. `before` and `after` are these by
 /// pod; nobody else may connect in between.
-pub fn judge(
+pub(crate) fn judge(
     landings: &[Landing],
     pods: &BTreeMap<String, String>,
     before: &BTreeMap<String, u64>,

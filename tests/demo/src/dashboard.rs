@@ -17,7 +17,7 @@ const NOTES: usize = 50;
 
 /// Shared by everything in the demo.
 #[derive(Debug)]
-pub struct Dashboard {
+pub(crate) struct Dashboard {
     began: Instant,
     plain: bool,
     pool: Mutex<Pool>,
@@ -34,22 +34,22 @@ struct Story {
 
 /// Everything on the dashboard at one moment.
 #[derive(Clone, Debug, Default)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     /// Since the demo began.
-    pub elapsed: Duration,
+    pub(crate) elapsed: Duration,
     /// The phase of the scenario.
-    pub phase: String,
+    pub(crate) phase: String,
     /// What happened, the oldest first.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
     /// The pool.
-    pub pool: Pool,
+    pub(crate) pool: Pool,
     /// The clients.
-    pub clients: Totals,
+    pub(crate) clients: Totals,
 }
 
 impl Dashboard {
     /// An empty one. With `plain` each note is also a line of output.
-    pub fn new(began: Instant, plain: bool) -> Self {
+    pub(crate) fn new(began: Instant, plain: bool) -> Self {
         Self {
             began,
             plain,
@@ -61,34 +61,34 @@ impl Dashboard {
     }
 
     /// When the demo began.
-    pub fn began(&self) -> Instant {
+    pub(crate) fn began(&self) -> Instant {
         self.began
     }
 
     /// Is there no live screen?
-    pub fn is_plain(&self) -> bool {
+    pub(crate) fn is_plain(&self) -> bool {
         self.plain
     }
 
     /// Looks at the pool, or changes it. (No guard leaves this function: one that lives a little
     /// too long would block the next look.)
-    pub fn pool<R>(&self, look: impl FnOnce(&mut Pool) -> R) -> R {
+    pub(crate) fn pool<R>(&self, look: impl FnOnce(&mut Pool) -> R) -> R {
         look(&mut self.pool.lock())
     }
 
     /// From now on the clients' numbers are these.
-    pub fn show(&self, clients: &Arc<Recorder>) {
+    pub(crate) fn show(&self, clients: &Arc<Recorder>) {
         // Only the first one counts; there is only one.
         let _ = self.clients.set(Arc::clone(clients));
     }
 
     /// The clients, if there are any yet.
-    pub fn clients(&self) -> Option<&Recorder> {
+    pub(crate) fn clients(&self) -> Option<&Recorder> {
         self.clients.get().map(Arc::as_ref)
     }
 
     /// Something happened.
-    pub fn note(&self, text: impl Into<String>) {
+    pub(crate) fn note(&self, text: impl Into<String>) {
         let text = format!("[{:6.1} s] {}", self.began.elapsed().as_secs_f64(), text.into());
         if self.plain {
             say(&text);
@@ -101,14 +101,14 @@ impl Dashboard {
     }
 
     /// The next phase begins.
-    pub fn phase(&self, text: impl Into<String>) {
+    pub(crate) fn phase(&self, text: impl Into<String>) {
         let text = text.into();
         self.story().phase.clone_from(&text);
         self.note(text);
     }
 
     /// The resource's status changed.
-    pub fn status(&self, status: WebSocketClusterStatus) {
+    pub(crate) fn status(&self, status: WebSocketClusterStatus) {
         let decision = status.last_decision.clone();
         let before = self
             .pool(|pool| std::mem::replace(&mut pool.status, status))
@@ -119,7 +119,7 @@ impl Dashboard {
     }
 
     /// Notes the numbers of pods when they changed.
-    pub fn count_pods(&self) {
+    pub(crate) fn count_pods(&self) {
         let count = |number: i32| usize::try_from(number).unwrap_or(0);
         let now = self.pool(|pool| PodCounts {
             at: self.began.elapsed(),
@@ -136,12 +136,12 @@ impl Dashboard {
     }
 
     /// The numbers of pods at each change.
-    pub fn timeline(&self) -> Vec<PodCounts> {
+    pub(crate) fn timeline(&self) -> Vec<PodCounts> {
         self.timeline.lock().clone()
     }
 
     /// Everything, now.
-    pub fn snapshot(&self) -> Snapshot {
+    pub(crate) fn snapshot(&self) -> Snapshot {
         let (phase, notes) = {
             let story = self.story();
             (story.phase.clone(), story.notes.iter().cloned().collect())
@@ -161,13 +161,13 @@ impl Dashboard {
 }
 
 /// A decision as a sentence.
-pub fn in_words(decision: &Decision) -> String {
+pub(crate) fn in_words(decision: &Decision) -> String {
     format!("{} ({}): {}", decision.action, decision.reason, decision.message)
 }
 
 impl Snapshot {
     /// All numbers in one line.
-    pub fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         let (status, clients) = (&self.pool.status, &self.clients);
         format!(
             "{} active, {} desired, {} starting, {} draining; {} clients; {} sent, {} received; {} closes requested, {} unexpected",

@@ -13,13 +13,13 @@ const FILE: &str = "docs/examples/demo.yaml";
 
 /// The resource, and the numbers in it that the demo goes by.
 #[derive(Clone, Debug)]
-pub struct Example {
+pub(crate) struct Example {
     /// The file.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// The resource's name.
-    pub name: String,
+    pub(crate) name: String,
     /// What it asks for.
-    pub spec: WebSocketClusterSpec,
+    pub(crate) spec: WebSocketClusterSpec,
 }
 
 impl Example {
@@ -27,7 +27,7 @@ impl Example {
     ///
     /// # Errors
     /// When it is not there or no `WebSocketCluster`.
-    pub fn read(repository: &Path) -> Result<Self> {
+    pub(crate) fn read(repository: &Path) -> Result<Self> {
         let path = repository.join(FILE);
         let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
         let resource: WebSocketCluster = serde_yaml::from_str(&text).with_context(|| FILE.to_owned())?;
@@ -39,17 +39,17 @@ impl Example {
     }
 
     /// Fewest server pods.
-    pub fn minimum(&self) -> usize {
+    pub(crate) fn minimum(&self) -> usize {
         usize::try_from(self.spec.scaling.min_replicas).unwrap_or(0)
     }
 
     /// HAProxy pods.
-    pub fn proxies(&self) -> usize {
+    pub(crate) fn proxies(&self) -> usize {
         usize::try_from(self.spec.proxy.replicas).unwrap_or(0)
     }
 
     /// Moves a second that the resource allows, for at most this many connections.
-    pub fn moves_per_second(&self, connections: usize) -> f64 {
+    pub(crate) fn moves_per_second(&self, connections: usize) -> f64 {
         let per_minute = match &self.spec.disruption.moves_per_minute {
             IntOrString::Int(moves) => f64::from(*moves),
             IntOrString::String(text) => {

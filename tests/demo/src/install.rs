@@ -9,9 +9,9 @@ use super::example::Example;
 use wsc_testing::cluster::{Cluster, Images, within};
 
 /// The namespace of the resource.
-pub const NAMESPACE: &str = "demo";
+pub(crate) const NAMESPACE: &str = "demo";
 /// The namespace of the operator, and the name of its release.
-pub const OPERATOR_NAMESPACE: &str = "websocket-operator";
+pub(crate) const OPERATOR_NAMESPACE: &str = "websocket-operator";
 /// Deleting a namespace waits for the pods in it. A proxy waits for its clients for five minutes,
 /// if an earlier demo left any.
 const DELETE: Duration = Duration::from_mins(6);
@@ -22,7 +22,7 @@ const CALL: Duration = Duration::from_secs(20);
 ///
 /// # Errors
 /// When somebody does.
-pub fn only_one(cluster: &Cluster) -> Result<File> {
+pub(crate) fn only_one(cluster: &Cluster) -> Result<File> {
     let lock = File::create(cluster.environment.state.join("demo.lock"))?;
     lock.try_lock().context("another demo runs on this Kubernetes")?;
     Ok(lock)
@@ -32,7 +32,7 @@ pub fn only_one(cluster: &Cluster) -> Result<File> {
 ///
 /// # Errors
 /// When the API server refuses something, or pods do not end.
-pub async fn prepare(cluster: &Cluster) -> Result<()> {
+pub(crate) async fn prepare(cluster: &Cluster) -> Result<()> {
     delete_namespace(cluster, NAMESPACE).await?;
     for name in [NAMESPACE, OPERATOR_NAMESPACE] {
         let namespace = format!(
@@ -52,7 +52,7 @@ pub async fn prepare(cluster: &Cluster) -> Result<()> {
 ///
 /// # Errors
 /// When Helm says so.
-pub async fn install(cluster: &Cluster) -> Result<()> {
+pub(crate) async fn install(cluster: &Cluster) -> Result<()> {
     let images = Images::read()?;
     let mut args: Vec<String> = ["upgrade", "--install", OPERATOR_NAMESPACE]
         .map(str::to_owned)
@@ -75,7 +75,7 @@ pub async fn install(cluster: &Cluster) -> Result<()> {
 ///
 /// # Errors
 /// When the API server refuses it.
-pub async fn apply(cluster: &Cluster, example: &Example) -> Result<()> {
+pub(crate) async fn apply(cluster: &Cluster, example: &Example) -> Result<()> {
     let path = example.path.display().to_string();
     let kubectl = cluster.kubectl().deadline(CALL);
     kubectl
@@ -95,7 +95,7 @@ pub async fn apply(cluster: &Cluster, example: &Example) -> Result<()> {
 ///
 /// # Errors
 /// When something does not go.
-pub async fn remove(cluster: &Cluster) -> Result<()> {
+pub(crate) async fn remove(cluster: &Cluster) -> Result<()> {
     delete_namespace(cluster, NAMESPACE).await?;
     let helm = cluster.helm().deadline(DELETE);
     helm.run([
@@ -129,7 +129,7 @@ async fn delete_namespace(cluster: &Cluster, name: &str) -> Result<()> {
 ///
 /// # Errors
 /// When it does not answer.
-pub async fn kubernetes_version(cluster: &Cluster) -> Result<String> {
+pub(crate) async fn kubernetes_version(cluster: &Cluster) -> Result<String> {
     let version = within(CALL, "asking for the version", cluster.client.apiserver_version()).await?;
     Ok(version.git_version)
 }
@@ -138,7 +138,7 @@ pub async fn kubernetes_version(cluster: &Cluster) -> Result<String> {
 ///
 /// # Errors
 /// When it does not say.
-pub async fn redis_version(cluster: &Cluster, example: &Example) -> Result<String> {
+pub(crate) async fn redis_version(cluster: &Cluster, example: &Example) -> Result<String> {
     let deployment = format!("deployment/{}-redis", example.name);
     let args = ["--namespace", NAMESPACE, "logs", &deployment];
     let log = cluster.kubectl().deadline(CALL).run(args).await?;

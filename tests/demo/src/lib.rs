@@ -1,21 +1,21 @@
 //! The demo: clients on a real pool while it grows and shrinks, and a verdict on what they
 //! observed.
 //!
-//! [`scenario`] has the phases, [`observe`] watches the pool, the clients are
-//! [`wsc_testing::clients`]; [`checker`] judges the record.
+//! `scenario` has the phases, `observe` watches the pool, the clients are
+//! [`wsc_testing::clients`]; `checker` judges the record.
 
-pub mod checker;
-pub mod cookies;
-pub mod dashboard;
-pub mod example;
-pub mod install;
-pub mod observe;
-pub mod picture;
-pub mod pool;
-pub mod record;
-pub mod report;
-pub mod scenario;
-pub mod screen;
+mod checker;
+mod cookies;
+mod dashboard;
+mod example;
+mod install;
+mod observe;
+mod picture;
+mod pool;
+mod record;
+mod report;
+mod scenario;
+mod screen;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -34,13 +34,13 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Updates the dashboard until it is dropped.
 #[derive(Debug)]
-pub struct Observer {
+pub(crate) struct Observer {
     _tasks: JoinSet<()>,
 }
 
 impl Observer {
     /// Starts to watch the resource of this name.
-    pub fn start(cluster: &Cluster, dashboard: &Arc<Dashboard>, name: &str) -> Self {
+    pub(crate) fn start(cluster: &Cluster, dashboard: &Arc<Dashboard>, name: &str) -> Self {
         let mut tasks = JoinSet::new();
         let client = || cluster.client.clone();
         let labels = watcher::Config::default().labels(&format!("{}={name}", labels::CLUSTER));
@@ -139,7 +139,7 @@ async fn look_forever(client: kube::Client, dashboard: Arc<Dashboard>, name: Str
 }
 
 /// Requests the status of every server pod and every agent once.
-pub async fn look(dashboard: &Dashboard) {
+pub(crate) async fn look(dashboard: &Dashboard) {
     let (servers, proxies) = dashboard.pool(|pool| {
         let servers = pool.pods.iter();
         let servers: Vec<_> = servers

@@ -29,12 +29,12 @@ const BAR_SECONDS: usize = 2;
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn write(record: &Record, path: &Path) -> Result<()> {
+pub(crate) fn write(record: &Record, path: &Path) -> Result<()> {
     fs::write(path, render(record)).with_context(|| format!("writing {}", path.display()))
 }
 
 /// The picture of a record.
-pub fn render(record: &Record) -> String {
+pub(crate) fn render(record: &Record) -> String {
     let until = record.clients.until;
     let mut svg = Svg::new(&Frame {
         title: "One scale cycle of a WebSocket pool on Kubernetes",

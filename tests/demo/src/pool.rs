@@ -12,55 +12,55 @@ use wsc_haproxy::{BackendSet, BackendSetError};
 
 /// A pool as it was last seen.
 #[derive(Clone, Debug, Default)]
-pub struct Pool {
+pub(crate) struct Pool {
     /// Server pods by name.
-    pub pods: BTreeMap<String, ServerPod>,
+    pub(crate) pods: BTreeMap<String, ServerPod>,
     /// HAProxy pods by uid, also deleted ones.
-    pub proxies: BTreeMap<String, Proxy>,
+    pub(crate) proxies: BTreeMap<String, Proxy>,
     /// The status of the resource.
-    pub status: WebSocketClusterStatus,
+    pub(crate) status: WebSocketClusterStatus,
     /// When a pod was first seen Ready, by name.
-    pub ready_at: BTreeMap<String, Instant>,
+    pub(crate) ready_at: BTreeMap<String, Instant>,
     /// The pod of each cookie, also of deleted pods.
-    pub cookies: BTreeMap<String, String>,
+    pub(crate) cookies: BTreeMap<String, String>,
     /// The most Active pods at any time.
-    pub peak: usize,
+    pub(crate) peak: usize,
     /// Granted moves, by the operator's metric.
-    pub granted: u64,
+    pub(crate) granted: u64,
     sheds: BTreeMap<(String, String), u64>,
 }
 
 /// One server pod.
 #[derive(Clone, Debug, Default)]
-pub struct ServerPod {
+pub(crate) struct ServerPod {
     /// Its uid.
-    pub uid: String,
+    pub(crate) uid: String,
     /// Its address, once it has one.
-    pub ip: Option<String>,
+    pub(crate) ip: Option<String>,
     /// Its drain state.
-    pub state: String,
+    pub(crate) state: String,
     /// Its condition Ready.
-    pub ready: bool,
+    pub(crate) ready: bool,
     /// Its last answer.
-    pub stats: Option<Stats>,
+    pub(crate) stats: Option<Stats>,
 }
 
 /// One HAProxy pod.
 #[derive(Clone, Debug, Default)]
-pub struct Proxy {
+pub(crate) struct Proxy {
     /// Its address, as long as it is there.
-    pub ip: Option<String>,
+    pub(crate) ip: Option<String>,
     /// Restarts of its containers.
-    pub restarts: u64,
+    pub(crate) restarts: u64,
     /// The last answer of its agent.
-    pub status: Option<AgentStatus>,
+    pub(crate) status: Option<AgentStatus>,
     /// All processes that its agent has named.
-    pub pids: BTreeSet<u32>,
+    pub(crate) pids: BTreeSet<u32>,
 }
 
 impl Pool {
     /// A server pod is there, as the API server says at `now`.
-    pub fn server(&mut self, pod: &core::Pod, now: Instant) {
+    pub(crate) fn server(&mut self, pod: &core::Pod, now: Instant) {
         let name = pod.metadata.name.clone().unwrap_or_default();
         let known = self.pods.entry(name.clone()).or_default();
         known.uid = pod.metadata.uid.clone().unwrap_or_default();
@@ -80,7 +80,7 @@ impl Pool {
     }
 
     /// A HAProxy pod is there.
-    pub fn proxy(&mut self, pod: &core::Pod) {
+    pub(crate) fn proxy(&mut self, pod: &core::Pod) {
         let proxy = self
             .proxies
             .entry(pod.metadata.uid.clone().unwrap_or_default())
@@ -96,7 +96,7 @@ impl Pool {
     }
 
     /// A pod of either kind was deleted.
-    pub fn gone(&mut self, pod: &core::Pod) {
+    pub(crate) fn gone(&mut self, pod: &core::Pod) {
         if let Some(name) = &pod.metadata.name {
             self.pods.remove(name);
         }
@@ -110,7 +110,7 @@ impl Pool {
     ///
     /// # Errors
     /// When the text is not what the operator writes.
-    pub fn published(&mut self, backends: &str) -> Result<(), BackendSetError> {
+    pub(crate) fn published(&mut self, backends: &str) -> Result<(), BackendSetError> {
         let backends = BackendSet::from_json(backends)?;
         self.cookies.extend(
             backends
@@ -122,7 +122,7 @@ impl Pool {
     }
 
     /// The answer of a server pod.
-    pub fn answered(&mut self, name: &str, uid: &str, stats: Stats) {
+    pub(crate) fn answered(&mut self, name: &str, uid: &str, stats: Stats) {
         self.sheds
             .insert((uid.to_owned(), stats.boot_id.clone()), stats.shed_total);
         if let Some(pod) = self.pods.get_mut(name).filter(|pod| pod.uid == uid) {
@@ -131,7 +131,7 @@ impl Pool {
     }
 
     /// The answer of the agent in a HAProxy pod.
-    pub fn agent_answered(&mut self, uid: &str, status: AgentStatus) {
+    pub(crate) fn agent_answered(&mut self, uid: &str, status: AgentStatus) {
         if let Some(proxy) = self.proxies.get_mut(uid) {
             // 0 before the first answer of HAProxy.
             if status.pid != 0 {
@@ -142,17 +142,17 @@ impl Pool {
     }
 
     /// Server pods in rotation.
-    pub fn active(&self) -> usize {
+    pub(crate) fn active(&self) -> usize {
         self.pods.values().filter(|pod| pod.state == "Active").count()
     }
 
     /// Sheds of all processes, also of deleted pods.
-    pub fn sheds(&self) -> u64 {
+    pub(crate) fn sheds(&self) -> u64 {
         self.sheds.values().sum()
     }
 
     /// The cookie of a pod.
-    pub fn cookie_of(&self, name: &str) -> Option<&str> {
+    pub(crate) fn cookie_of(&self, name: &str) -> Option<&str> {
         self.cookies
             .iter()
             .find(|(_, pod)| *pod == name)
@@ -160,14 +160,14 @@ impl Pool {
     }
 
     /// Reloads of HAProxy, in all proxies.
-    pub fn reloads(&self) -> u64 {
+    pub(crate) fn reloads(&self) -> u64 {
         let statuses = self.proxies.values().filter_map(|proxy| proxy.status.as_ref());
         statuses.map(|status| status.reloads).sum()
     }
 
     /// Changes of HAProxy's process, in all proxies; another proxy than the `wanted` first ones is
     /// one as well.
-    pub fn pid_changes(&self, wanted: usize) -> u64 {
+    pub(crate) fn pid_changes(&self, wanted: usize) -> u64 {
         let seen = self.proxies.values().map(|proxy| {
             let said = proxy.status.as_ref().map_or(0, |status| status.pid_changes);
             let named = (proxy.pids.len() as u64).saturating_sub(1);
@@ -177,13 +177,13 @@ impl Pool {
     }
 
     /// Version of the running HAProxy, by the agents.
-    pub fn haproxy_version(&self) -> Option<&str> {
+    pub(crate) fn haproxy_version(&self) -> Option<&str> {
         let mut statuses = self.proxies.values().filter_map(|proxy| proxy.status.as_ref());
         statuses.next().map(|status| status.haproxy_version.as_str())
     }
 
     /// The `Ready` condition, with its reason.
-    pub fn ready(&self) -> (bool, String) {
+    pub(crate) fn ready(&self) -> (bool, String) {
         let ready = self
             .status
             .conditions
@@ -213,7 +213,7 @@ fn is_ready(pod: &core::Pod) -> bool {
 }
 
 /// The operator's `wsc_operator_moves_granted_total` of one resource, in a scrape.
-pub fn granted(scrape: &str, namespace: &str, name: &str) -> Option<u64> {
+pub(crate) fn granted(scrape: &str, namespace: &str, name: &str) -> Option<u64> {
     let labels = [
         format!("namespace=\"{namespace}\""),
         format!("cluster=\"{name}\""),

@@ -7,65 +7,65 @@ use wsc_testing::clients::record;
 
 /// Everything that a verdict is made of.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Record {
+pub(crate) struct Record {
     /// Connections and messages of all clients.
-    pub clients: record::Record,
+    pub(crate) clients: record::Record,
     /// Reconnects with a cookie.
-    pub tries: Vec<CookieTry>,
+    pub(crate) tries: Vec<CookieTry>,
     /// What the programs counted.
-    pub counted: Counted,
+    pub(crate) counted: Counted,
     /// How many pods there were.
-    pub pods: Pods,
+    pub(crate) pods: Pods,
     /// The same at each change.
-    pub timeline: Vec<PodCounts>,
+    pub(crate) timeline: Vec<PodCounts>,
 }
 
 /// One reconnect with a cookie.
 #[derive(Clone, Debug, PartialEq)]
-pub struct CookieTry {
+pub(crate) struct CookieTry {
     /// The pod that the cookie is of.
-    pub pod: String,
+    pub(crate) pod: String,
     /// Did the client land there?
-    pub returned: bool,
+    pub(crate) returned: bool,
 }
 
 /// What the programs counted during the demo.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Counted {
+pub(crate) struct Counted {
     /// Sheds, by the server pods.
-    pub shed: u64,
+    pub(crate) shed: u64,
     /// Granted moves, by the operator's metric.
-    pub granted: u64,
+    pub(crate) granted: u64,
     /// Moves, by the resource's status.
-    pub moved: u64,
+    pub(crate) moved: u64,
     /// Reloads of HAProxy, by the agents.
-    pub reloads: u64,
+    pub(crate) reloads: u64,
     /// Changes of HAProxy's process, by the agents and by what was seen of them.
-    pub pid_changes: u64,
+    pub(crate) pid_changes: u64,
 }
 
 /// Numbers of Active server pods.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Pods {
+pub(crate) struct Pods {
     /// What the resource asks for at least.
-    pub minimum: usize,
+    pub(crate) minimum: usize,
     /// When the resource became Ready.
-    pub at_first: usize,
+    pub(crate) at_first: usize,
     /// The most at any time.
-    pub peak: usize,
+    pub(crate) peak: usize,
     /// When the record was closed.
-    pub at_last: usize,
+    pub(crate) at_last: usize,
 }
 
 /// Numbers of server pods from a moment on.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct PodCounts {
+pub(crate) struct PodCounts {
     /// Since when.
-    pub at: Duration,
+    pub(crate) at: Duration,
     /// That the operator wants.
-    pub desired: usize,
+    pub(crate) desired: usize,
     /// That receive new clients.
-    pub active: usize,
+    pub(crate) active: usize,
     /// That are drained.
-    pub draining: usize,
+    pub(crate) draining: usize,
 }

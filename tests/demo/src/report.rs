@@ -12,23 +12,23 @@ use super::record::Record;
 
 /// What no checker judges.
 #[derive(Clone, Debug, Default)]
-pub struct Facts {
+pub(crate) struct Facts {
     /// Version of the running Kubernetes.
-    pub kubernetes: String,
+    pub(crate) kubernetes: String,
     /// Version of the running HAProxy.
-    pub haproxy: String,
+    pub(crate) haproxy: String,
     /// Version of the running Redis.
-    pub redis: String,
+    pub(crate) redis: String,
     /// From the apply to the condition Ready.
-    pub apply_to_ready: Duration,
+    pub(crate) apply_to_ready: Duration,
     /// The longest time between a new pod's condition Ready and the first connection that a proxy
     /// brought to it.
-    pub first_connection: Duration,
+    pub(crate) first_connection: Duration,
 }
 
 /// The report; its fields are a promise to whoever reads the file.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     kubernetes: String,
     haproxy: String,
     redis: String,
@@ -54,7 +54,7 @@ pub struct Report {
 
 impl Report {
     /// Puts everything together.
-    pub fn new(facts: &Facts, record: &Record, verdict: &Verdict) -> Self {
+    pub(crate) fn new(facts: &Facts, record: &Record, verdict: &Verdict) -> Self {
         let numbers = verdict.clients;
         Self {
             kubernetes: facts.kubernetes.clone(),
@@ -87,13 +87,13 @@ impl Report {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn write(&self, path: &Path) -> Result<()> {
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self)? + "\n";
         fs::write(path, text).with_context(|| format!("writing {}", path.display()))
     }
 
     /// The same for a person.
-    pub fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         let pairs = (self.deliveries_expected + self.pairs_excluded).max(1);
         let tenths = self.pairs_excluded * 1000 / pairs;
         vec![

@@ -20,11 +20,11 @@ use wsc_testing::clients::{ClientPool, Pace, Recorder, record};
 use wsc_testing::cluster::{Cluster, eventually};
 
 /// Clients that stay for the whole demo and all publish.
-pub const STEADY: usize = 54;
+pub(crate) const STEADY: usize = 54;
 /// Clients that connect, receive, and close.
-pub const RAMP: usize = 180;
+pub(crate) const RAMP: usize = 180;
 /// Of these, the ones on new pods that stay until they have had to move.
-pub const LINGER: usize = 16;
+pub(crate) const LINGER: usize = 16;
 
 /// Of all clients that publish, together.
 const MESSAGES_PER_SECOND: u32 = 8;
@@ -64,32 +64,32 @@ const SHRINK: Duration = Duration::from_mins(6);
 const AGREE: Duration = Duration::from_secs(20);
 
 /// What a demo runs with.
-pub struct Setup {
+pub(crate) struct Setup {
     /// The Kubernetes.
-    pub cluster: Cluster,
+    pub(crate) cluster: Cluster,
     /// What is shown.
-    pub dashboard: Arc<Dashboard>,
+    pub(crate) dashboard: Arc<Dashboard>,
     /// What is applied.
-    pub example: Example,
+    pub(crate) example: Example,
     /// The duration of the run to aim at.
-    pub seconds: Option<u32>,
+    pub(crate) seconds: Option<u32>,
 }
 
 /// A demo that ran to its end.
-pub struct Completed {
+pub(crate) struct Completed {
     /// What happened.
-    pub record: Record,
+    pub(crate) record: Record,
     /// What it has to prove.
-    pub rules: Rules,
+    pub(crate) rules: Rules,
     /// What else the report says.
-    pub facts: Facts,
+    pub(crate) facts: Facts,
 }
 
 /// Runs the demo.
 ///
 /// # Errors
 /// When a state is not reached in time.
-pub async fn run(setup: &Setup) -> Result<Completed> {
+pub(crate) async fn run(setup: &Setup) -> Result<Completed> {
     let dashboard = &setup.dashboard;
     let (mut facts, _observer) = set_up(setup).await?;
     let first_pods: BTreeSet<String> = dashboard.pool(|pool| pool.pods.keys().cloned().collect());

@@ -27,19 +27,19 @@ const BAR_CELLS: usize = 40;
 
 /// Shows the dashboard until it is dropped; then the terminal is as it was before.
 #[derive(Debug)]
-pub struct Display {
+pub(crate) struct Display {
     over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// Is there a person in front of a terminal?
-pub fn is_watched() -> bool {
+pub(crate) fn is_watched() -> bool {
     stdin().is_terminal() && stdout().is_terminal()
 }
 
 impl Display {
     /// Starts to show the dashboard.
-    pub fn start(dashboard: Arc<Dashboard>) -> Self {
+    pub(crate) fn start(dashboard: Arc<Dashboard>) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&over);
         let thread = thread::spawn(move || {

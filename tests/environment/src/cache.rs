@@ -40,7 +40,7 @@ impl Cache {
 
     /// A cache for one unit test.
     #[cfg(test)]
-    pub fn for_test(name: &str) -> Self {
+    pub(crate) fn for_test(name: &str) -> Self {
         let root = std::env::temp_dir().join(format!("wsc-xtask-{}-{name}", std::process::id()));
         Self::at(root).unwrap()
     }
@@ -93,27 +93,37 @@ impl Cache {
     /// The folder `name`; when it is not there, `make` fills a new one, which is then moved into
     /// place.
     pub fn folder(&self, name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
-        let done = self.path(name);
-        if done.exists() {
-            return Ok(done);
-        }
-        let _lock = self.lock_for(name)?;
-        if done.exists() {
-            return Ok(done);
-        }
-        let making = self.path(format!("{name}.new"));
-        if making.exists() {
-            fs::remove_dir_all(&making).with_context(|| format!("removing {}", making.display()))?;
-        }
-        fs::create_dir_all(&making)?;
-        make(&making)?;
-        fs::rename(&making, &done).with_context(|| format!("moving {} into place", done.display()))?;
-        Ok(done)
+        self.provide(name, &format!("{name}.new"), |making| {
+            if making.exists() {
+                fs::remove_dir_all(making).with_context(|| format!("removing {}", making.display()))?;
+            }
+            fs::create_dir_all(making)?;
+            make(making)
+        })
     }
 
     /// The file `name`; when it is not there, `make` writes a new one, which is then moved into
     /// place.
     pub fn file(&self, name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+        let (stem, extension) = name.rsplit_once('.').unwrap_or((name, "tmp"));
+        self.provide(name, &format!("{stem}.new.{extension}"), |making| {
+            if let Some(parent) = making.parent() {
+                fs::create_dir_all(parent)?;
+            }
+            if making.exists() {
+                fs::remove_file(making)?;
+            }
+            make(making)
+        })
+    }
+
+    /// What is not there is made at `temporary` by one process at a time, and moved into place.
+    fn provide(
+        &self,
+        name: &str,
+        temporary: &str,
+        make: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<PathBuf> {
         let done = self.path(name);
         if done.exists() {
             return Ok(done);
@@ -122,14 +132,7 @@ impl Cache {
         if done.exists() {
             return Ok(done);
         }
-        let (stem, extension) = name.rsplit_once('.').unwrap_or((name, "tmp"));
-        let making = self.path(format!("{stem}.new.{extension}"));
-        if let Some(parent) = making.parent() {
-            fs::create_dir_all(parent)?;
-        }
-        if making.exists() {
-            fs::remove_file(&making)?;
-        }
+        let making = self.path(temporary);
         make(&making)?;
         fs::rename(&making, &done).with_context(|| format!("moving {} into place", done.display()))?;
         Ok(done)

@@ -1,16 +1,19 @@
 //! CPU time of a process, and what else a CPU did.
 
+#[cfg(target_os = "linux")]
 use std::collections::HashMap;
 use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+#[cfg(target_os = "linux")]
 use rustix::thread::{CpuSet, Pid, sched_getaffinity, sched_setaffinity};
 
 /// This process, and what it starts, runs on these CPUs from now on.
 ///
 /// # Errors
 /// When there is none of them.
+#[cfg(target_os = "linux")]
 pub fn stay_on(cpus: &[u32]) -> Result<()> {
     let mut set = CpuSet::new();
     for cpu in cpus {
@@ -43,6 +46,7 @@ pub fn of_process(pid: u32) -> Result<Duration> {
 ///
 /// # Errors
 /// When there is no `/proc`.
+#[cfg(target_os = "linux")]
 pub fn of_others(cpus: &[u32], pids: &[u32]) -> Result<HashMap<u32, Duration>> {
     let all = fs::read_dir("/proc")?.flatten();
     let all = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
@@ -55,6 +59,7 @@ pub fn of_others(cpus: &[u32], pids: &[u32]) -> Result<HashMap<u32, Duration>> {
         .collect())
 }
 
+#[cfg(target_os = "linux")]
 fn may_run(pid: u32, cpus: &[u32]) -> bool {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let set = pid.and_then(|pid| sched_getaffinity(Some(pid)).ok());
@@ -109,6 +114,7 @@ pub fn resident(pid: u32) -> Result<u64> {
     Ok(kib << 10)
 }
 
+#[cfg(target_os = "linux")]
 #[cfg(test)]
 mod tests {
     use super::*;

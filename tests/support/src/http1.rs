@@ -98,7 +98,7 @@ pub async fn fetch(address: &str, port: u16, path: &str, deadline: Duration) -> 
 ///
 /// # Errors
 /// If there is no whole answer in time.
-pub async fn get_at(address: SocketAddr, path: &str, deadline: Duration) -> Result<Answer> {
+pub(crate) async fn get_at(address: SocketAddr, path: &str, deadline: Duration) -> Result<Answer> {
     let what = || format!("GET {path} at {address}");
     let request = Request::get(path).header("host", address.to_string());
     timeout(deadline, ask(address, request.body(Full::default())?))

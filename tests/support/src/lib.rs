@@ -7,7 +7,6 @@ pub mod autobahn;
 pub mod client;
 pub mod clients;
 pub mod cluster;
-#[cfg(target_os = "linux")]
 pub mod cpu;
 #[cfg(target_os = "linux")]
 pub mod epoll;

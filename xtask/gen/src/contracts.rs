@@ -12,7 +12,7 @@ use wsc_contract::close::{self, CloseCode};
 use wsc_contract::control::{Broker, ErrorBody, Notice, Refused, Rejects, Shed, Stats};
 use wsc_contract::handshake::HandshakeError;
 use wsc_contract::{Described, files, headers, labels, names, paths, ports, room};
-use wsc_haproxy::BackendSet;
+use wsc_haproxy::{BackendSet, Server, ServerOptions, Settings};
 
 use crate::markdown::{code, codes, table};
 use crate::release::clusters::{Rendered, render};
@@ -71,9 +71,10 @@ pub(crate) fn page() -> Result<String> {
         files::RUN_FOLDER,
         described("file", files::SHARED)
     );
-    for key in [files::BACKENDS, files::SETTINGS] {
-        page += &format!("\n### `{key}`\n\n{}", published(&example.children, key)?);
-    }
+    page += &published::<BackendSet>(&example.children, files::BACKENDS)?;
+    page += &fields::<ServerOptions>("`options`")?;
+    page += &fields::<Server>("An entry of `servers`")?;
+    page += &published::<Settings>(&example.children, files::SETTINGS)?;
     page += &format!("\n## Close frames\n\n{}", closes());
     page += &format!("\nA configured code is {}.\n", CloseCode::RULE);
     page += &format!(
@@ -176,8 +177,8 @@ fn environment(pod: &Value) -> String {
     table(["variable", "in the example"], rows)
 }
 
-/// A published document of the example.
-fn published(children: &[Value], key: &str) -> Result<String> {
+/// Heading, published document of the example, and fields.
+fn published<T: JsonSchema>(children: &[Value], key: &str) -> Result<String> {
     let mut published = children.iter().filter_map(|object| object["data"][key].as_str());
     let published = published.next().context("the example has no ConfigMap")?;
     // With the order of its fields.
@@ -185,7 +186,8 @@ fn published(children: &[Value], key: &str) -> Result<String> {
         files::BACKENDS => serde_json::to_string_pretty(&BackendSet::from_json(published)?),
         _ => serde_json::from_str(published).and_then(|json: Value| serde_json::to_string_pretty(&json)),
     };
-    Ok(format!("```json\n{}\n```\n", json.context("a document as JSON")?))
+    let json = json.context("a document as JSON")?;
+    Ok(format!("\n### `{key}`\n\n```json\n{json}\n```\n{}", rows::<T>()?))
 }
 
 fn ports_table() -> String {
@@ -285,6 +287,9 @@ mod tests {
             "applied_structure",
             "sessions",
             "message",
+            "slowstartSeconds",
+            "address",
+            "serverPath",
         ] {
             assert!(page.contains(&format!("| `{name}` |")), "{name}");
         }

@@ -7,8 +7,8 @@ use wsc_contract::agent::ServerState;
 use wsc_contract::files;
 use wsc_contract::origin::OriginPattern;
 use wsc_haproxy::{
-    CookieName, PatternFile, ProxySettings, SameSite, Server, ServerOptions, Settings, Sticky, Timeouts,
-    parse_info, render,
+    PatternFile, ProxySettings, SameSite, Server, ServerOptions, Settings, Sticky, Timeouts, parse_info,
+    render,
 };
 use wsc_proxy_agent::args::Places;
 use wsc_proxy_agent::check::check;
@@ -112,7 +112,7 @@ fn cookies_and_origins() -> Result<Vec<ProxySettings>> {
     let mut cases = Vec::new();
     for same_site in [SameSite::Lax, SameSite::Strict, SameSite::None] {
         for max_age_seconds in [0, 1, 86_400 * 365] {
-            let cookie_name = CookieName::parse(&"a.B-_9".repeat(10))?;
+            let cookie_name = "a.B-_9".repeat(10).parse()?;
             let sticky = Sticky {
                 cookie_name,
                 max_age_seconds,

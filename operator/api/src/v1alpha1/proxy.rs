@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use wsc_contract::cookie::CookieName;
 use wsc_contract::origin::OriginPattern;
 
 use super::pod::PodSettings;
@@ -90,7 +91,7 @@ pub enum ServiceType {
 pub struct StickySpec {
     /// Name of the cookie; after a change clients receive a new cookie.
     #[serde(default = "default_cookie_name")]
-    #[schemars(length(min = 1, max = 64), pattern(r"^[A-Za-z0-9_.-]+$"), extend("x-on-change" = OnChange::ReloadsProxies))]
+    #[schemars(length(min = 1, max = CookieName::MAX_LENGTH), pattern(CookieName::SCHEMA), extend("x-on-change" = OnChange::ReloadsProxies))]
     pub cookie_name: String,
 
     /// `Max-Age` of the cookie; 0 makes it a session cookie.

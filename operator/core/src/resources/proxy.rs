@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{
-    ConfigMap, ConfigMapProjection, ConfigMapVolumeSource, Container, ContainerPort, DownwardAPIProjection,
+    ConfigMap, ConfigMapProjection, ConfigMapVolumeSource, Container, DownwardAPIProjection,
     DownwardAPIVolumeFile, EmptyDirVolumeSource, EnvVar, KeyToPath, ObjectFieldSelector, PodSpec,
     PodTemplateSpec, Probe, ProjectedVolumeSource, Service, ServiceAccount, ServiceAccountTokenProjection,
     ServicePort, ServiceSpec, TCPSocketAction, Volume, VolumeMount, VolumeProjection,
@@ -21,7 +21,7 @@ use wsc_contract::{names, paths, ports};
 use wsc_haproxy::RenderedConfig;
 
 use super::metadata::{object_meta, selector, selector_labels, stamp};
-use super::pod::{container, deployed_pod_meta, from_field, http_probe, pod_spec, sysctls, value};
+use super::pod::{container, deployed_pod_meta, from_field, http_probe, pod_spec, port, sysctls, value};
 use crate::quantity::{Defaults, with_defaults};
 use crate::validate::ValidCluster;
 
@@ -286,15 +286,6 @@ fn folders() -> Vec<VolumeMount> {
             ..Default::default()
         },
     ]
-}
-
-fn port(name: &str, number: u16) -> ContainerPort {
-    ContainerPort {
-        name: Some(name.to_owned()),
-        container_port: i32::from(number),
-        protocol: Some("TCP".to_owned()),
-        ..Default::default()
-    }
 }
 
 /// What an automatic mount would hold, for one container only: the pod itself has no token.

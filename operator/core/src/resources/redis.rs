@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy};
 use k8s_openapi::api::core::v1::{
-    Container, ContainerPort, EmptyDirVolumeSource, ExecAction, KeyToPath, PodSpec, PodTemplateSpec, Probe,
-    Secret, SecretVolumeSource, Service, ServicePort, ServiceSpec, Toleration, Volume, VolumeMount,
+    Container, EmptyDirVolumeSource, ExecAction, KeyToPath, PodSpec, PodTemplateSpec, Probe, Secret,
+    SecretVolumeSource, Service, ServicePort, ServiceSpec, Toleration, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -14,7 +14,7 @@ use wsc_contract::labels::Component;
 use wsc_contract::{names, ports};
 
 use super::metadata::{object_meta, selector, selector_labels, stamp};
-use super::pod::{container, deployed_pod_meta, pod_spec};
+use super::pod::{container, deployed_pod_meta, pod_spec, port};
 use crate::hash::short_hex;
 use crate::quantity::{Defaults, memory_limit_bytes, with_defaults};
 use crate::validate::ValidCluster;
@@ -175,12 +175,7 @@ fn redis(cluster: &ValidCluster, settings: &PodSettings) -> Container {
     Container {
         command: Some(vec!["redis-server".to_owned()]),
         args: Some(args),
-        ports: Some(vec![ContainerPort {
-            name: Some(ports::REDIS.name.to_owned()),
-            container_port: i32::from(ports::REDIS.number),
-            protocol: Some("TCP".to_owned()),
-            ..Default::default()
-        }]),
+        ports: Some(vec![port(ports::REDIS.name, ports::REDIS.number)]),
         resources: Some(resources),
         readiness_probe: Some(Probe {
             period_seconds: Some(2),

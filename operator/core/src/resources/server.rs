@@ -1,7 +1,7 @@
 //! Server pods, made directly and not by a Deployment: so that the operator chooses which one
 //! drains.
 
-use k8s_openapi::api::core::v1::{Container, ContainerPort, EnvVar, Pod, PodSpec, Probe};
+use k8s_openapi::api::core::v1::{Container, EnvVar, Pod, PodSpec, Probe};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use wsc_api::v1alpha1::PodSettings;
 use wsc_contract::env::server as env;
@@ -10,7 +10,7 @@ use wsc_contract::origin::OriginPattern;
 use wsc_contract::{names, paths, ports};
 
 use super::metadata::{hash_of, object_meta};
-use super::pod::{container, from_field, from_secret, http_probe, pod_meta, pod_spec, sysctls, value};
+use super::pod::{container, from_field, from_secret, http_probe, pod_meta, pod_spec, port, sysctls, value};
 use super::redis;
 use crate::observed::Listener;
 use crate::quantity::{Defaults, mebibytes, with_defaults};
@@ -221,14 +221,5 @@ fn defaults(max_connections: i64) -> Defaults {
         memory_request_mebibytes: BASE_REQUEST_MEBIBYTES
             + mebibytes(connections * REQUEST_BYTES_PER_CONNECTION),
         memory_limit_mebibytes: BASE_LIMIT_MEBIBYTES + mebibytes(connections * LIMIT_BYTES_PER_CONNECTION),
-    }
-}
-
-fn port(name: &str, number: u16) -> ContainerPort {
-    ContainerPort {
-        name: Some(name.to_owned()),
-        container_port: i32::from(number),
-        protocol: Some("TCP".to_owned()),
-        ..Default::default()
     }
 }

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use wsc_haproxy::{CookieName, ProxySettings, SameSite, ServerOptions, Sticky, Timeouts};
+use wsc_contract::cookie::CookieName;
+use wsc_haproxy::{ProxySettings, SameSite, ServerOptions, Sticky, Timeouts};
 
 /// What a pod is made of.
 #[derive(Debug, Clone)]
@@ -63,5 +64,5 @@ impl Default for PodOptions {
 
 #[expect(clippy::expect_used, reason = "a constant that is a cookie name")]
 fn cookie_name() -> CookieName {
-    CookieName::parse("wsc").expect("wsc is a cookie name")
+    "wsc".parse().expect("wsc is a cookie name")
 }

@@ -47,7 +47,7 @@ fn pods_on_lost_nodes_return_at_once() {
 }
 
 #[test]
-fn pods_lost_in_a_restart_return_at_once() {
+fn pods_lost_in_restart_return_at_once() {
     let mut scene = pool();
     lose(&mut scene, 1);
     scene.memory = Memory::default();
