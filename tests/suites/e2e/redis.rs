@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
-use wsc_contract::labels::{self, Component};
+use wsc_contract::labels::Component;
 use wsc_testing::cluster::{Images, eventually, processes};
 
 use crate::environment::{PATIENCE, uid, with_env};
@@ -43,42 +43,6 @@ async fn messages_flow_again_after_redis_was_killed() -> Result<()> {
         .await?;
         clients.broadcast(1).await?;
         clients.verify_unmoved(0)
-    })
-    .await
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn lost_redis_secret_is_replaced() -> Result<()> {
-    with_env("redissecret", async |env| {
-        let spec = "
-scaling: {minReplicas: 2, maxReplicas: 2}
-drain: {naturalSeconds: 0, notice: {jitterSeconds: 1}}
-";
-        env.apply("chat", spec).await?;
-        let endpoint = env.ready("chat").await?;
-        let mut clients = env.clients("chat", &endpoint);
-        clients.connect(20).await?;
-        clients.broadcast(0).await?;
-        let of_cluster = format!("{}=chat", labels::CLUSTER);
-        env.kubectl(&["delete", "secret", "-l", &of_cluster]).await?;
-        // The pod in its place does not start without the Secret.
-        let pods = env.pods("chat", Component::Server).await?;
-        let (name, _) = pods.first_key_value().context("no server pod")?;
-        env.kubectl(&["delete", "pod", name, "--wait=false"]).await?;
-        env.until("chat", "another Secret, and pods that use it", |wsc| {
-            wsc.status.as_ref().is_some_and(|status| {
-                let settled = status.draining_replicas == 0 && status.starting_replicas == 0;
-                let updated = status.updated_replicas == 2 && status.replicas == 2;
-                status.redis_secret_replacements == 1 && settled && updated
-            })
-        })
-        .await?;
-        env.ready("chat").await?;
-        clients.reconnect().await?;
-        clients.broadcast(1).await?;
-        let pods = env.pods("chat", Component::Server).await?;
-        ensure!(!pods.contains_key(name), "{name} was deleted");
-        clients.verify(0).map(drop)
     })
     .await
 }

@@ -8,14 +8,19 @@ use super::small;
 use crate::support::environment::{TestEnv, find, uid};
 use crate::support::path;
 
-/// The schema accepts it in a field that the operator reads as a 32-bit number.
-const BEYOND_INT32: i64 = 1 << 40;
+/// The format `date-time` of the schema does not limit the offset; the operator's clock does.
+const NO_TIME: &str = "2026-01-01T00:00:00+99:00";
+const TIME: &str = "2026-01-01T00:00:00Z";
 /// Its line in the log.
 const LOGGED: &str = "unreadable resource; keeping current state";
 
-async fn set_desired(env: &TestEnv, name: &str, replicas: i64) -> Result<()> {
+async fn decide_at(env: &TestEnv, name: &str, time: &str) -> Result<()> {
     let place = format!("{}/status", path(env.namespace(), name));
-    let status = json!({"status": {"desiredReplicas": replicas}});
+    let decision = json!({
+        "time": time, "action": "ScaleUp", "reason": "InsufficientReplicas", "message": "",
+        "desiredReplicas": 2, "connections": 0, "targetPerPod": 1,
+    });
+    let status = json!({"status": {"lastDecision": decision}});
     env.ask(Method::PATCH, &place, Some(&status)).await.map(drop)
 }
 
@@ -37,7 +42,7 @@ async fn pods(env: &TestEnv, owner: &Value) -> Vec<String> {
 async fn unreadable_resource_is_named_others_are_served() {
     let env = TestEnv::new("unreadable").await;
     env.create("old", &small()).await.unwrap();
-    set_desired(&env, "old", BEYOND_INT32).await.unwrap();
+    decide_at(&env, "old", NO_TIME).await.unwrap();
     env.create("chat", &small()).await.unwrap();
     let operator = env.operator();
     env.settled("chat").await.unwrap();
@@ -45,7 +50,6 @@ async fn unreadable_resource_is_named_others_are_served() {
     let message = find(&old, "Ready")["message"].as_str().unwrap();
     for part in [
         "the operator cannot read this resource",
-        &BEYOND_INT32.to_string(),
         "Change the field, or install the version of the operator",
     ] {
         assert!(message.contains(part), "{message}");
@@ -55,13 +59,13 @@ async fn unreadable_resource_is_named_others_are_served() {
     let logged = |log: &str| log.lines().filter(|line| line.contains(LOGGED)).count();
     assert_eq!(logged(&operator.log()), 1, "one line for one problem");
 
-    set_desired(&env, "old", 0).await.unwrap();
+    decide_at(&env, "old", TIME).await.unwrap();
     let old = env.settled("old").await.unwrap();
     let before = pods(&env, &old).await;
     assert_eq!(before.len(), 2);
 
     // While it is not readable again, its pods are kept, and the other resource is scaled.
-    set_desired(&env, "old", BEYOND_INT32).await.unwrap();
+    decide_at(&env, "old", NO_TIME).await.unwrap();
     env.until("old", "it is named again", is_named).await.unwrap();
     let more = json!({"scaling": {"minReplicas": 3}});
     env.change("old", &more).await.unwrap();
@@ -73,7 +77,7 @@ async fn unreadable_resource_is_named_others_are_served() {
     .unwrap();
     assert_eq!(pods(&env, &old).await, before, "no pod is created or deleted");
 
-    set_desired(&env, "old", 2).await.unwrap();
+    decide_at(&env, "old", TIME).await.unwrap();
     env.until("old", "its change is applied", |old| {
         old["status"]["replicas"] == 3
     })

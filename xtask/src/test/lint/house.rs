@@ -77,10 +77,10 @@ fn test_names(tokens: TokenStream) -> Vec<Ident> {
                 is_test |= is_test_attribute(attribute);
                 tokens.next();
             }
-            (TokenTree::Ident(word), Some(TokenTree::Ident(name))) if word == "fn" => {
-                if std::mem::take(&mut is_test) {
-                    names.push(name.clone());
-                }
+            (TokenTree::Ident(word), Some(TokenTree::Ident(name)))
+                if word == "fn" && std::mem::take(&mut is_test) =>
+            {
+                names.push(name.clone());
             }
             (TokenTree::Group(group), _) => names.extend(test_names(group.stream())),
             _ => {}

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use wsc_contract::names;
+
 use super::scene::Scene;
-use super::starts::{MINUTE, become_ready, crash, live, starting, with_another_image};
-use super::tell::{condition, message};
+use super::starts::{MINUTE, become_ready, crash_from, live, starting, with_another_image};
+use super::tell::{condition, message, tell};
 use crate::observed::PodState;
 
 /// Pods in rotation of the template that the pool had first.
@@ -23,22 +25,15 @@ fn crashing_template_keeps_the_old_pods() {
     with_another_image(&mut scene, SPEC);
     let (mut ended, mut stalled_for) = (BTreeMap::new(), 0);
     live(&mut scene, 60 * MINUTE, |scene, plan| {
-        let mut new = Scene::fresh(SPEC);
-        std::mem::swap(&mut new.observed.pods, &mut scene.observed.pods);
-        let (old, young): (BTreeMap<_, _>, _) = new
-            .observed
-            .pods
-            .into_iter()
-            .partition(|(_, pod)| pod.serial < 20);
-        scene.observed.pods = young;
-        crash(scene, &mut ended);
-        scene.observed.pods.extend(old);
+        crash_from(20, scene, &mut ended);
         if condition(plan, "Stalled") != ("True", "PodCrashed") {
             return;
         }
         stalled_for += 5;
-        let rollout = plan.mark_pods.iter().filter(|mark| mark.state.is_draining());
-        assert_eq!(rollout.count(), 0, "no old pod drains for pods that fail");
+        let drained = plan.mark_pods.iter().filter(|mark| mark.state.is_draining());
+        let old = drained.filter(|mark| names::serial_of("chat", &mark.name) < Some(20));
+        let told = tell(plan, &scene.observed.status);
+        assert_eq!(old.count(), 0, "an old pod drains for pods that fail: {told}");
     });
     assert!(stalled_for > 30 * MINUTE, "{stalled_for} s");
     assert!(old(&scene, 20) >= 18, "{} of 20 old pods", old(&scene, 20));

@@ -126,6 +126,8 @@ fn pool_without_samples_grows_while_haproxy_refuses() {
     let name = "chat-3";
     let pod = scene.pod(3);
     (pod.ready, pod.state) = (true, crate::observed::PodState::Active);
+    let plan = scene.step(5);
+    scene.adopt(&plan);
     assert!(!scene.agent(0).servers[name].rejects);
     for _ in 0..24 {
         let plan = scene.step(5);

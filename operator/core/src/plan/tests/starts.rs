@@ -142,8 +142,14 @@ pub(super) fn silence(scene: &mut Scene) {
 /// The kubelet's part in a server that ends 30 s after it became ready: it starts it again after 10
 /// s, 20 s, 40 s and so on.
 pub(super) fn crash(scene: &mut Scene, ended: &mut BTreeMap<String, Timestamp>) {
+    crash_from(0, scene, ended);
+}
+
+/// The same for the servers of pods from this serial on.
+pub(super) fn crash_from(first: i64, scene: &mut Scene, ended: &mut BTreeMap<String, Timestamp>) {
     let now = scene.now;
-    for pod in scene.observed.pods.clone().values() {
+    let pods = scene.observed.pods.clone();
+    for pod in pods.values().filter(|pod| pod.serial >= first) {
         let name = pod.name.clone();
         let ready_for = pod.ready_since.map(|at| now.duration_since(at).as_secs());
         if pod.ready && ready_for >= Some(30) {
