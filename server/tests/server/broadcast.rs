@@ -83,8 +83,7 @@ async fn the_path_alone_is_room_main() {
     );
 }
 
-/// `?echo=0` spares the sender its own messages and nobody else's; what came before the last word
-/// has come.
+/// With `?echo=0` the sender does not receive its own messages; all other members do.
 async fn check_echo(quiet: &Client, loud: &Client, listener: &Client) {
     quiet.send_text("1 of quiet").await.unwrap();
     wait_for(&[loud, listener], 1).await;

@@ -1,6 +1,6 @@
 //! Handshakes that get no WebSocket, straight to the server and through HAProxy with the
-//! configuration that we ship: the status that the client gets, who counts it, and that nobody else
-//! notices anything.
+//! configuration that we ship: the status that the client gets, which program counts it, and that
+//! no other client is affected.
 
 pub(crate) mod cases;
 

@@ -22,14 +22,13 @@ const NAP: Duration = Duration::from_micros(300);
 /// What stands for the standard input among the sockets.
 const INPUT: u64 = u64::MAX;
 
-/// Connects so many clients to a path, in which `{}` is the number of the client, says that they
-/// are there, and does what it is told, one thing after the other:
+/// Connects `clients` clients to a path, in which `{}` is the number of the client, prints that
+/// they are connected, and executes the commands that it reads, one after the other:
 ///
-/// - `get BYTES`: says at once that it has heard, and again when every client has so many more
-///   bytes
-/// - `put BYTES TIMES`: the first client says so much so many times, and everybody gets it
-/// - `echo BYTES MILLISECONDS`: for so long each client says so much again as soon as it has come
-///   back; how often, in all, is the answer
+/// - `get BYTES`: acknowledges, and prints again when every client has received as many more bytes
+/// - `put BYTES TIMES`: the first client sends `TIMES` messages, and every client receives them
+/// - `echo BYTES MILLISECONDS`: for that time each client sends a message again as soon as it was
+///   returned; the reply is the number of round trips
 ///
 /// # Errors
 /// When a client is refused or closed, or gets more than was sent.

@@ -12,8 +12,8 @@ use super::{HEADER, PAYLOAD};
 /// The answer to a handshake; nobody checks it.
 const ANSWER: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
 
-/// Says its port, accepts so many clients, says that it has them, and then sends so many frames in
-/// one go to each for each number that it is told.
+/// Prints its port, accepts `clients` connections, prints that it has them, and then sends to each
+/// as many frames in one call as each number that it reads.
 ///
 /// # Errors
 /// When a client does not take what it is sent.

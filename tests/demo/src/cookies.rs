@@ -7,7 +7,7 @@ use wsc_testing::clients::Landing;
 
 /// Two witnesses are asked: the proxy, by the cookie that a client holds after it came back, and
 /// the pod, by the number of upgrades that it answered meanwhile. `before` and `after` are these by
-/// pod; nobody else may connect in between.
+/// pod; no other client may connect in between.
 pub(crate) fn judge(
     landings: &[Landing],
     pods: &BTreeMap<String, String>,

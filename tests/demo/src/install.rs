@@ -18,7 +18,7 @@ const DELETE: Duration = Duration::from_mins(6);
 /// One call to the API server.
 const CALL: Duration = Duration::from_secs(20);
 
-/// Makes sure that nobody else plays the demo on this Kubernetes, as long as the answer lives.
+/// Makes sure that no other demo runs on this Kubernetes while the returned value exists.
 ///
 /// # Errors
 /// When somebody does.

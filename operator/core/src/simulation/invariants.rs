@@ -168,8 +168,8 @@ fn shrinks_on_fresh_data_only(world: &World, observed: &Observed, plan: &Plan) {
     );
 }
 
-/// I3, for what the operator does on its own: a drain that begins leaves room for everybody that it
-/// can know of.
+/// I3, for drains that the operator starts on its own: the other pods have room for all clients
+/// that it knows of.
 fn leaves_enough(world: &World, observed: &Observed, plan: &Plan) {
     let (down, roll) = (
         begins(observed, plan, "ScaleDown"),

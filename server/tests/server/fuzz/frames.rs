@@ -10,8 +10,8 @@ use super::random::Random;
 
 /// One that a short input exceeds, and one within which a length can need its longest form.
 const LIMITS: [usize; 2] = [200, 1 << 17];
-/// Pieces have at most so many bytes: some end within headers, some within characters, some hold
-/// several frames.
+/// Maximum size of a piece, in bytes: pieces end within headers or characters, or hold several
+/// frames.
 const PIECES: [u64; 4] = [1, 3, 16, 300];
 const MASK: [u8; 4] = [0x9a, 0x3c, 0x55, 0x01];
 

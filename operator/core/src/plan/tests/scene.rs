@@ -43,8 +43,7 @@ impl Scene {
         }
     }
 
-    /// The same cluster after an hour with so many connections on each of its pods: nothing is to
-    /// be done.
+    /// The same cluster after an hour, with these connections on its pods: no step is due.
     pub(super) fn running(spec: &str, connections: &[i64]) -> Self {
         let mut scene = Self::fresh(spec);
         for (serial, connections) in (0..).zip(connections) {
